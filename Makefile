@@ -1,0 +1,58 @@
+# Three commands, each doing all of its own set-up: make run, make test, make lab.
+# The machine needs Python 3.11 or newer, and make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Certificates of the machine, as pip takes them; pip itself, slower, where uv finds no way to the index.
+UV := $(BIN)/uv --system-certs
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PYTHONUTF8 = 1
+
+.PHONY: run test lab notebooks lock check unit nbval clean
+
+run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
+	$(BIN)/zephyr-lab notebooks notebooks --into build
+
+test: check unit nbval  ## all that CI asks
+
+lab: $(VENV)/lab.installed  ## JupyterLab on the first notebook, on loopback, with a token
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00-start.ipynb
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+unit: $(VENV)/dev.installed
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+
+# One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs.
+NBVAL ?= --nbval
+nbval: $(VENV)/dev.installed
+	$(BIN)/python -m pytest $(NBVAL) --nbval-current-env --nbval-cell-timeout=60 \
+	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile notebooks
+
+notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
+	$(BIN)/zephyr-lab store notebooks/*.ipynb
+
+lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --upgrade requirements/build.in -o requirements/build.lock
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --upgrade pyproject.toml -o requirements/lab.lock
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --upgrade --extra dev -c requirements/lab.lock pyproject.toml -o requirements/dev.lock
+
+$(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "zephyr_lab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.lock
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $< || \
+	  $(BIN)/python -m pip install --quiet --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache

@@ -1,0 +1,43 @@
+"""One lab a worker, on servers of its own; the header says which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zephyr_lab import Lab
+from zephyr_lab.schedule import specfile
+from zephyr_lab.schedule.model import Spec
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """A lab on embedded servers, whatever the environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ZEPHYR_LAB_PG_DSN", "ZEPHYR_LAB_REDIS_URL"):
+            patch.delenv(name, raising=False)
+        with Lab() as lab:
+            yield lab
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """PostgreSQL's specs and others' histories, which are no part of this project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED.name}/ is not beside the project: other people's specs are not checked")
+    return SHARED
+
+
+def slots_spec(sessions: str, name: str = "slots") -> Spec:
+    """A spec on a table of three slots: `sessions` is the rest of the file."""
+    setup = """
+    setup { create table slots (slot text primary key, booked int not null);
+            insert into slots values ('a', 0), ('b', 0), ('c', 0); analyze slots; }
+    teardown { drop table slots; }
+    """
+    return specfile.parse(setup + sessions, name=name)

@@ -1,0 +1,106 @@
+"""Every schedule that the server admits, as the API and the command line give it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zephyr_lab import Lab
+from zephyr_lab.errors import BadInput
+from zephyr_lab.explore.explorer import Exploration
+from zephyr_lab.explore.scheduler import Nondeterminism
+from zephyr_lab.schedule import specfile
+
+
+def test_all_schedules_of_the_lost_update(lab: Lab) -> None:
+    """14, of which the two serial ones are right; every example replays to the outcome that it stands for."""
+    case = lab.case("lost-update")
+    found = case.explore()
+    assert (found.schedules, found.complete, found.anomalous, found.blocked_steps) == (14, True, 12, 6)
+    assert sorted(one.count for one in found.outcomes.values()) == [1, 1, 12]
+    for one in found.outcomes.values():
+        verdict = case.verdict(one.example)
+        assert (verdict.kind, verdict.outcome) == (one.verdict, one.outcome)
+    assert found.counterexample
+    assert case.verdict(found.counterexample).anomalous
+
+
+def test_a_search_can_be_cut_short(lab: Lab) -> None:
+    """By seconds, by a number of samples, or by an interrupt; what was found so far is kept, and it says so."""
+    case = lab.case("lost-update").with_sessions(3)
+    cut = case.explore(budget=0.2)
+    assert not cut.complete
+    assert 0 < cut.schedules < 636
+    sampled = case.explore(samples=12, seed=3)
+    assert (sampled.schedules, sampled.complete) == (12, False)
+    assert sampled.to_dict()["outcomes"] == case.explore(samples=12, seed=3).to_dict()["outcomes"]
+
+    def interrupt(state: Exploration) -> None:
+        if state.schedules == 5:
+            raise KeyboardInterrupt
+
+    assert case.explore(seen=interrupt).schedules == 5
+    assert lab.case("phantom").verdict().anomalous
+
+
+def test_nothing_anomalous_in_a_sample_is_said_to_be_no_proof(lab: Lab) -> None:
+    """All schedules are one."""
+    case = lab.case("lost-update", "serializable")
+    assert "no proof" in str(case.explore(samples=3))
+    assert "all 14 schedules" in str(case.explore())
+    assert "no proof" not in str(case.explore())
+
+
+def test_more_sessions_are_copies_of_the_last(lab: Lab) -> None:
+    """Named by the next letter; fewer are the first of them."""
+    three = lab.case("lost-update").with_sessions(3).spec
+    assert three.session_names == ("A", "B", "C")
+    assert [step.name for step in three.sessions[2].steps] == ["C_read", "C_write", "C_commit"]
+    assert three.sessions[2].steps[1].sql == three.sessions[1].steps[1].sql
+    assert lab.case("phantom").with_sessions(1).spec.session_names == ("A",)
+    for number in (0, -1, 99):
+        with pytest.raises(BadInput, match="choose 1 to 26"):
+            lab.case("phantom").with_sessions(number)
+
+
+def test_a_case_that_is_not_its_schedules_raises_an_alarm(lab: Lab) -> None:
+    """Something that no setup sets back decides whether B waits: no verdict, but an error that names the way there."""
+    spec = specfile.parse("""
+        setup { create table t (n int); insert into t values (1), (2); }
+        session A step a1 { begin; update t set n = n where n = 1; } step a2 { commit; }
+        session B step b1 { update t set n = n where n = (select n from public.dice); } step b2 { select 1 as one; }
+    """)
+    with lab.connect() as connection:
+        connection.execute("create table public.dice (n int); insert into public.dice values (2)")
+
+        def throw(state: Exploration) -> None:
+            if state.schedules == 2:  # A A B B and A B A B have been run; the next one begins with A B again
+                connection.execute("update public.dice set n = 1")
+
+        try:
+            with pytest.raises(Nondeterminism, match="after 'A B' first A, B could move, and now A: "):
+                lab.case(spec).explore(seen=throw)
+        finally:
+            connection.execute("drop table public.dice")
+
+
+def test_the_command_gives_json(tmp_path: Path) -> None:
+    """With the fields that are promised, for a file as for a case."""
+    path = tmp_path / "mine.spec"
+    path.write_text("session A step a { select 1 as one; } session B step b { select 2 as two; }")
+    program = Path(sys.executable).with_name("zephyr-lab")
+    for case, schedules in ((str(path), 2), ("phantom", 10)):
+        done = subprocess.run(
+            [program, "explore", case, "--format", "json"], capture_output=True, text=True, env=os.environ, timeout=60
+        )
+        found = json.loads(done.stdout)
+        assert (found["schedules"], found["complete"]) == (schedules, True)
+        assert set(found) >= {
+            "anomalous", "aborted", "false_positives", "blocked_steps", "deadlocks", "outcomes", "seconds",
+        }  # fmt: skip
+        assert set(found["outcomes"][0]) >= {"serial", "count", "example"}

@@ -1,0 +1,84 @@
+"""The notebooks as they are stored: executed from top to bottom, the same on any machine."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.conftest import ROOT
+from zephyr_lab.course.result import read_result
+from zephyr_lab.course.store import executed, normal_form
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LARGEST = 600_000  # bytes; a figure is about 50,000
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def test_all_five_are_there() -> None:
+    """In the order in which they are read."""
+    names = ["00-start", "01-non-repeatable-read", "02-phantom", "03-lost-update", "04-matrix"]
+    assert [path.stem for path in NOTEBOOKS] == names
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_a_notebook_is_stored_executed_in_its_normal_form(path: Path) -> None:
+    """nbval would pass a stripped notebook without comparing anything."""
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert all(output.output_type != "error" for output in outputs)
+    assert not any(output.get("name") == "stderr" for output in outputs)
+    assert normal_form(notebook) == text
+    assert len(text) < LARGEST
+    assert read_result(notebook)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_a_notebook_stores_nothing_of_the_machine(path: Path) -> None:
+    """No paths, addresses, ports, schemas or server versions in an output."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = {kind: text for kind, text in output.get("data", {}).items() if kind != "image/png"}
+            shown = str(data) + output.get("text", "")
+            assert not re.search(r"(?<![\w.])/(root|home|tmp|usr|work|opt|Users)/|0x[0-9a-f]{6}|127\.0\.0\.1", shown)
+            assert not re.search(r"zephyr_lab_[0-9a-f]{6}|PostgreSQL \d|127\.0", shown)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_a_notebook_reads_as_a_course(path: Path) -> None:
+    """Short cells; a prediction before the first run; a figure; a rule to keep, and where to go next."""
+    notebook = nbformat.read(path, as_version=4)
+    assert 20 <= len(notebook.cells) <= 60
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert max(len(cell.source.splitlines()) for cell in code) <= 6
+    assert max(len(text.split()) for text in prose) <= 110
+    text = "\n".join(prose)
+    assert "## Predict" in text
+    assert "**The rule of this notebook:**" in text
+    assert any("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)
+    for link in re.findall(r"\]\(([^)]+\.ipynb)\)", text):
+        assert (path.parent / link).exists()
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="stored outputs are those of Python 3.11 and its lock")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_executed_again_it_is_byte_identical(path: Path) -> None:
+    """Figures included, but for the PNG's bytes, which another processor may round otherwise."""
+    stored, again = nbformat.reads(path.read_text(), as_version=4), nbformat.reads(executed(path), as_version=4)
+    for notebook in (stored, again):
+        for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop("image/png", None)
+    assert nbformat.writes(again) == nbformat.writes(stored)

@@ -1,0 +1,128 @@
+"""Everything that names a dependency, a version or a command names the same one."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from tests.conftest import ROOT
+from zephyr_lab.servers.embedded import TEACHING_SETTINGS
+
+FIXED = {"jupyterlab", "psycopg", "redis", "pandas", "ipywidgets", "matplotlib", "nbval", "papermill"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def bounds(requirements: list[str]) -> dict[str, str]:
+    """Name -> version bounds."""
+    parsed = [Requirement(text) for text in requirements]
+    return {one.name.lower(): str(one.specifier) for one in parsed}
+
+
+def pins(name: str) -> dict[str, set[str]]:
+    """Name -> pinned versions (one for each marker) in a lock file, every one of them with a hash."""
+    found: dict[str, set[str]] = {}
+    for block in re.split(r"\n(?=\S)", (ROOT / "requirements" / name).read_text()):
+        if match := re.match(r"([\w.-]+)==([\w.+]+)", block):
+            assert "--hash=sha256:" in block, block
+            found.setdefault(match[1].lower(), set()).add(match[2])
+    return found
+
+
+def test_the_eight_packages_are_real_dependencies(project: dict[str, Any]) -> None:
+    """And the tools of the tests are not."""
+    assert set(bounds(project["dependencies"])) >= FIXED
+    assert not set(bounds(project["dependencies"])) & {"pytest", "ruff", "hypothesis", "uv"}
+
+
+def test_every_dependency_says_why() -> None:
+    """In one line, behind it."""
+    lines = (ROOT / "pyproject.toml").read_text().split("[project.scripts]")[0].splitlines()
+    named = [line for line in lines if re.match(r'  "[a-z]', line)]
+    assert len(named) > 15
+    assert all(re.search(r'",\s+# \w', line) for line in named)
+
+
+def test_conda_names_the_same(project: dict[str, Any]) -> None:
+    """Names and lower bounds, what comes from pip included."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    from_pip = next(one["pip"] for one in environment["dependencies"] if isinstance(one, dict))
+    from_conda = [one for one in environment["dependencies"] if isinstance(one, str) and one != "pip"]
+    editable = [one for one in from_pip if one.startswith("--editable")]
+    named = bounds(from_conda + [one for one in from_pip if one not in editable])
+    assert editable == ["--editable ."]
+    assert named.pop("python") == project["requires-python"]
+    assert named == bounds(project["dependencies"])
+
+
+def test_the_locks_pin_every_dependency_with_hashes_and_agree(project: dict[str, Any]) -> None:
+    """What runs the lab is the same with and without the tools of the tests."""
+    lab, dev = pins("lab.lock"), pins("dev.lock")
+    assert set(bounds(project["dependencies"])) <= set(lab)
+    assert set(bounds(project["optional-dependencies"]["dev"])) <= set(dev)
+    assert {name: dev[name] for name in lab} == lab
+    assert {"uv", "hatchling", "editables"} <= set(pins("build.lock"))
+
+
+def test_containers_listen_on_loopback_and_have_no_default_password() -> None:
+    """PostgreSQL, Redis and JupyterLab; PostgreSQL with the settings of the lab's own server."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    services = yaml.safe_load(text)["services"]
+    assert set(services) == {"postgres", "redis", "jupyterlab"}
+    for service in services.values():
+        assert service["ports"]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    for line in text.splitlines():
+        if re.search(r"(?i)(password|token)\w*:|requirepass|redis://", line):
+            assert "${" in line, line
+            assert ":?" in line, f"has a default: {line}"
+    settings = dict(re.findall(r"-c (\w+)=(\S+)", services["postgres"]["command"]))
+    assert settings.items() <= TEACHING_SETTINGS.items()
+    for name in re.findall(r"-r (\S+)", services["jupyterlab"]["build"]["dockerfile_inline"]):
+        assert (ROOT / name).exists()
+
+
+def test_the_workflow_does_what_ci_run_does() -> None:
+    """Strictly on 3.11, without comparing outputs on 3.13; the executed notebooks are kept."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    steps = {name: [step.get("run") or step["uses"].partition("@")[0] for step in jobs[name]["steps"]] for name in jobs}
+    settings = {name: [step.get("with") or {} for step in jobs[name]["steps"]] for name in jobs}
+    versions = {name: [one["python-version"] for one in settings[name] if "python-version" in one] for name in jobs}
+    assert versions == {"strict": ["3.11"], "newer-python": ["3.13"]}
+    assert "bash .ci/run" in steps["strict"]
+    assert "actions/upload-artifact" in steps["strict"]
+    assert "make test PYTHON=python3.13 NBVAL=--nbval-lax" in steps["newer-python"]
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert script[-1] == "make test"
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    """The three of the Makefile, and those of the command line."""
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for target in ("run", "test", "lab"):
+        assert f"make {target}" in readme
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    from zephyr_lab.cli import app
+
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert set(re.findall(r"zephyr-lab ([a-z]+)", readme)) <= known
+
+
+def test_no_file_holds_a_machines_path() -> None:
+    """Of those that are written by hand."""
+    folders = ("zephyr_lab", "sql", "data", "notebooks", ".github", ".ci")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files += [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml", ".yml") or path.name == "Makefile"]
+    assert len(files) > 40
+    for path in files:
+        if path.suffix not in (".pyc", ".ipynb"):
+            assert not re.search(r"(?<![\w.])/(root|work|Users)/", path.read_text(encoding="utf-8")), Path(path).name

@@ -1,0 +1,106 @@
+"""The language of `.spec` files."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zephyr_lab.errors import BadInput
+from zephyr_lab.lab import cases, load_case
+from zephyr_lab.schedule import specfile
+from zephyr_lab.schedule.model import Blocker, Schedule
+
+FULL = '''# a comment
+setup { create table t (n int); }
+setup {
+  insert into t values (1);
+}
+teardown { drop table t; }
+session "s one"
+setup { set work_mem = '1MB'; }
+step a {   select 1;   }
+step "b ""quoted""" { select 2; }
+teardown { select 3; }
+session s2
+step c { select 4; }
+permutation a c(*) "b ""quoted"""(a, c notices 2)
+permutation c
+'''
+
+
+def test_everything_in_the_language_is_read() -> None:
+    """Blocks in order, names with blanks and quotes, blocker marks."""
+    spec = specfile.parse(FULL, name="full")
+    assert spec.setups == ("create table t (n int);", "\n  insert into t values (1);\n")
+    assert spec.teardown == "drop table t;"
+    assert spec.session_names == ("s one", "s2")
+    assert spec.sessions[0].setup == "set work_mem = '1MB';"
+    assert [step.sql for step in spec.steps.values()] == ["select 1;", "select 2;", "select 4;"]
+    first, second = spec.permutations
+    assert [(one.step, one.blockers) for one in first] == [
+        ("a", ()), ("c", (Blocker(),)), ('b "quoted"', (Blocker("a"), Blocker("c", 2))),
+    ]  # fmt: skip
+    assert [one.step for one in second] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("", 1, "expected `setup`, `teardown` or `session NAME`, found the end of the file"),
+        ("setup { select 1;\n\nsession A", 1, "a `{` without its `}`"),
+        ("session A\nstep a { select 1; }\nstep a { select 2; }", 3, "a second step 'a'"),
+        ("session A\nstep a { select 1; }\nsession A step b { select 2; }", 3, "a second session 'A'"),
+        ("session A\n\nsession B step b { select 1; }", 3, "expected `step` in session 'A', found 'session'"),
+        ("session A step a\nselect 1;", 2, "expected `{ SQL }` after `step a`, found 'select'"),
+        ("session A step a { select 1; }\npermutation a b", 2, "no step 'b' in this file"),
+        ("session A step a { select 1; }\npermutation\n", 2, "a permutation without steps"),
+        ("session A step a { select 1; }\npermutation a(b)", 2, "no step 'b' in this file"),
+        ("session A step a { select 1; }\npermutation a(*", 2, "expected `)` or `,`, found the end of the file"),
+        ("session A step a { select 1; }\npermutation a(a notices x)", 2, "expected a number after `notices`"),
+        ('session "A\nstep a { select 1; }', 1, 'a `"` without its `"` on the same line'),
+        ("session A step a { select 1; } ?", 1, "unexpected character '?'"),
+        ("session A step a { select 1; }\nteardown { select 1; }\nsetup { select 1; }", 3, "expected `session`"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_the_line(text: str, line: int, said: str) -> None:
+    """And with what was expected there."""
+    with pytest.raises(BadInput) as error:
+        specfile.parse(text, source="x.spec")
+    assert str(error.value).startswith(f"x.spec, line {line}: {said}")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, or not text."""
+    (tmp_path / "binary.spec").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing.spec", "binary.spec"):
+        with pytest.raises(BadInput, match=name):
+            specfile.read(tmp_path / name)
+
+
+@given(st.text(alphabet="setupion sABac{}()*,\"#\n12'stepermutation", max_size=80))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """Never another exception than BadInput."""
+    with contextlib.suppress(BadInput):
+        specfile.parse(text)
+
+
+def test_postgresqls_own_specs_are_read(shared: Path) -> None:
+    """All of those that lie beside the project, every step reached by name."""
+    paths = sorted((shared / "isolation" / "specs").glob("*.spec"))
+    assert len(paths) >= 51
+    for path in paths:
+        spec = specfile.read(path)
+        assert all(one.step in spec.steps for permutation in spec.permutations for one in permutation)
+
+
+def test_the_labs_own_cases_have_a_schedule_that_shows_them() -> None:
+    """And its words are read back as the same schedule."""
+    assert cases() == ["lost-update", "non-repeatable-read", "phantom"]
+    for name in cases():
+        spec = load_case(name)
+        schedule = Schedule.of(spec.permutations[0])
+        assert Schedule.parse(schedule.text(spec), spec) == schedule

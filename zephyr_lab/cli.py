@@ -1,0 +1,247 @@
+"""`zephyr-lab ...`: the lab's verbs for the shell. Thin: each command calls the API and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from zephyr_lab import lab as labs
+from zephyr_lab.anomalies import CATALOGUE, Matrix
+from zephyr_lab.errors import LabError
+from zephyr_lab.lab import Lab
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, example
+from zephyr_lab.schedule.runner import STEP_SECONDS
+from zephyr_lab.servers.doctor import diagnose
+
+HELP = """Transaction isolation, understood by running it on a real PostgreSQL.
+
+A step is a message to the server: races inside one statement cannot be scheduled from outside."""
+
+# Locals in a trace would show DSNs.
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+COLOURS = {"prevented": "green", "occurs": "red"}
+
+
+class Format(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class MatrixFormat(StrEnum):
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+@app.command()
+def cases() -> None:
+    """The cases that can be run, with the schedule that shows each."""
+    table = Table("case", "sessions", "schedule", "shows", box=None, padding=(0, 3, 0, 0))
+    titles = {one.case: f"{one.title} ({one.phenomenon})" for one in CATALOGUE}
+    for name in labs.cases():
+        spec = labs.load_case(name)
+        table.add_row(name, " ".join(spec.session_names), example(spec), titles.get(name, ""))
+    out.print(table)
+
+
+@app.command()
+def run(
+    case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
+    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
+    schedule: Annotated[str | None, typer.Option(help='Whose step comes next: "A B A B", or names of steps.')] = None,
+    victim: Annotated[str | None, typer.Option(help="The session that is to lose a deadlock.")] = None,
+    step_seconds: Annotated[float, typer.Option(help="How long a step may take that waits for nobody.")] = STEP_SECONDS,
+    format: Annotated[Format, typer.Option(help="How to print the transcript.")] = Format.TEXT,
+) -> None:
+    """Carry out one schedule, then the serial ones, and say whether the outcome is an anomaly."""
+    level = IsolationLevel.of(isolation)
+    chosen = labs.load_case(case)
+    if schedule is not None:
+        Schedule.parse(schedule, chosen)  # what can be refused without a server is
+    with Lab(step_seconds=step_seconds) as lab:
+        verdict = lab.case(chosen, level).verdict(schedule, victim=victim)
+    if format is Format.JSON:
+        said = verdict.to_dict()
+        print(json.dumps({**said.pop("transcript"), **said}, indent=1))
+    else:
+        print(f"{verdict.transcript}\n\n{verdict}")
+
+
+@app.command()
+def explore(
+    case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
+    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
+    sessions: Annotated[int | None, typer.Option(help="How many sessions: more are copies of the last.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="That many random schedules instead of all.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same schedules.")] = 0,
+    budget: Annotated[float | None, typer.Option(help="Seconds after which to stop with what was found.")] = None,
+    format: Annotated[Format, typer.Option(help="How to print what was found.")] = Format.TEXT,
+) -> None:
+    """Run every schedule that the server admits, and judge each by the serial ones.
+
+    A step is a message to the server: races inside one statement cannot be seen. Ctrl-C prints what was found so far.
+    """
+    level = IsolationLevel.of(isolation)
+    chosen = labs.load_case(case)
+    if sessions is not None:
+        chosen = chosen.with_sessions(sessions)
+    with (
+        Lab() as lab,
+        Progress(*Progress.get_default_columns()[:1], "{task.completed} schedules", console=err) as progress,
+    ):
+        task = progress.add_task("exploring", total=None)
+        found = lab.case(chosen, level).explore(
+            samples=samples,
+            seed=seed,
+            budget=budget,
+            seen=lambda state: progress.update(task, completed=state.schedules),
+        )
+    print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
+
+
+@app.command()
+def spec(
+    file: Annotated[Path, typer.Argument(help="A .spec file.")],
+    dsn: Annotated[str | None, typer.Option(help="A server of yours instead of the lab's own.")] = None,
+    step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 180,
+) -> None:
+    """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
+    with Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
+        lab.isolationtester(file, sys.stdout.write)
+
+
+@app.command()
+def hermitage(
+    file: Annotated[Path, typer.Argument(help="A Markdown file written as Hermitage's are, such as its postgres.md.")],
+) -> None:
+    """Replay the tests that a Markdown file documents, and say for each whether the server still does the same.
+
+    Exit 1 where it does not.
+    """
+    with Lab() as lab:
+        compared = lab.hermitage(file)
+        server = lab.server
+    for test, differences in compared:
+        print(f"{'differs' if differences else 'as documented':<13}  {test.title}")
+        for difference in differences:
+            print(f"{'':<13}    step {difference}")
+    same = [test for test, differences in compared if not differences]
+    steps = sum(len(test.schedule.steps) for test, _ in compared)
+    print(f"{len(same)} of {len(compared)} tests ({steps} steps) are as documented on {server}")
+    if len(same) < len(compared):
+        raise typer.Exit(1)
+
+
+@app.command()
+def matrix(
+    format: Annotated[
+        MatrixFormat, typer.Option(help="How to print it; json has the transcripts too.")
+    ] = MatrixFormat.TEXT,
+) -> None:
+    """Every anomaly at every isolation level: prevented, occurs, aborts 40001. Exit 1 if the manual says otherwise."""
+    with Lab() as lab, Progress(console=err, transient=True) as progress:
+        task = progress.add_task("running every cell", total=len(CATALOGUE) * len(IsolationLevel))
+        measured = lab.matrix(seen=lambda *_: progress.advance(task))
+    show_matrix(measured, format)
+    for line in measured.unexpected():
+        err.print(f"unexpected: {line}", style="red", soft_wrap=True)
+    if measured.unexpected():
+        raise typer.Exit(1)
+
+
+def show_matrix(measured: Matrix, format: MatrixFormat = MatrixFormat.TEXT) -> None:
+    """Prints a matrix to standard output."""
+    if format is MatrixFormat.JSON:
+        print(json.dumps(measured.to_dict(), indent=1))
+    elif format is MatrixFormat.MARKDOWN:
+        print(measured.to_markdown())
+    elif not out.is_terminal:
+        print(f"{measured}\nmeasured on {measured.server}")
+    else:
+        table = Table("anomaly", *map(str, IsolationLevel), caption=f"measured on {measured.server}")
+        for name, *words in measured.rows():
+            table.add_row(name, *(f"[{COLOURS.get(word, 'yellow')}]{word}" for word in words))
+        out.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for overflow in ("ellipsis", "ellipsis", "fold"):
+        table.add_column(overflow=overflow)
+    marks = {True: "[green]ok", False: "[red]no", None: ""}
+    good = True
+    for finding in diagnose():
+        table.add_row(marks[finding.good], finding.subject, finding.said)
+        good = good and finding.good is not False
+    out.print(table)
+    out.print("[green]The lab can run." if good else "[red]The lab cannot run: see the lines marked `no`.")
+    if not good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def notebooks(
+    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = Path("notebooks"),
+    into: Annotated[Path, typer.Option(help="Where executed notebooks, pages and index.html go.")] = Path("build"),
+    jobs: Annotated[int, typer.Option(min=1, help="How many to execute side by side.")] = 2,
+) -> None:
+    """Execute every notebook, at every isolation level where it takes one; then print the matrix and write an index."""
+    from zephyr_lab.course.execute import execute_all
+
+    with Progress(console=err) as progress:
+        task = progress.add_task("executing notebooks", total=None)
+        report = execute_all(
+            folder, into, jobs, seen=lambda done, all: progress.update(task, completed=done, total=all)
+        )
+    with Lab() as lab:
+        measured = lab.matrix()
+    report.write_index(measured)
+    show_matrix(measured)
+    print(f"{len(report.runs)} executions of {len(report.notebooks)} notebooks; read {report.index}")
+    for line in report.problems():
+        err.print(line, style="red", soft_wrap=True)
+    if report.problems() or measured.unexpected():
+        raise typer.Exit(1)
+
+
+@app.command()
+def store(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks to execute in place.")],
+) -> None:
+    """Execute notebooks in place and store them in the one form that comes out byte-identical when executed again."""
+    from zephyr_lab.course.store import execute_in_place
+
+    for path in notebooks:
+        execute_in_place(path)
+        err.print(f"stored {path}")
+
+
+def main() -> None:
+    """The entry point: the lab's own errors are told in a line, without a trace."""
+    try:
+        app()
+    except LabError as error:
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

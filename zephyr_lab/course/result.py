@@ -1,0 +1,55 @@
+"""The last cell of a notebook: what it measured, for the reader as text and for CI as JSON.
+
+The output is read back from the executed notebook by `read_result`; nbval compares it like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import nbformat
+
+from zephyr_lab.anomalies import Matrix
+from zephyr_lab.explore.verdict import Verdict
+
+MIME = "application/vnd.zephyr-lab.result+json"
+
+
+@dataclass(frozen=True)
+class NotebookResult:
+    """What a notebook found out, as a JSON-able dictionary."""
+
+    found: dict[str, Any]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {MIME: self.found, "text/plain": str(self)}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in self.found.items() if not isinstance(value, dict))
+
+
+def result(measured: Verdict | Matrix, expected: str | None = None) -> NotebookResult:
+    """A notebook's result: a verdict beside what the catalogue expects, or a matrix.
+
+    Raises AssertionError where measured and expected differ.
+    """
+    if isinstance(measured, Matrix):
+        assert not measured.unexpected(), measured.unexpected()
+        found = {"cells": len(measured.cells), "unexpected": 0, "matrix": measured.to_dict()["matrix"]}
+        return NotebookResult(found)
+    transcript = measured.transcript
+    found = {"case": transcript.case, "isolation_level": transcript.isolation, "verdict": str(measured.kind)}
+    if expected is not None:
+        assert found["verdict"] == expected, f"expected {expected}, measured {measured}"
+        found["expected"] = expected
+    return NotebookResult(found)
+
+
+def read_result(notebook: nbformat.NotebookNode) -> dict[str, Any] | None:
+    """The result of an executed notebook; None where it shows none."""
+    for cell in reversed(notebook.cells):
+        for output in cell.get("outputs", []):
+            if MIME in output.get("data", {}):
+                return dict(output.data[MIME])
+    return None

@@ -1,0 +1,65 @@
+"""The stored form of a notebook: executed, and byte-identical when executed again.
+
+nbval compares stored outputs with a fresh execution, and a stripped notebook would pass without comparing anything; so
+notebooks are committed executed, through this one normaliser.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from zephyr_lab.errors import BadInput, NotebookFailed
+
+CELL_SECONDS = 60
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+QUIET = ["--log-level=ERROR"]  # kernels on loopback warn about it on the reader's terminal
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def execute_in_place(path: Path) -> None:
+    """Executes a notebook and writes its normal form. A cell that raises stops it, and the file stays as it was."""
+    path.write_text(executed(path), encoding="utf-8")
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """A notebook's content. Raises BadInput where there is none."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise BadInput(f"cannot read notebook {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def executed(path: Path) -> str:
+    """The text of a notebook's file after a fresh execution. Raises BadInput, NotebookFailed."""
+    notebook = read_notebook(path)
+    client = NotebookClient(
+        notebook, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], record_timing=False, store_widget_state=False,
+        coalesce_streams=True, shutdown_kernel="immediate", extra_arguments=QUIET,
+        resources={"metadata": {"path": str(path.parent)}},
+    )  # fmt: skip
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise NotebookFailed(f"{path}: a cell raised {error.ename}: {error.evalue}; nothing was stored") from None
+    return normal_form(notebook)
+
+
+def normal_form(notebook: nbformat.NotebookNode) -> str:
+    """A notebook as text, without whatever differs between two executions or two machines."""
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells, start=1):
+        cell.id = f"cell-{number:02}"
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
+        for output in cell.get("outputs", []):
+            if "data" in output and len(output.data) > 1:
+                output.data.pop(WIDGET_VIEW, None)
+            if "metadata" in output:
+                output.metadata = {}
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook) + "\n"

@@ -1,0 +1,1 @@
+"""Which orders to run, and what their outcomes mean."""

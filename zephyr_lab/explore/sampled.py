@@ -1,0 +1,23 @@
+"""Random schedules, for what cannot be exhausted: none failing is no proof."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+
+class Sampled:
+    """`samples` schedules, each step's session drawn with equal chance; the same `seed` gives the same schedules."""
+
+    complete = False
+
+    def __init__(self, samples: int, seed: int) -> None:
+        self._left = samples
+        self._random = random.Random(seed)
+
+    def new_execution(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+    def next_session(self, runnable: Sequence[str], last: str | None) -> str:
+        return self._random.choice(runnable)

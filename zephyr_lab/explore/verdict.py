@@ -1,0 +1,207 @@
+"""Is an outcome an anomaly? Asked of the server, without an invariant.
+
+Correct means: as if the transactions had run one after another. So the committed transactions are run on the same
+server, at the same level, in every one-after-another order that keeps each session's own, and the outcome is compared
+with theirs: the rows that are left, and everything each transaction was told. A transaction that was aborted, or
+rolled back, never was. The definition is serializability as in Papadimitriou (1979), with what each transaction read
+counted in (view equivalence).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from zephyr_lab.errors import RETRYABLE, ScheduleError
+from zephyr_lab.schedule.model import Schedule
+from zephyr_lab.schedule.transcript import End, Failure, Result, Table, Transaction, Transcript
+
+MOST_ORDERS = 1_000
+
+Run = Callable[[Schedule], Transcript]
+
+
+class VerdictKind(StrEnum):
+    """What became of the anomaly in one schedule. `aborts N`: it did not occur, and somebody was told SQLSTATE N."""
+
+    PREVENTED = "prevented"
+    OCCURS = "occurs"
+    ABORTS_40001 = "aborts 40001"
+    ABORTS_40P01 = "aborts 40P01"
+    ABORTS = "aborts"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What can be told apart from outside: what each session's committed transactions were told, and the rows left.
+
+    Rows are compared as a bag: without ORDER BY their order says nothing.
+    """
+
+    told: tuple[tuple[str, tuple[Result | Failure, ...]], ...]
+    final: tuple[tuple[str, Table], ...]
+
+    @classmethod
+    def of(cls, transcript: Transcript, transactions: Iterable[Transaction]) -> Outcome:
+        told: dict[str, tuple[Result | Failure, ...]] = {}
+        for one in transactions:
+            said = tuple(_as_bag(answer) for answer in transcript.told(one.session, one.number))
+            told[one.session] = told.get(one.session, ()) + said
+        return cls(tuple(sorted(told.items())), tuple(transcript.final.items()))
+
+    def text(self) -> str:
+        """`A read 90000; B read 95000; slots: slot=18:00, booked=100000`."""
+        said = []
+        for name, answers in self.told:
+            rows = [one.text().removeprefix("-> ") for one in answers if isinstance(one, Result) and one.columns]
+            said += [f"{name} read {', then '.join(rows)}"] if rows else []
+            said += [f"{name} was told {one.text()}" for one in answers if isinstance(one, Failure)]
+        return "; ".join(said + [f"{name}: {table.text()}" for name, table in self.final])
+
+
+def _as_bag(answer: Result | Failure) -> Result | Failure:
+    return replace(answer, rows=tuple(sorted(answer.rows, key=repr))) if isinstance(answer, Result) else answer
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A transcript, judged. `serial` maps each order that was run, such as `A then B`, to its outcome."""
+
+    kind: VerdictKind
+    transcript: Transcript
+    outcome: Outcome
+    serial: dict[str, Outcome]
+    reason: str
+
+    @property
+    def anomalous(self) -> bool:
+        return self.kind is VerdictKind.OCCURS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form for JSON."""
+        return {
+            "verdict": str(self.kind),
+            "reason": self.reason,
+            "outcome": self.outcome.text(),
+            "serial_outcomes": {order: outcome.text() for order, outcome in self.serial.items()},
+            "transcript": self.transcript.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        width = max([len("this schedule"), *(len(order) for order in self.serial)])
+        lines = [f"{'this schedule':<{width}}  {self.outcome.text()}"]
+        lines += [f"{order:<{width}}  {outcome.text()}" for order, outcome in self.serial.items()]
+        return "\n".join([*lines, f"verdict: {self.kind}: {self.reason}"])
+
+    __repr__ = __str__
+
+
+class Undecided(Exception):
+    """The serial orders cannot decide; the text says why."""
+
+
+class SerialOutcomes:
+    """The outcomes of the serial orders of committed transactions, run once for each set of transactions.
+
+    `run` must use the level of the transcripts that are judged.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._known: dict[tuple[tuple[str, ...], ...], dict[str, Outcome] | Undecided] = {}
+
+    def of(self, committed: Sequence[Transaction]) -> dict[str, Outcome]:
+        """Order, such as `A then B`, to outcome. Raises Undecided: too many, not deterministic, or not runnable."""
+        key = tuple((one.session, *one.steps) for one in committed)
+        if key not in self._known:
+            try:
+                self._known[key] = self._measure(committed)
+            except Undecided as why:
+                self._known[key] = why
+        known = self._known[key]
+        if isinstance(known, Undecided):
+            raise known
+        return known
+
+    def _measure(self, committed: Sequence[Transaction]) -> dict[str, Outcome]:
+        sizes = Counter(one.session for one in committed).values()
+        number = math.factorial(sum(sizes)) // math.prod(math.factorial(size) for size in sizes)
+        if number > MOST_ORDERS:
+            raise Undecided(f"{number:,} serial orders are too many to run (at most {MOST_ORDERS:,})")
+        serial: dict[str, Outcome] = {}
+        for order in _orders(committed):
+            name = _name(order, committed)
+            serial[name] = self._outcome(order)
+            if len(serial) == 1 and self._outcome(order) != serial[name]:
+                raise Undecided(f"{name!r}, run twice, gives two outcomes: is there a clock in it, or chance?")
+        return serial
+
+    def _outcome(self, order: Sequence[Transaction]) -> Outcome:
+        try:
+            transcript = self._run(Schedule(tuple(step for one in order for step in one.steps)))
+        except ScheduleError as error:
+            raise Undecided(f"one of the serial orders cannot be run: {error}") from None
+        return Outcome.of(transcript, transcript.transactions)
+
+
+def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
+    """Compares a transcript's outcome with those of the serial orders of its committed transactions."""
+    committed = [one for one in transcript.transactions if one.end is End.COMMITTED]
+    aborted = [one for one in transcript.transactions if one.end is End.ABORTED]
+    outcome = Outcome.of(transcript, committed)
+    try:
+        _check_decidable(transcript, committed)
+        serial = serial_outcomes.of(committed)
+    except Undecided as why:
+        return Verdict(VerdictKind.UNDECIDED, transcript, outcome, {}, str(why))
+    equal = [order for order, other in serial.items() if other == outcome]
+    if not equal:
+        reason = "no serial order gives this outcome"
+        return Verdict(VerdictKind.OCCURS, transcript, outcome, serial, reason)
+    if aborted:
+        who = " and ".join(f"{one.session} was told {one.sqlstate}" for one in aborted)
+        # A refusal that asks for a retry says more than another error beside it.
+        first = min((one.sqlstate for one in aborted), key=lambda state: (state not in RETRYABLE, state))
+        kind = VerdictKind(f"aborts {first}") if first in RETRYABLE else VerdictKind.ABORTS
+        retry = " and must retry" if first in RETRYABLE else ""
+        return Verdict(kind, transcript, outcome, serial, f"{who}{retry}; the rest is as in {equal[0]!r}")
+    return Verdict(VerdictKind.PREVENTED, transcript, outcome, serial, f"the same as {equal[0]!r}")
+
+
+def _check_decidable(transcript: Transcript, committed: Sequence[Transaction]) -> None:
+    """Raises Undecided for what is open, and for what no serial order could be told."""
+    open_ends = [
+        f"{one.session} is {one.end}"
+        for one in transcript.transactions
+        if one.end in (End.UNFINISHED, End.WAITING, End.LOST)
+    ]
+    if open_ends:
+        raise Undecided(f"{' and '.join(open_ends)}: let every session take all its steps")
+    for one in committed:
+        told = transcript.told(one.session, one.number)
+        if any(isinstance(answer, Failure) and answer.sqlstate in RETRYABLE for answer in told):
+            raise Undecided(f"{one.session} went on after {one.sqlstate} and committed; no serial order tells it that")
+
+
+def _orders(transactions: Sequence[Transaction]) -> Iterator[tuple[Transaction, ...]]:
+    """Every order of the transactions that keeps each session's own; one empty order for none."""
+    if not transactions:
+        yield ()
+    for first in transactions:
+        if any(one.session == first.session and one.number < first.number for one in transactions):
+            continue
+        rest = [one for one in transactions if one is not first]
+        for order in _orders(rest):
+            yield (first, *order)
+
+
+def _name(order: Sequence[Transaction], transactions: Sequence[Transaction]) -> str:
+    """`A then B`; with the transaction's number behind a session that has several."""
+    sessions = [one.session for one in transactions]
+    words = [one.session + (str(one.number) if sessions.count(one.session) > 1 else "") for one in order]
+    return " then ".join(words) or "nobody"

@@ -1,0 +1,268 @@
+"""The lab: servers and connections, and the verbs one says to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from zephyr_lab.anomalies import CATALOGUE, Anomaly, Matrix, anomaly
+from zephyr_lab.errors import BadInput, ServerLost
+from zephyr_lab.explore.exhaustive import Exhaustive
+from zephyr_lab.explore.explorer import Exploration, Explorer
+from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.schedule import hermitage, isolationtester, specfile
+from zephyr_lab.schedule.hermitage import Documented
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, Spec
+from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
+from zephyr_lab.schedule.transcript import Transcript
+from zephyr_lab.servers.database import Database
+from zephyr_lab.servers.embedded import start_postgres, start_valkey
+from zephyr_lab.shipped import shipped
+
+if TYPE_CHECKING:
+    import redis
+
+    from zephyr_lab.servers.keyvalue import KeyValue
+
+
+class Lab:
+    """A real PostgreSQL, and a real Valkey or Redis when asked for, until `close()` or the end of the process.
+
+        with Lab() as lab:
+            lab.case("lost-update", isolation="repeatable read").run("A B A B A B")
+
+    `pg_dsn`, `pg_bin` and `redis_url` default to ZEPHYR_LAB_PG_DSN, ZEPHYR_LAB_PG_BIN and ZEPHYR_LAB_REDIS_URL;
+    without them the lab starts servers of its own from wheels. On a server of yours it works in a schema
+    `zephyr_lab_<id>` that it removes, and touches nothing else. `step_seconds` is how long a step may take that waits
+    for no other session. Raises ServerUnavailable, with the remedy.
+    """
+
+    def __init__(
+        self,
+        *,
+        pg_dsn: str | None = None,
+        pg_bin: str | None = None,
+        redis_url: str | None = None,
+        step_seconds: float = STEP_SECONDS,
+    ) -> None:
+        self._redis_url = redis_url or os.environ.get("ZEPHYR_LAB_REDIS_URL")
+        self._open = contextlib.ExitStack()
+        self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
+        # What is asked for here wins over the environment.
+        dsn = pg_dsn or (None if pg_bin else os.environ.get("ZEPHYR_LAB_PG_DSN"))
+        try:
+            if dsn:
+                self._database = Database(dsn, lasting=True)
+            else:
+                server, dsn = start_postgres(pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"))
+                self._open.callback(server.close)
+                self._database = Database(dsn, lasting=False)
+            self._open.callback(self._database.close)
+            self._runner = Runner(self._database, step_seconds)
+            self._open.callback(self._runner.close)
+        except BaseException:
+            self.close()
+            raise
+
+    # -- what there is
+
+    @property
+    def server(self) -> str:
+        """The server's name and version, such as `PostgreSQL 18.6`."""
+        return self._database.facts.version_name
+
+    def cases(self) -> list[str]:
+        """The names of the cases that come with the lab."""
+        return cases()
+
+    def case(self, name: str | Path | Spec, isolation: Any = IsolationLevel.READ_COMMITTED) -> Case:
+        """A case by its name, or a `.spec` file or spec of yours, at an isolation level. Raises BadInput."""
+        spec = name if isinstance(name, Spec) else load_case(name)
+        return Case(self, spec, IsolationLevel.of(isolation))
+
+    def _check_open(self) -> None:
+        if not self._finalizer.alive:
+            raise ServerLost("this lab is closed; start a new one")
+
+    def connect(self) -> psycopg.Connection:
+        """An ordinary psycopg connection (autocommit) into the lab's schema; yours to close. Raises ServerLost."""
+        self._check_open()
+        return self._database.connect()
+
+    @cached_property
+    def _keyvalue(self) -> KeyValue:
+        from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
+
+        url = self._redis_url
+        if url:
+            keyvalue = KeyValue(url, lasting=True)
+        else:
+            server, url = start_valkey()
+            self._open.callback(server.close)
+            keyvalue = KeyValue(url, lasting=False)
+        self._open.callback(keyvalue.close)
+        return keyvalue
+
+    @property
+    def redis(self) -> redis.Redis:
+        """A client of the lab's Valkey, or of your Redis; the first use starts it. Commands are never sent twice."""
+        self._check_open()
+        return self._keyvalue.client
+
+    @property
+    def redis_prefix(self) -> str:
+        """What every key must begin with; on a Redis of yours, keys with this prefix are deleted in the end."""
+        return self._keyvalue.prefix
+
+    # -- verbs
+
+    def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
+        """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.
+
+        Raises BadInput, SetupFailed, StepTimeout.
+        """
+        self._check_open()
+        spec = specfile.read(Path(file))
+        self._database.make_isolationtester_database()
+        isolationtester.run(
+            spec,
+            lambda session: self._database.open_as_isolationtester(spec.name, session),
+            write,
+            self._runner.step_seconds,
+        )
+
+    def hermitage(self, file: str | Path) -> list[tuple[Documented, list[str]]]:
+        """Replays the tests that a Markdown file documents, each with what differed. Raises BadInput."""
+        self._check_open()
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
+        tests = hermitage.parse(text, source=str(file))
+        level = IsolationLevel.READ_COMMITTED
+        return [(test, test.differences(self._runner.run(test.spec, test.schedule, level))) for test in tests]
+
+    def matrix(self, seen: Callable[[Anomaly, IsolationLevel], None] | None = None) -> Matrix:
+        """Runs every anomaly of the catalogue at every level; `seen` is called after each cell."""
+        cells = {}
+        for one in CATALOGUE:
+            for level in IsolationLevel:
+                cells[one.name, level] = self.case(one.case, level).verdict()
+                if seen:
+                    seen(one, level)
+        return Matrix(self.server, cells)
+
+    def close(self) -> None:
+        """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
+        self._finalizer()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Case:
+    """A spec at an isolation level, on a lab."""
+
+    def __init__(self, lab: Lab, spec: Spec, isolation: IsolationLevel) -> None:
+        self._lab = lab
+        self.spec = spec
+        self.isolation = isolation
+
+    def at(self, isolation: Any) -> Case:
+        """The same case at another level."""
+        return Case(self._lab, self.spec, IsolationLevel.of(isolation))
+
+    def change(self, **steps: str) -> Case:
+        """The same case with other SQL in some steps: `change(A_read="select ... for update")`. Raises BadInput."""
+        return Case(self._lab, self.spec.with_steps(steps), self.isolation)
+
+    @property
+    def anomaly(self) -> Anomaly:
+        """The catalogue's entry for this case. Raises BadInput for a case that has none."""
+        return next((one for one in CATALOGUE if one.case == self.spec.name), None) or anomaly(self.spec.name)
+
+    @property
+    def expected(self) -> str:
+        """What the catalogue expects of the case's own schedule at this level, such as `aborts 40001`."""
+        return str(self.anomaly.expected[self.isolation])
+
+    def schedule(self, words: str | Sequence[str] | None = None) -> Schedule:
+        """A schedule from words; without words the case's first permutation, else its sessions one after another."""
+        if words is not None:
+            return Schedule.parse(words, self.spec)
+        if self.spec.permutations:
+            return Schedule.of(self.spec.permutations[0])
+        return Schedule.serial(self.spec, self.spec.session_names)
+
+    def run(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Transcript:
+        """Carries out a schedule, such as `"A B A B A B"`. Raises BadInput, ScheduleError, StepTimeout, SetupFailed."""
+        words = self.schedule(schedule)
+        self._lab._check_open()
+        return self._lab._runner.run(self.spec, words, self.isolation, victim=victim)
+
+    def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
+        """Carries out a schedule, then every serial order of the sessions that took part, and compares."""
+        runner = self._lab._runner
+        serial = SerialOutcomes(lambda order: runner.run(self.spec, order, self.isolation))
+        return judge(self.run(schedule, victim=victim), serial)
+
+    def with_sessions(self, number: int) -> Case:
+        """The same case with more sessions, copies of its last one, or fewer. Raises BadInput."""
+        return Case(self._lab, self.spec.with_sessions(number), self.isolation)
+
+    def explore(
+        self,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        budget: float | None = None,
+        seen: Callable[[Exploration], None] | None = None,
+    ) -> Exploration:
+        """Runs every schedule that the server admits, and judges each; with `samples` that many random ones instead.
+
+        `budget` is in seconds; `seen` is shown the state after each schedule. An interrupt ends the search with what
+        was found so far. A step is a message to the server: races inside one statement cannot be seen. Raises
+        Nondeterminism where the case does not depend on its schedule alone.
+        """
+        self._lab._check_open()
+        scheduler = Exhaustive() if samples is None else Sampled(samples, seed)
+        return Explorer(self._lab._runner, self.spec, self.isolation).explore(scheduler, seen, budget)
+
+    def __repr__(self) -> str:
+        return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"
+
+
+def _close(stack: contextlib.ExitStack, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child, at its exit, must not end what is its parent's
+        stack.close()
+
+
+def cases() -> list[str]:
+    """The names of the cases in sql/schedules."""
+    return sorted(path.stem for path in shipped("sql", "schedules").glob("*.spec"))
+
+
+def load_case(name: str | Path) -> Spec:
+    """The spec of a case by its name, or of a `.spec` file. Raises BadInput, listing the names."""
+    path = Path(name)
+    if path.suffix == ".spec":
+        return replace(specfile.read(path), file=str(path))
+    if str(name) not in cases():
+        raise BadInput(f"unknown case {str(name)!r}; there are: {', '.join(cases())}; or name a file ending in .spec")
+    return specfile.read(shipped("sql", "schedules", f"{name}.spec"))

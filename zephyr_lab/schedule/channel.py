@@ -1,0 +1,167 @@
+"""One session's connection: sends a step without waiting for it, and collects the answer when there is one.
+
+Uses libpq's asynchronous calls through `psycopg.pq`, and its simple protocol, so that a step may hold several
+statements, as in isolationtester.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from zephyr_lab.errors import SetupFailed
+from zephyr_lab.schedule.model import Step
+from zephyr_lab.schedule.transcript import Failure, Result, Value
+
+CANCEL_SECONDS = 5
+OWN_SECONDS = 30
+_INTEGERS = frozenset({20, 21, 23, 26})  # int8, int2, int4, oid
+_BOOLEAN = 16
+_WITH_ROWS = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.SINGLE_TUPLE)
+
+
+class Channel:
+    """A session's connection. `step` is the last step sent; `busy` says that it has not been answered yet."""
+
+    def __init__(self, name: str, connection: pq.abc.PGconn) -> None:
+        self.name = name
+        self.step: Step | None = None
+        self.busy = False
+        self.lost = False
+        self._connection = connection
+        self._connection.notice_handler = self._on_notice
+        self.pid = self._connection.backend_pid
+        self._clear()
+
+    def _clear(self) -> None:
+        self.results: list[Result] = []
+        self.failure: Failure | None = None
+        self.notices: list[str] = []
+        self.error_text = ""
+
+    def _on_notice(self, result: pq.abc.PGresult) -> None:
+        severity = _field(result, pq.DiagnosticField.SEVERITY_NONLOCALIZED)
+        self.notices.append(f"{severity}: {_field(result, pq.DiagnosticField.MESSAGE_PRIMARY)}")
+
+    @property
+    def socket(self) -> int:
+        return self._connection.socket
+
+    @property
+    def status(self) -> pq.TransactionStatus:
+        return pq.TransactionStatus(self._connection.transaction_status)
+
+    def send(self, step: Step) -> None:
+        """Sends a step and returns at once; `collect` gathers what the server answers."""
+        self._clear()
+        self.step, self.busy = step, True
+        try:
+            self._connection.send_query(step.sql.encode())
+        except psycopg.Error:
+            self._lose()
+
+    def collect(self) -> bool:
+        """Takes what has arrived; True when the step is over, which is when the server is ready for the next one.
+
+        An error message arrives before the failed transaction's locks are gone; ReadyForQuery arrives after.
+        """
+        try:
+            self._connection.consume_input()
+            while not self._connection.is_busy():
+                result = self._connection.get_result()
+                if result is not None:
+                    self._take(result)
+                    continue
+                self.busy = False
+                if self._connection.status != pq.ConnStatus.OK:
+                    self._lose()
+                return True
+        except psycopg.Error:  # the socket is gone
+            self._lose()
+            return True
+        return False
+
+    def _lose(self) -> None:
+        self.lost, self.busy = True, False
+        self._connection.finish()
+
+    def _take(self, result: pq.abc.PGresult) -> None:
+        match result.status:
+            case pq.ExecStatus.COMMAND_OK | pq.ExecStatus.TUPLES_OK | pq.ExecStatus.SINGLE_TUPLE:
+                self.results.append(_result(result))
+            case pq.ExecStatus.COPY_IN:
+                self._connection.put_copy_end(b"a step has no data to copy in")
+            case pq.ExecStatus.COPY_OUT:
+                rows: list[tuple[Value, ...]] = []
+                while (line := self._connection.get_copy_data(0))[0] > 0:
+                    rows.append((bytes(line[1]).decode(errors="replace").rstrip("\n"),))
+                self.results.append(Result(f"COPY {len(rows)}", ("copy",), tuple(rows)))
+            case pq.ExecStatus.FATAL_ERROR | pq.ExecStatus.BAD_RESPONSE:
+                sqlstate = _field(result, pq.DiagnosticField.SQLSTATE)
+                if sqlstate:
+                    self.failure = Failure(sqlstate, _field(result, pq.DiagnosticField.CONSTRAINT_NAME))
+                    self.error_text = _field(result, pq.DiagnosticField.MESSAGE_PRIMARY)
+
+    def execute(self, sql: str, what: str, seconds: float = OWN_SECONDS) -> list[Result]:
+        """Runs SQL that is no step to its end. Raises SetupFailed, beginning with `what`, also after `seconds`."""
+        deadline = time.monotonic() + seconds
+        self.send(Step(what, self.name, sql))
+        while not self.lost and not self.collect():
+            if time.monotonic() > deadline:
+                self.cancel()
+                raise SetupFailed(f"{what}: no answer within {seconds:g} s; cancelled")
+            select.select([self.socket], [], [], max(0.0, deadline - time.monotonic()))
+        if self.lost or self.failure:
+            raise SetupFailed(
+                f"{what}: {self.failure.text() if self.failure else 'connection lost'}: {self.error_text}"
+            )
+        return self.results
+
+    def cancel(self) -> bool:
+        """Cancels what is running and waits a bounded time for the answer; True if the connection is usable after."""
+        if self.lost:
+            return False
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while self.busy:
+            if time.monotonic() > deadline:
+                return False
+            # Once more on every round: a request that meets the server between two statements has no effect.
+            with contextlib.suppress(psycopg.Error):
+                self._connection.get_cancel().cancel()
+            if select.select([self.socket], [], [], 0.1)[0]:
+                self.collect()
+        return not self.lost
+
+    def close(self) -> None:
+        self._connection.finish()
+
+
+def _result(result: pq.abc.PGresult) -> Result:
+    tag = (result.command_status or b"").decode(errors="replace")
+    if result.status not in _WITH_ROWS:
+        return Result(tag)
+    columns = tuple((result.fname(i) or b"").decode(errors="replace") for i in range(result.nfields))
+    loaders = [_loader(result.ftype(i)) for i in range(result.nfields)]
+    rows = tuple(
+        tuple(None if (raw := result.get_value(row, i)) is None else load(raw) for i, load in enumerate(loaders))
+        for row in range(result.ntuples)
+    )
+    return Result(tag, columns, rows)
+
+
+def _loader(oid: int) -> Callable[[bytes], Any]:
+    if oid in _INTEGERS:
+        return int
+    if oid == _BOOLEAN:
+        return lambda raw: raw == b"t"
+    return lambda raw: bytes(raw).decode(errors="replace")
+
+
+def _field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str:
+    return (result.error_field(code) or b"").decode(errors="replace")

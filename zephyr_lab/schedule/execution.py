@@ -1,0 +1,237 @@
+"""One run of a spec, step by step: who could move, who waits, and what has happened.
+
+Only quiet states are recorded (see `quiet`): the sent step first, and then the sessions that it woke, in the order in
+which they had been sent.
+
+A deadlock's victim is the session whose step closes the cycle. The server aborts whoever's `deadlock_timeout` runs
+out first, and a session looks once per wait. So all sessions are patient, and a session that holds up another one,
+hence could close a cycle, is made impatient before it is sent on. If a woken session closes the cycle, the first one
+in the spec's order is the victim. A spec that sets `deadlock_timeout` itself is left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from psycopg import pq
+
+from zephyr_lab.errors import ScheduleError, StepTimeout
+from zephyr_lab.schedule.channel import Channel
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, Spec, Step
+from zephyr_lab.schedule.quiet import Graph, Watch
+from zephyr_lab.schedule.transcript import End, Event, EventKind, Transaction, Transcript, one_line
+from zephyr_lab.schedule.waiting import in_a_cycle
+
+if TYPE_CHECKING:
+    from zephyr_lab.schedule.runner import Runner
+
+IMPATIENT_MS = 1
+
+
+class Execution:
+    """One run of a spec: which sessions could move, and what has happened so far."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        spec: Spec,
+        isolation: IsolationLevel,
+        channels: dict[str, Channel],
+        patience: dict[str, int] | None,
+        victim: str | None,
+    ) -> None:
+        """`patience` is each session's deadlock_timeout in milliseconds; None where it is not ours to set."""
+        self.spec = spec
+        self.isolation = isolation
+        self.events: list[Event] = []
+        self.taken: list[str] = []
+        self._runner = runner
+        self._channels = channels
+        self._patience = patience
+        self._victim = victim
+        self._watch = Watch(channels, runner.observer, may_stop=runner.database.is_ours, on_deadlock=self._check_victim)
+        self._number: Counter[str] = Counter()
+        self._transactions: dict[tuple[str, int], Transaction] = {}
+
+    # -- what a scheduler sees
+
+    def runnable(self) -> tuple[str, ...]:
+        """Sessions that have a step left and could take it now."""
+        return tuple(
+            session.name
+            for session in self.spec.sessions
+            if session.name not in self._watch.waits
+            and not self._channels[session.name].lost
+            and self._next(session.name) is not None
+        )
+
+    def next_step(self, session: str) -> Step:
+        """The step that `session` takes next in its program. Raises ScheduleError after the last."""
+        step = self._next(session)
+        if step is None:
+            raise ScheduleError(f"session {session} has no step left after {' '.join(self.taken)}")
+        return step
+
+    def _next(self, session: str) -> Step | None:
+        program = self.spec.session(session).steps
+        done = [name for name in self.taken if self.spec.steps[name].session == session]
+        at = program.index(self.spec.steps[done[-1]]) + 1 if done else 0
+        return program[at] if at < len(program) else None
+
+    def take(self, step: Step) -> list[Event]:
+        """Sends a step, waits until all is quiet, gives what happened. Raises ScheduleError, StepTimeout."""
+        channel, before = self._channels[step.session], self._watch.waits
+        if step.session in before:
+            raise ScheduleError(self._refusal(step))
+        waiting = sorted(before, key=self._place_sent)
+        self.taken.append(step.name)
+        if channel.lost:
+            return self._record([Event(step.session, step.name, step.sql, EventKind.NOT_SENT)])
+        self._begin_transaction(channel, step)
+        self._make_impatient(channel)
+        try:
+            over = self._watch.carry_out(
+                lambda: channel.send(step), waiting, time.monotonic() + self._runner.step_seconds
+            )
+        except TimeoutError:
+            raise StepTimeout(self._never_ends()) from None
+        events = [self._event(name) for name in [step.session] if name in over]
+        waits = self._watch.waits
+        if step.session in waits:
+            events.append(self._waiting(step.session))
+        for name in waiting:
+            if name in over:
+                events.append(replace(self._event(name), resumed=True))
+            elif waits[name] != before[name]:
+                events.append(replace(self._waiting(name), resumed=True))
+        return self._record(events)
+
+    def _place_sent(self, session: str) -> int:
+        return max(place for place, name in enumerate(self.taken) if self.spec.steps[name].session == session)
+
+    # -- what is recorded
+
+    def _begin_transaction(self, channel: Channel, step: Step) -> None:
+        """Notes to which transaction of its session a step belongs; an autocommitted step is one of its own."""
+        if channel.status is pq.TransactionStatus.IDLE or not self._number[channel.name]:
+            self._number[channel.name] += 1
+        key = channel.name, self._number[channel.name]
+        known = self._transactions.get(key) or Transaction(*key, steps=(), end=End.UNFINISHED)
+        self._transactions[key] = replace(known, steps=(*known.steps, step.name))
+
+    def _event(self, name: str) -> Event:
+        """What a session's step was answered with."""
+        channel = self._channels[name]
+        step, number = channel.step, self._number[name]
+        assert step is not None
+        kind = EventKind.LOST if channel.lost else EventKind.FAILED if channel.failure else EventKind.COMPLETED
+        event = Event(
+            name, step.name, step.sql, kind, transaction=number,
+            results=tuple(channel.results), failure=channel.failure, notices=tuple(channel.notices),
+        )  # fmt: skip
+        known = self._transactions[name, number]
+        self._transactions[name, number] = replace(
+            known,
+            end=_end_after(event, known.end, channel),
+            sqlstate=channel.failure.sqlstate if channel.failure and not known.sqlstate else known.sqlstate,
+        )
+        return event
+
+    def _waiting(self, name: str) -> Event:
+        step = self._channels[name].step
+        assert step is not None
+        wait, number = self._watch.waits[name][1], self._number[name]
+        self._transactions[name, number] = replace(self._transactions[name, number], end=End.WAITING)
+        return Event(name, step.name, step.sql, EventKind.WAITS, transaction=number, wait=wait)
+
+    def _record(self, events: list[Event]) -> list[Event]:
+        self.events += events
+        return events
+
+    def finish(self) -> Transcript:
+        """Ends what is still open, reads the tables, tears down, and gives the transcript."""
+        # Last in the queue first, and before any rollback: whoever is let through would still change rows.
+        for name in sorted(self._watch.waits, key=self._place_sent, reverse=True):
+            self._channels[name].cancel()
+        usable = {name: channel for name, channel in self._channels.items() if not channel.lost}
+        for name, channel in usable.items():
+            if channel.status is not pq.TransactionStatus.IDLE:
+                channel.execute("rollback", f"session {name}")
+        final = self._runner.tables()
+        for session in self.spec.sessions:
+            if session.teardown is not None and session.name in usable:
+                what = f"{self.spec.name}, teardown of session {session.name}"
+                usable[session.name].execute(session.teardown, what, self._runner.step_seconds)
+        if self.spec.teardown is not None:
+            self._runner.control_execute(self.spec.teardown, f"{self.spec.name}, teardown")
+        self._runner.release(name for name, channel in self._channels.items() if channel.lost)
+        return Transcript(
+            case=self.spec.name,
+            isolation=str(self.isolation),
+            schedule=self._schedule() if self.taken else "",
+            sessions=self.spec.session_names,
+            events=tuple(self.events),
+            transactions=tuple(self._transactions[key] for key in sorted(self._transactions)),
+            final=final,
+        )
+
+    # -- errors that say how to go on
+
+    def _schedule(self) -> str:
+        return Schedule(tuple(self.taken)).text(self.spec)
+
+    def _refusal(self, step: Step) -> str:
+        _, wait = self._watch.waits[step.session]
+        first = " or ".join(wait.sessions)
+        way_on = f"step {first} first" if first else "let the session it waits for go on first"
+        replay = self.spec.replay(self.isolation, self._schedule())
+        return f"step {step.name} cannot be sent: {step.session} {wait.text()}: {way_on}. Replay up to here: {replay}"
+
+    def _never_ends(self) -> str:
+        steps = [(name, self._channels[name].step) for name in self._watch.moving()]
+        what = "; ".join(f"session {name}, step {step.name} ({one_line(step.sql, 40)})" for name, step in steps if step)
+        replay = self.spec.replay(self.isolation, self._schedule())
+        return (
+            f"{what}: no answer within {self._runner.step_seconds:g} s, and it waits for no session of this schedule; "
+            f"cancelled. Replay: {replay}"
+        )
+
+    # -- deadlocks
+
+    def _make_impatient(self, channel: Channel) -> None:
+        """Makes a session impatient if a deadlock could begin with its step: if it holds up a session that waits."""
+        if self._patience is None or self._victim or channel.status is pq.TransactionStatus.INERROR:
+            return
+        holds_up = any(channel.pid in held_up_by for held_up_by, _ in self._watch.waits.values())
+        if holds_up or channel.name in self._watch.impatient:
+            # Also where it is impatient already: a rollback may have taken the setting back.
+            milliseconds = IMPATIENT_MS if holds_up else self._patience[channel.name]
+            channel.execute(f"set deadlock_timeout = '{milliseconds}ms'", f"session {channel.name}")
+            self._watch.impatient.add(channel.name)
+
+    def _check_victim(self, graph: Graph) -> None:
+        if self._victim and not in_a_cycle(self._channels[self._victim].pid, graph):
+            inside = [name for pid, name in self._watch.names.items() if in_a_cycle(pid, graph)]
+            raise ScheduleError(
+                f"{self._victim} cannot be the victim of this deadlock: choose one of {', '.join(inside)}"
+            )
+
+
+def _end_after(event: Event, before: End, channel: Channel) -> End:
+    """How a transaction stands after a step; `before` is how it stood before that step."""
+    if channel.lost:
+        return End.LOST
+    status = channel.status
+    if status is pq.TransactionStatus.INTRANS:
+        return End.UNFINISHED
+    if event.failure or status is pq.TransactionStatus.INERROR:
+        return End.ABORTED
+    ended_by = [result.tag for result in event.results if result.tag in ("COMMIT", "ROLLBACK")]
+    if ended_by and ended_by[-1] == "ROLLBACK":
+        # Whether COMMIT or ROLLBACK was asked for: a failed transaction is answered with ROLLBACK.
+        return before if before is End.ABORTED else End.ROLLED_BACK
+    return End.COMMITTED

@@ -1,0 +1,310 @@
+"""Runs a spec the way PostgreSQL's isolationtester runs it, and says what it says, byte for byte.
+
+The rules are those of src/test/isolation/README: sessions live on from permutation to permutation, a step that waits
+is reported as `<waiting ...>` and later as `<... completed>`, marks behind a step of a permutation hold its report
+back, and a file without permutations means all interleavings, first session first. Values and messages are the
+server's own text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import psycopg
+from psycopg import pq
+
+from zephyr_lab.errors import SetupFailed, StepTimeout
+from zephyr_lab.schedule.model import Blocker, ScheduledStep, Session, Spec, Step
+from zephyr_lab.schedule.waiting import Observer, in_a_cycle
+
+TICK = 0.010  # seconds: how long isolationtester lets a step run before it asks whether it waits
+FIRST_PAUSE = 0.0003
+NUMBER = frozenset(b"0123456789.Ee -")
+
+Connect = Callable[[str], pq.abc.PGconn]
+Write = Callable[[str], None]
+
+
+def run(spec: Spec, connect: Connect, write: Write, step_seconds: float) -> None:
+    """Runs every permutation of `spec` and gives the output to `write`, piece by piece.
+
+    `connect` opens a connection for the name of a session. Raises SetupFailed, StepTimeout.
+    """
+    with _Tester(spec, connect, write, step_seconds) as tester:
+        write(f"Parsed test spec with {len(spec.sessions)} sessions\n")
+        for permutation in spec.permutations or interleavings(spec.sessions):
+            tester.run_permutation(permutation)
+
+
+def interleavings(sessions: Sequence[Session]) -> Iterator[tuple[ScheduledStep, ...]]:
+    """Every order of all steps that keeps each session's own, those that begin with the first session first."""
+
+    def recurse(taken: list[int], steps: list[ScheduledStep]) -> Iterator[tuple[ScheduledStep, ...]]:
+        ended = True
+        for place, session in enumerate(sessions):
+            if taken[place] < len(session.steps):
+                ended = False
+                taken[place] += 1
+                steps.append(ScheduledStep(session.steps[taken[place] - 1].name))
+                yield from recurse(taken, steps)
+                steps.pop()
+                taken[place] -= 1
+        if ended:
+            yield tuple(steps)
+
+    return recurse([0] * len(sessions), [])
+
+
+class _Running:
+    """A step that has been launched, with the marks that hold its report back and what they count up to."""
+
+    def __init__(self, step: Step, blockers: Sequence[Blocker], targets: dict[Blocker, int]) -> None:
+        self.step = step
+        self.blockers = blockers
+        self.targets = targets
+        self.launched = time.monotonic()
+
+
+class _Session:
+    def __init__(self, name: str, connection: pq.abc.PGconn, write: Write | None) -> None:
+        self.name = name
+        self.connection = connection
+        self.active: _Running | None = None
+        self.notices = 0
+        self._write = write
+        connection.notice_handler = self._on_notice
+
+    def _on_notice(self, result: pq.abc.PGresult) -> None:
+        if self._write:
+            self._write(f"{self.name}: {_message(result)}")
+            self.notices += 1
+
+    @property
+    def pid(self) -> int:
+        return self.connection.backend_pid
+
+    def is_busy(self) -> bool:
+        return bool(self.connection.is_busy())
+
+
+class _Tester:
+    def __init__(self, spec: Spec, connect: Connect, write: Write, step_seconds: float) -> None:
+        self.spec, self.write, self.step_seconds = spec, write, step_seconds
+        self.control = _Session("control connection", connect("control connection"), None)
+        self.sessions = {one.name: _Session(one.name, connect(one.name), write) for one in spec.sessions}
+        self.names = {session.pid: name for name, session in self.sessions.items()}
+        self.observing = connect("observer")
+        self.observer = Observer(self.observing)
+
+    def __enter__(self) -> _Tester:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for session in [self.control, *self.sessions.values()]:
+            if session.active:
+                session.connection.get_cancel().cancel()
+            session.connection.finish()
+        self.observing.finish()
+
+    def run_permutation(self, permutation: Sequence[ScheduledStep]) -> None:
+        self.write("\nstarting permutation:" + "".join(f" {one.step}" for one in permutation) + "\n")
+        for block in self.spec.setups:
+            self._execute(self.control, block, "setup failed: ")
+        for one in self.spec.sessions:
+            if one.setup is not None:
+                self._execute(self.sessions[one.name], one.setup, f"setup of session {one.name} failed: ")
+        waiting: list[_Running] = []
+        for scheduled in permutation:
+            step = self.spec.steps[scheduled.step]
+            self._wait_for_session(self.sessions[step.session], waiting)
+            running = self._launch(step, scheduled.blockers)
+            must_wait = self._try_complete(running, first=True)
+            self._try_complete_all(waiting)
+            if must_wait:
+                waiting.append(running)
+        self._try_complete_all(waiting, may_block=False)
+        if waiting:
+            raise StepTimeout("failed to complete permutation due to mutually-blocking steps")
+        for one in self.spec.sessions:
+            if one.teardown is not None:
+                self._tear_down(self.sessions[one.name], one.teardown, f"teardown of session {one.name} failed: ")
+        if self.spec.teardown is not None:
+            self._tear_down(self.control, self.spec.teardown, "teardown failed: ")
+
+    def _execute(self, session: _Session, sql: str, what: str) -> None:
+        result = session.connection.exec_(sql.encode())
+        if result.status == pq.ExecStatus.TUPLES_OK:
+            self.write(table(result))
+        elif result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY):
+            raise SetupFailed(what + result.get_error_message())
+
+    def _tear_down(self, session: _Session, sql: str, what: str) -> None:
+        with contextlib.suppress(SetupFailed):  # isolationtester says so on standard error only, and goes on
+            self._execute(session, sql, what)
+
+    def _launch(self, step: Step, blockers: Sequence[Blocker]) -> _Running:
+        targets = {
+            blocker: blocker.notices + self._session_of(blocker).notices
+            for blocker in blockers
+            if blocker.notices is not None
+        }
+        running = _Running(step, blockers, targets)
+        session = self.sessions[step.session]
+        session.connection.send_query(step.sql.encode())
+        session.active = running
+        return running
+
+    def _session_of(self, blocker: Blocker) -> _Session:
+        assert blocker.step is not None
+        return self.sessions[self.spec.steps[blocker.step].session]
+
+    def _wait_for_session(self, session: _Session, waiting: list[_Running]) -> None:
+        """A session that is still busy must end its earlier step before it takes another one."""
+        deadline = time.monotonic() + 2 * self.step_seconds
+        while (earlier := session.active) is not None:
+            if not self._try_complete(earlier, may_block=False):
+                waiting.remove(earlier)
+            self._try_complete_all(waiting)
+            if session.active is not None and time.monotonic() > deadline:
+                raise StepTimeout(f"step {earlier.step.name} timed out after {2 * self.step_seconds:g} seconds")
+
+    def _try_complete_all(self, waiting: list[_Running], may_block: bool = True) -> None:
+        """Completes whichever of the waiting steps it can; again, while one held back may have been released."""
+        while True:
+            before, notices = len(waiting), sum(session.notices for session in self.sessions.values())
+            for running in list(waiting):
+                if not self._try_complete(running, may_block=may_block):
+                    waiting.remove(running)
+            changed = len(waiting) < before or notices < sum(session.notices for session in self.sessions.values())
+            if not (changed and any(running.blockers for running in waiting)):
+                return
+
+    def _try_complete(self, running: _Running, *, first: bool = False, may_block: bool = True) -> bool:
+        """Reports a step if it is over; True if it must wait. `may_block`: a wait for a session ends the attempt."""
+        step, session = running.step, self.sessions[running.step.session]
+        waits = f"step {step.name}: {step.sql} <waiting ...>\n"
+        if first and Blocker() in running.blockers:
+            self.write(waits)
+            return True
+        if not self._is_over(session, running, may_block) or self._is_held_back(running):
+            if first:
+                self.write(waits)
+            return True
+        self.write(f"step {step.name}: {step.sql}\n" if first else f"step {step.name}: <... completed>\n")
+        self._report(session)
+        session.active = None
+        return False
+
+    def _is_over(self, session: _Session, running: _Running, may_block: bool) -> bool:
+        began, pause = time.monotonic(), FIRST_PAUSE
+        canceled = False
+        while session.is_busy():
+            if select.select([session.connection.socket], [], [], pause)[0]:
+                session.connection.consume_input()
+                continue
+            now = time.monotonic()
+            if may_block and self._waits(session, patient=now - began >= TICK):
+                session.connection.consume_input()  # a notice may have come while we asked
+                return not session.is_busy()
+            if not canceled and now - began > self.step_seconds:
+                self.write(f"isolationtester: canceling step {running.step.name} after {self.step_seconds:g} seconds\n")
+                session.connection.get_cancel().cancel()
+                canceled = True
+            if now - began > 2 * self.step_seconds:
+                raise StepTimeout(f"step {running.step.name} timed out after {2 * self.step_seconds:g} seconds")
+            pause = min(2 * pause, TICK)
+        return True
+
+    def _waits(self, session: _Session, patient: bool) -> bool:
+        """Whether a session waits. Before the tick is over only a wait counts that nobody busy could end."""
+        busy = [one.pid for one in self.sessions.values() if one.active]
+        graph = self.observer.who_waits(busy, self.names)
+        if session.pid not in graph or patient:
+            return session.pid in graph
+        holders = {pid for held_up_by in graph.values() for pid in held_up_by}
+        return not in_a_cycle(session.pid, graph) and not any(pid in busy and pid not in graph for pid in holders)
+
+    def _is_held_back(self, running: _Running) -> bool:
+        for blocker in running.blockers:
+            if blocker.notices is not None:
+                if self._session_of(blocker).notices < running.targets[blocker]:
+                    return True
+            elif blocker.step is not None:
+                active = self._session_of(blocker).active
+                if active is not None and active.step.name == blocker.step:
+                    return True
+        return False
+
+    def _report(self, session: _Session) -> None:
+        connection = session.connection
+        while (result := connection.get_result()) is not None:
+            match result.status:
+                case pq.ExecStatus.COMMAND_OK | pq.ExecStatus.EMPTY_QUERY:
+                    continue
+                case pq.ExecStatus.TUPLES_OK:
+                    self.write(table(result))
+                case pq.ExecStatus.FATAL_ERROR:
+                    severity = _text(result.error_field(pq.DiagnosticField.SEVERITY))
+                    message = _text(result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY))
+                    told = f"{severity}:  {message}" if severity and message else result.get_error_message()
+                    self.write(f"{told}\n")
+                case _:
+                    self.write(f"unexpected result status: PGRES_{result.status_name()}\n")
+                    if result.status in (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT):
+                        raise StepTimeout("a step cannot copy from or to the client")
+        self._report_notifications(session)
+
+    def _report_notifications(self, session: _Session) -> None:
+        try:
+            session.connection.consume_input()
+        except psycopg.Error:
+            return  # the step ended its own session
+        while (notify := session.connection.notifies()) is not None:
+            sender = self.names.get(notify.be_pid, f"PID {notify.be_pid}")
+            name, payload = _text(notify.relname), _text(notify.extra)
+            self.write(f'{session.name}: NOTIFY "{name}" with payload "{payload}" from {sender}\n')
+            session.connection.consume_input()
+
+
+def table(result: pq.abc.PGresult) -> str:
+    """A result as libpq's PQprint aligns it: widths in bytes, numbers to the right, a line below the names."""
+    columns = range(result.nfields)
+    if not columns:
+        return ""
+    names = [result.fname(i) or b"" for i in columns]
+    rows = [[result.get_value(row, i) or b"" for i in columns] for row in range(result.ntuples)]
+    widths = [max([len(names[i]), *(len(row[i]) for row in rows)]) for i in columns]
+    to_the_right = [all(_is_number(row[i]) for row in rows if row[i]) for i in columns]
+
+    def line(values: Sequence[bytes]) -> bytes:
+        cells = [
+            value.rjust(width) if right else value.ljust(width)
+            for value, width, right in zip(values, widths, to_the_right, strict=True)
+        ]
+        return b"|".join(cells)
+
+    lines = [line(names), b"+".join(b"-" * width for width in widths), *(line(row) for row in rows)]
+    count = f"({len(rows)} row{'' if len(rows) == 1 else 's'})\n\n"
+    return (b"\n".join(lines) + b"\n").decode(errors="replace") + count
+
+
+def _is_number(value: bytes) -> bool:
+    """Digits and a few signs, a digit last, no E first: what PQprint takes for a number."""
+    return set(value) <= NUMBER and value[:1] not in (b"E", b"e") and value[-1:].isdigit()
+
+
+def _message(result: pq.abc.PGresult) -> str:
+    """A notice as libpq words it at default verbosity."""
+    field = pq.DiagnosticField
+    text = f"{_text(result.error_field(field.SEVERITY))}:  {_text(result.error_field(field.MESSAGE_PRIMARY))}\n"
+    for name, code in (("DETAIL", field.MESSAGE_DETAIL), ("HINT", field.MESSAGE_HINT)):
+        if part := _text(result.error_field(code)):
+            text += f"{name}:  {part}\n"
+    return text
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode(errors="replace")

@@ -1,0 +1,279 @@
+"""What happened, step by step, as plain data that is the same for the same schedule on any machine.
+
+No pids, clocks, ports or server sentences: sessions' names, SQLSTATEs and rows. A transcript has a text form (`str`),
+a form for JSON (`to_dict`), and shows itself in Jupyter as a timeline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from zephyr_lab.errors import condition_name
+
+SQL_WIDTH = 72
+ROWS_SHOWN = 4
+
+Value = int | bool | str | None
+
+
+def _shown(value: Value) -> str:
+    return "null" if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one statement: its command tag, such as `UPDATE 1`, and rows where it gives any."""
+
+    tag: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Value, ...], ...] = ()
+
+    def text(self) -> str:
+        if self.columns:
+            if not self.rows:
+                return "-> no rows"
+            shown = [" | ".join(_shown(value) for value in row) for row in self.rows[:ROWS_SHOWN]]
+            more = f", ... {len(self.rows)} rows" if len(self.rows) > ROWS_SHOWN else ""
+            return "-> " + ("; ".join(shown)) + more
+        count = re.fullmatch(r"(?:INSERT 0|UPDATE|DELETE|MERGE|SELECT|COPY) (\d+)", self.tag)
+        if count:
+            return f"{count[1]} row" if count[1] == "1" else f"{count[1]} rows"
+        return "ok"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error by its SQLSTATE, with the constraint it names where it names one."""
+
+    sqlstate: str
+    constraint: str = ""
+
+    def text(self) -> str:
+        name = condition_name(self.sqlstate).replace("_", " ")
+        return f"{self.sqlstate} {name}".strip() + (f" ({self.constraint})" if self.constraint else "")
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Whom a session waits for, and on what: pg_locks' lock type, and the relation where the server tells it."""
+
+    sessions: tuple[str, ...]
+    lock: str
+    relation: str = ""
+
+    def text(self) -> str:
+        on = f"{self.lock}, {self.relation}" if self.relation else self.lock
+        return f"waits for {', '.join(self.sessions) or 'another session'} ({on})"
+
+
+class EventKind(StrEnum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    WAITS = "waits"
+    LOST = "connection lost"
+    NOT_SENT = "not sent"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What became of a step: at once, or (`resumed`) after a wait that another session's step ended.
+
+    `transaction` numbers the transactions of the session, from 1; an autocommitted step is a transaction of its own.
+    """
+
+    session: str
+    step: str
+    sql: str
+    kind: EventKind
+    transaction: int = 0
+    resumed: bool = False
+    results: tuple[Result, ...] = ()
+    failure: Failure | None = None
+    wait: Wait | None = None
+    notices: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """What is said behind the SQL: `-> 90000`, `1 row`, `waits for A (transactionid)`, `resumes: 40001 ...`."""
+        if self.kind is EventKind.WAITS and self.wait:
+            return self.wait.text() if not self.resumed else f"still {self.wait.text()}"
+        if self.kind is EventKind.NOT_SENT:
+            return "not sent: the connection is lost"
+        said = self.failure.text() if self.failure else self._answer()
+        if self.kind is EventKind.LOST:
+            said = "connection lost" + (f" ({said})" if self.failure else "")
+        if self.notices:
+            said += f" [{'; '.join(self.notices)}]"
+        return f"resumes: {said}" if self.resumed else said
+
+    def _answer(self) -> str:
+        if not self.results:
+            return "ok"
+        if self.results[-1].tag == "ROLLBACK" and re.search(r"(?i)\b(commit|end)\W*$", self.sql):
+            return "ROLLBACK, and no error: the transaction had failed"
+        telling = [result for result in self.results if result.columns] or self.results[-1:]
+        return " ".join(result.text() for result in telling)
+
+
+class End(StrEnum):
+    """How a transaction stood when the schedule was over."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    ABORTED = "aborted"
+    UNFINISHED = "unfinished"
+    WAITING = "waiting"
+    LOST = "connection lost"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One transaction of a session: its number there, its steps, how it ended, the first SQLSTATE it was told."""
+
+    session: str
+    number: int
+    steps: tuple[str, ...]
+    end: End
+    sqlstate: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a table, sorted, when the schedule was over."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+    def text(self) -> str:
+        """`slot=18:00, booked=95000`, row by row; only their number where there are many."""
+        if len(self.rows) > ROWS_SHOWN:
+            return f"{len(self.rows)} rows"
+        rows = [
+            ", ".join(f"{name}={_shown(v)}" for name, v in zip(self.columns, row, strict=True)) for row in self.rows
+        ]
+        return "; ".join(rows) or "no rows"
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One execution of a schedule; `final` holds every table of the lab's schema as committed."""
+
+    case: str
+    isolation: str
+    schedule: str
+    sessions: tuple[str, ...]
+    events: tuple[Event, ...]
+    transactions: tuple[Transaction, ...]
+    final: Mapping[str, Table] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> dict[str, End]:
+        """How each session stood: its last transaction's end, or `idle` if it took no step."""
+        ends = dict.fromkeys(self.sessions, End.IDLE)
+        return ends | {one.session: one.end for one in self.transactions}
+
+    def told(self, session: str, number: int | None = None) -> tuple[Result | Failure, ...]:
+        """Everything the server told a session, or one of its transactions, in order: results and errors, no waits."""
+        told: list[Result | Failure] = []
+        for event in self.events:
+            if event.session == session and number in (None, event.transaction):
+                told += event.results
+                if event.failure:
+                    told.append(event.failure)
+        return tuple(told)
+
+    def rows(self, step: str) -> tuple[tuple[Value, ...], ...]:
+        """The rows that a step read, over all its statements; empty where it never completed."""
+        return tuple(
+            row for event in self.events if event.step == step for result in event.results for row in result.rows
+        )
+
+    def failures(self) -> dict[str, str]:
+        """The first SQLSTATE that each failed session was told."""
+        first: dict[str, str] = {}
+        for event in self.events:
+            if event.failure:
+                first.setdefault(event.session, event.failure.sqlstate)
+        return first
+
+    def summary(self) -> list[str]:
+        """How the sessions ended, then what is in each table, a line each."""
+        ends = ", ".join(f"{name} {end}" for name, end in self.ends.items())
+        return [f"ends:   {ends}"] + [f"final:  {name}: {table.text()}" for name, table in self.final.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form for JSON: lists, numbers, strings and null only."""
+        return {
+            "case": self.case,
+            "isolation": self.isolation,
+            "schedule": self.schedule,
+            "sessions": list(self.sessions),
+            "events": [_event(event) for event in self.events],
+            "summary": self.summary(),
+            "ends": {name: str(end) for name, end in self.ends.items()},
+            "transactions": [
+                {
+                    "session": one.session,
+                    "steps": list(one.steps),
+                    "end": str(one.end),
+                    "sqlstate": one.sqlstate or None,
+                }
+                for one in self.transactions
+            ],
+            "final": {
+                name: {"columns": list(table.columns), "rows": [list(row) for row in table.rows]}
+                for name, table in self.final.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.case} at {self.isolation}, schedule {self.schedule}"]
+        shown = [one_line(event.sql) if not event.resumed else "" for event in self.events]
+        sessions = max((len(name) for name in self.sessions), default=1)
+        width = max((len(sql) for sql in shown), default=0)
+        for event, sql in zip(self.events, shown, strict=True):
+            lines.append(f"  {event.session:<{sessions}}  {sql:<{width}}  {event.text()}".rstrip())
+        return "\n".join(lines + self.summary())
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from zephyr_lab.views.timeline import timeline
+
+        return timeline(self.to_dict(), text=str(self)).mimebundle()
+
+
+def _event(event: Event) -> dict[str, Any]:
+    """An event for JSON; what does not apply to it is left out."""
+    said: dict[str, Any] = {
+        "session": event.session, "step": event.step, "sql": event.sql, "event": str(event.kind),
+        "resumed": event.resumed, "text": event.text(),
+    }  # fmt: skip
+    if event.results:
+        said["results"] = [
+            {"tag": result.tag, "columns": list(result.columns), "rows": [list(row) for row in result.rows]}
+            for result in event.results
+        ]
+    if event.failure:
+        said["sqlstate"] = event.failure.sqlstate
+        if event.failure.constraint:
+            said["constraint"] = event.failure.constraint
+    if event.wait:
+        said["waits_for"] = list(event.wait.sessions)
+        said["lock"] = event.wait.lock
+        if event.wait.relation:
+            said["relation"] = event.wait.relation
+    if event.notices:
+        said["notices"] = list(event.notices)
+    return said
+
+
+def one_line(sql: str, width: int = SQL_WIDTH) -> str:
+    """SQL without comments and needless blanks, cut to `width` characters."""
+    text = " ".join(line for line in re.sub(r"--[^\n]*", "", sql).split())
+    text = text.removesuffix(";")
+    return text if len(text) <= width else text[: width - 3].rstrip() + "..."

@@ -1,0 +1,1 @@
+"""Real PostgreSQL and Valkey: of our own, from wheels, or yours, by DSN."""

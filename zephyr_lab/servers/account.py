@@ -1,0 +1,75 @@
+"""As whom to run a server, and whether that account can execute its program.
+
+PostgreSQL refuses to run as root, so root hands it to an existing unprivileged account. Everybody else runs it as
+themselves.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from zephyr_lab.errors import ServerUnavailable
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account to run a server as; `uid` and `gid` are None where that is ourselves."""
+
+    name: str
+    uid: int | None = None
+    gid: int | None = None
+
+
+def server_account() -> Account:
+    """The account for servers: ourselves, or for root `postgres`, else `nobody`.
+
+    Raises ServerUnavailable where root finds neither of the two.
+    """
+    if os.geteuid() != 0:
+        try:
+            return Account(pwd.getpwuid(os.geteuid()).pw_name)
+        except KeyError:
+            return Account(f"uid {os.geteuid()}")
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, entry.pw_uid, entry.pw_gid)
+    raise ServerUnavailable(
+        "PostgreSQL does not run as root, and there is neither an account `postgres` nor `nobody` to hand it to: "
+        "run as an ordinary user, or give a server in ZEPHYR_LAB_PG_DSN"
+    )
+
+
+def ask_version(program: Path, account: Account) -> str | None:
+    """What `program --version` prints when `account` runs it; None where that account may not execute it.
+
+    Raises ServerUnavailable where we may not change to the account, or the program does not run at all.
+    """
+    switch = {} if account.uid is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+    try:
+        # cwd: a child that cannot enter our own folder would fail for that reason alone.
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=20, cwd="/", check=False,
+            env={"LC_ALL": "C", "PATH": os.defpath}, **switch,
+        )  # fmt: skip
+    except PermissionError as error:
+        if error.errno == errno.EPERM:
+            raise ServerUnavailable(
+                f"root without the capability to become `{account.name}` (a container with cap-drop?): "
+                "run as an ordinary user, or give a server in ZEPHYR_LAB_PG_DSN"
+            ) from error
+        return None
+    except subprocess.TimeoutExpired:
+        raise ServerUnavailable(f"{program} --version did not answer: is it PostgreSQL's?") from None
+    except OSError as error:
+        raise ServerUnavailable(f"{program} does not run here: {error.strerror}") from error
+    if done.returncode != 0:
+        raise ServerUnavailable(f"{program} --version failed: {done.stderr.strip() or done.returncode}")
+    return done.stdout.strip()

@@ -1,0 +1,246 @@
+"""A PostgreSQL to work on: what it is and allows, and the lab's own schema in it.
+
+The lab never touches anything but its schema `zephyr_lab_<id>`. A `janitor.py` process drops that schema when the lab
+is closed or its process dies, in whatever way; a server of our own goes away as a whole and needs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.servers.janitor import Janitor
+
+OLDEST = 13
+CONNECT_SECONDS = 5
+
+SESSION_SETTINGS = {
+    "client_encoding": "UTF8",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "synchronous_commit": "off",  # as fast as fsync=off, and leaves the server's own setting alone
+    "jit": "off",
+    # A server of somebody else's may have other defaults, and each of them would change a transcript.
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "client_min_messages": "notice",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+}
+ISOLATIONTESTER_DATABASE = "isolation_regression"
+ISOLATIONTESTER_SETTINGS = {"timezone": "PST8PDT", "datestyle": "Postgres, MDY", "intervalstyle": "postgres_verbose"}
+# What libpq takes from the environment and no DSN can override, or a DSN of ours must not be overridden by.
+_FROM_ENVIRONMENT = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGOPTIONS")
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a PostgreSQL is, and what it lets this role do. `where` is the DSN without its password."""
+
+    where: str
+    version: int
+    role: str
+    database: str
+    may_create_schema: bool
+    may_set_deadlock_timeout: bool
+    is_superuser: bool
+    in_recovery: bool
+
+    @property
+    def version_name(self) -> str:
+        return f"PostgreSQL {self.version // 10000}.{self.version % 10000}"
+
+
+def without_password(dsn: str) -> str:
+    """A DSN that may be shown: key=value form, without password. Raises ServerUnavailable where it cannot be read."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # libpq's own message quotes the string, and the password in it.
+        raise ServerUnavailable(
+            "the DSN is malformed: write postgresql://user:password@host:5432/database, with special characters "
+            "percent-encoded, or host=... user=... password=... dbname=..."
+        ) from None
+    for name in ("password", "sslpassword", "passfile"):
+        parts.pop(name, None)
+    # A password with a bare `@` or `/` in a URL ends up in the host, the port or the database's name.
+    misplaced = "@" in f"{parts.get('host', '')}{parts.get('dbname', '')}"
+    if misplaced or not re.fullmatch(r"[\d,]*", str(parts.get("port", ""))):
+        raise ServerUnavailable(
+            "the DSN's parts are not where they belong: percent-encode special characters of the password "
+            "(`@` is %40, `/` is %2F, `:` is %3A)"
+        )
+    return make_conninfo(**parts)
+
+
+@contextlib.contextmanager
+def environment_for(ours: bool) -> Iterator[None]:
+    """Hides libpq's variables that would change what the lab measures; for our own server all of them."""
+    hidden = [name for name in os.environ if name in _FROM_ENVIRONMENT or (ours and name.startswith("PG"))]
+    kept = {name: os.environ.pop(name) for name in hidden}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def inspect(dsn: str, *, ours: bool = False) -> ServerFacts:
+    """Connects once and looks. Raises ServerUnavailable: unreachable, wrong password, too old, malformed."""
+    where = without_password(dsn)
+    try:
+        with environment_for(ours):
+            connection = psycopg.connect(_with_timeout(dsn), autocommit=True)
+    except psycopg.OperationalError as error:
+        raise ServerUnavailable(_why_refused(dsn, where, error.pgconn)) from None
+    except (psycopg.Error, ValueError) as error:
+        raise ServerUnavailable(f"the DSN of {where or 'the server'} is not usable: {error}") from None
+    with connection:
+        version = connection.pgconn.server_version
+        require_supported(version, where)
+        settable = (
+            "has_parameter_privilege(current_user, 'deadlock_timeout', 'SET')" if version >= 150000 else "rolsuper"
+        )
+        row = connection.execute(
+            f"select current_user, current_database(), has_database_privilege(current_database(), 'CREATE'), "
+            f"rolsuper or {settable}, rolsuper, pg_is_in_recovery() from pg_roles where rolname = current_user"
+        ).fetchone()
+    assert row is not None
+    return ServerFacts(where, version, *row)
+
+
+def require_supported(version: int, where: str) -> None:
+    """Raises ServerUnavailable for a server older than 13; `version` as libpq gives it (130004 is 13.4)."""
+    if version < OLDEST * 10000:
+        major = version // 10000 if version >= 100000 else f"{version // 10000}.{version // 100 % 100}"
+        raise ServerUnavailable(
+            f"the server at {where or 'the default address'} is PostgreSQL {major}; the lab needs {OLDEST} or newer: "
+            "name another in ZEPHYR_LAB_PG_DSN or ZEPHYR_LAB_PG_BIN, or unset both to use the lab's own"
+        )
+
+
+def _with_timeout(dsn: str) -> str:
+    return dsn if "connect_timeout" in conninfo_to_dict(dsn) else make_conninfo(dsn, connect_timeout=CONNECT_SECONDS)
+
+
+def _why_refused(dsn: str, where: str, connection: pq.abc.PGconn | None) -> str:
+    """Why a connection failed, told from the connection's state: libpq's text is in the server's language."""
+    where = where or "the default address"
+    if connection is not None and connection.needs_password:
+        return f"{where} asks for a password, and the DSN has none: add password=..."
+    if connection is not None and connection.used_password:
+        return f"{where} refused the user name and password: check both"
+    ping = pq.PGconn.ping(_with_timeout(dsn).encode())
+    if ping == pq.Ping.OK:
+        return f"{where} is a running PostgreSQL that refused this connection: check user, database and pg_hba.conf"
+    if ping == pq.Ping.REJECT:
+        return f"{where} is starting up or shutting down: try again in a moment"
+    return f"no PostgreSQL answers at {where}: check host and port, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
+
+
+class Database:
+    """The lab's schema on a server, and connections into it.
+
+    With `lasting` the server is somebody else's and stays: a janitor process sees to it that the schema does not.
+    Raises ServerUnavailable where the role may not create a schema.
+    """
+
+    def __init__(self, dsn: str, *, lasting: bool) -> None:
+        self._lasting = lasting
+        self.facts = inspect(dsn, ours=not lasting)
+        if self.facts.in_recovery:
+            raise ServerUnavailable(f"{self.facts.where} is a read-only standby: name its primary instead")
+        if not self.facts.may_create_schema:
+            raise ServerUnavailable(
+                f"role {self.facts.role} may not create a schema in database {self.facts.database}, and the lab works "
+                f"in a schema of its own: GRANT CREATE ON DATABASE {self.facts.database} TO {self.facts.role}"
+            )
+        self.schema = f"zephyr_lab_{secrets.token_hex(6)}"
+        self._dsn = _with_timeout(dsn)
+        janitor = Janitor({"dsn": self._dsn, "schema": self.schema}) if lasting else None
+        self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
+        try:
+            with self.connect() as connection:
+                connection.execute(sql.SQL("create schema {}").format(sql.Identifier(self.schema)))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the server was started by the lab, on this machine."""
+        return not self._lasting
+
+    def conninfo(self, session: str, **settings: str) -> str:
+        """A DSN, password included, for a session that lives in the lab's schema with the lab's settings."""
+        wanted = {**SESSION_SETTINGS, "search_path": self.schema, **settings}
+        if self.facts.is_superuser:
+            wanted["lc_messages"] = "C"
+        # Ours come last and win; settings of the startup message win over those of roles and databases.
+        escaped = {name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in wanted.items()}
+        ours = [f"-c {name}={value}" for name, value in escaped.items()]
+        theirs = conninfo_to_dict(self._dsn).get("options") or ""
+        return make_conninfo(
+            self._dsn, options=" ".join([theirs, *ours]).strip(), application_name=f"{self.schema} {session}"[:63]
+        )
+
+    def open(self, session: str, **settings: str) -> pq.abc.PGconn:
+        """A bare libpq connection into the lab's schema. Raises ServerUnavailable."""
+        return self._open(self.conninfo(session, **settings), session)
+
+    def _open(self, conninfo: str, session: str) -> pq.abc.PGconn:
+        with environment_for(self.is_ours):
+            connection = pq.PGconn.connect(conninfo.encode())
+        if connection.status != pq.ConnStatus.OK:
+            reason = connection.get_error_message().strip()
+            connection.finish()
+            raise ServerUnavailable(f"session {session} could not connect to {self.facts.where}: {reason}")
+        return connection
+
+    def connect(self, session: str = "lab") -> psycopg.Connection:
+        """An ordinary psycopg connection (autocommit) that lives in the lab's schema. Raises ServerUnavailable."""
+        try:
+            with environment_for(self.is_ours):
+                return psycopg.connect(self.conninfo(session), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise ServerUnavailable(f"could not connect to {self.facts.where}: {str(error).strip()}") from None
+
+    def open_as_isolationtester(self, spec: str, session: str) -> pq.abc.PGconn:
+        """A connection as PostgreSQL's own test run makes it, in a database `isolation_regression` of our own server.
+
+        On somebody else's server it is in the lab's schema, unless the database has just that name.
+        """
+        settings = ISOLATIONTESTER_SETTINGS | ({"lc_messages": "C"} if self.facts.is_superuser else {})
+        if not self.is_ours and self.facts.database != ISOLATIONTESTER_DATABASE:
+            settings["search_path"] = self.schema
+        options = " ".join(f"-c {name}=" + value.replace(" ", "\\ ") for name, value in settings.items())
+        database = {"dbname": ISOLATIONTESTER_DATABASE} if self.is_ours else {}
+        # Some of PostgreSQL's specs look for each other's sessions by this name.
+        name = f"isolation/{spec}/{session}"
+        conninfo = make_conninfo(self._dsn, options=options, application_name=name[:63], **database)
+        return self._open(conninfo, session)
+
+    def make_isolationtester_database(self) -> None:
+        """Makes the database of `open_as_isolationtester` anew, where the server is ours."""
+        if self.is_ours:
+            with self.connect() as connection:
+                connection.execute(f"drop database if exists {ISOLATIONTESTER_DATABASE} with (force)")
+                connection.execute(f"create database {ISOLATIONTESTER_DATABASE}")
+
+    def close(self) -> None:
+        if self._finalizer is not None:
+            self._finalizer()

@@ -1,0 +1,108 @@
+"""What is here, what the lab would use, and what to do where something is missing. Passwords never show."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from zephyr_lab.errors import LabError, ServerUnavailable
+from zephyr_lab.servers import database, keyvalue
+from zephyr_lab.servers.account import server_account
+from zephyr_lab.servers.embedded import start_postgres, start_valkey
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis: `good` is None for a fact that is neither good nor bad."""
+
+    subject: str
+    said: str
+    good: bool | None = None
+
+
+def diagnose() -> Iterator[Finding]:
+    """Looks at everything the lab needs, by using it: servers of our own are started, DSNs connected to."""
+    version = platform.python_version()
+    yield Finding("Python", f"{version}, {sys.executable}", sys.version_info >= (3, 11))
+    yield Finding("machine", f"{platform.system()} {platform.machine()}, temporary folder {tempfile.gettempdir()}")
+    yield from _settings()
+    yield from _try("servers run as", _account)
+    dsn, url = os.environ.get("ZEPHYR_LAB_PG_DSN"), os.environ.get("ZEPHYR_LAB_REDIS_URL")
+    yield from _try("PostgreSQL", lambda: _external_postgres(dsn) if dsn else _own_postgres())
+    yield from _try("Redis", lambda: _external_redis(url) if url else _own_valkey())
+
+
+def _settings() -> Iterator[Finding]:
+    shown: dict[str, Callable[[str], str]] = {
+        "ZEPHYR_LAB_PG_DSN": database.without_password,
+        "ZEPHYR_LAB_PG_BIN": str,
+        "ZEPHYR_LAB_REDIS_URL": keyvalue.url_without_password,
+    }
+    for name, safe in shown.items():
+        value = os.environ.get(name)
+        if not value:
+            yield Finding(name, "not set")
+            continue
+        try:
+            yield Finding(name, safe(value))
+        except ServerUnavailable:
+            yield Finding(name, "set, and malformed: see below", good=False)
+
+
+def _try(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from look()
+    except LabError as error:
+        yield Finding(subject, str(error), good=False)
+
+
+def _account() -> Iterator[Finding]:
+    account = server_account()
+    why = "ourselves" if account.uid is None else "PostgreSQL does not run as root"
+    yield Finding("servers run as", f"{account.name} ({why})", good=True)
+
+
+def _own_postgres() -> Iterator[Finding]:
+    server, dsn = start_postgres(os.environ.get("ZEPHYR_LAB_PG_BIN"))
+    try:
+        facts = database.inspect(dsn, ours=True)
+        copied = ", copied from a folder closed to that account" if server.program.copies else ""
+        yield Finding(
+            "PostgreSQL", f"{facts.version_name}, the lab's own, started and stopped just now{copied}", good=True
+        )
+        yield Finding("", f"programs: {server.program.path.parent}")
+        database.require_supported(facts.version, facts.where)
+    finally:
+        server.close()
+
+
+def _external_postgres(dsn: str) -> Iterator[Finding]:
+    facts = database.inspect(dsn)
+    yield Finding("PostgreSQL", f"{facts.version_name}, yours, role {facts.role}, database {facts.database}", good=True)
+    if facts.may_create_schema:
+        yield Finding("", "may create a schema: the lab works in zephyr_lab_<id> and removes it", good=True)
+    else:
+        grant = f"GRANT CREATE ON DATABASE {facts.database} TO {facts.role}"
+        yield Finding("", f"may not create a schema, and the lab works in one of its own: {grant}", good=False)
+    if not facts.may_set_deadlock_timeout:
+        yield Finding(
+            "", "may not set deadlock_timeout: a deadlock takes the server's own time, and its victim may vary"
+        )
+
+
+def _own_valkey() -> Iterator[Finding]:
+    server, url = start_valkey()
+    try:
+        facts = keyvalue.inspect(url)
+        yield Finding("Redis", f"{facts.version_name}, the lab's own, started and stopped just now", good=True)
+    finally:
+        server.close()
+
+
+def _external_redis(url: str) -> Iterator[Finding]:
+    facts = keyvalue.inspect(url)
+    yield Finding("Redis", f"{facts.version_name}, yours, at {facts.where}: keys zephyr_lab_<id>:* only", good=True)

@@ -1,0 +1,81 @@
+"""A Redis or Valkey to work on: the lab's own, or that of ZEPHYR_LAB_REDIS_URL. Only keys with our prefix are ours."""
+
+from __future__ import annotations
+
+import secrets
+import weakref
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.servers.janitor import Janitor
+
+
+@dataclass(frozen=True)
+class KeyValueFacts:
+    """What answers at `where` (the URL without its password)."""
+
+    where: str
+    version_name: str
+
+
+def url_without_password(url: str) -> str:
+    """A URL that may be shown: scheme, host, port and path. Raises ServerUnavailable where it is no Redis URL."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        readable = parts.scheme in ("redis", "rediss", "unix")
+    except ValueError:
+        readable = False
+    # A password with a bare `/`, `?`, `#` or `@` ends up behind the host, or in it.
+    misplaced = readable and ("@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1)
+    if not readable or misplaced or parts.fragment:
+        raise ServerUnavailable(
+            "the Redis URL is malformed: write redis://user:password@host:6379/0, with special characters "
+            "percent-encoded, or unix:///path"
+        )
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+
+
+def client(url: str) -> redis.Redis:
+    """A client that sends each command once: redis-py's default sends it again after a time-out, up to ten times."""
+    return redis.Redis.from_url(
+        url, decode_responses=True, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0), retry_on_timeout=False
+    )
+
+
+def inspect(url: str) -> KeyValueFacts:
+    """Connects once and looks. Raises ServerUnavailable: unreachable, or a refused password."""
+    where = url_without_password(url)
+    try:
+        with client(url) as connection:
+            info = connection.info("server")
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
+        raise ServerUnavailable(f"{where} refused the user name and password: check both") from None
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:
+        raise ServerUnavailable(
+            f"no Redis answers at {where} ({type(error).__name__}): check host and port, or unset ZEPHYR_LAB_REDIS_URL "
+            "to use the lab's own"
+        ) from None
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    return KeyValueFacts(where, f"{name} {info.get('valkey_version') or info['redis_version']}")
+
+
+class KeyValue:
+    """Keys with a prefix of the lab's own on a server. With `lasting`, a janitor deletes them when the lab is gone."""
+
+    def __init__(self, url: str, *, lasting: bool) -> None:
+        self.facts = inspect(url)
+        self.prefix = f"zephyr_lab_{secrets.token_hex(6)}:"
+        self.client = client(url)
+        janitor = Janitor({"redis_url": url, "prefix": self.prefix}) if lasting else None
+        self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
+
+    def close(self) -> None:
+        self.client.close()
+        if self._finalizer is not None:
+            self._finalizer()

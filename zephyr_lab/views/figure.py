@@ -1,0 +1,65 @@
+"""A picture that Jupyter shows and git can store: PNG, SVG and text of the same thing, byte-identical when drawn again.
+
+PNG, because JupyterLab does not show a stored SVG in a notebook that it does not trust yet; SVG, because it stays
+sharp and nbval can compare it; text, for terminals, diffs and screen readers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
+# One colour a session, in all figures; Okabe and Ito's, which stay apart for colour-blind eyes.
+SESSIONS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+GOOD, BAD, WARN = "#1a7f37", "#b42318", "#9a6700"
+
+_STYLE = {
+    "svg.hashsalt": "zephyr_lab",
+    "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "figure.facecolor": "white",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The lab's look, whatever the notebook has set."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of `width` x `height` inches that belongs to no GUI and no pyplot state."""
+    return Figure(figsize=(width, height))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure with the text that says the same."""
+
+    png: bytes
+    svg: str
+    text: str
+
+    @classmethod
+    def of(cls, figure: Figure, text: str) -> Picture:
+        png, svg = io.BytesIO(), io.StringIO()
+        figure.savefig(png, format="png", dpi=96, metadata={"Software": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        return cls(png.getvalue(), svg.getvalue(), text)
+
+    def mimebundle(self) -> dict[str, Any]:
+        return {"text/plain": self.text, "image/svg+xml": self.svg, "image/png": self.png}
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.mimebundle()

@@ -1,0 +1,42 @@
+"""The matrix as a picture: one row an anomaly, one column a level, a word and a colour in each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.patches import Rectangle
+
+from zephyr_lab.views.figure import BAD, GOOD, INK, PALE, WARN, Picture, new_figure, style
+
+WIDTH, FIRST, ROW, HEAD = 10.0, 2.3, 0.46, 0.42  # inches
+
+
+def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[str, str], text: str) -> Picture:
+    """Draws words in cells; `rows` begin with their name. `text` is shown where no picture can be."""
+    cell = (WIDTH - FIRST - 0.1) / len(columns)
+    below = HEAD + len(rows) * ROW
+    height = below + 0.12 + 0.2 * len(legend)
+    with style():
+        figure = new_figure(WIDTH, height)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+        for number, name in enumerate(columns):
+            axes.text(FIRST + (number + 0.5) * cell, HEAD / 2, name, ha="center", va="center", color=INK, weight="bold")
+        for line, (name, *words) in enumerate(rows):
+            top = HEAD + line * ROW
+            axes.text(FIRST - 0.15, top + ROW / 2, name, ha="right", va="center", color=INK, weight="bold")
+            for number, word in enumerate(words):
+                left, colour = FIRST + number * cell, colour_of(word)
+                axes.add_patch(
+                    Rectangle((left + 0.03, top + 0.03), cell - 0.06, ROW - 0.06, facecolor=colour, alpha=0.14)
+                )
+                axes.text(left + cell / 2, top + ROW / 2, word, ha="center", va="center", color=colour, weight="bold")
+        for number, (word, meaning) in enumerate(legend.items()):
+            axes.text(0.1, below + 0.2 * (number + 0.8), f"{word}: {meaning}", va="center", color=PALE, size=8)
+        return Picture.of(figure, text)
+
+
+def colour_of(word: str) -> str:
+    """One colour a verdict, the same in every picture and on every page."""
+    return GOOD if word == "prevented" else BAD if word == "occurs" else WARN
