@@ -110,6 +110,8 @@ class Channel:
 
     def execute(self, sql: str, what: str, seconds: float = OWN_SECONDS) -> list[Result]:
         """Runs SQL that is no step to its end. Raises SetupFailed, beginning with `what`, also after `seconds`."""
+        if self.busy:  # what was running was interrupted, and so was its cancelling
+            self.cancel()
         deadline = time.monotonic() + seconds
         self.send(Step(what, self.name, sql))
         while not self.lost and not self.collect():
@@ -134,8 +136,8 @@ class Channel:
             # Once more on every round: a request that meets the server between two statements has no effect.
             with contextlib.suppress(psycopg.Error):
                 self._connection.get_cancel().cancel()
-            if select.select([self.socket], [], [], 0.1)[0]:
-                self.collect()
+            select.select([self.socket], [], [], 0.1)
+            self.collect()  # also with nothing to read: an interrupt may have come between an answer and our noting it
         return not self.lost
 
     def close(self) -> None:

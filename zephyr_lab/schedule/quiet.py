@@ -125,14 +125,14 @@ class Watch:
     def _stop(self, name: str) -> None:
         if self._may_stop:
             with contextlib.suppress(OSError):
+                self._stopped.add(name)  # before and, in _let_go, after: an interrupt may come in between
                 os.kill(self.channels[name].pid, signal.SIGSTOP)
-                self._stopped.add(name)
 
     def _let_go(self, name: str) -> bool:
         """Lets a stopped session go on; False where it was not stopped."""
         if name not in self._stopped:
             return False
-        self._stopped.discard(name)
         with contextlib.suppress(OSError):
             os.kill(self.channels[name].pid, signal.SIGCONT)
+        self._stopped.discard(name)
         return True

@@ -54,7 +54,16 @@ class Observer:
         return Wait(tuple(name for name in order if name in names), lock, relation)
 
     def _ask(self, statement: bytes, *values: bytes) -> list[list[bytes]]:
+        while self._answer() is not None:  # to a question that an interrupt has cut short
+            pass
         self._connection.send_query_prepared(statement, list(values))
+        result = self._check(self._answer())
+        while self._answer() is not None:
+            pass
+        return [[result.get_value(row, i) or b"" for i in range(result.nfields)] for row in range(result.ntuples)]
+
+    def _answer(self) -> pq.abc.PGresult | None:
+        """The next result of what was asked; None when there is no more. Raises ServerLost after a bounded time."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while self._connection.is_busy():
             if not select.select([self._connection.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -62,10 +71,7 @@ class Observer:
                     f"the server did not say within {ANSWER_SECONDS} s which sessions wait; start a new Lab"
                 )
             self._connection.consume_input()
-        result = self._check(self._connection.get_result())
-        while self._connection.get_result() is not None:
-            pass
-        return [[result.get_value(row, i) or b"" for i in range(result.nfields)] for row in range(result.ntuples)]
+        return self._connection.get_result()
 
     def _check(self, result: pq.abc.PGresult | None) -> pq.abc.PGresult:
         if result is None or result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
