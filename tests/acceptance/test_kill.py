@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,12 +57,20 @@ class Outside:
 
     def is_clean(self, seconds: float = 20) -> bool:
         """Looks until nothing is left, for a bounded time."""
-        deadline = time.monotonic() + seconds
-        while self.leftovers():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        return True
+        return _becomes_empty(self.leftovers, seconds)
+
+    def is_over(self, seconds: float = 20) -> bool:
+        """Looks until no process is left, for a bounded time."""
+        return _becomes_empty(self.processes, seconds)
+
+
+def _becomes_empty(look: Callable[[], list[str]], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while look():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 @pytest.fixture
@@ -81,6 +89,8 @@ def start(outside: Outside, program: str) -> subprocess.Popen[str]:
         text=True,
         env=outside.environment,
         start_new_session=True,
+        # A shell without job control starts what it puts in the background with SIGINT ignored, tests included.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -96,6 +106,19 @@ def test_a_signal_to_the_process_leaves_nothing(outside: Outside, name: str) -> 
     process.send_signal(getattr(signal, name))
     process.communicate()
     assert outside.is_clean(), outside.leftovers()
+
+
+def test_servers_hear_the_signals_that_whoever_started_us_ignores(outside: Outside) -> None:
+    """As under nohup, or in a script's background: the servers still end when their supervisor is killed."""
+    ignoring = "import signal; signal.signal(signal.SIGQUIT, signal.SIG_IGN)\n"
+    process = start(outside, ignoring + BUSY + "print('busy', flush=True)\nsignal.pause()")
+    assert process.stdout
+    assert process.stdout.readline() == "busy\n"
+    for supervisor in children(process.pid):
+        os.kill(supervisor, signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    assert outside.is_over(), outside.processes()
 
 
 def test_a_kill_while_a_session_is_stopped_leaves_nothing(outside: Outside) -> None:
@@ -130,10 +153,7 @@ def test_killing_everything_but_the_folder_is_mended_by_the_next_lab(outside: Ou
         os.kill(supervisor, signal.SIGKILL)
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 20
-    while outside.processes() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert outside.processes() == []
+    assert outside.is_over(), outside.processes()
     again = start(
         outside,
         "from zephyr_lab import Lab\nwith Lab() as lab: lab.redis.ping(); print(lab.case('phantom').verdict().kind)",

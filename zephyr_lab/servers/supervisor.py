@@ -191,15 +191,18 @@ def run(order: dict, folder: str, command: list, log, stdin) -> subprocess.Popen
     try:
         return subprocess.Popen(
             command, cwd=folder, env=order["environment"], stdin=stdin, stdout=log, stderr=log,
-            preexec_fn=die_with_us if sys.platform == "linux" else None, **account,
+            preexec_fn=before_exec, **account,
         )  # fmt: skip
     except OSError as error:
         raise Failed(f"{command[0]}: {error.strerror}") from error
 
 
-def die_with_us() -> None:
-    # After the change of account, which clears it. SIGQUIT: both servers end at once, without a checkpoint.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
+def before_exec() -> None:
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):  # ignored by us, or by whoever put us in the background
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    if sys.platform == "linux":
+        # After the change of account, which clears it. SIGQUIT: both servers end at once, without a checkpoint.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
 
 
 def wait_until_ready(order: dict, server: subprocess.Popen, owner: int) -> None:
