@@ -110,10 +110,19 @@ class Channel:
 
     def execute(self, sql: str, what: str, seconds: float = OWN_SECONDS) -> list[Result]:
         """Runs SQL that is no step to its end. Raises SetupFailed, beginning with `what`, also after `seconds`."""
+        self.start(sql, what)
+        return self.finish(seconds)
+
+    def start(self, sql: str, what: str) -> None:
+        """Sends SQL that is no step; `finish` waits for its answer."""
         if self.busy:  # what was running was interrupted, and so was its cancelling
             self.cancel()
-        deadline = time.monotonic() + seconds
         self.send(Step(what, self.name, sql))
+
+    def finish(self, seconds: float = OWN_SECONDS) -> list[Result]:
+        """The answer to what was started. Raises SetupFailed, also after `seconds`."""
+        assert self.step is not None
+        what, deadline = self.step.name, time.monotonic() + seconds
         while not self.lost and not self.collect():
             if time.monotonic() > deadline:
                 self.cancel()

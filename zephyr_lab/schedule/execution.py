@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -161,13 +162,7 @@ class Execution:
         for name, channel in usable.items():
             if channel.status is not pq.TransactionStatus.IDLE:
                 channel.execute("rollback", f"session {name}")
-        final = self._runner.tables()
-        for session in self.spec.sessions:
-            if session.teardown is not None and session.name in usable:
-                what = f"{self.spec.name}, teardown of session {session.name}"
-                usable[session.name].execute(session.teardown, what, self._runner.step_seconds)
-        if self.spec.teardown is not None:
-            self._runner.control_execute(self.spec.teardown, f"{self.spec.name}, teardown")
+        final = self._runner.clear_up(self.spec, lambda: self._tear_down(usable))
         self._runner.release(name for name, channel in self._channels.items() if channel.lost)
         return Transcript(
             case=self.spec.name,
@@ -178,6 +173,12 @@ class Execution:
             transactions=tuple(self._transactions[key] for key in sorted(self._transactions)),
             final=final,
         )
+
+    def _tear_down(self, usable: Mapping[str, Channel]) -> None:
+        for session in self.spec.sessions:
+            if session.teardown is not None and session.name in usable:
+                what = f"{self.spec.name}, teardown of session {session.name}"
+                usable[session.name].execute(session.teardown, what, self._runner.step_seconds)
 
     # -- errors that say how to go on
 

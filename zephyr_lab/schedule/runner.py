@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psycopg
 
 from zephyr_lab.errors import BadInput, ScheduleError, ServerLost, SetupFailed
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.execution import Execution
+from zephyr_lab.schedule.ground import Ground, changes_rows_only, survey, tables_of
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.transcript import Result, Table, Transcript
@@ -20,16 +21,13 @@ from zephyr_lab.servers.janitor import PREPARED_IN_SCHEMA
 
 STEP_SECONDS = 30.0
 
+Settings = dict[str, str]
+
 # deadlock_timeout of sessions that are not to be a deadlock's victim. Two waits rarely begin further apart than the
 # distance, so of sessions that wait for each other the first one of the spec is aborted, unless somebody impatient is
 # among them.
 PATIENCE_MS, DISTANCE_MS = 1_000, 300
 CHOSEN_VICTIM_MS, SPARED_MS = 500, 20_000
-
-_TABLES = """
-select quote_ident(relname), relname from pg_class
-where relnamespace = '{schema}'::regnamespace and relkind in ('r', 'p') and not relispartition
-order by relname collate "C" """
 
 
 class Runner:
@@ -43,7 +41,8 @@ class Runner:
             raise BadInput(f"a step may take a positive number of seconds, not {step_seconds:g}")
         self.database = database
         self.step_seconds = step_seconds
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, tuple[Channel, Settings]] = {}  # with what each connection was opened with
+        self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
         self._may_be_prepared = False
         with contextlib.ExitStack() as opened:
             self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
@@ -73,15 +72,12 @@ class Runner:
         """Sets up a fresh schema and the sessions; steps are then taken one by one."""
         if victim is not None and victim not in spec.session_names:
             raise ScheduleError(f"the victim {victim!r} is no session of {spec.name} ({', '.join(spec.session_names)})")
-        schema = self.database.schema
         patience = self._patience(spec, victim)
         try:
-            self._clean_control()
-            self._may_be_prepared = spec.mentions("prepare transaction")
-            self.control_execute(f"drop schema if exists {schema} cascade; create schema {schema}", "a fresh schema")
-            for number, block in enumerate(spec.setups, start=1):
-                self.control_execute(block, f"{spec.name}, setup block {number}", self.step_seconds)
-            channels = {name: self._channel(name, isolation, patience) for name in spec.session_names}
+            settings = self._settings(spec, isolation, patience)
+            channels = self._channels_for(settings)
+            self._lay_ground(spec)
+            self._settle(channels, settings)
             for session in spec.sessions:
                 if session.setup is not None:
                     what = f"{spec.name}, setup of session {session.name}"
@@ -90,6 +86,39 @@ class Runner:
             self.abandon()
             raise
         return Execution(self, spec, isolation, channels, patience, victim)
+
+    def _lay_ground(self, spec: Spec) -> None:
+        """The schema as `spec` sets it up, made anew unless the last run of the same has put its rows back."""
+        if self._ground and self._ground[0] == spec.setups and changes_rows_only(spec):
+            return
+        self._ground = None
+        schema = self.database.schema
+        self._clean_control()
+        self._may_be_prepared = spec.mentions("prepare transaction")
+        self.control_execute(f"drop schema if exists {schema} cascade; create schema {schema}", "a fresh schema")
+        for number, block in enumerate(spec.setups, start=1):
+            self.control_execute(block, f"{spec.name}, setup block {number}", self.step_seconds)
+        if self.database.is_ours and changes_rows_only(spec) and (found := survey(self._ask)):
+            self._ground = spec.setups, found
+
+    def clear_up(self, spec: Spec, session_teardowns: Callable[[], None]) -> dict[str, Table]:
+        """What a run has left in every table, rows sorted; then tears down, or puts the rows back for the next run."""
+        ground, self._ground = self._ground, None
+        tables = ground[1].tables if ground else tables_of(self._ask)
+        reads = [f'select * from {quoted} as t order by t::text collate "C"' for _, quoted in tables]
+        results = self._ask("; ".join(reads + ([ground[1].undo] if ground else []))) if tables else []
+        if ground:
+            if results[-2].rows[0] == ground[1].sizes:
+                self._ground = ground
+        else:
+            session_teardowns()
+            if spec.teardown is not None:
+                self.control_execute(spec.teardown, f"{spec.name}, teardown")
+        found = zip(tables, results, strict=False)
+        return {name: Table(one.columns, one.rows) for (name, _), one in found}
+
+    def _ask(self, sql: str) -> list[Result]:
+        return self.control_execute(sql, "rows of the tables")
 
     def _patience(self, spec: Spec, victim: str | None) -> dict[str, int] | None:
         """Each session's deadlock_timeout in milliseconds; None where the role may not set it, or the spec does."""
@@ -119,30 +148,38 @@ class Runner:
                 raise ServerLost(f"{what}: the server closed the lab's connection; start a new Lab") from error
             raise
 
-    def tables(self) -> dict[str, Table]:
-        """Every table of the lab's schema with its rows, sorted; a partitioned table is one table."""
-        found = {}
-        for quoted, name in self.control_execute(_TABLES.format(schema=self.database.schema), "tables")[0].rows:
-            rows = f'select * from {quoted} as t order by t::text collate "C"'
-            result = self.control_execute(rows, f"rows of {name}")[0]
-            found[str(name)] = Table(result.columns, result.rows)
-        return found
+    def _settings(self, spec: Spec, isolation: IsolationLevel, patience: dict[str, int] | None) -> dict[str, Settings]:
+        level = {"default_transaction_isolation": str(isolation)}
+        if patience is None:
+            return dict.fromkeys(spec.session_names, level)
+        return {name: {**level, "deadlock_timeout": f"{patience[name]}ms"} for name in spec.session_names}
 
-    def _channel(self, name: str, isolation: IsolationLevel, patience: dict[str, int] | None) -> Channel:
-        channel = self._channels.get(name)
-        if channel is None:
-            channel = self._channels[name] = Channel(name, self.database.open(name))
-        else:
-            channel.execute("discard all", f"session {name}")
-        settings = f"set default_transaction_isolation = '{isolation}'"
-        if patience:
-            settings += f"; set deadlock_timeout = '{patience[name]}ms'"
-        channel.execute(settings, f"session {name}")
-        return channel
+    def _channels_for(self, wanted: dict[str, Settings]) -> dict[str, Channel]:
+        """Each session's connection; it begins to forget whatever it was told since it was opened."""
+        channels = {}
+        for name, settings in wanted.items():
+            known = self._channels.get(name)
+            if known and known[1].keys() != settings.keys():
+                self.release([name])
+                known = None
+            if known is None:
+                known = self._channels[name] = Channel(name, self.database.open(name, **settings)), settings
+            channels[name] = known[0]
+            channels[name].start("discard all", f"session {name}")
+        return channels
+
+    def _settle(self, channels: dict[str, Channel], wanted: dict[str, Settings]) -> None:
+        for name, channel in channels.items():
+            channel.finish()
+            opened_with = self._channels[name][1]
+            other = [f"set {key} = '{value}'" for key, value in wanted[name].items() if opened_with[key] != value]
+            if other:
+                channel.execute("; ".join(other), f"session {name}")
 
     def abandon(self) -> None:
         """Ends all sessions, whatever they are doing, and rolls their transactions back."""
-        for channel in self._channels.values():
+        self._ground = None
+        for channel, _ in self._channels.values():
             with contextlib.suppress(psycopg.Error):
                 channel.cancel()
             channel.close()
@@ -153,7 +190,7 @@ class Runner:
     def release(self, names: Iterable[str]) -> None:
         """Forgets connections that cannot be used again."""
         for name in names:
-            self._channels.pop(name).close()
+            self._channels.pop(name)[0].close()
 
     def close(self) -> None:
         self.abandon()

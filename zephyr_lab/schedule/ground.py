@@ -1,0 +1,108 @@
+"""The way back to what a spec's setup has made, quicker than making it again.
+
+A schema made anew costs milliseconds, and the steps of a schedule hardly more than one. Where steps can have changed
+rows only, the rows are put back instead: the same rows in the same order, in tables and indexes of the same size, by
+statistics that have not moved. Whatever is not as it was is made anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from zephyr_lab.schedule.model import Spec
+from zephyr_lab.schedule.transcript import Result, Value
+
+Execute = Callable[[str], list[Result]]
+
+ONE_PAGE = 8192
+
+# Words that could change more than rows, in whatever place: a false alarm costs time only.
+_MORE_THAN_ROWS = re.compile(
+    r"(?i)\b(create|alter|drop|truncate|grant|revoke|comment|vacuum|analyze|cluster|reindex|refresh|prepare|copy|do|call"
+    r"|execute|import|security|label|reassign|lo_\w+|setval|notify|listen|pg_switch_wal|pg_stat_\w+)\b"
+)
+_ONLY_DROPS = re.compile(r"(?i)\s*(drop\s+(table|function|view|sequence|type|domain)\b[^;]*;?\s*)*")
+# A function's plan may come from an earlier run; one that touches no table has none that matters.
+_TOUCHES_TABLES = r"\m(from|into|update|delete|insert|merge|execute|create|alter|drop|truncate|table|lock|perform)\M"
+
+_TABLES = """
+select relname, format('%I', relname) from pg_class
+where relnamespace = current_schema::regnamespace and relkind in ('r', 'p') and not relispartition
+order by relname collate "C" """
+
+_OTHER_THAN_TABLES = rf"""
+select (select count(*) from pg_class where relnamespace = current_schema::regnamespace
+        and (relkind not in ('r', 'i', 'S', 'v', 'c') or relispartition or relhassubclass or relpersistence <> 'p'))
+     + (select count(*) from pg_proc where pronamespace = current_schema::regnamespace
+        and (prosqlbody is not null or prosrc ~* '{_TOUCHES_TABLES}'))"""
+
+_SIZES = """
+select relname, pg_relation_size(oid), pg_indexes_size(oid),
+       format('pg_relation_size(%s), pg_indexes_size(%s)', oid, oid)
+from pg_class where relnamespace = current_schema::regnamespace and relkind = 'r'"""
+
+_COLUMNS = """
+select string_agg(format('%I', attname), ', ' order by attnum),
+       string_agg(format('quote_nullable(%I::text)', attname), ', ' order by attnum)
+from pg_attribute where attrelid = '{table}'::regclass and attnum > 0 and not attisdropped and attgenerated = ''"""
+
+_SEQUENCES = """
+select format('%I', relname) from pg_class where relnamespace = current_schema::regnamespace and relkind = 'S'"""
+
+
+@lru_cache
+def changes_rows_only(spec: Spec) -> bool:
+    """Whether no step of `spec` can leave anything but other rows behind, and its teardown would drop all."""
+    messages = [step.sql for step in spec.steps.values()]
+    messages += [session.setup for session in spec.sessions if session.setup]
+    return (
+        not any(map(_MORE_THAN_ROWS.search, messages))
+        and not any(session.teardown for session in spec.sessions)
+        and bool(_ONLY_DROPS.fullmatch(spec.teardown or ""))
+    )
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The tables of a schema (name and quoted name), SQL that puts their rows back, and the sizes they have then.
+
+    The last result but one of `undo` is `sizes`, of tables and their indexes, by which to see that all is as it was.
+    """
+
+    tables: tuple[tuple[str, str], ...]
+    undo: str
+    sizes: tuple[Value, ...]
+
+
+def tables_of(execute: Execute) -> tuple[tuple[str, str], ...]:
+    """Name and quoted name of every table of the current schema; a partitioned table is one table."""
+    return tuple((str(name), str(quoted)) for name, quoted in execute(_TABLES)[0].rows)
+
+
+def survey(execute: Execute) -> Ground | None:
+    """How to come back to the present rows of the schema; None where it holds more than small plain tables."""
+    others, sizes = execute(f"{_OTHER_THAN_TABLES}; {_SIZES}")
+    # In a table of one page, rows that are put back in their order are found in their order.
+    if others.rows != ((0,),) or not sizes.rows or any(int(heap or 0) > ONE_PAGE for _, heap, _, _ in sizes.rows):
+        return None
+    tables = tables_of(execute)
+    ask = "select " + ", ".join(str(sql) for _, _, _, sql in sizes.rows)
+    # Replica: no trigger fires and no foreign key is checked meanwhile.
+    undo = ["begin", "set local session_replication_role = replica", *_undo(tables, execute), ask, "commit"]
+    return Ground(tables, "; ".join(undo), tuple(size for _, *both, _ in sizes.rows for size in both))
+
+
+def _undo(tables: Iterable[tuple[str, str]], execute: Execute) -> Iterator[str]:
+    for _, table in tables:
+        yield f"delete from {table}"
+        columns, quoted = execute(_COLUMNS.format(table=table.replace("'", "''")))[0].rows[0]
+        rows = execute(f"select concat_ws(', ', {quoted}) from {table} order by ctid")[0].rows if columns else ()
+        if rows:
+            values = ", ".join(f"({row})" for (row,) in rows)
+            yield f"insert into {table} ({columns}) overriding system value values {values}"
+    for (sequence,) in execute(_SEQUENCES)[0].rows:
+        last, called = execute(f"select last_value, is_called from {sequence}")[0].rows[0]
+        yield f"select setval('{sequence}', {last}, {called})"
