@@ -17,8 +17,13 @@ import psycopg
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Matrix, anomaly
 from zephyr_lab.errors import BadInput, ServerLost
 from zephyr_lab.explore.exhaustive import Exhaustive
-from zephyr_lab.explore.explorer import Exploration, Explorer
+from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.explore.explorer import Explorer, Invariant
+from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.pct import PCT
+from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.explore.scheduler import Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
@@ -229,20 +234,45 @@ class Case:
     def explore(
         self,
         *,
+        reduction: bool = True,
         samples: int | None = None,
         seed: int = 0,
+        depth: int | None = None,
         budget: float | None = None,
+        invariant: Invariant | None = None,
         seen: Callable[[Exploration], None] | None = None,
     ) -> Exploration:
-        """Runs every schedule that the server admits, and judges each; with `samples` that many random ones instead.
+        """Runs every schedule that the server admits, and judges each by the serial ones.
 
-        `budget` is in seconds; `seen` is shown the state after each schedule. An interrupt ends the search with what
-        was found so far. A step is a message to the server: races inside one statement cannot be seen. Raises
-        Nondeterminism where the case does not depend on its schedule alone.
+        With `reduction`, of schedules that differ only in the order of steps that do not meet one is run. With
+        `samples` that many random ones are run instead, `depth` makes them PCT's. `invariant` is a query that gives
+        true where it holds, or a function of a transcript; it is reported beside the verdicts. `budget` is in seconds;
+        `seen` is shown the state after each schedule. An interrupt ends the search with what was found so far. A step
+        is a message to the server: races inside one statement cannot be seen. Raises BadInput, and Nondeterminism
+        where the case does not depend on its schedule alone.
         """
         self._lab._check_open()
-        scheduler = Exhaustive() if samples is None else Sampled(samples, seed)
-        return Explorer(self._lab._runner, self.spec, self.isolation).explore(scheduler, seen, budget)
+        explorer = Explorer(self._lab._runner, self.spec, self.isolation, invariant)
+        scheduler: Scheduler
+        if samples is not None:
+            scheduler = Sampled(samples, seed) if depth is None else PCT(samples, seed, depth, len(self.spec.steps))
+        else:
+            scheduler = Reduced(explorer.is_local) if reduction else Exhaustive()
+        found = explorer.explore(scheduler, seen, budget)
+        if found.anomalous:
+            found.counterexample = fewest_switches(explorer, found.anomalous_example())
+        return found
+
+    def shrink(self, schedule: str | Sequence[str] | None = None) -> str:
+        """An anomalous schedule with as few switches between sessions as any, no more than the given one has.
+
+        Raises BadInput where the given one, or without one the case's own, is not anomalous.
+        """
+        explorer = Explorer(self._lab._runner, self.spec, self.isolation)
+        given = self.run(schedule)
+        if not explorer.verdict(given).anomalous:
+            raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")
+        return fewest_switches(explorer, given.schedule)
 
     def __repr__(self) -> str:
         return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"

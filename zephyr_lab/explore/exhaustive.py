@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zephyr_lab.explore.scheduler import Nondeterminism
+from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.scheduler import check_same
 
 
 @dataclass
@@ -19,6 +20,8 @@ class _Choice:
 
 class Exhaustive:
     """Runs all schedules; `complete` when the last one has been run."""
+
+    wants_effects = False
 
     def __init__(self) -> None:
         self._path: list[_Choice] = []
@@ -41,11 +44,9 @@ class Exhaustive:
         if self._depth == len(self._path):
             self._path.append(_Choice(tuple(runnable)))
         choice = self._path[self._depth]
-        if choice.runnable != tuple(runnable):
-            path = " ".join(one.runnable[one.taken] for one in self._path[: self._depth])
-            raise Nondeterminism(
-                f"after {path!r} first {', '.join(choice.runnable)} could move, and now {', '.join(runnable)}: "
-                "the case does not depend on its schedule alone (a clock, a timeout, chance, a plan that changed?)"
-            )
+        check_same([one.runnable[one.taken] for one in self._path[: self._depth]], choice.runnable, runnable)
         self._depth += 1
         return choice.runnable[choice.taken]
+
+    def observe(self, effect: Effect) -> None:
+        """Every order counts, whatever its steps do."""

@@ -9,153 +9,139 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE
+from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput
+from zephyr_lab.explore.effect import Effect, Effects
+from zephyr_lab.explore.exploration import Counts, Exploration
+from zephyr_lab.explore.footprint import Schema
+from zephyr_lab.explore.reduced import number_of_orders
 from zephyr_lab.explore.scheduler import Scheduler
-from zephyr_lab.explore.verdict import Outcome, SerialOutcomes, Verdict, VerdictKind, judge
+from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, VerdictKind, judge
+from zephyr_lab.schedule.execution import Execution
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import End, EventKind, Transcript
 
-Seen = Callable[["Exploration"], None]
+Seen = Callable[[Exploration], None]
+Invariant = str | Callable[[Transcript], bool]
 
 
 @dataclass
-class OutcomeCount:
-    """An outcome with who was sent away, how often it came up, and the first schedule that led to it."""
+class Executed:
+    """A schedule that has been run to its end, with the effects of its steps where they are followed."""
 
-    verdict: VerdictKind
-    outcome: Outcome
-    aborted: tuple[tuple[str, str], ...]
-    example: str
-    count: int = 0
-
-    def text(self) -> str:
-        refused = "; ".join(f"{session} was told {sqlstate}" for session, sqlstate in self.aborted)
-        return "; ".join(part for part in (self.outcome.text(), refused) if part)
-
-
-@dataclass
-class Exploration:
-    """What running many schedules of a case at a level has found. All counts but `blocked_steps` are of schedules.
-
-    `false_positives`: sent away with 40001 at SERIALIZABLE although the same schedule, run at REPEATABLE READ,
-    commits everything with an outcome that a serial order gives.
-    """
-
-    case: str
-    isolation: str
-    complete: bool = False
-    schedules: int = 0
-    anomalous: int = 0
-    aborted: int = 0
-    false_positives: int = 0
-    undecided: int = 0
-    blocked_steps: int = 0
-    deadlocks: int = 0
-    seconds: float = 0.0
-    outcomes: dict[Any, OutcomeCount] = field(default_factory=dict, repr=False)
-
-    @property
-    def counterexample(self) -> str | None:
-        """The first anomalous schedule; None where none was found."""
-        return next((one.example for one in self.outcomes.values() if one.verdict is VerdictKind.OCCURS), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The form for JSON; `example` is a schedule that `zephyr-lab run --schedule` takes."""
-        names = ("case", "isolation", "schedules", "complete", "anomalous", "aborted", "false_positives", "undecided")
-        found = {name: getattr(self, name) for name in (*names, "blocked_steps", "deadlocks")}
-        found["outcomes"] = [
-            {
-                "outcome": one.text(), "verdict": str(one.verdict),
-                "serial": one.verdict not in (VerdictKind.OCCURS, VerdictKind.UNDECIDED),
-                "count": one.count, "example": one.example,
-            }
-            for one in self._by_count()
-        ]  # fmt: skip
-        return {**found, "seconds": round(self.seconds, 3)}
-
-    def _by_count(self) -> list[OutcomeCount]:
-        return sorted(self.outcomes.values(), key=lambda one: (-one.count, one.example))
-
-    def __str__(self) -> str:
-        scope = f"all {self.schedules:,} schedules" if self.complete else f"{self.schedules:,} schedules, not all"
-        lines = [f"{self.case} at {self.isolation}: {scope}"]
-        lines += [f"  {one.count:>6}  {one.verdict:<13} {one.text()}  [{one.example}]" for one in self._by_count()]
-        false = f" ({self.false_positives} false positives)" if self.false_positives else ""
-        undecided = f", {self.undecided} undecided" if self.undecided else ""
-        lines.append(
-            f"anomalous {self.anomalous} of {self.schedules}, aborted {self.aborted}{false}{undecided}, "
-            f"{self.blocked_steps} blocked steps, {self.deadlocks} deadlocks"
-        )
-        if not self.complete and not self.anomalous:
-            lines.append("none of these was anomalous, which is no proof")
-        return "\n".join(lines)
-
-    __repr__ = __str__
+    transcript: Transcript
+    effects: list[Effect] | None
 
 
 class Explorer:
-    """Explores one spec at one level on one runner."""
+    """Explores one spec at one level on one runner.
 
-    def __init__(self, runner: Runner, spec: Spec, isolation: IsolationLevel) -> None:
-        self._runner, self._spec, self._isolation = runner, spec, isolation
+    `invariant` is a query that gives true where it holds, asked when all sessions have ended, or a function of the
+    transcript.
+    """
+
+    def __init__(
+        self, runner: Runner, spec: Spec, isolation: IsolationLevel, invariant: Invariant | None = None
+    ) -> None:
+        self._runner, self._spec, self._isolation, self._invariant = runner, spec, isolation, invariant
         self._serial = SerialOutcomes(lambda order: runner.run(spec, order, isolation))
         self._serializable = isolation is IsolationLevel.SERIALIZABLE or spec.mentions("isolation level serializable")
         self._unwatched = _without_ssi(spec)
         self._serial_unwatched = SerialOutcomes(self._run_unwatched)
+        self._execution: Execution | None = None
+        self._effects: Effects | None = None
+
+    def is_local(self, session: str) -> bool:
+        """Whether nobody else will be able to tell when the session's next step happens; asked during an execution."""
+        assert self._execution
+        assert self._effects
+        return self._effects.is_local(self._execution.next_step(session).name)
 
     def explore(self, scheduler: Scheduler, seen: Seen | None = None, budget: float | None = None) -> Exploration:
         """Runs what `scheduler` asks for; `seen` is shown the state after each schedule.
 
         An interrupt (Ctrl-C), or `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
         """
-        found = Exploration(self._spec.name, str(self._isolation))
+        found = Exploration(self._spec.name, str(self._isolation), invariant=self._invariant is not None)
         began = time.monotonic()
         try:
             while (budget is None or time.monotonic() - began < budget) and scheduler.new_execution():
-                self._count(found, self.execute(scheduler))
-                found.seconds = time.monotonic() - began
-                if seen:
-                    seen(found)
+                executed = self.execute(scheduler)
+                if executed is not None:
+                    self._count(found, executed)
+                    found.seconds = time.monotonic() - began
+                    if seen:
+                        seen(found)
             found.complete = scheduler.complete
         except KeyboardInterrupt:
             self._runner.abandon()
         found.seconds = time.monotonic() - began
         return found
 
-    def execute(self, scheduler: Scheduler) -> Transcript:
-        """One schedule from beginning to end."""
-        execution = self._runner.begin(self._spec, self._isolation)
+    def execute(self, scheduler: Scheduler) -> Executed | None:
+        """One schedule from beginning to end; None where the scheduler gives it up on the way."""
+        execution = self._execution = self._runner.begin(self._spec, self._isolation)
         last: str | None = None
+        effects: list[Effect] | None = None
         try:
+            if scheduler.wants_effects:
+                effects = []
+                self._follow()
             while runnable := execution.runnable():
                 last = scheduler.next_session(runnable, last)
-                execution.take(execution.next_step(last))
-            return execution.finish()
+                if last is None:
+                    execution.finish()
+                    return None
+                events = execution.take(execution.next_step(last))
+                if effects is not None and self._effects:
+                    effects.append(self._effects.after(events))
+                    scheduler.observe(effects[-1])
+            question = self._invariant if isinstance(self._invariant, str) else None
+            return Executed(execution.finish(question), effects)
         except BaseException:
             self._runner.abandon()
             raise
 
-    def _count(self, found: Exploration, transcript: Transcript) -> None:
-        verdict = judge(transcript, self._serial)
+    def _follow(self) -> None:
+        if self._effects is None:
+            schema = Schema.ask(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
+            self._effects = Effects(self._spec, self._isolation, schema)
+        self._effects.begin()
+
+    def verdict(self, transcript: Transcript) -> Verdict:
+        return judge(transcript, self._serial)
+
+    def _count(self, found: Exploration, executed: Executed) -> None:
+        transcript = executed.transcript
+        verdict = self.verdict(transcript)
         aborted = tuple((one.session, one.sqlstate) for one in transcript.transactions if one.end is End.ABORTED)
-        key = verdict.kind, verdict.outcome, aborted
-        if key not in found.outcomes:
-            found.outcomes[key] = OutcomeCount(*key, example=transcript.schedule)
-        found.outcomes[key].count += 1
-        found.schedules += 1
-        found.anomalous += verdict.anomalous
-        found.undecided += verdict.kind is VerdictKind.UNDECIDED
         states = [sqlstate for _, sqlstate in aborted]
-        found.aborted += any(state in RETRYABLE for state in states)
-        found.deadlocks += DEADLOCK_DETECTED in states
-        found.blocked_steps += sum(one.kind is EventKind.WAITS and not one.resumed for one in transcript.events)
+        counts = Counts(
+            schedules=1,
+            anomalous=int(verdict.anomalous),
+            aborted=int(any(state in RETRYABLE for state in states)),
+            undecided=int(verdict.kind is VerdictKind.UNDECIDED),
+            violated=int(not self._holds(transcript)),
+            deadlocks=int(DEADLOCK_DETECTED in states),
+            blocked_steps=sum(one.kind is EventKind.WAITS and not one.resumed for one in transcript.events),
+        )
         if SERIALIZATION_FAILURE in states and self._serializable:
-            found.false_positives += self._is_false_positive(verdict)
+            counts.false_positives = int(self._is_false_positive(verdict))
+        represents = 1 if executed.effects is None else number_of_orders(executed.effects)
+        found.note((verdict.kind, verdict.outcome, aborted), transcript.schedule, counts, represents)
+
+    def _holds(self, transcript: Transcript) -> bool:
+        if self._invariant is None:
+            return True
+        if not isinstance(self._invariant, str):
+            return bool(self._invariant(transcript))
+        values = [value for row in transcript.answer for value in row]
+        if values not in ([True], [False], [None]):
+            raise BadInput(f"an invariant is a query that gives one row of one boolean, not {values!r}")
+        return values == [True]
 
     def _is_false_positive(self, verdict: Verdict) -> bool:
         """Whether the schedule, without SERIALIZABLE's watch, would have had an outcome that a serial order gives."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from zephyr_lab.explore.effect import Effect
+
 
 class Sampled:
     """`samples` schedules, each step's session drawn with equal chance; the same `seed` gives the same schedules."""
 
+    wants_effects = False
     complete = False
 
     def __init__(self, samples: int, seed: int) -> None:
@@ -21,3 +24,6 @@ class Sampled:
 
     def next_session(self, runnable: Sequence[str], last: str | None) -> str:
         return self._random.choice(runnable)
+
+    def observe(self, effect: Effect) -> None:
+        """Chance does not learn."""

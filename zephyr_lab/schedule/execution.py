@@ -153,8 +153,8 @@ class Execution:
         self.events += events
         return events
 
-    def finish(self) -> Transcript:
-        """Ends what is still open, reads the tables, tears down, and gives the transcript."""
+    def finish(self, question: str | None = None) -> Transcript:
+        """Ends what is still open, reads the tables, asks a `question` of them, tears down, gives the transcript."""
         # Last in the queue first, and before any rollback: whoever is let through would still change rows.
         for name in sorted(self._watch.waits, key=self._place_sent, reverse=True):
             self._channels[name].cancel()
@@ -162,7 +162,7 @@ class Execution:
         for name, channel in usable.items():
             if channel.status is not pq.TransactionStatus.IDLE:
                 channel.execute("rollback", f"session {name}")
-        final = self._runner.clear_up(self.spec, lambda: self._tear_down(usable))
+        final, answer = self._runner.clear_up(self.spec, lambda: self._tear_down(usable), question)
         self._runner.release(name for name, channel in self._channels.items() if channel.lost)
         return Transcript(
             case=self.spec.name,
@@ -172,6 +172,7 @@ class Execution:
             events=tuple(self.events),
             transactions=tuple(self._transactions[key] for key in sorted(self._transactions)),
             final=final,
+            answer=answer,
         )
 
     def _tear_down(self, usable: Mapping[str, Channel]) -> None:

@@ -14,7 +14,7 @@ from zephyr_lab.schedule.execution import Execution
 from zephyr_lab.schedule.ground import Ground, changes_rows_only, survey, tables_of
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
-from zephyr_lab.schedule.transcript import Result, Table, Transcript
+from zephyr_lab.schedule.transcript import Result, Table, Transcript, Value
 from zephyr_lab.schedule.waiting import Observer
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.janitor import PREPARED_IN_SCHEMA
@@ -22,6 +22,7 @@ from zephyr_lab.servers.janitor import PREPARED_IN_SCHEMA
 STEP_SECONDS = 30.0
 
 Settings = dict[str, str]
+Rows = tuple[tuple[Value, ...], ...]
 
 # deadlock_timeout of sessions that are not to be a deadlock's victim. Two waits rarely begin further apart than the
 # distance, so of sessions that wait for each other the first one of the spec is aborted, unless somebody impatient is
@@ -101,9 +102,15 @@ class Runner:
         if self.database.is_ours and changes_rows_only(spec) and (found := survey(self._ask)):
             self._ground = spec.setups, found
 
-    def clear_up(self, spec: Spec, session_teardowns: Callable[[], None]) -> dict[str, Table]:
-        """What a run has left in every table, rows sorted; then tears down, or puts the rows back for the next run."""
+    def clear_up(
+        self, spec: Spec, session_teardowns: Callable[[], None], question: str | None
+    ) -> tuple[dict[str, Table], Rows]:
+        """What a run has left in every table, rows sorted, and the answer to a question about them.
+
+        Then tears down, or puts the rows back for the next run.
+        """
         ground, self._ground = self._ground, None
+        answer = self.control_execute(question, "invariant")[0].rows if question else ()
         tables = ground[1].tables if ground else tables_of(self._ask)
         reads = [f'select * from {quoted} as t order by t::text collate "C"' for _, quoted in tables]
         results = self._ask("; ".join(reads + ([ground[1].undo] if ground else []))) if tables else []
@@ -115,7 +122,7 @@ class Runner:
             if spec.teardown is not None:
                 self.control_execute(spec.teardown, f"{spec.name}, teardown")
         found = zip(tables, results, strict=False)
-        return {name: Table(one.columns, one.rows) for (name, _), one in found}
+        return {name: Table(one.columns, one.rows) for (name, _), one in found}, answer
 
     def _ask(self, sql: str) -> list[Result]:
         return self.control_execute(sql, "rows of the tables")

@@ -160,7 +160,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One execution of a schedule; `final` holds every table of the lab's schema as committed."""
+    """One execution of a schedule; `final` holds every table of the lab's schema as committed.
+
+    `answer` holds the rows that a question asked at the end was answered with.
+    """
 
     case: str
     isolation: str
@@ -169,6 +172,7 @@ class Transcript:
     events: tuple[Event, ...]
     transactions: tuple[Transaction, ...]
     final: Mapping[str, Table] = field(default_factory=dict)
+    answer: tuple[tuple[Value, ...], ...] = ()
 
     @property
     def ends(self) -> dict[str, End]:

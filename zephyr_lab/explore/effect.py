@@ -1,0 +1,170 @@
+"""What a step has done to the others, and whether two of them could as well have come in the other order.
+
+The relation knows multi-version concurrency: what is not committed is seen by nobody, so a write meets other writes
+(by the rows that both lock) and not reads; a commit meets whoever looks at what it publishes; above READ COMMITTED
+only a transaction's first statement looks, and what it locks must not have been published since. At SERIALIZABLE the
+server's bookkeeping of reads and writes depends on their order too, and only reads of transactions that have written
+nothing change places. Traces: Mazurkiewicz (1977); the use of independence in a search: Godefroid (1996).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from zephyr_lab.explore.footprint import NOTHING, Footprint, RowSet, Schema, meet
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Spec
+from zephyr_lab.schedule.transcript import Event, EventKind
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one step did: who moved (the session, and whom it woke), what was looked at, locked, let go, published."""
+
+    sessions: frozenset[str]
+    looks: RowSet = NOTHING
+    locks: RowSet = NOTHING
+    frees: RowSet = NOTHING
+    publishes: RowSet = NOTHING
+    everywhere: bool = False  # looks at whatever is published: a snapshot for statements to come
+    watched: bool = False  # at SERIALIZABLE, more than a read of a transaction that has written nothing
+    opaque: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody else can tell when it happened."""
+        return self == Effect(self.sessions)
+
+    def joined(self, other: Effect) -> Effect:
+        return Effect(
+            self.sessions | other.sessions, self.looks | other.looks, self.locks | other.locks,
+            self.frees | other.frees, self.publishes | other.publishes,
+            self.everywhere or other.everywhere, self.watched or other.watched, self.opaque or other.opaque,
+        )  # fmt: skip
+
+
+def dependent(one: Effect, other: Effect) -> bool:
+    """Whether the two steps, one right after the other, could do something else in the other order."""
+    if one.sessions & other.sessions:
+        return True
+    if one.is_local or other.is_local:
+        return False
+    if one.opaque or other.opaque or one.watched or other.watched:
+        return True
+    return meet(one.locks, other.locks) or _precedes(one, other) or _precedes(other, one)
+
+
+def _precedes(one: Effect, other: Effect) -> bool:
+    """Whether `other` may find that `one` has published or let go something."""
+    seen = bool(one.publishes) if other.everywhere else meet(one.publishes, other.looks)
+    return seen or meet(one.publishes | one.frees, other.locks)
+
+
+@dataclass
+class _Session:
+    """What is known of a session's transaction while a schedule is carried out."""
+
+    open: bool = False
+    failed: bool = False
+    snapshot: bool = False
+    opaque: bool = False
+    locks: RowSet = NOTHING
+    writes: RowSet = NOTHING
+
+
+@dataclass
+class Effects:
+    """Follows an execution, and says of each step what it did. One for all executions of a spec at a level."""
+
+    spec: Spec
+    isolation: IsolationLevel
+    schema: Schema
+    _footprints: dict[str, Footprint] = field(default_factory=dict)
+    _sessions: dict[str, _Session] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        levels = {self.isolation}
+        if self.spec.mentions("isolation level") or self.spec.mentions("default_transaction_isolation"):
+            # Whatever they say, the strictest of all rules hold.
+            levels = set(IsolationLevel)
+        self._watching = IsolationLevel.SERIALIZABLE in levels
+        self._one_snapshot = bool(levels & {IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE})
+        self._many_snapshots = bool(levels & {IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED})
+        self._footprints = {name: self.schema.footprint(step.sql) for name, step in self.spec.steps.items()}
+        # A session whose setup takes more than BEGIN comes with a transaction that nothing is known of.
+        self._setups = {
+            one.name: self.schema.footprint(one.setup) if one.setup else Footprint() for one in self.spec.sessions
+        }
+        self.begin()
+
+    def begin(self) -> None:
+        """A new execution: every session stands behind its setup."""
+        self._sessions = {
+            name: _Session(open=setup.begins, snapshot=not setup.idle, opaque=setup.opaque or not setup.idle)
+            for name, setup in self._setups.items()
+        }
+
+    def is_local(self, step: str) -> bool:
+        """Whether nobody else will be able to tell when `step`, a session's next, happens."""
+        name, footprint = self.spec.steps[step].session, self._footprints[step]
+        state = self._sessions[name]
+        lets_go = (footprint.ends or not (state.open or footprint.begins)) and (footprint.locks or state.locks)
+        return not lets_go and self._took(name, footprint, state).is_local
+
+    def after(self, events: Sequence[Event]) -> Effect:
+        """The effect of a step that has just been carried out, by the events that it led to."""
+        whole = Effect(frozenset())
+        for event in events:
+            state = self._sessions[event.session]
+            footprint = self._footprints[event.step]
+            if state.failed and not footprint.ends:  # refused with 25P02
+                whole = whole.joined(Effect(frozenset({event.session})))
+                continue
+            whole = whole.joined(self._took(event.session, footprint, state))
+            if event.kind is EventKind.WAITS:
+                self._holds(state, footprint)
+            else:
+                whole = whole.joined(self._moved_on(event, footprint, state))
+        return whole
+
+    def _took(self, session: str, footprint: Footprint, state: _Session) -> Effect:
+        """What a statement looks at and locks, in a transaction that stands so."""
+        who = frozenset({session})
+        if state.opaque or footprint.opaque:
+            return Effect(who, opaque=True)
+        if state.failed and not footprint.ends:
+            return Effect(who)
+        alone = not (state.open or footprint.begins)
+        looks = footprint.reads if self._many_snapshots or alone else NOTHING
+        first = self._one_snapshot and not (footprint.idle or state.snapshot or alone)
+        acts = footprint.locks or state.locks or (alone and not footprint.idle) or (footprint.ends and state.snapshot)
+        watched = self._watching and bool(acts) and not (footprint.idle and not footprint.ends)
+        return Effect(who, looks, footprint.locks, everywhere=first, watched=watched)
+
+    def _holds(self, state: _Session, footprint: Footprint) -> None:
+        state.open = state.open or footprint.begins
+        state.snapshot = state.snapshot or not footprint.idle
+        state.opaque = state.opaque or footprint.opaque
+        state.locks |= footprint.locks
+        state.writes |= footprint.writes
+
+    def _moved_on(self, event: Event, footprint: Footprint, state: _Session) -> Effect:
+        """What the end of a statement lets go and publishes; notes how the transaction stands then."""
+        who = frozenset({event.session})
+        self._holds(state, footprint)
+        opaque = state.opaque
+        if event.failure or event.kind is not EventKind.COMPLETED:
+            effect = Effect(who, frees=state.locks, opaque=opaque)
+            still_open = state.open and not footprint.ends
+            self._sessions[event.session] = _Session(open=still_open, failed=still_open)
+        elif footprint.ends == "savepoint":
+            effect = Effect(who, frees=state.locks, opaque=opaque)
+            state.failed = False
+        elif footprint.ends or not state.open:
+            published = NOTHING if footprint.ends == "rollback" or state.failed else state.writes
+            effect = Effect(who, frees=state.locks, publishes=published, opaque=opaque)
+            self._sessions[event.session] = _Session()
+        else:
+            effect = Effect(who)
+        return effect

@@ -1,0 +1,185 @@
+"""What running many schedules of a case at a level has found, as data that can be added up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from zephyr_lab.explore.verdict import Outcome, VerdictKind
+
+Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
+
+
+@dataclass
+class Counts:
+    """How many schedules, and how many of them: all but `blocked_steps` are of schedules.
+
+    `aborted`: somebody was told 40001 or 40P01. `false_positives`: 40001 at SERIALIZABLE although the same schedule,
+    run at REPEATABLE READ, commits everything with an outcome that a serial order gives. `violated`: the invariant
+    does not hold, whatever the verdict.
+    """
+
+    schedules: int = 0
+    anomalous: int = 0
+    aborted: int = 0
+    false_positives: int = 0
+    undecided: int = 0
+    violated: int = 0
+    blocked_steps: int = 0
+    deadlocks: int = 0
+
+    def add(self, other: Counts, times: int = 1) -> None:
+        for one in fields(Counts):
+            setattr(self, one.name, getattr(self, one.name) + times * getattr(other, one.name))
+
+
+@dataclass
+class OutcomeCount:
+    """An outcome with who was sent away, how often it came up, and the first schedule that led to it.
+
+    `represents`: how many schedules end so, those included that were not run because they differ in the order of
+    steps only that do not meet; None where that is not known.
+    """
+
+    verdict: VerdictKind
+    outcome: Outcome
+    aborted: tuple[tuple[str, str], ...]
+    example: str
+    count: int = 0
+    represents: int | None = 0
+
+    def add(self, count: int, represents: int | None) -> None:
+        self.count += count
+        self.represents = None if None in (represents, self.represents) else (self.represents or 0) + (represents or 0)
+
+    def text(self) -> str:
+        refused = "; ".join(f"{session} was told {sqlstate}" for session, sqlstate in self.aborted)
+        return "; ".join(part for part in (self.outcome.text(), refused) if part)
+
+
+@dataclass
+class Exploration:
+    """`run` counts the schedules that were run, `stands_for` all that they stand for, where that is known.
+
+    `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
+    schedule with as few switches between sessions as any; None where none was found.
+    """
+
+    case: str
+    isolation: str
+    complete: bool = False
+    run: Counts = field(default_factory=Counts)
+    stands_for: Counts | None = field(default_factory=Counts)
+    seconds: float = 0.0
+    outcomes: dict[Key, OutcomeCount] = field(default_factory=dict, repr=False)
+    counterexample: str | None = None
+    invariant: bool = False
+
+    @property
+    def schedules(self) -> int:
+        """How many schedules were run."""
+        return self.run.schedules
+
+    @property
+    def represents(self) -> int | None:
+        """How many schedules those that were run stand for; None where that is not known."""
+        return self.stands_for.schedules if self.stands_for else None
+
+    @property
+    def anomalous(self) -> int:
+        """How many of the schedules that were run have an outcome that no serial order gives."""
+        return self.run.anomalous
+
+    @property
+    def aborted(self) -> int:
+        return self.run.aborted
+
+    @property
+    def false_positives(self) -> int:
+        return self.run.false_positives
+
+    @property
+    def known(self) -> Counts:
+        """The counts of all schedules where they are known, else of those that were run."""
+        return self.stands_for or self.run
+
+    def note(self, key: Key, example: str, counts: Counts, represents: int | None) -> None:
+        """Adds one schedule that has been run."""
+        self.run.add(counts)
+        if represents is None:
+            self.stands_for = None
+        if self.stands_for:
+            self.stands_for.add(counts, represents or 0)
+        self.outcomes.setdefault(key, OutcomeCount(*key, example)).add(1, represents)
+
+    def merge(self, other: Exploration) -> None:
+        """Adds what another search has found in another part of the same tree, further along."""
+        self.run.add(other.run)
+        self.complete = self.complete and other.complete
+        if other.stands_for is None:
+            self.stands_for = None
+        elif self.stands_for:
+            self.stands_for.add(other.stands_for)
+        for key, one in other.outcomes.items():
+            mine = self.outcomes.setdefault(key, OutcomeCount(*key, one.example))
+            mine.add(one.count, one.represents)
+
+    def anomalous_example(self) -> str:
+        """The first anomalous schedule of those kept; there must be one."""
+        return next(one.example for one in self.outcomes.values() if one.verdict is VerdictKind.OCCURS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form for JSON; `example` is a schedule that `zephyr-lab run --schedule` takes."""
+        return {
+            "case": self.case, "isolation": self.isolation, "complete": self.complete,
+            **asdict(self.run), "represents": self.represents,
+            "stands_for": asdict(self.stands_for) if self.stands_for else None,
+            "counterexample": self.counterexample,
+            "outcomes": [
+                {
+                    "outcome": one.text(), "verdict": str(one.verdict),
+                    "serial": one.verdict not in (VerdictKind.OCCURS, VerdictKind.UNDECIDED),
+                    "count": one.count, "represents": one.represents, "example": one.example,
+                }
+                for one in self.by_count()
+            ],
+            "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+
+    def by_count(self) -> list[OutcomeCount]:
+        """The outcomes, those of most schedules first."""
+        return sorted(self.outcomes.values(), key=lambda one: (-(one.represents or one.count), one.example))
+
+    def scope(self) -> str:
+        """`all 14 schedules`, `all 14 schedules, by 4 that stand for them`, or how many of unknown many."""
+        counts, run = self.known, self.run.schedules
+        if not self.complete:
+            return f"{run:,} schedules, not all"
+        if self.stands_for is None:
+            return f"{run:,} schedules, which stand for all"
+        return f"all {counts.schedules:,} schedules" + (
+            f", by {run:,} that stand for them" if run < counts.schedules else ""
+        )
+
+    def __str__(self) -> str:
+        counts = self.known
+        lines = [f"{self.case} at {self.isolation}: {self.scope()}"]
+        lines += [
+            f"  {one.represents or one.count:>6}  {one.verdict:<13} {one.text()}  [{one.example}]"
+            for one in self.by_count()
+        ]
+        false = f" ({counts.false_positives} false positives)" if counts.false_positives else ""
+        undecided = f", {counts.undecided} undecided" if counts.undecided else ""
+        lines.append(
+            f"anomalous {counts.anomalous} of {counts.schedules}, aborted {counts.aborted}{false}{undecided}, "
+            f"{counts.blocked_steps} blocked steps, {counts.deadlocks} deadlocks"
+        )
+        if self.invariant:
+            lines.append(f"the invariant is violated in {counts.violated} of {counts.schedules}")
+        if self.counterexample:
+            lines.append(f"fewest switches: {self.counterexample}")
+        if not self.complete and not self.run.anomalous:
+            lines.append("none of these was anomalous, which is no proof")
+        return "\n".join(lines)
+
+    __repr__ = __str__

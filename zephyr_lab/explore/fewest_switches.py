@@ -1,0 +1,72 @@
+"""The anomalous schedule that is easiest to read: with as few switches from one session to another as any.
+
+All schedules with at most one switch are run, then with two, and so on (iterative context bounding: Musuvathi and
+Qadeer, 2007), until one is anomalous. Few switches make few schedules.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.exhaustive import Exhaustive
+from zephyr_lab.explore.explorer import Explorer
+from zephyr_lab.explore.replay import Replay
+from zephyr_lab.explore.scheduler import Nondeterminism
+
+
+class FewSwitches:
+    """Runs all schedules with at most `most` switches; one whose session must wait then is given up."""
+
+    wants_effects = False
+
+    def __init__(self, most: int) -> None:
+        self._all = Exhaustive()
+        self._most = most
+        self._switches = 0
+
+    @property
+    def complete(self) -> bool:
+        return self._all.complete
+
+    def new_execution(self) -> bool:
+        self._switches = 0
+        return self._all.new_execution()
+
+    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+        if last is not None and self._switches == self._most:
+            runnable = [name for name in runnable if name == last]
+        if not runnable:
+            return None
+        chosen = self._all.next_session(runnable, last)
+        self._switches += last is not None and chosen != last
+        return chosen
+
+    def observe(self, effect: Effect) -> None:
+        """Only switches count."""
+
+
+def fewest_switches(explorer: Explorer, schedule: str) -> str:
+    """An anomalous schedule with as few switches as any has; `schedule`, in sessions or steps, is anomalous.
+
+    Raises Nondeterminism where the one that is found, run again, is anomalous no longer.
+    """
+    words = schedule.split()
+    switches = sum(one != other for one, other in itertools.pairwise(words))
+    for most in range(1, switches):
+        scheduler = FewSwitches(most)
+        while scheduler.new_execution():
+            executed = explorer.execute(scheduler)
+            if executed and explorer.verdict(executed.transcript).anomalous:
+                return _confirmed(explorer, executed.transcript.schedule)
+    return schedule
+
+
+def _confirmed(explorer: Explorer, schedule: str) -> str:
+    replay = Replay(schedule)
+    assert replay.new_execution()
+    again = explorer.execute(replay)
+    if again is None or not explorer.verdict(again.transcript).anomalous:
+        raise Nondeterminism(f"{schedule!r} was anomalous once, and is not when it is run again")
+    return schedule

@@ -1,0 +1,42 @@
+"""One schedule, as it was printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.scheduler import Nondeterminism
+
+
+class Replay:
+    """Runs the schedule `"A B A B"` once; a session that cannot move when it is its turn is an alarm."""
+
+    wants_effects = False
+
+    def __init__(self, schedule: str) -> None:
+        self._words = schedule.split()
+        self._place = -1
+
+    @property
+    def complete(self) -> bool:
+        return self._place == len(self._words)
+
+    def new_execution(self) -> bool:
+        first, self._place = self._place < 0, 0
+        return first
+
+    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+        if self._place == len(self._words):
+            return None
+        word = self._words[self._place]
+        if word not in runnable:
+            path = " ".join(self._words[: self._place])
+            raise Nondeterminism(
+                f"after {path!r} it was {word}'s turn, and now only {', '.join(runnable)} can move: "
+                "the case does not depend on its schedule alone (a clock, a timeout, chance, a plan that changed?)"
+            )
+        self._place += 1
+        return word
+
+    def observe(self, effect: Effect) -> None:
+        """What is printed is what is run."""
