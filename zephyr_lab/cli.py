@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from zephyr_lab import lab as labs
 from zephyr_lab.anomalies import CATALOGUE, Matrix
 from zephyr_lab.errors import LabError
+from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.lab import Lab
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, example
@@ -83,9 +84,17 @@ def explore(
     case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
     isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
     sessions: Annotated[int | None, typer.Option(help="How many sessions: more are copies of the last.")] = None,
+    reduction: Annotated[
+        bool, typer.Option(help="Of schedules that differ only in the order of steps that do not meet, run one.")
+    ] = True,
     samples: Annotated[int | None, typer.Option(min=1, help="That many random schedules instead of all.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same schedules.")] = 0,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Draw them by PCT, for anomalies that need the order of so many steps.")
+    ] = None,
+    invariant: Annotated[str | None, typer.Option(help="A query that gives true where all is well at the end.")] = None,
     budget: Annotated[float | None, typer.Option(help="Seconds after which to stop with what was found.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, each with a database of its own.")] = 1,
     format: Annotated[Format, typer.Option(help="How to print what was found.")] = Format.TEXT,
 ) -> None:
     """Run every schedule that the server admits, and judge each by the serial ones.
@@ -96,17 +105,19 @@ def explore(
     chosen = labs.load_case(case)
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
-    with (
-        Lab() as lab,
-        Progress(*Progress.get_default_columns()[:1], "{task.completed} schedules", console=err) as progress,
-    ):
-        task = progress.add_task("exploring", total=None)
+    columns = Progress.get_default_columns()[:2]
+    with Lab() as lab, Progress(*columns, "{task.fields[said]}", TimeElapsedColumn(), console=err) as progress:
+        task = progress.add_task("exploring", total=None if samples is None else samples, said="")
+
+        def show(state: Exploration) -> None:
+            stands = f", for {state.represents:,}" if state.represents and reduction and samples is None else ""
+            said = f"{state.schedules:,} schedules{stands}, {state.anomalous:,} anomalous"
+            progress.update(task, completed=state.schedules, said=said)
+
         found = lab.case(chosen, level).explore(
-            samples=samples,
-            seed=seed,
-            budget=budget,
-            seen=lambda state: progress.update(task, completed=state.schedules),
-        )
+            reduction=reduction, samples=samples, seed=seed, depth=depth, invariant=invariant, budget=budget, jobs=jobs,
+            seen=show,
+        )  # fmt: skip
     print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from zephyr_lab.anomalies import CATALOGUE, Anomaly, Matrix, anomaly
+from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.errors import BadInput, ServerLost
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.parallel import Work, explore_in_parallel
 from zephyr_lab.explore.pct import PCT
 from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.sampled import Sampled
@@ -66,19 +70,13 @@ class Lab:
         self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
         # What is asked for here wins over the environment.
         dsn = pg_dsn or (None if pg_bin else os.environ.get("ZEPHYR_LAB_PG_DSN"))
+        self._another = partial(_open_runner, dsn, pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"), step_seconds)
         try:
-            if dsn:
-                self._database = Database(dsn, lasting=True)
-            else:
-                server, dsn = start_postgres(pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"))
-                self._open.callback(server.close)
-                self._database = Database(dsn, lasting=False)
-            self._open.callback(self._database.close)
-            self._runner = Runner(self._database, step_seconds)
-            self._open.callback(self._runner.close)
+            self._runner = self._another(self._open)
         except BaseException:
             self.close()
             raise
+        self._database = self._runner.database
 
     # -- what there is
 
@@ -158,12 +156,21 @@ class Lab:
         level = IsolationLevel.READ_COMMITTED
         return [(test, test.differences(self._runner.run(test.spec, test.schedule, level))) for test in tests]
 
-    def matrix(self, seen: Callable[[Anomaly, IsolationLevel], None] | None = None) -> Matrix:
-        """Runs every anomaly of the catalogue at every level; `seen` is called after each cell."""
+    def matrix(
+        self,
+        anomalies: Iterable[str] | None = None,
+        seen: Callable[[Anomaly, IsolationLevel], None] | None = None,
+    ) -> Matrix:
+        """Runs all orders of every anomaly of the catalogue, or of those named, at every level.
+
+        `seen` is called after each cell. Raises BadInput for an unknown anomaly.
+        """
+        wanted = CATALOGUE if anomalies is None else [anomaly(name) for name in anomalies]
         cells = {}
-        for one in CATALOGUE:
+        for one in wanted:
             for level in IsolationLevel:
-                cells[one.name, level] = self.case(one.case, level).verdict()
+                case = self.case(one.case, level)
+                cells[one.name, level] = Cell(case.explore(shrink=False), case.verdict())
                 if seen:
                     seen(one, level)
         return Matrix(self.server, cells)
@@ -239,29 +246,47 @@ class Case:
         seed: int = 0,
         depth: int | None = None,
         budget: float | None = None,
+        jobs: int = 1,
         invariant: Invariant | None = None,
+        shrink: bool = True,
         seen: Callable[[Exploration], None] | None = None,
     ) -> Exploration:
         """Runs every schedule that the server admits, and judges each by the serial ones.
 
         With `reduction`, of schedules that differ only in the order of steps that do not meet one is run. With
-        `samples` that many random ones are run instead, `depth` makes them PCT's. `invariant` is a query that gives
-        true where it holds, or a function of a transcript; it is reported beside the verdicts. `budget` is in seconds;
-        `seen` is shown the state after each schedule. An interrupt ends the search with what was found so far. A step
-        is a message to the server: races inside one statement cannot be seen. Raises BadInput, and Nondeterminism
-        where the case does not depend on its schedule alone.
+        `samples` that many random ones are run instead; `depth` makes them PCT's. `jobs` processes, each with a
+        database of its own, share the work. `invariant` is a query that gives true where it holds, or a function of a
+        transcript; it is reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.
+        `budget` is in seconds; `seen` is shown the state after each schedule. An interrupt ends the search with what
+        was found so far.
+
+        A step is a message to the server: races inside one statement cannot be seen. Raises BadInput, and
+        Nondeterminism where the case does not depend on its schedule alone.
         """
         self._lab._check_open()
-        explorer = Explorer(self._lab._runner, self.spec, self.isolation, invariant)
-        scheduler: Scheduler
-        if samples is not None:
-            scheduler = Sampled(samples, seed) if depth is None else PCT(samples, seed, depth, len(self.spec.steps))
+        runner = self._lab._runner
+        explorer = Explorer(runner, self.spec, self.isolation, invariant)
+        if jobs > 1 and samples is None:
+            if not (invariant is None or isinstance(invariant, str)):
+                raise BadInput("several processes take an invariant in SQL only: a function does not travel")
+            deadline = None if budget is None else time.time() + budget
+            work = Work(self.spec, self.isolation, invariant, reduction, deadline)
+            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+                found = explore_in_parallel(work, runner, pool, jobs, self._lab._another, seen)
         else:
-            scheduler = Reduced(explorer.is_local) if reduction else Exhaustive()
-        found = explorer.explore(scheduler, seen, budget)
+            found = explorer.explore(self._scheduler(explorer, reduction, samples, seed, depth), seen, budget)
         if found.anomalous:
-            found.counterexample = fewest_switches(explorer, found.anomalous_example())
+            found.counterexample = found.anomalous_example()
+            if shrink:
+                found.counterexample = fewest_switches(explorer, found.counterexample)
         return found
+
+    def _scheduler(
+        self, explorer: Explorer, reduction: bool, samples: int | None, seed: int, depth: int | None
+    ) -> Scheduler:
+        if samples is None:
+            return Reduced(explorer.is_local) if reduction else Exhaustive()
+        return Sampled(samples, seed) if depth is None else PCT(samples, seed, depth, len(self.spec.steps))
 
     def shrink(self, schedule: str | Sequence[str] | None = None) -> str:
         """An anomalous schedule with as few switches between sessions as any, no more than the given one has.
@@ -276,6 +301,20 @@ class Case:
 
     def __repr__(self) -> str:
         return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"
+
+
+def _open_runner(dsn: str | None, pg_bin: str | None, step_seconds: float, stack: contextlib.ExitStack) -> Runner:
+    """A runner on the server of that DSN, or on one of our own; `stack` closes both."""
+    if dsn:
+        database = Database(dsn, lasting=True)
+    else:
+        server, own = start_postgres(pg_bin)
+        stack.callback(server.close)
+        database = Database(own, lasting=False)
+    stack.callback(database.close)
+    runner = Runner(database, step_seconds)
+    stack.callback(runner.close)
+    return runner
 
 
 def _close(stack: contextlib.ExitStack, owner: int) -> None:

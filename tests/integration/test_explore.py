@@ -20,8 +20,8 @@ from zephyr_lab.schedule import specfile
 def test_all_schedules_of_the_lost_update(lab: Lab) -> None:
     """14, of which the two serial ones are right; every example replays to the outcome that it stands for."""
     case = lab.case("lost-update")
-    found = case.explore()
-    assert (found.schedules, found.complete, found.anomalous, found.blocked_steps) == (14, True, 12, 6)
+    found = case.explore(reduction=False)
+    assert (found.schedules, found.complete, found.anomalous, found.run.blocked_steps) == (14, True, 12, 6)
     assert sorted(one.count for one in found.outcomes.values()) == [1, 1, 12]
     for one in found.outcomes.values():
         verdict = case.verdict(one.example)
@@ -33,7 +33,7 @@ def test_all_schedules_of_the_lost_update(lab: Lab) -> None:
 def test_a_search_can_be_cut_short(lab: Lab) -> None:
     """By seconds, by a number of samples, or by an interrupt; what was found so far is kept, and it says so."""
     case = lab.case("lost-update").with_sessions(3)
-    cut = case.explore(budget=0.2)
+    cut = case.explore(reduction=False, budget=0.2)
     assert not cut.complete
     assert 0 < cut.schedules < 636
     sampled = case.explore(samples=12, seed=3)
@@ -44,7 +44,7 @@ def test_a_search_can_be_cut_short(lab: Lab) -> None:
         if state.schedules == 5:
             raise KeyboardInterrupt
 
-    assert case.explore(seen=interrupt).schedules == 5
+    assert case.explore(reduction=False, seen=interrupt).schedules == 5
     assert lab.case("phantom").verdict().anomalous
 
 
@@ -84,7 +84,7 @@ def test_a_case_that_is_not_its_schedules_raises_an_alarm(lab: Lab) -> None:
 
         try:
             with pytest.raises(Nondeterminism, match="after 'A B' first A, B could move, and now A: "):
-                lab.case(spec).explore(seen=throw)
+                lab.case(spec).explore(reduction=False, seen=throw)
         finally:
             connection.execute("drop table public.dice")
 
@@ -96,7 +96,7 @@ def test_the_command_gives_json(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("zephyr-lab")
     for case, schedules in ((str(path), 2), ("phantom", 10)):
         done = subprocess.run(
-            [program, "explore", case, "--format", "json"], capture_output=True, text=True, env=os.environ, timeout=60
+            [program, "explore", case, "--no-reduction", "--format", "json"], capture_output=True, text=True, env=os.environ, timeout=60
         )
         found = json.loads(done.stdout)
         assert (found["schedules"], found["complete"]) == (schedules, True)

@@ -1,6 +1,6 @@
 """The catalogue of anomalies, and the matrix of what each level does about them."""
 
 from zephyr_lab.anomalies.catalogue import CATALOGUE, Anomaly, anomaly
-from zephyr_lab.anomalies.matrix import Matrix
+from zephyr_lab.anomalies.matrix import Cell, Matrix
 
-__all__ = ["CATALOGUE", "Anomaly", "Matrix", "anomaly"]
+__all__ = ["CATALOGUE", "Anomaly", "Cell", "Matrix", "anomaly"]

@@ -1,4 +1,4 @@
-"""Anomalies down, isolation levels across: what happened in each cell's schedule, with the transcript as evidence."""
+"""Anomalies down, isolation levels across: in each cell what all orders lead to, with the counts as evidence."""
 
 from __future__ import annotations
 
@@ -7,32 +7,66 @@ from dataclasses import dataclass
 from typing import Any
 
 from zephyr_lab.anomalies.catalogue import Anomaly, anomaly
-from zephyr_lab.explore.verdict import Verdict
+from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.schedule.levels import IsolationLevel
 
 LEGEND = {
-    "prevented": "the outcome is one that a serial order gives",
-    "occurs": "no serial order gives the outcome",
-    "aborts 40001": "a session is sent away with a serialization failure and must retry its whole transaction",
+    "occurs": "in some order the outcome is one that no serial order gives",
+    "prevented": "in every order the outcome is one that a serial order gives",
+    "aborts 40001": "so it is, because sessions are sent away with a serialization failure, and must retry",
 }
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One anomaly at one level: all orders of its case, and its own schedule as an example."""
+
+    exploration: Exploration
+    verdict: Verdict
+
+    @property
+    def kind(self) -> VerdictKind:
+        """`occurs` where any order is anomalous; else what somebody is sent away with in any order; else prevented."""
+        kinds = {one.verdict for one in self.exploration.outcomes.values()}
+        return next(kind for kind in _GRAVEST_FIRST if kind in kinds)
+
+    def counts(self) -> str:
+        """`18 of 20`, `0 of 20, 18 aborted, 4 false positives`: of all orders, those that were not run included."""
+        known = self.exploration.known
+        words = [f"{known.anomalous} of {known.schedules}"]
+        words += [f"{known.aborted} aborted"] if known.aborted else []
+        words += [f"{known.false_positives} false positives"] if known.false_positives else []
+        return ", ".join(words)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.counts()}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form for JSON: the exploration, and the verdict on the case's own schedule with its transcript."""
+        return {**self.verdict.to_dict(), "all_orders": self.exploration.to_dict()}
+
+
+_GRAVEST_FIRST = (
+    VerdictKind.UNDECIDED, VerdictKind.OCCURS, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40P01, VerdictKind.ABORTS,
+    VerdictKind.PREVENTED,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Matrix:
-    """Measured verdicts by anomaly (its name) and level. `server` is the server's name and version."""
+    """What was measured, by anomaly (its name) and level. `server` is the server's name and version."""
 
     server: str
-    cells: Mapping[tuple[str, IsolationLevel], Verdict]
+    cells: Mapping[tuple[str, IsolationLevel], Cell]
 
     @property
     def anomalies(self) -> list[Anomaly]:
         return [anomaly(name) for name in dict.fromkeys(name for name, _ in self.cells)]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row an anomaly: its name, then its verdict at each of the four levels."""
-        return [
-            (one.name, *(str(self.cells[one.name, level].kind) for level in IsolationLevel)) for one in self.anomalies
-        ]
+        """One row an anomaly: its name, then what all orders lead to at each of the four levels, and how often."""
+        return [(one.name, *(str(self.cells[one.name, level]) for level in IsolationLevel)) for one in self.anomalies]
 
     def unexpected(self) -> list[str]:
         """Cells that differ from the catalogue's expectation, in words; empty when all is as the manual says."""
@@ -44,13 +78,16 @@ class Matrix:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """`matrix` is the verdict by anomaly and level, `evidence` the schedule, outcomes and transcript behind it."""
+        """`matrix` is a word by anomaly and level, `counts` are of all orders, `evidence` is what lies behind both."""
         names = [one.name for one in self.anomalies]
         return {
             "server": self.server,
             "levels": [str(level) for level in IsolationLevel],
             "matrix": {
                 name: {str(level): str(self.cells[name, level].kind) for level in IsolationLevel} for name in names
+            },
+            "counts": {
+                name: {str(level): self.cells[name, level].counts() for level in IsolationLevel} for name in names
             },
             "evidence": {
                 name: {str(level): self.cells[name, level].to_dict() for level in IsolationLevel} for name in names

@@ -10,7 +10,7 @@ nothing change places. Traces: Mazurkiewicz (1977); the use of independence in a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zephyr_lab.explore.footprint import NOTHING, Footprint, RowSet, Schema, meet
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -28,6 +28,7 @@ class Effect:
     frees: RowSet = NOTHING
     publishes: RowSet = NOTHING
     everywhere: bool = False  # looks at whatever is published: a snapshot for statements to come
+    waits: bool = False  # of two steps that wait, the second one may close a cycle
     watched: bool = False  # at SERIALIZABLE, more than a read of a transaction that has written nothing
     opaque: bool = False
 
@@ -40,7 +41,8 @@ class Effect:
         return Effect(
             self.sessions | other.sessions, self.looks | other.looks, self.locks | other.locks,
             self.frees | other.frees, self.publishes | other.publishes,
-            self.everywhere or other.everywhere, self.watched or other.watched, self.opaque or other.opaque,
+            self.everywhere or other.everywhere, self.waits or other.waits, self.watched or other.watched,
+            self.opaque or other.opaque,
         )  # fmt: skip
 
 
@@ -50,7 +52,7 @@ def dependent(one: Effect, other: Effect) -> bool:
         return True
     if one.is_local or other.is_local:
         return False
-    if one.opaque or other.opaque or one.watched or other.watched:
+    if one.opaque or other.opaque or one.watched or other.watched or (one.waits and other.waits):
         return True
     return meet(one.locks, other.locks) or _precedes(one, other) or _precedes(other, one)
 
@@ -123,6 +125,7 @@ class Effects:
                 continue
             whole = whole.joined(self._took(event.session, footprint, state))
             if event.kind is EventKind.WAITS:
+                whole = replace(whole, waits=True)
                 self._holds(state, footprint)
             else:
                 whole = whole.joined(self._moved_on(event, footprint, state))

@@ -1,52 +1,93 @@
 """Every schedule that the server admits, depth first, the first session first.
 
-No tree is kept: only the choices of the last execution, and who else could have moved at each of them.
+No tree is kept: only the choices of the last execution, and who else could have moved at each of them. The search can
+be cut in two: `until` a depth it collects the paths that go deeper, and another search goes on `below` each of them.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.scheduler import check_same
 
+Effects = dict[str, Effect]
+
 
 @dataclass
-class _Choice:
+class Choice:
+    """A point of the last execution: who could move, who was taken, and what those tried so far have done.
+
+    Who is in `sleep` need not be tried, and where there is an `only` one nobody else: see `reduced`.
+    """
+
     runnable: tuple[str, ...]
-    taken: int = 0
+    taken: str = ""
+    tried: dict[str, Effect | None] = field(default_factory=dict)
+    sleep: Effects = field(default_factory=dict)
+    only: str | None = None
+
+    def take_next(self) -> bool:
+        """Takes the next session that is to be tried here; False when there is none left."""
+        choices = self.runnable if self.only is None else (self.only,)
+        self.taken = next((name for name in choices if name not in self.sleep and name not in self.tried), "")
+        if self.taken:
+            self.tried[self.taken] = None
+        return bool(self.taken)
+
+
+Path = list[Choice]
 
 
 class Exhaustive:
-    """Runs all schedules; `complete` when the last one has been run."""
+    """Runs all schedules; `complete` when the last one has been run.
+
+    With `until`, schedules are given up after so many steps, and their paths kept in `frontier`. With `below`, only
+    schedules that begin with such a path are run.
+    """
 
     wants_effects = False
 
-    def __init__(self) -> None:
-        self._path: list[_Choice] = []
+    def __init__(self, *, until: int | None = None, below: Path | None = None) -> None:
+        self._path: Path = copy.deepcopy(below or [])
+        self._fixed = len(self._path)
+        self._until = until
         self._depth = 0
         self._started = False
+        self.frontier: list[Path] = []
         self.complete = False
 
     def new_execution(self) -> bool:
         if self._started:
-            while self._path and self._path[-1].taken + 1 == len(self._path[-1].runnable):
+            while len(self._path) > self._fixed and not self._path[-1].take_next():
                 self._path.pop()
-            if not self._path:
+            if len(self._path) == self._fixed:
                 self.complete = True
                 return False
-            self._path[-1].taken += 1
         self._started, self._depth = True, 0
         return True
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str:
+    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+        if self._depth == self._until:
+            self.frontier.append(copy.deepcopy(self._path[: self._depth]))
+            return None
         if self._depth == len(self._path):
-            self._path.append(_Choice(tuple(runnable)))
+            choice = self.choice(tuple(runnable))
+            if not choice.take_next():
+                return None
+            self._path.append(choice)
         choice = self._path[self._depth]
-        check_same([one.runnable[one.taken] for one in self._path[: self._depth]], choice.runnable, runnable)
+        check_same([one.taken for one in self._path[: self._depth]], choice.runnable, runnable)
         self._depth += 1
-        return choice.runnable[choice.taken]
+        return choice.taken
+
+    def choice(self, runnable: tuple[str, ...]) -> Choice:
+        """A point of the search that has not been met before; the path to it is in `self._path`."""
+        return Choice(runnable)
 
     def observe(self, effect: Effect) -> None:
-        """Every order counts, whatever its steps do."""
+        """Keeps what the step of the chosen session did."""
+        choice = self._path[self._depth - 1]
+        choice.tried[choice.taken] = effect

@@ -70,6 +70,7 @@ _LOCAL = re.compile(
 )
 _BEGIN = re.compile(r"(?is)(begin|start\s+transaction)\b(?!.*\bdeferrable\b).*")
 _ROLLBACK_TO = re.compile(r"(?is)rollback\s+(work\s+|transaction\s+)?to\b.*")
+_PARSED = re.compile(r"(?i)\(*(select|with|values|table|insert|update|delete)\b")
 _END = re.compile(r"(?is)(commit|end|rollback|abort)(\s+(work|transaction))?")
 # Effects on whoever calls them only, or none.
 _HARMLESS = frozenset({"set_config", "current_setting", "generate_series"})
@@ -153,6 +154,8 @@ class Schema:
             return Footprint(ends="commit" if ended[1].lower() in ("commit", "end") else "rollback")
         if _LOCAL.fullmatch(text):
             return Footprint()
+        if not _PARSED.match(text):
+            return OPAQUE
         parsed = sqlglot.parse_one(text, dialect="postgres")
         changes = list(parsed.find_all(exp.Insert, exp.Update, exp.Delete, exp.Merge))
         tables = {table.name for table in parsed.find_all(exp.Table) if table.name}

@@ -8,29 +8,12 @@ Where a step is nobody else's business, it is the only choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from zephyr_lab.explore.effect import Effect, dependent
-from zephyr_lab.explore.scheduler import check_same
-
-Sleep = dict[str, Effect]
+from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive, Path
 
 
-@dataclass
-class _Choice:
-    runnable: tuple[str, ...]
-    sleep: Sleep
-    only: str | None
-    taken: str = ""
-    tried: Sleep = field(default_factory=dict)
-
-    def next(self) -> str | None:
-        """The first session that neither sleeps nor has been tried."""
-        choices = self.runnable if self.only is None else (self.only,)
-        return next((name for name in choices if name not in self.sleep and name not in self.tried), None)
-
-
-class Reduced:
+class Reduced(Exhaustive):
     """Runs one schedule of each class; `complete` when the last one has been run.
 
     `is_local` says of a session whether its next step is nobody else's business.
@@ -38,51 +21,21 @@ class Reduced:
 
     wants_effects = True
 
-    def __init__(self, is_local: Callable[[str], bool]) -> None:
+    def __init__(self, is_local: Callable[[str], bool], *, until: int | None = None, below: Path | None = None) -> None:
+        super().__init__(until=until, below=below)
         self._is_local = is_local
-        self._path: list[_Choice] = []
-        self._depth = 0
-        self._started = False
-        self.complete = False
 
-    def new_execution(self) -> bool:
-        if self._started:
-            while self._path and self._path[-1].next() is None:
-                self._path.pop()
-            if not self._path:
-                self.complete = True
-                return False
-            self._path[-1].taken = self._path[-1].next() or ""
-        self._started, self._depth = True, 0
-        return True
+    def choice(self, runnable: tuple[str, ...]) -> Choice:
+        return Choice(runnable, sleep=self._asleep(), only=next(filter(self._is_local, runnable), None))
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
-        if self._depth < len(self._path):
-            choice = self._path[self._depth]
-            check_same([one.taken for one in self._path[: self._depth]], choice.runnable, runnable)
-        else:
-            only = next((name for name in runnable if self._is_local(name)), None)
-            choice = _Choice(tuple(runnable), self._asleep(), only)
-            first = choice.next()
-            if first is None:
-                return None
-            choice.taken = first
-            self._path.append(choice)
-        self._depth += 1
-        return choice.taken
-
-    def _asleep(self) -> Sleep:
+    def _asleep(self) -> Effects:
         if not self._path:
             return {}
         above = self._path[-1]
-        effect = above.tried[above.taken]
-        earlier = {**above.sleep, **{name: done for name, done in above.tried.items() if name != above.taken}}
-        return {name: done for name, done in earlier.items() if not dependent(done, effect)}
-
-    def observe(self, effect: Effect) -> None:
-        """Is told what the step of the chosen session did."""
-        choice = self._path[self._depth - 1]
-        choice.tried[choice.taken] = effect
+        taken = above.tried[above.taken]
+        assert taken is not None
+        earlier = above.sleep | {name: done for name, done in above.tried.items() if done and name != above.taken}
+        return {name: done for name, done in earlier.items() if not dependent(done, taken)}
 
 
 def number_of_orders(effects: Sequence[Effect], most: int = 20_000) -> int | None:
