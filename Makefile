@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test lab notebooks lock check unit nbval clean
+.PHONY: run test lab notebooks lock check unit nbval bench clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -35,6 +35,9 @@ nbval: $(VENV)/dev.installed
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
 	$(BIN)/zephyr-lab store notebooks/*.ipynb
+
+bench: $(VENV)/dev.installed  ## speeds, as ratios of one run
+	$(BIN)/python -m tests.bench
 
 lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -9,8 +9,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,10 @@ import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.errors import BadInput, ServerLost
-from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.parallel import Work, explore_in_parallel
-from zephyr_lab.explore.pct import PCT
-from zephyr_lab.explore.reduced import Reduced
-from zephyr_lab.explore.sampled import Sampled
-from zephyr_lab.explore.scheduler import Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
@@ -43,6 +38,28 @@ if TYPE_CHECKING:
     import redis
 
     from zephyr_lab.servers.keyvalue import KeyValue
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """How to come to a runner: on the server of a DSN, or on one of our own. Workers do the same."""
+
+    dsn: str | None = field(repr=False)
+    pg_bin: str | None
+    step_seconds: float
+
+    def __call__(self, stack: contextlib.ExitStack) -> Runner:
+        """`stack` closes the runner, and a server of our own. Raises ServerUnavailable."""
+        if self.dsn:
+            database = Database(self.dsn, lasting=True)
+        else:
+            server, dsn = start_postgres(self.pg_bin)
+            stack.callback(server.close)
+            database = Database(dsn, lasting=False)
+        stack.callback(database.close)
+        runner = Runner(database, self.step_seconds)
+        stack.callback(runner.close)
+        return runner
 
 
 class Lab:
@@ -70,9 +87,9 @@ class Lab:
         self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
         # What is asked for here wins over the environment.
         dsn = pg_dsn or (None if pg_bin else os.environ.get("ZEPHYR_LAB_PG_DSN"))
-        self._another = partial(_open_runner, dsn, pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"), step_seconds)
+        self._opening = _Opening(dsn, pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"), step_seconds)
         try:
-            self._runner = self._another(self._open)
+            self._runner = self._opening(self._open)
         except BaseException:
             self.close()
             raise
@@ -265,28 +282,21 @@ class Case:
         """
         self._lab._check_open()
         runner = self._lab._runner
-        explorer = Explorer(runner, self.spec, self.isolation, invariant)
-        if jobs > 1 and samples is None:
-            if not (invariant is None or isinstance(invariant, str)):
-                raise BadInput("several processes take an invariant in SQL only: a function does not travel")
-            deadline = None if budget is None else time.time() + budget
-            work = Work(self.spec, self.isolation, invariant, reduction, deadline)
-            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-                found = explore_in_parallel(work, runner, pool, jobs, self._lab._another, seen)
+        deadline = None if budget is None else time.time() + budget
+        work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
+        explorer = work.explorer(runner)
+        if jobs == 1:
+            found = explorer.explore(work.scheduler(explorer), seen, budget)
+        elif callable(invariant):
+            raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         else:
-            found = explorer.explore(self._scheduler(explorer, reduction, samples, seed, depth), seen, budget)
+            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+                found = explore_in_parallel(work, runner, pool, jobs, self._lab._opening, seen)
         if found.anomalous:
             found.counterexample = found.anomalous_example()
             if shrink:
                 found.counterexample = fewest_switches(explorer, found.counterexample)
         return found
-
-    def _scheduler(
-        self, explorer: Explorer, reduction: bool, samples: int | None, seed: int, depth: int | None
-    ) -> Scheduler:
-        if samples is None:
-            return Reduced(explorer.is_local) if reduction else Exhaustive()
-        return Sampled(samples, seed) if depth is None else PCT(samples, seed, depth, len(self.spec.steps))
 
     def shrink(self, schedule: str | Sequence[str] | None = None) -> str:
         """An anomalous schedule with as few switches between sessions as any, no more than the given one has.
@@ -301,20 +311,6 @@ class Case:
 
     def __repr__(self) -> str:
         return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"
-
-
-def _open_runner(dsn: str | None, pg_bin: str | None, step_seconds: float, stack: contextlib.ExitStack) -> Runner:
-    """A runner on the server of that DSN, or on one of our own; `stack` closes both."""
-    if dsn:
-        database = Database(dsn, lasting=True)
-    else:
-        server, own = start_postgres(pg_bin)
-        stack.callback(server.close)
-        database = Database(own, lasting=False)
-    stack.callback(database.close)
-    runner = Runner(database, step_seconds)
-    stack.callback(runner.close)
-    return runner
 
 
 def _close(stack: contextlib.ExitStack, owner: int) -> None:

@@ -96,7 +96,11 @@ def test_the_command_gives_json(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("zephyr-lab")
     for case, schedules in ((str(path), 2), ("phantom", 10)):
         done = subprocess.run(
-            [program, "explore", case, "--no-reduction", "--format", "json"], capture_output=True, text=True, env=os.environ, timeout=60
+            [program, "explore", case, "--no-reduction", "--format", "json"],
+            capture_output=True,
+            text=True,
+            env=os.environ,
+            timeout=60,
         )
         found = json.loads(done.stdout)
         assert (found["schedules"], found["complete"]) == (schedules, True)

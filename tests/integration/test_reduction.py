@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ def programs(draw: st.DrawFn) -> str:
     return SETUP + "\n".join(blocks)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=programs(), level=st.sampled_from(list(IsolationLevel)[1:]))
 def test_the_outcomes_are_those_of_all_schedules(lab: Lab, text: str, level: IsolationLevel) -> None:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
+from itertools import groupby
 
 import pytest
 
 from zephyr_lab.explore.exhaustive import Exhaustive
+from zephyr_lab.explore.fewest_switches import FewSwitches
+from zephyr_lab.explore.pct import PCT
+from zephyr_lab.explore.replay import Replay
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 
 
 def walk(scheduler: Scheduler, steps: dict[str, int]) -> list[str]:
-    """Every schedule that the search asks for, of sessions that never wait, with so many steps each."""
+    """Every schedule that the search asks for, of sessions that never wait, with so many steps each.
+
+    An empty one where it gives a schedule up.
+    """
     schedules = []
     while scheduler.new_execution():
         taken: Counter[str] = Counter()
-        last, words = None, []
+        last: str | None = None
+        words: list[str] = []
         while runnable := [name for name in steps if taken[name] < steps[name]]:
             last = scheduler.next_session(runnable, last)
+            if last is None:
+                words.clear()
+                break
             taken[last] += 1
             words.append(last)
         schedules.append("".join(words))
@@ -49,7 +61,48 @@ def test_exhaustive_raises_an_alarm_when_a_replay_sees_others_move() -> None:
 
 def test_sampled_draws_the_same_schedules_from_the_same_seed() -> None:
     """And other ones from another seed; it is never complete."""
-    one, same, other = (walk(Sampled(20, seed), {"A": 3, "B": 3}) for seed in (1, 1, 2))
+    one, same, other = (walk(Sampled(range(20), seed), {"A": 3, "B": 3}) for seed in (1, 1, 2))
     assert one == same != other
     assert len(one) == 20
-    assert not Sampled(20, 1).complete
+    assert not Sampled(range(20), 1).complete
+
+
+def test_a_part_of_the_samples_is_a_part_of_the_schedules() -> None:
+    """So that the answer does not depend on how the work was cut."""
+    steps = {"A": 3, "B": 3}
+    for draw in (lambda which: Sampled(which, 7), lambda which: PCT(which, 7, depth=3, steps=6)):
+        assert walk(draw(range(9)), steps) == walk(draw(range(4)), steps) + walk(draw(range(4, 9)), steps)
+
+
+def test_pct_switches_where_a_session_ends_or_at_a_drawn_place_only() -> None:
+    """Two sessions and depth 2: at most one change of priorities, hence at most two switches."""
+    for schedule in walk(PCT(range(200), 1, depth=2, steps=8), {"A": 4, "B": 4}):
+        assert len(list(groupby(schedule))) <= 3
+    found = set(walk(PCT(range(200), 1, depth=2, steps=8), {"A": 4, "B": 4}))
+    assert {"AAAABBBB", "BBBBAAAA", "AABBBBAA"} <= found
+
+
+def test_a_replay_raises_an_alarm_when_it_is_nobodys_turn() -> None:
+    """It names the way there."""
+    replay = Replay("A B A")
+    assert walk(replay, {"A": 2, "B": 1}) == ["ABA"]
+    replay = Replay("A B")
+    assert replay.new_execution()
+    replay.next_session(["A", "B"], None)
+    with pytest.raises(Nondeterminism, match="after 'A' it was B's turn, and now only A can move"):
+        replay.next_session(["A"], "A")
+
+
+def test_few_switches_runs_no_others() -> None:
+    """Of the six schedules of two steps beside two, two have one switch and two have two."""
+    assert sorted(filter(None, walk(FewSwitches(1), {"A": 2, "B": 2}))) == ["AABB", "BBAA"]
+    assert sorted(filter(None, walk(FewSwitches(2), {"A": 2, "B": 2}))) == ["AABB", "ABBA", "BAAB", "BBAA"]
+
+
+def test_a_search_that_is_cut_in_two_finds_the_same() -> None:
+    """Until a depth, and below each path that goes deeper; paths are plain data."""
+    steps = {"A": 2, "B": 2, "C": 1}
+    above = Exhaustive(until=2)
+    assert list(filter(None, walk(above, steps))) == []
+    parts = [walk(Exhaustive(below=path), steps) for path in pickle.loads(pickle.dumps(above.frontier))]
+    assert [schedule for part in parts for schedule in part] == walk(Exhaustive(), steps)

@@ -9,10 +9,10 @@ nothing change places. Traces: Mazurkiewicz (1977); the use of independence in a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from zephyr_lab.explore.footprint import NOTHING, Footprint, RowSet, Schema, meet
+from zephyr_lab.explore.footprint import NOTHING, Footprint, RowSet, meet
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event, EventKind
@@ -81,7 +81,7 @@ class Effects:
 
     spec: Spec
     isolation: IsolationLevel
-    schema: Schema
+    footprint: Callable[[str], Footprint]
     _footprints: dict[str, Footprint] = field(default_factory=dict)
     _sessions: dict[str, _Session] = field(default_factory=dict)
 
@@ -93,11 +93,9 @@ class Effects:
         self._watching = IsolationLevel.SERIALIZABLE in levels
         self._one_snapshot = bool(levels & {IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE})
         self._many_snapshots = bool(levels & {IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED})
-        self._footprints = {name: self.schema.footprint(step.sql) for name, step in self.spec.steps.items()}
+        self._footprints = {name: self.footprint(step.sql) for name, step in self.spec.steps.items()}
         # A session whose setup takes more than BEGIN comes with a transaction that nothing is known of.
-        self._setups = {
-            one.name: self.schema.footprint(one.setup) if one.setup else Footprint() for one in self.spec.sessions
-        }
+        self._setups = {one.name: self.footprint(one.setup) if one.setup else Footprint() for one in self.spec.sessions}
         self.begin()
 
     def begin(self) -> None:

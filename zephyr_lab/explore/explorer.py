@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput
+from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput, ScheduleError
 from zephyr_lab.explore.effect import Effect, Effects
 from zephyr_lab.explore.exploration import Counts, Exploration
-from zephyr_lab.explore.footprint import Schema
 from zephyr_lab.explore.reduced import number_of_orders
 from zephyr_lab.explore.scheduler import Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, VerdictKind, judge
@@ -107,8 +106,10 @@ class Explorer:
 
     def _follow(self) -> None:
         if self._effects is None:
+            from zephyr_lab.explore.statement import Schema  # its parser takes as long to import as all the rest
+
             schema = Schema.ask(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
-            self._effects = Effects(self._spec, self._isolation, schema)
+            self._effects = Effects(self._spec, self._isolation, schema.footprint)
         self._effects.begin()
 
     def verdict(self, transcript: Transcript) -> Verdict:
@@ -146,7 +147,10 @@ class Explorer:
     def _is_false_positive(self, verdict: Verdict) -> bool:
         """Whether the schedule, without SERIALIZABLE's watch, would have had an outcome that a serial order gives."""
         schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
-        unwatched = self._run_unwatched(schedule)
+        try:
+            unwatched = self._run_unwatched(schedule)
+        except ScheduleError:  # who was sent away would have made others wait
+            return False
         if any(one.end is not End.COMMITTED for one in unwatched.transactions):
             return False
         return judge(unwatched, self._serial_unwatched).kind is VerdictKind.PREVENTED

@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import lru_cache
 
 from zephyr_lab.explore.exhaustive import Exhaustive, Path
 from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.explorer import Explorer, Seen
+from zephyr_lab.explore.explorer import Explorer, Invariant, Seen
+from zephyr_lab.explore.pct import PCT
 from zephyr_lab.explore.reduced import Reduced
+from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.explore.scheduler import Scheduler
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.runner import Runner
@@ -25,21 +29,38 @@ PIECES_A_JOB = 8  # enough that no worker is long without work when the last pie
 OpenRunner = Callable[[contextlib.ExitStack], Runner]
 
 
+Part = Path | range  # what lies below a path of the search, or samples by their numbers
+
+
 @dataclass(frozen=True)
 class Work:
-    """What is to be explored, and how; `deadline` is of time.time, which processes share."""
+    """What is to be explored, and how; `deadline` is of time.time, which processes share.
+
+    `samples` random schedules instead of all, `depth` for PCT's.
+    """
 
     spec: Spec
     isolation: IsolationLevel
-    invariant: str | None
-    reduction: bool
+    invariant: Invariant | None = None
+    reduction: bool = True
+    samples: int | None = None
+    seed: int = 0
+    depth: int | None = None
     deadline: float | None = None
 
     def explorer(self, runner: Runner) -> Explorer:
         return Explorer(runner, self.spec, self.isolation, self.invariant)
 
+    def scheduler(self, explorer: Explorer, part: Part | None = None) -> Scheduler:
+        """The scheduler for a part of the work, or for all of it."""
+        if self.samples is None:
+            return self.search(explorer, below=part if isinstance(part, list) else None)
+        which = part if isinstance(part, range) else range(self.samples)
+        if self.depth is None:
+            return Sampled(which, self.seed)
+        return PCT(which, self.seed, self.depth, len(self.spec.steps))
+
     def search(self, explorer: Explorer, *, until: int | None = None, below: Path | None = None) -> Exhaustive:
-        """The scheduler for a part of the search."""
         if self.reduction:
             return Reduced(explorer.is_local, until=until, below=below)
         return Exhaustive(until=until, below=below)
@@ -48,17 +69,28 @@ class Work:
         return None if self.deadline is None else max(0.0, self.deadline - time.time())
 
 
-_runner: Runner | None = None
 _opened = contextlib.ExitStack()  # closed by the end of the process, whatever ends it
 
 
-def explore_below(work: Work, open_runner: OpenRunner, path: Path) -> Exploration:
+@lru_cache(maxsize=1)
+def _runner(open_runner: OpenRunner) -> Runner:
+    return open_runner(_opened)
+
+
+@lru_cache(maxsize=1)
+def _explorer(work: Work, open_runner: OpenRunner) -> Explorer:
+    """Kept from piece to piece, with the serial outcomes that it has measured."""
+    return work.explorer(_runner(open_runner))
+
+
+def _prepare(work: Work, open_runner: OpenRunner) -> None:
+    _explorer(work, open_runner)
+
+
+def explore_part(work: Work, open_runner: OpenRunner, part: Part) -> Exploration:
     """One piece of work, in a worker process: its database is started for the first piece, and ends with it."""
-    global _runner
-    if _runner is None:
-        _runner = open_runner(_opened)
-    explorer = work.explorer(_runner)
-    return explorer.explore(work.search(explorer, below=path), budget=work.seconds_left())
+    explorer = _explorer(work, open_runner)
+    return explorer.explore(work.scheduler(explorer, part), budget=work.seconds_left())
 
 
 def explore_in_parallel(
@@ -69,8 +101,10 @@ def explore_in_parallel(
     An interrupt ends the search with what was found so far.
     """
     began = time.monotonic()
-    found, paths = _cut(work, runner, PIECES_A_JOB * jobs)
-    pieces = [executor.submit(explore_below, work, open_runner, path) for path in paths]
+    for _ in range(jobs):
+        executor.submit(_prepare, work, open_runner)  # their databases start while the search is cut
+    found, parts = _cut(work, runner, PIECES_A_JOB * jobs)
+    pieces = [executor.submit(explore_part, work, open_runner, part) for part in parts]
     done = 0
     try:
         for piece in pieces:
@@ -85,13 +119,17 @@ def explore_in_parallel(
     return found
 
 
-def _cut(work: Work, runner: Runner, wanted: int) -> tuple[Exploration, list[Path]]:
-    """Searches until a depth at which there are enough paths that go deeper, or none."""
+def _cut(work: Work, runner: Runner, wanted: int) -> tuple[Exploration, list[Part]]:
+    """Ranges of samples; or searches until a depth at which enough paths go deeper, or none."""
+    if work.samples is not None:
+        size = -(-work.samples // wanted)
+        nothing_yet = Exploration(work.spec.name, str(work.isolation), invariant=work.invariant is not None)
+        return nothing_yet, [range(at, min(at + size, work.samples)) for at in range(0, work.samples, size)]
     until = 1
     while True:
         explorer = work.explorer(runner)
         search = work.search(explorer, until=until)
         found = explorer.explore(search, budget=work.seconds_left())
         if not search.complete or not search.frontier or len(search.frontier) >= wanted:
-            return found, search.frontier
+            return found, list(search.frontier)
         until += 1

@@ -7,32 +7,28 @@ of at least 1 / (sessions * steps ** (depth - 1)), whatever the program.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
-from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.sampled import Sampled
 
 
-class PCT:
-    """`samples` schedules of at most `steps` steps; the same `seed` gives the same schedules."""
+class PCT(Sampled):
+    """A schedule of at most `steps` steps for each number of `which`."""
 
-    wants_effects = False
-    complete = False
-
-    def __init__(self, samples: int, seed: int, depth: int, steps: int) -> None:
-        self._left, self._steps, self._depth = samples, steps, depth
-        self._random = random.Random(seed)
+    def __init__(self, which: range, seed: int, depth: int, steps: int) -> None:
+        super().__init__(which, seed)
+        self._steps, self._depth = steps, depth
         self._priorities: dict[str, float] = {}
         self._changes: dict[int, int] = {}
         self._taken = 0
 
     def new_execution(self) -> bool:
-        self._left -= 1
+        another = super().new_execution()
         self._taken = 0
         self._priorities = {}
         places = self._random.sample(range(1, self._steps), min(self._depth, self._steps) - 1)
         self._changes = {place: -number for number, place in enumerate(places, start=1)}
-        return self._left >= 0
+        return another
 
     def next_session(self, runnable: Sequence[str], last: str | None) -> str:
         for name in runnable:
@@ -42,6 +38,3 @@ class PCT:
             self._priorities[last] = change
         self._taken += 1
         return max(runnable, key=lambda name: self._priorities[name])
-
-    def observe(self, effect: Effect) -> None:
-        """Chance does not learn."""

@@ -9,18 +9,23 @@ from zephyr_lab.explore.effect import Effect
 
 
 class Sampled:
-    """`samples` schedules, each step's session drawn with equal chance; the same `seed` gives the same schedules."""
+    """A schedule for each number of `which`, each step's session drawn with equal chance.
+
+    The same `seed` and number give the same schedule, whatever others are drawn.
+    """
 
     wants_effects = False
     complete = False
 
-    def __init__(self, samples: int, seed: int) -> None:
-        self._left = samples
-        self._random = random.Random(seed)
+    def __init__(self, which: range, seed: int) -> None:
+        self._numbers = iter(which)
+        self._seed = seed
+        self._random = random.Random()
 
     def new_execution(self) -> bool:
-        self._left -= 1
-        return self._left >= 0
+        number = next(self._numbers, None)
+        self._random.seed(f"{self._seed} {number}")
+        return number is not None
 
     def next_session(self, runnable: Sequence[str], last: str | None) -> str:
         return self._random.choice(runnable)
