@@ -99,7 +99,7 @@ def test_postgresqls_own_specs_are_read(shared: Path) -> None:
 
 def test_the_labs_own_cases_have_a_schedule_that_shows_them() -> None:
     """And its words are read back as the same schedule."""
-    assert cases() == ["lost-update", "non-repeatable-read", "phantom"]
+    assert {"lost-update", "non-repeatable-read", "phantom"} < set(cases())
     for name in cases():
         spec = load_case(name)
         schedule = Schedule.of(spec.permutations[0])

@@ -1,24 +1,37 @@
 """Each anomaly with its definition, its source, its case, and what PostgreSQL is expected to do about it at each level.
 
-The expectation is what the manual says (chapter 13.2, transaction isolation); the matrix and the notebooks measure it.
+The entries are data (data/catalogue.toml). An expectation is of all orders of the case together; the matrix, the
+notebooks and the tests measure it.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.verdict import VerdictKind
 from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.shipped import shipped
+
+GROUPS = ("dirty", "reads", "writes", "skew", "guards", "inserts", "queues and locks", "serializable")
+"""The first four are the literature's anomalies, the others what is done against them, well or not."""
 
 
 @dataclass(frozen=True)
 class Anomaly:
-    """`case` is the spec in sql/schedules whose first permutation shows it; `expected` says what each level does."""
+    """An anomaly, or a trap on the way around one; the latter has no `phenomenon` in the literature.
+
+    `case` is the spec in sql/schedules whose first permutation shows it. `expected` says what becomes of it at a level
+    over all orders: `occurs` if any does; else `aborts ...` if any order sends somebody away, 40001 before 40P01 before
+    other errors; else `prevented`.
+    """
 
     name: str
     title: str
+    group: str
     phenomenon: str
     definition: str
     source: str
@@ -26,38 +39,19 @@ class Anomaly:
     expected: Mapping[IsolationLevel, VerdictKind]
 
 
-def _by_level(
-    read_committed: VerdictKind, repeatable_read: VerdictKind, serializable: VerdictKind
-) -> dict[IsolationLevel, VerdictKind]:
-    """READ UNCOMMITTED is accepted by PostgreSQL and behaves as READ COMMITTED (manual, 13.2)."""
-    levels = (read_committed, read_committed, repeatable_read, serializable)
-    return dict(zip(IsolationLevel, levels, strict=True))
+def _entry(fields: dict[str, Any]) -> Anomaly:
+    read_committed, *above = map(VerdictKind, fields.pop("expected"))
+    # READ UNCOMMITTED is accepted by PostgreSQL and behaves as READ COMMITTED (manual, 13.2).
+    levels = zip(IsolationLevel, (read_committed, read_committed, *above), strict=True)
+    return Anomaly(**fields, case=fields["name"], expected=dict(levels))
 
 
-_BERENSON = "Berenson et al., A Critique of ANSI SQL Isolation Levels (1995)"
-_MANUAL = "PostgreSQL manual, 13.2"
+def _read() -> tuple[Anomaly, ...]:
+    text = shipped("data", "catalogue.toml").read_text(encoding="utf-8")
+    return tuple(map(_entry, tomllib.loads(text)["anomaly"]))
 
-CATALOGUE: tuple[Anomaly, ...] = (
-    Anomaly(
-        "non-repeatable-read", "Non-repeatable read", "P2",
-        "A transaction reads a row again and finds it changed by another transaction that committed in between.",
-        f"{_BERENSON}, P2 (fuzzy read), in its strict form A2; {_MANUAL}", "non-repeatable-read",
-        _by_level(VerdictKind.OCCURS, VerdictKind.PREVENTED, VerdictKind.PREVENTED),
-    ),
-    Anomaly(
-        "phantom", "Phantom", "P3",
-        "A transaction asks again for the rows that meet a condition and finds other rows, because another transaction "
-        "that committed in between has put them there.",
-        f"{_BERENSON}, P3, in its strict form A3; {_MANUAL}", "phantom",
-        _by_level(VerdictKind.OCCURS, VerdictKind.PREVENTED, VerdictKind.PREVENTED),
-    ),
-    Anomaly(
-        "lost-update", "Lost update", "P4",
-        "Two transactions read the same row and write back what they computed from it; one write buries the other.",
-        f"{_BERENSON}, P4; {_MANUAL}.2: could not serialize access due to concurrent update", "lost-update",
-        _by_level(VerdictKind.OCCURS, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40001),
-    ),
-)  # fmt: skip
+
+CATALOGUE: tuple[Anomaly, ...] = _read()
 
 
 def anomaly(name: str) -> Anomaly:
