@@ -27,9 +27,7 @@ class Cell:
 
     @property
     def kind(self) -> VerdictKind:
-        """`occurs` where any order is anomalous; else what somebody is sent away with in any order; else prevented."""
-        kinds = {one.verdict for one in self.exploration.outcomes.values()}
-        return next(kind for kind in _GRAVEST_FIRST if kind in kinds)
+        return self.exploration.kind
 
     def counts(self) -> str:
         """`18 of 20`, `0 of 20, 18 aborted, 4 false positives`: of all orders, those that were not run included."""
@@ -45,12 +43,6 @@ class Cell:
     def to_dict(self) -> dict[str, Any]:
         """The form for JSON: the exploration, and the verdict on the case's own schedule with its transcript."""
         return {**self.verdict.to_dict(), "all_orders": self.exploration.to_dict()}
-
-
-_GRAVEST_FIRST = (
-    VerdictKind.UNDECIDED, VerdictKind.OCCURS, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40P01, VerdictKind.ABORTS,
-    VerdictKind.PREVENTED,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ class Effects:
         if state.failed and not footprint.ends:
             return Effect(who)
         alone = not (state.open or footprint.begins)
-        looks = footprint.reads if self._many_snapshots or alone else NOTHING
+        # At SERIALIZABLE a later read of the same snapshot is noticed by who writes what it has read.
+        looks = footprint.reads if self._many_snapshots or self._watching or alone else NOTHING
         first = self._one_snapshot and not (footprint.idle or state.snapshot or alone)
         acts = footprint.locks or state.locks or (alone and not footprint.idle) or (footprint.ends and state.snapshot)
         watched = self._watching and bool(acts) and not (footprint.idle and not footprint.ends)

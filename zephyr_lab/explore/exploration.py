@@ -9,6 +9,11 @@ from zephyr_lab.explore.verdict import Outcome, VerdictKind
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
+_GRAVEST_FIRST = (
+    VerdictKind.UNDECIDED, VerdictKind.OCCURS, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40P01, VerdictKind.ABORTS,
+    VerdictKind.PREVENTED,
+)  # fmt: skip
+
 
 @dataclass
 class Counts:
@@ -102,6 +107,12 @@ class Exploration:
     def known(self) -> Counts:
         """The counts of all schedules where they are known, else of those that were run."""
         return self.stands_for or self.run
+
+    @property
+    def kind(self) -> VerdictKind:
+        """`occurs` where any order is anomalous; else what somebody is sent away with in any order; else prevented."""
+        kinds = {one.verdict for one in self.outcomes.values()}
+        return next(kind for kind in _GRAVEST_FIRST if kind in kinds)
 
     def note(self, key: Key, example: str, counts: Counts, represents: int | None) -> None:
         """Adds one schedule that has been run."""

@@ -7,8 +7,9 @@ statistics that have not moved. Whatever is not as it was is made anew.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +18,9 @@ from zephyr_lab.schedule.transcript import Result, Value
 
 Execute = Callable[[str], list[Result]]
 
-ONE_PAGE = 8192
+# Rows that are put back lie behind the dead ones of earlier runs, in their order, as do their later versions: as long
+# as the server does not prune the page, which it does when nine tenths are full, and then fills the gaps.
+ONE_PAGE, BEFORE_PRUNING, LINE_POINTER = 8192, 5800, 8  # bytes; a run has the rest for versions of its own
 
 # Words that could change more than rows, in whatever place: a false alarm costs time only.
 _MORE_THAN_ROWS = re.compile(
@@ -40,9 +43,10 @@ select (select count(*) from pg_class where relnamespace = current_schema::regna
         and (prosqlbody is not null or prosrc ~* '{_TOUCHES_TABLES}'))"""
 
 _SIZES = """
-select relname, pg_relation_size(oid), pg_indexes_size(oid),
-       format('pg_relation_size(%s), pg_indexes_size(%s)', oid, oid)
-from pg_class where relnamespace = current_schema::regnamespace and relkind = 'r'"""
+select format('pg_relation_size(%s) + pg_indexes_size(%s)', oid, oid), pg_relation_size(oid),
+       format('(select coalesce(max((ctid::text::point)[1]::int), 0) from %I)', relname),
+       format('select coalesce(max(pg_column_size(t)), 0) from %I as t', relname)
+from pg_class where relnamespace = current_schema::regnamespace and relkind = 'r' order by oid"""
 
 _COLUMNS = """
 select string_agg(format('%I', attname), ', ' order by attnum),
@@ -67,14 +71,22 @@ def changes_rows_only(spec: Spec) -> bool:
 
 @dataclass(frozen=True)
 class Ground:
-    """The tables of a schema (name and quoted name), SQL that puts their rows back, and the sizes they have then.
+    """The tables of a schema (name and quoted name), and SQL that puts their rows back.
 
-    The last result but one of `undo` is `sizes`, of tables and their indexes, by which to see that all is as it was.
+    The last result but one of `undo` tells, by table, the size of heap and indexes, and the line pointer of the last
+    row. The sizes must be `sizes`, and the line pointers at most `room`.
     """
 
     tables: tuple[tuple[str, str], ...]
     undo: str
     sizes: tuple[Value, ...]
+    room: tuple[int, ...]
+
+    def is_as_new(self, results: Sequence[Result]) -> bool:
+        """Whether rows that come next will lie as in tables made anew, by the results of `undo`."""
+        told = results[-2].rows[0]
+        pointers = [int(pointer or 0) for pointer in told[1::2]]
+        return told[::2] == self.sizes and all(map(operator.le, pointers, self.room))
 
 
 def tables_of(execute: Execute) -> tuple[tuple[str, str], ...]:
@@ -84,15 +96,18 @@ def tables_of(execute: Execute) -> tuple[tuple[str, str], ...]:
 
 def survey(execute: Execute) -> Ground | None:
     """How to come back to the present rows of the schema; None where it holds more than small plain tables."""
-    others, sizes = execute(f"{_OTHER_THAN_TABLES}; {_SIZES}")
-    # In a table of one page, rows that are put back in their order are found in their order.
-    if others.rows != ((0,),) or not sizes.rows or any(int(heap or 0) > ONE_PAGE for _, heap, _, _ in sizes.rows):
+    others, found = execute(f"{_OTHER_THAN_TABLES}; {_SIZES}")
+    if others.rows != ((0,),) or not found.rows or any(int(heap or 0) > ONE_PAGE for _, heap, _, _ in found.rows):
         return None
     tables = tables_of(execute)
-    ask = "select " + ", ".join(str(sql) for _, _, _, sql in sizes.rows)
+    ask = "select " + ", ".join(f"{size}, {pointer}" for size, _, pointer, _ in found.rows)
+    widths = [int(result.rows[0][0] or 0) for result in execute("; ".join(str(sql) for *_, sql in found.rows))]
     # Replica: no trigger fires and no foreign key is checked meanwhile.
     undo = ["begin", "set local session_replication_role = replica", *_undo(tables, execute), ask, "commit"]
-    return Ground(tables, "; ".join(undo), tuple(size for _, *both, _ in sizes.rows for size in both))
+    return Ground(
+        tables, "; ".join(undo), sizes=execute(ask)[0].rows[0][::2],
+        room=tuple(BEFORE_PRUNING // (width + LINE_POINTER) for width in widths),
+    )  # fmt: skip
 
 
 def _undo(tables: Iterable[tuple[str, str]], execute: Execute) -> Iterator[str]:

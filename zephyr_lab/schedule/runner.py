@@ -115,7 +115,7 @@ class Runner:
         reads = [f'select * from {quoted} as t order by t::text collate "C"' for _, quoted in tables]
         results = self._ask("; ".join(reads + ([ground[1].undo] if ground else []))) if tables else []
         if ground:
-            if results[-2].rows[0] == ground[1].sizes:
+            if ground[1].is_as_new(results):
                 self._ground = ground
         else:
             session_teardowns()
