@@ -5,13 +5,16 @@ The output is read back from the executed notebook by `read_result`; nbval compa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import nbformat
 
-from zephyr_lab.anomalies import Matrix
+from zephyr_lab.anomalies import Matrix, anomaly
+from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.verdict import Verdict
+from zephyr_lab.schedule.levels import IsolationLevel
 
 MIME = "application/vnd.zephyr-lab.result+json"
 
@@ -26,11 +29,12 @@ class NotebookResult:
         return {MIME: self.found, "text/plain": str(self)}
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}: {value}" for name, value in self.found.items() if not isinstance(value, dict))
+        flat = {**self.found, **self.found.get("cases", {})}
+        return ", ".join(f"{name}: {value}" for name, value in flat.items() if not isinstance(value, dict))
 
 
-def result(measured: Verdict | Matrix, expected: str | None = None) -> NotebookResult:
-    """A notebook's result: a verdict beside what the catalogue expects, or a matrix.
+def result(measured: Verdict | Matrix | Sequence[Exploration], expected: str | None = None) -> NotebookResult:
+    """A notebook's result: a verdict beside what the catalogue expects, all orders of several cases, or a matrix.
 
     Raises AssertionError where measured and expected differ.
     """
@@ -38,12 +42,18 @@ def result(measured: Verdict | Matrix, expected: str | None = None) -> NotebookR
         assert not measured.unexpected(), measured.unexpected()
         found = {"cells": len(measured.cells), "unexpected": 0, "matrix": measured.to_dict()["matrix"]}
         return NotebookResult(found)
-    transcript = measured.transcript
-    found = {"case": transcript.case, "isolation_level": transcript.isolation, "verdict": str(measured.kind)}
-    if expected is not None:
-        assert found["verdict"] == expected, f"expected {expected}, measured {measured}"
-        found["expected"] = expected
-    return NotebookResult(found)
+    if isinstance(measured, Verdict):
+        transcript = measured.transcript
+        found = {"case": transcript.case, "isolation_level": transcript.isolation, "verdict": str(measured.kind)}
+        if expected is not None:
+            assert found["verdict"] == expected, f"expected {expected}, measured {measured}"
+            found["expected"] = expected
+        return NotebookResult(found)
+    (level,) = {one.isolation for one in measured}
+    for one in measured:
+        wanted = anomaly(one.case).expected[IsolationLevel.of(level)]
+        assert one.kind is wanted, f"expected {wanted}, measured {one}"
+    return NotebookResult({"isolation_level": level, "cases": {one.case: str(one.kind) for one in measured}})
 
 
 def read_result(notebook: nbformat.NotebookNode) -> dict[str, Any] | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from matplotlib.patches import Rectangle
 
 from zephyr_lab.views.figure import BAD, GOOD, INK, PALE, WARN, Picture, new_figure, style
 
-WIDTH, FIRST, ROW, HEAD = 10.0, 2.3, 0.46, 0.42  # inches
+WIDTH, ROW, HEAD = 10.0, 0.52, 0.42  # inches
+CHARACTER = 0.088  # inches of a bold one, on average
+NUMBERS_WIDTH = 28  # characters that fit into a cell
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[str, str], text: str) -> Picture:
@@ -16,7 +19,8 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[
 
     Of `occurs: 18 of 20` the word stands above the numbers.
     """
-    cell = (WIDTH - FIRST - 0.1) / len(columns)
+    first = CHARACTER * max(len(row[0]) for row in rows) + 0.3
+    cell = (WIDTH - first - 0.1) / len(columns)
     below = HEAD + len(rows) * ROW
     height = below + 0.12 + 0.2 * len(legend)
     with style():
@@ -25,19 +29,20 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[
         axes.set_axis_off()
         axes.set(xlim=(0, WIDTH), ylim=(height, 0))
         for number, name in enumerate(columns):
-            axes.text(FIRST + (number + 0.5) * cell, HEAD / 2, name, ha="center", va="center", color=INK, weight="bold")
+            axes.text(first + (number + 0.5) * cell, HEAD / 2, name, ha="center", va="center", color=INK, weight="bold")
         for line, (name, *words) in enumerate(rows):
             top = HEAD + line * ROW
-            axes.text(FIRST - 0.15, top + ROW / 2, name, ha="right", va="center", color=INK, weight="bold")
+            axes.text(first - 0.15, top + ROW / 2, name, ha="right", va="center", color=INK, weight="bold")
             for number, word in enumerate(words):
-                left, colour = FIRST + number * cell, colour_of(word)
+                left, colour = first + number * cell, colour_of(word)
                 axes.add_patch(
                     Rectangle((left + 0.03, top + 0.03), cell - 0.06, ROW - 0.06, facecolor=colour, alpha=0.14)
                 )
                 verdict, _, numbers = word.partition(": ")
-                middle, line_at = left + cell / 2, top + (0.36 if numbers else 0.5) * ROW
+                middle, line_at = left + cell / 2, top + (0.3 if numbers else 0.5) * ROW
                 axes.text(middle, line_at, verdict, ha="center", va="center", color=colour, weight="bold")
-                axes.text(middle, top + 0.72 * ROW, numbers, ha="center", va="center", color=PALE, size=7.5)
+                below_word = textwrap.fill(numbers, NUMBERS_WIDTH)
+                axes.text(middle, top + 0.7 * ROW, below_word, ha="center", va="center", color=PALE, size=7)
         for number, (word, meaning) in enumerate(legend.items()):
             axes.text(0.1, below + 0.2 * (number + 0.8), f"{word}: {meaning}", va="center", color=PALE, size=8)
         return Picture.of(figure, text)
