@@ -281,6 +281,8 @@ class Case:
         Nondeterminism where the case does not depend on its schedule alone.
         """
         self._lab._check_open()
+        if depth is not None and samples is None:
+            raise BadInput("a depth is for random schedules: say how many samples as well")
         runner = self._lab._runner
         deadline = None if budget is None else time.time() + budget
         work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)

@@ -47,9 +47,10 @@ def test_run_prints_the_transcript_and_the_verdict() -> None:
 
 def test_matrix_prints_text_and_markdown() -> None:
     """Both say the same."""
-    text, markdown = run("matrix"), run("matrix", "--format", "markdown")
+    text, markdown = run("matrix", "lost-update"), run("matrix", "lost-update", "--format", "markdown")
     assert (text.returncode, markdown.returncode) == (0, 0)
-    row = ["lost-update", "occurs", "occurs", "aborts 40001", "aborts 40001"]
+    refused = "aborts 40001: 0 of 14, 12 aborted"
+    row = ["lost-update", "occurs: 12 of 14", "occurs: 12 of 14", refused, refused]
     assert "  ".join(row[:1]) in text.stdout
     assert "| " + " | ".join(row) + " |" in markdown.stdout
 
@@ -64,7 +65,10 @@ def test_doctor_says_what_will_be_used() -> None:
 
 
 BAD = {
-    "an unknown case": (["run", "nope"], "unknown case 'nope'; there are: lost-update"),
+    "an unknown case": (["run", "nope"], "unknown case 'nope'; there are: aborted-read"),
+    "an unknown anomaly": (["matrix", "nope"], "unknown anomaly 'nope'; the catalogue has: dirty-write"),
+    "a depth without samples": (["explore", "phantom", "--depth", "2"], "say how many samples as well"),
+    "an invariant that is none": (["explore", "phantom", "--invariant", "select 1"], "one row of one boolean, not [1]"),
     "an unknown level": (["run", "phantom", "--isolation", "snapshot"], "unknown isolation level 'snapshot'"),
     "a malformed schedule": (["run", "phantom", "--schedule", "A,B"], "word 1 of the schedule, 'A,B', is neither"),
     "a step too many": (["run", "phantom", "--schedule", "B B B"], "session B has 2 steps (B_order, B_commit)"),

@@ -51,13 +51,16 @@ def elsewhere() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+THREE = ("non-repeatable-read", "phantom", "lost-update")
+
+
 def matrix(folder: Path, **options: object) -> dict[str, dict[str, str]]:
     """What the installed command measures, with an empty home and nothing of the checkout in reach."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     home.chmod(0o777)
     done = subprocess.run(
-        [folder / "venv" / "bin" / "zephyr-lab", "matrix", "--format", "json"],
+        [folder / "venv" / "bin" / "zephyr-lab", "matrix", *THREE, "--format", "json"],
         capture_output=True, text=True, cwd="/", timeout=100, check=False,
         env={"HOME": str(home), "PATH": os.defpath}, **options,  # type: ignore[call-overload]
     )  # fmt: skip

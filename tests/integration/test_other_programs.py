@@ -11,6 +11,7 @@ from zephyr_lab import Lab
 FOUND = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FOUND, reason="no PostgreSQL of the distribution's on this machine")
 def test_a_distributions_postgresql_gives_the_same_matrix() -> None:
     """As ZEPHYR_LAB_PG_BIN; of whatever version from 13."""
