@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from zephyr_lab.lab import cases
 from zephyr_lab.servers.embedded import find_postgres
 
 PROGRAM = Path(sys.executable).with_name("zephyr-lab")
@@ -27,11 +28,7 @@ def test_cases_lists_each_with_a_schedule() -> None:
     """That can be copied."""
     done = run("cases")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [
-        "lost-update",
-        "non-repeatable-read",
-        "phantom",
-    ]
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == cases()
     assert "A B A B A B" in done.stdout
 
 
@@ -64,7 +61,7 @@ def test_doctor_says_what_will_be_used() -> None:
 
 
 BAD = {
-    "an unknown case": (["run", "nope"], "unknown case 'nope'; there are: lost-update"),
+    "an unknown case": (["run", "nope"], "unknown case 'nope'; there are: aborted-read, "),
     "an unknown level": (["run", "phantom", "--isolation", "snapshot"], "unknown isolation level 'snapshot'"),
     "a malformed schedule": (["run", "phantom", "--schedule", "A,B"], "word 1 of the schedule, 'A,B', is neither"),
     "a step too many": (["run", "phantom", "--schedule", "B B B"], "session B has 2 steps (B_order, B_commit)"),
