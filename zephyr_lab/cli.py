@@ -48,11 +48,12 @@ class MatrixFormat(StrEnum):
 @app.command()
 def cases() -> None:
     """The cases that can be run, with the schedule that shows each."""
-    table = Table("case", "sessions", "schedule", "shows", box=None, padding=(0, 3, 0, 0))
+    table = Table("case", "schedule", "shows", box=None, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
     titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in CATALOGUE}
     for name in labs.cases():
         spec = labs.load_case(name)
-        table.add_row(name, " ".join(spec.session_names), example(spec), titles.get(name, ""))
+        table.add_row(name, example(spec), titles.get(name, ""))
     out.print(table)
 
 
@@ -105,8 +106,8 @@ def explore(
     chosen = labs.load_case(case)
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
-    columns = Progress.get_default_columns()[:2]
-    with Lab() as lab, Progress(*columns, "{task.fields[said]}", TimeElapsedColumn(), console=err) as progress:
+    columns = (*Progress.get_default_columns()[:2], "{task.fields[said]}", TimeElapsedColumn())
+    with Lab() as lab, Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("exploring", total=None if samples is None else samples, said="")
 
         def show(state: Exploration) -> None:

@@ -228,7 +228,7 @@ class Case:
 
     @property
     def expected(self) -> str:
-        """What the catalogue expects of the case's own schedule at this level, such as `aborts 40001`."""
+        """What the catalogue expects of all orders of the case at this level, such as `aborts 40001`."""
         return str(self.anomaly.expected[self.isolation])
 
     def schedule(self, words: str | Sequence[str] | None = None) -> Schedule:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from zephyr_lab.lab import cases
 from zephyr_lab.servers.embedded import find_postgres
 
 PROGRAM = Path(sys.executable).with_name("zephyr-lab")
@@ -27,11 +28,7 @@ def test_cases_lists_each_with_a_schedule() -> None:
     """That can be copied."""
     done = run("cases")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [
-        "lost-update",
-        "non-repeatable-read",
-        "phantom",
-    ]
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == cases()
     assert "A B A B A B" in done.stdout
 
 

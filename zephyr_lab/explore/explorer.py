@@ -140,7 +140,7 @@ class Explorer:
         if not isinstance(self._invariant, str):
             return bool(self._invariant(transcript))
         values = [value for row in transcript.answer for value in row]
-        if values not in ([True], [False], [None]):
+        if len(values) != 1 or not isinstance(values[0], bool | None):
             raise BadInput(f"an invariant is a query that gives one row of one boolean, not {values!r}")
         return values == [True]
 
