@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from zephyr_lab import lab as labs
@@ -43,6 +43,11 @@ class MatrixFormat(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
     JSON = "json"
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    """A bar that is there as long as it moves, for whoever looks at a terminal."""
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
 @app.command()
@@ -106,8 +111,8 @@ def explore(
     chosen = labs.load_case(case)
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
-    columns = (*Progress.get_default_columns()[:2], "{task.fields[said]}", TimeElapsedColumn())
-    with Lab() as lab, Progress(*columns, console=err, transient=True) as progress:
+    columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+    with Lab() as lab, _progress(*columns) as progress:
         task = progress.add_task("exploring", total=None if samples is None else samples, said="")
 
         def show(state: Exploration) -> None:
@@ -169,7 +174,7 @@ def matrix(
     Exit 1 where it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
     """
     chosen = [anomaly(name).name for name in anomalies or []] or [one.name for one in CATALOGUE]
-    with Lab() as lab, Progress(console=err, transient=True) as progress:
+    with Lab() as lab, _progress() as progress:
         task = progress.add_task("running every cell", total=len(chosen) * len(IsolationLevel))
         measured = lab.matrix(chosen, seen=lambda *_: progress.advance(task))
     show_matrix(measured, format)
