@@ -296,7 +296,7 @@ class Case:
                 found = explore_in_parallel(work, runner, pool, jobs, self._lab._opening, seen)
         if found.anomalous:
             found.counterexample = found.anomalous_example()
-            if shrink:
+            if shrink and (found.complete or samples is not None):  # who cut the search short does not wait for more
                 found.counterexample = fewest_switches(explorer, found.counterexample)
         return found
 

@@ -108,3 +108,45 @@ def test_the_command_gives_json(tmp_path: Path) -> None:
             "anomalous", "aborted", "false_positives", "blocked_steps", "deadlocks", "outcomes", "seconds",
         }  # fmt: skip
         assert set(found["outcomes"][0]) >= {"serial", "count", "example"}
+
+
+@pytest.mark.parametrize("how", [{"reduction": False}, {}, {"samples": 40, "seed": 5}, {"samples": 40, "depth": 3}])
+def test_several_processes_find_what_one_finds(lab: Lab, how: dict[str, int]) -> None:
+    """The same counts, outcomes and examples, in the same order; their servers are gone with them."""
+    case = lab.case("read-only-anomaly", "repeatable read")
+    one, two = case.explore(**how).to_dict(), case.explore(**how, jobs=2).to_dict()  # type: ignore[arg-type]
+    assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
+def test_an_invariant_is_reported_beside_the_verdict(lab: Lab) -> None:
+    """In SQL, asked of the rows that are left, or as a function of the transcript; it decides nothing."""
+    case = lab.case("double-booking")
+    by_sql = case.explore(reduction=False, invariant="select sum(price) <= 100000 from orders")
+    assert (by_sql.run.violated, by_sql.anomalous, by_sql.schedules) == (18, 18, 20)
+    assert "the invariant is violated in 18 of 20" in str(by_sql)
+    by_function = case.explore(
+        invariant=lambda transcript: sum(row[-1] for row in transcript.final["orders"].rows) <= 100_000
+    )
+    assert by_function.stands_for == by_sql.run
+    assert lab.case("lost-update").explore(invariant="select booked < 1 from slots").run.violated == 6
+    with pytest.raises(BadInput, match="one row of one boolean"):
+        case.explore(invariant="select 1")
+    with pytest.raises(BadInput, match="a function does not travel"):
+        case.explore(invariant=lambda transcript: True, jobs=2)
+
+
+def test_the_counterexample_has_as_few_switches_as_any(lab: Lab) -> None:
+    """Of the twelve schedules that lose an update, two have two switches; with one there are the serial ones only."""
+    case = lab.case("lost-update")
+    assert case.shrink("A B A B A B") == case.explore().counterexample == "A B B B A A"
+    assert case.verdict("A B B B A A").anomalous
+    with pytest.raises(BadInput, match="not anomalous at read committed: there is nothing to shrink"):
+        case.shrink("A A A B B B")
+
+
+def test_pct_finds_what_needs_few_switches(lab: Lab) -> None:
+    """A lost update among four sessions, in a handful of schedules."""
+    found = lab.case("lost-update").with_sessions(4).explore(samples=10, depth=2, seed=1, shrink=False)
+    assert found.anomalous > 0
+    with pytest.raises(BadInput, match="how many samples"):
+        lab.case("lost-update").explore(depth=2)

@@ -14,17 +14,11 @@ from zephyr_lab.course.result import read_result
 from zephyr_lab.course.store import executed, normal_form
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LARGEST = 600_000  # bytes; a figure is about 50,000
+LARGEST = 1_200_000  # bytes; a timeline is about 50,000, the whole matrix 500,000
 
 
 def by_name(path: Path) -> str:
     return path.stem
-
-
-def test_all_five_are_there() -> None:
-    """In the order in which they are read."""
-    names = ["00-start", "01-non-repeatable-read", "02-phantom", "03-lost-update", "04-matrix"]
-    assert [path.stem for path in NOTEBOOKS] == names
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)

@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
+from zephyr_lab.anomalies import anomaly
+from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.servers.embedded import TEACHING_SETTINGS
 
 FIXED = {"jupyterlab", "psycopg", "redis", "pandas", "ipywidgets", "matplotlib", "nbval", "papermill"}
@@ -115,6 +117,17 @@ def test_the_readme_names_commands_that_exist() -> None:
 
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
     assert set(re.findall(r"zephyr-lab ([a-z]+)", readme)) <= known
+
+
+def test_the_readme_shows_the_catalogue_and_the_notebooks() -> None:
+    """Its table is the catalogue's expectation, its list the folder."""
+    readme = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| \*\*([\w-]+)\*\*[^|]* \| (.+) \| (.+) \| (.+) \|$", readme, re.MULTILINE)
+    assert len(rows) >= 8
+    for name, *words in rows:
+        assert words == [str(anomaly(name).expected[level]) for level in list(IsolationLevel)[1:]]
+    notebooks = re.findall(r"\(notebooks/([\w-]+)\.ipynb\)", readme)
+    assert notebooks == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_no_file_holds_a_machines_path() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zephyr_lab.anomalies.catalogue import Anomaly, anomaly
+from zephyr_lab.anomalies.catalogue import GROUPS, Anomaly, anomaly
+from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -55,6 +56,19 @@ class Matrix:
     @property
     def anomalies(self) -> list[Anomaly]:
         return [anomaly(name) for name in dict.fromkeys(name for name, _ in self.cells)]
+
+    def groups(self, *names: str) -> Matrix:
+        """The part of the matrix that belongs to these groups of the catalogue. Raises BadInput where there is none."""
+        kept = {key: cell for key, cell in self.cells.items() if anomaly(key[0]).group in names}
+        if not kept:
+            raise BadInput(f"nothing was measured of {', '.join(names)}; the groups are: {', '.join(GROUPS)}")
+        return Matrix(self.server, kept)
+
+    def words(self) -> list[tuple[str, ...]]:
+        """One row an anomaly: its name, then the word for each of the four levels."""
+        return [
+            (one.name, *(str(self.cells[one.name, level].kind) for level in IsolationLevel)) for one in self.anomalies
+        ]
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row an anomaly: its name, then what all orders lead to at each of the four levels, and how often."""

@@ -1,0 +1,75 @@
+"""Putting rows back is as good as making the schema anew: nobody can tell by what happens."""
+
+from __future__ import annotations
+
+import pytest
+
+from zephyr_lab import Lab
+from zephyr_lab.anomalies import CATALOGUE
+from zephyr_lab.lab import Case
+from zephyr_lab.schedule import specfile
+from zephyr_lab.schedule.ground import changes_rows_only
+
+ODD = specfile.parse("""
+    setup {
+      create table "Odd one" (id int generated always as identity primary key, "a b" text, twice text
+        generated always as ("a b" || "a b") stored, at timestamptz, tags int[], unique ("a b"));
+      insert into "Odd one" ("a b", at, tags) values ('it''s', '2026-11-25 18:00+03', array[1, 2]), (null, null, null);
+      create table child (id int references "Odd one", note text not null default 'none', number serial);
+      insert into child (id) values (1), (2);
+      create function stamp() returns trigger language plpgsql as $$ begin new.note := 'stamped'; return new; end $$;
+    }
+    setup {
+      create trigger stamp before insert on child for each row when (new.note = 'none') execute function stamp();
+    }
+    teardown { drop table child, "Odd one"; drop function stamp; }
+    session A step A_insert { insert into child (id) values (2) returning *; }
+              step A_parent { insert into "Odd one" ("a b") values ('new') returning *; }
+    session B step B_delete { delete from child where note = 'none' returning *; }
+              step B_update { update "Odd one" set "a b" = '\\' || id where "a b" is null returning *; }
+""")
+
+
+def transcripts(case: Case, schedule: str | None, times: int, *, anew: bool) -> set[str]:
+    """The different transcripts of so many runs, each in a schema made anew, or in one whose rows were put back."""
+    found = set()
+    for _ in range(times):
+        if anew:
+            case._lab._runner._ground = None
+        found.add(str(case.run(schedule)))
+    return found
+
+
+@pytest.mark.parametrize("one", CATALOGUE, ids=lambda one: one.name)
+def test_a_case_goes_on_as_in_a_schema_made_anew(lab: Lab, one: object) -> None:
+    """Long enough for a page to fill up, at the level that is pickiest about plans and pages."""
+    case = lab.case(one.case, "serializable")  # type: ignore[attr-defined]
+    assert transcripts(case, None, 60, anew=False) == transcripts(case, None, 2, anew=True)
+
+
+def test_the_order_of_rows_is_kept_when_a_page_fills_up(lab: Lab) -> None:
+    """A's update locks 18:00 first, as it lies first, however many versions of it have come and gone."""
+    case = lab.case("observed-transaction-vanishes", "repeatable read")
+    assert transcripts(case, "C B C A B", 300, anew=False) == transcripts(case, "C B C A B", 2, anew=True)
+
+
+def test_odd_columns_keys_triggers_and_sequences_are_put_back(lab: Lab) -> None:
+    """By the rows that the same steps find and leave."""
+    case = lab.case(ODD)
+    assert transcripts(case, "A B A B", 20, anew=False) == transcripts(case, "A B A B", 2, anew=True)
+
+
+@pytest.mark.parametrize(
+    "sql", ["create table t2 ()", "begin; truncate t", "analyze t", "do $$ begin end $$", "vacuum"]
+)
+def test_steps_that_change_more_than_rows_are_told(sql: str) -> None:
+    """By a word, in whatever place; the catalogue's cases change rows only."""
+    assert not changes_rows_only(specfile.parse(f"session A step a {{ {sql} }}"))
+    assert changes_rows_only(specfile.parse("session A step a { delete from t }"))
+
+
+def test_what_a_step_has_made_is_gone_in_the_next_run(lab: Lab) -> None:
+    """Where steps change more than rows the schema is made anew."""
+    case = lab.case(specfile.parse("session A step a { create table t (n int); }"))
+    assert transcripts(case, None, 3, anew=False) == transcripts(case, None, 1, anew=True)
+    assert lab._runner._ground is None
