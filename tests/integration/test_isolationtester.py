@@ -196,6 +196,21 @@ def test_a_wait_that_a_timeout_soon_ends_is_none(lab: Lab, tmp_path: Path) -> No
     )
 
 
+def test_a_wait_that_was_cancelled_is_over_before_the_next_step(lab: Lab, tmp_path: Path) -> None:
+    """Although whoever cancels it may have been answered before the cancelled one has heard of it."""
+    text = """
+        session s1
+        step lock { select pg_advisory_lock(1) is null as no; }
+        step cancel {
+            select pg_cancel_backend(pid) from pg_stat_activity where application_name = 'isolation/x/s2'; }
+        step unlock { select pg_advisory_unlock_all() is null as no; }
+        session s2 step try { select pg_advisory_lock(1); }
+        permutation lock try cancel unlock
+    """
+    after = printed(lab, tmp_path, text).partition("step cancel: ")[2]
+    assert "(1 row)\n\nstep try: <... completed>\nERROR:  canceling statement due to user request\nstep unlock" in after
+
+
 def test_nobody_else_is_connected(lab: Lab, tmp_path: Path) -> None:
     """The control connection does the watching, as a spec that lists the connections can see."""
     text = """

@@ -10,6 +10,7 @@ PostgreSQL's files of expected outputs.
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +25,8 @@ from zephyr_lab.schedule.waiting import Observer, in_a_cycle
 TICK = 0.010  # seconds: how long isolationtester lets a step run before it asks whether it waits
 FIRST_PAUSE = 0.0003
 NUMBER = frozenset(b"0123456789.Ee -")
-TIMEOUTS = (
-    "deadlock_timeout", "lock_timeout", "statement_timeout", "transaction_timeout",
-    "idle_in_transaction_session_timeout",
-)  # fmt: skip
+# With these in a spec a wait may end although no session that could end it is busy any more.
+CUTS_SHORT = re.compile(r"(?i)_timeout\b|\bpg_(cancel|terminate)_backend\b")
 
 Connect = Callable[[str], pq.abc.PGconn]
 Write = Callable[[str], None]
@@ -69,6 +68,12 @@ def _unused(spec: Spec) -> list[str]:
     """The steps that no permutation takes, in the order of the bytes of their names."""
     used = {one.step for permutation in spec.permutations for one in permutation}
     return sorted(spec.steps.keys() - used, key=str.encode) if used else []
+
+
+def _blocks(spec: Spec) -> list[str]:
+    """All SQL that is run before a step may wait."""
+    setups = [session.setup for session in spec.sessions if session.setup is not None]
+    return [*spec.setups, *setups, *(step.sql for step in spec.steps.values())]
 
 
 class _Running:
@@ -116,7 +121,7 @@ class _Tester:
         self.sessions = {one.name: _Session(one.name, connect(one.name), write) for one in spec.sessions}
         self.names = {session.pid: name for name, session in self.sessions.items()}
         self.observer = Observer(self.control.connection)
-        self.may_time_out = any(map(spec.mentions, TIMEOUTS))
+        self.hasty = not any(map(CUTS_SHORT.search, _blocks(spec)))
 
     def __enter__(self) -> _Tester:
         return self
@@ -250,8 +255,8 @@ class _Tester:
         return True
 
     def _waits(self, session: _Session, patient: bool) -> bool:
-        """Whether a session waits. Before the tick is over only a wait counts that nobody busy and no timeout ends."""
-        if self.may_time_out and not patient:
+        """Whether a session waits. Before the tick is over only a wait counts that nobody busy could end."""
+        if not patient and not self.hasty:
             return False
         busy = [one.pid for one in self.sessions.values() if one.active]
         graph = self.observer.who_waits(busy, self.names)
