@@ -23,7 +23,7 @@ from zephyr_lab.schedule.model import Blocker, ScheduledStep, Session, Spec, Ste
 from zephyr_lab.schedule.waiting import Observer, in_a_cycle
 
 TICK = 0.010  # seconds: how long isolationtester lets a step run before it asks whether it waits
-FIRST_PAUSE = 0.0003
+FIRST_PAUSE = TICK / 31  # the fifth pause, each twice as long, ends with the tick
 NUMBER = frozenset(b"0123456789.Ee -")
 # With these in a spec a wait may end although no session that could end it is busy any more.
 CUTS_SHORT = re.compile(r"(?i)_timeout\b|\bpg_(cancel|terminate)_backend\b")
@@ -235,7 +235,7 @@ class _Tester:
         return False
 
     def _is_over(self, session: _Session, running: _Running, may_block: bool) -> bool:
-        began, pause = time.monotonic(), FIRST_PAUSE
+        began, pause = time.monotonic(), FIRST_PAUSE if self.hasty else TICK
         canceled = False
         while session.is_busy():
             if select.select([session.connection.socket], [], [], pause)[0]:
@@ -256,8 +256,6 @@ class _Tester:
 
     def _waits(self, session: _Session, patient: bool) -> bool:
         """Whether a session waits. Before the tick is over only a wait counts that nobody busy could end."""
-        if not patient and not self.hasty:
-            return False
         busy = [one.pid for one in self.sessions.values() if one.active]
         graph = self.observer.who_waits(busy, self.names)
         if session.pid not in graph or patient:
