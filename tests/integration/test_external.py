@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -272,6 +273,20 @@ def test_a_role_that_reads_only_by_default_is_no_obstacle(admin: psycopg.Connect
         assert schemas(dsn("owner")) == []
     finally:
         admin.execute("alter role owner reset all")
+
+
+def test_a_spec_may_take_another_role_on(admin: psycopg.Connection, dsn: Callable[..., str], tmp_path: Path) -> None:
+    """Which finds the tables that it was given rights to."""
+    admin.execute("grant guest to owner")
+    path, said = tmp_path / "x.spec", []
+    path.write_text("""
+        setup { create table t as select 1 as one; grant select on t to guest; }
+        teardown { drop table t; }
+        session s1 setup { set role guest; } step look { table t; } teardown { reset role; }
+    """)
+    with Lab(pg_dsn=dsn("owner")) as lab:
+        lab.isolationtester(path, said.append)
+    assert "".join(said).endswith("step look: table t;\none\n---\n  1\n(1 row)\n\n")
 
 
 def test_a_role_with_too_few_connections_is_told_so(admin: psycopg.Connection, dsn: Callable[..., str]) -> None:

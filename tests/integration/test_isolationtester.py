@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zephyr_lab import Lab
-from zephyr_lab.errors import SetupFailed, StepTimeout
+from zephyr_lab.errors import ServerLost, SetupFailed, StepTimeout
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.isolationtester import interleavings
 
@@ -28,7 +28,6 @@ step write {
   update t set n = 7 where name = 'a'; }
 step fail { select 1 / 0; }
 step notice { do $$ begin raise notice 'seen' using detail = 'twice'; end $$; }
-step tell { notify c, 'hello'; }
 permutation begin1 write end1 read
 permutation write(*) fail notice
 """
@@ -121,8 +120,116 @@ def test_steps_that_wait_for_each_other_for_ever_end_in_an_error(tmp_path: Path)
         with pytest.raises(StepTimeout, match="mutually-blocking"):
             lab.isolationtester(path, lambda text: None)
         path.write_text("setup { create tabel; } session s1 step a { select 1; }")
-        with pytest.raises(SetupFailed, match=r"setup failed: .*syntax error"):
+        with pytest.raises(SetupFailed, match=r"^setup failed: ERROR:  syntax error"):
             lab.isolationtester(path, lambda text: None)
+
+
+def test_what_it_says_beside_its_output_and_goes_on_after_is_printed_too(lab: Lab, tmp_path: Path) -> None:
+    """Steps that no permutation takes, and blocks of teardown that fail, one without a statement among them."""
+    text = """
+        teardown { drop table nosuch; }
+        session s1
+        setup { select 1 as up; }
+        step b { select 2 as b; }
+        step B { select 3; }
+        step a { select 4; }
+        teardown { }
+        permutation b
+    """
+    assert printed(lab, tmp_path, text) == (
+        "unused step name: B\nunused step name: a\nParsed test spec with 1 sessions\n\nstarting permutation: b\n"
+        "up\n--\n 1\n(1 row)\n\nstep b: select 2 as b;\nb\n-\n2\n(1 row)\n\n"
+        'teardown of session s1 failed: teardown failed: ERROR:  table "nosuch" does not exist\n'
+    )
+
+
+def test_messages_are_libpqs_own_words(lab: Lab, tmp_path: Path) -> None:
+    """A notice with its place in the SQL, an error without a word in it."""
+    text = """
+        session s1
+        setup { set standard_conforming_strings = off; }
+        step place { select 'a\\\\b' as e; }
+        step mute { do $$ begin raise exception ''; end $$; }
+        permutation place mute
+    """
+    said = printed(lab, tmp_path, text)
+    place = "LINE 1: select 'a\\\\b' as e;\n               ^\n"
+    assert f"s1: WARNING:  nonstandard use of \\\\ in a string literal\n{place}HINT: " in said
+    assert said.endswith("end $$;\nERROR:  \n")
+
+
+def test_a_step_may_end_its_own_session(lab: Lab, tmp_path: Path) -> None:
+    """Libpq's words come last, with the empty line behind them; the next step of that session is the last one."""
+    text = """
+        session s1
+        step die { select pg_terminate_backend(pg_backend_pid()); }
+        teardown { select 1; }
+        session s2
+        step live { select 'on' as live; }
+        permutation die live
+        permutation live die
+    """
+    path, said = tmp_path / "x.spec", []
+    path.write_text(text)
+    with pytest.raises(ServerLost, match=r"failed to send query for step die: no connection to the server$"):
+        lab.isolationtester(path, said.append)
+    live = "step live: select 'on' as live;\nlive\n----\non  \n(1 row)\n\n"
+    assert "".join(said).endswith(
+        "FATAL:  terminating connection due to administrator command\nserver closed the connection unexpectedly\n"
+        "\tThis probably means the server terminated abnormally\n\tbefore or while processing the request.\n\n"
+        f"{live}teardown of session s1 failed: no connection to the server\n"
+        f"\nstarting permutation: live die\n{live}"
+        "failed to send query for step die: no connection to the server\n\n"
+    )
+
+
+def test_a_wait_that_a_timeout_soon_ends_is_none(lab: Lab, tmp_path: Path) -> None:
+    """isolationtester looks after ten milliseconds, and a step that is over by then has not waited for it."""
+    text = """
+        session s1 step lock { select pg_advisory_lock(1) is null as no; }
+        session s2 step try { set lock_timeout = '1ms'; select pg_advisory_lock(1); }
+        permutation lock try
+    """
+    assert printed(lab, tmp_path, text).endswith(
+        "\nstep try: set lock_timeout = '1ms'; select pg_advisory_lock(1);\n"
+        "ERROR:  canceling statement due to lock timeout\n"
+    )
+
+
+def test_a_wait_that_was_cancelled_is_over_before_the_next_step(lab: Lab, tmp_path: Path) -> None:
+    """Although whoever cancels it may have been answered before the cancelled one has heard of it."""
+    text = """
+        session s1
+        step lock { select pg_advisory_lock(1) is null as no; }
+        step cancel {
+            select pg_cancel_backend(pid) from pg_stat_activity where application_name = 'isolation/x/s2'; }
+        step unlock { select pg_advisory_unlock_all() is null as no; }
+        session s2 step try { select pg_advisory_lock(1); }
+        permutation lock try cancel unlock
+    """
+    after = printed(lab, tmp_path, text).partition("step cancel: ")[2]
+    assert "(1 row)\n\nstep try: <... completed>\nERROR:  canceling statement due to user request\nstep unlock" in after
+
+
+def test_nobody_else_is_connected(lab: Lab, tmp_path: Path) -> None:
+    """The control connection does the watching, as a spec that lists the connections can see."""
+    text = """
+        session s1
+        step look {
+            select application_name from pg_stat_activity where application_name like 'isolation/x/%' order by 1; }
+    """
+    assert printed(lab, tmp_path, text).endswith(
+        "isolation/x/control connection\nisolation/x/s1                \n(2 rows)\n\n"
+    )
+
+
+def test_a_step_that_copies_from_the_client_ends_the_run(lab: Lab, tmp_path: Path) -> None:
+    """There is nothing to be copied; isolationtester itself would say so for ever."""
+    path, said = tmp_path / "x.spec", []
+    path.write_text("session s1 step copy { copy (select 1) to stdout; }")
+    with pytest.raises(StepTimeout, match="cannot copy"):
+        lab.isolationtester(path, said.append)
+    assert said[-1] == "unexpected result status: PGRES_COPY_OUT\n"
 
 
 def test_the_command_prints_it(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ step "b ""quoted""" { select 2; }
 teardown { select 3; }
 session s2
 step c { select 4; }
-permutation a c(*) "b ""quoted"""(a, c notices 2)
+permutation a(c) c(*) "b ""quoted"""(c, c notices 2)
 permutation c
 '''
 
@@ -42,7 +42,7 @@ def test_everything_in_the_language_is_read() -> None:
     assert [step.sql for step in spec.steps.values()] == ["select 1;", "select 2;", "select 4;"]
     first, second = spec.permutations
     assert [(one.step, one.blockers) for one in first] == [
-        ("a", ()), ("c", (Blocker(),)), ('b "quoted"', (Blocker("a"), Blocker("c", 2))),
+        ("a", (Blocker("c"),)), ("c", (Blocker(),)), ('b "quoted"', (Blocker("c"), Blocker("c", 2))),
     ]  # fmt: skip
     assert [one.step for one in second] == ["c"]
 
@@ -58,6 +58,12 @@ def test_everything_in_the_language_is_read() -> None:
         ("session A step a\nselect 1;", 2, "expected `{ SQL }` after `step a`, found 'select'"),
         ("session A step a { select 1; }\npermutation a b", 2, "no step 'b' in this file"),
         ("session A step a { select 1; }\npermutation\n", 2, "a permutation without steps"),
+        (
+            "session A step a { }\nsession B step b { }\npermutation a(b)",
+            3,
+            "step 'a' is to wait for 'b', which is not",
+        ),
+        ("session A step a { } step b { }\npermutation b a(b)", 2, "step 'a' is to wait for 'b', a step of its own"),
         ("session A step a { select 1; }\npermutation a(b)", 2, "no step 'b' in this file"),
         ("session A step a { select 1; }\npermutation a(*", 2, "expected `)` or `,`, found the end of the file"),
         ("session A step a { select 1; }\npermutation a(a notices x)", 2, "expected a number after `notices`"),
@@ -79,6 +85,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for name in ("missing.spec", "binary.spec"):
         with pytest.raises(BadInput, match=name):
             specfile.read(tmp_path / name)
+
+
+def test_carriage_returns_are_kept_in_sql_and_end_comments(tmp_path: Path) -> None:
+    """They are blanks elsewhere, so a file of either line ending has the same steps, each with its own SQL."""
+    path = tmp_path / "x.spec"
+    path.write_bytes(b"# a comment\rsession s1\r\nstep a { select 1,\r\n2; \r }\r\n")
+    assert specfile.read(path).steps["a"].sql == "select 1,\r\n2;"
 
 
 @given(st.text(alphabet="setupion sABac{}()*,\"#\n12'stepermutation", max_size=80))

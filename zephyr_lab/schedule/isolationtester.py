@@ -3,12 +3,14 @@
 The rules are those of src/test/isolation/README: sessions live on from permutation to permutation, a step that waits
 is reported as `<waiting ...>` and later as `<... completed>`, marks behind a step of a permutation hold its report
 back, and a file without permutations means all interleavings, first session first. Values and messages are the
-server's own text.
+server's own text. What that program says on standard error and goes on after is part of the output, as it is of
+PostgreSQL's files of expected outputs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 import psycopg
 from psycopg import pq
 
-from zephyr_lab.errors import SetupFailed, StepTimeout
+from zephyr_lab.errors import ServerLost, SetupFailed, StepTimeout
 from zephyr_lab.schedule.model import Blocker, ScheduledStep, Session, Spec, Step
 from zephyr_lab.schedule.waiting import Observer, in_a_cycle
 
 TICK = 0.010  # seconds: how long isolationtester lets a step run before it asks whether it waits
-FIRST_PAUSE = 0.0003
+FIRST_PAUSE = TICK / 31  # the fifth pause, each twice as long, ends with the tick
 NUMBER = frozenset(b"0123456789.Ee -")
+# With these in a spec a wait may end although no session that could end it is busy any more.
+CUTS_SHORT = re.compile(r"(?i)_timeout\b|\bpg_(cancel|terminate)_backend\b")
 
 Connect = Callable[[str], pq.abc.PGconn]
 Write = Callable[[str], None]
@@ -31,8 +35,10 @@ Write = Callable[[str], None]
 def run(spec: Spec, connect: Connect, write: Write, step_seconds: float) -> None:
     """Runs every permutation of `spec` and gives the output to `write`, piece by piece.
 
-    `connect` opens a connection for the name of a session. Raises SetupFailed, StepTimeout.
+    `connect` opens a connection for the name of a session. Raises SetupFailed, StepTimeout, ServerLost.
     """
+    for name in _unused(spec):
+        write(f"unused step name: {name}\n")
     with _Tester(spec, connect, write, step_seconds) as tester:
         write(f"Parsed test spec with {len(spec.sessions)} sessions\n")
         for permutation in spec.permutations or interleavings(spec.sessions):
@@ -58,6 +64,18 @@ def interleavings(sessions: Sequence[Session]) -> Iterator[tuple[ScheduledStep, 
     return recurse([0] * len(sessions), [])
 
 
+def _unused(spec: Spec) -> list[str]:
+    """The steps that no permutation takes, in the order of the bytes of their names."""
+    used = {one.step for permutation in spec.permutations for one in permutation}
+    return sorted(spec.steps.keys() - used, key=str.encode) if used else []
+
+
+def _blocks(spec: Spec) -> list[str]:
+    """All SQL that is run before a step may wait."""
+    setups = [session.setup for session in spec.sessions if session.setup is not None]
+    return [*spec.setups, *setups, *(step.sql for step in spec.steps.values())]
+
+
 class _Running:
     """A step that has been launched, with the marks that hold its report back and what they count up to."""
 
@@ -79,7 +97,7 @@ class _Session:
 
     def _on_notice(self, result: pq.abc.PGresult) -> None:
         if self._write:
-            self._write(f"{self.name}: {_message(result)}")
+            self._write(f"{self.name}: {_text(result.error_message)}")
             self.notices += 1
 
     @property
@@ -89,6 +107,12 @@ class _Session:
     def is_busy(self) -> bool:
         return bool(self.connection.is_busy())
 
+    def consume(self) -> None:
+        try:
+            self.connection.consume_input()
+        except psycopg.OperationalError:
+            raise ServerLost(f"session {self.name} is lost: {_text(self.connection.error_message)}") from None
+
 
 class _Tester:
     def __init__(self, spec: Spec, connect: Connect, write: Write, step_seconds: float) -> None:
@@ -96,8 +120,8 @@ class _Tester:
         self.control = _Session("control connection", connect("control connection"), None)
         self.sessions = {one.name: _Session(one.name, connect(one.name), write) for one in spec.sessions}
         self.names = {session.pid: name for name, session in self.sessions.items()}
-        self.observing = connect("observer")
-        self.observer = Observer(self.observing)
+        self.observer = Observer(self.control.connection)
+        self.hasty = not any(map(CUTS_SHORT.search, _blocks(spec)))
 
     def __enter__(self) -> _Tester:
         return self
@@ -105,17 +129,17 @@ class _Tester:
     def __exit__(self, *_: object) -> None:
         for session in [self.control, *self.sessions.values()]:
             if session.active:
-                session.connection.get_cancel().cancel()
+                with contextlib.suppress(psycopg.OperationalError):
+                    session.connection.get_cancel().cancel()
             session.connection.finish()
-        self.observing.finish()
 
     def run_permutation(self, permutation: Sequence[ScheduledStep]) -> None:
         self.write("\nstarting permutation:" + "".join(f" {one.step}" for one in permutation) + "\n")
         for block in self.spec.setups:
-            self._execute(self.control, block, "setup failed: ")
+            self._set_up(self.control, block, "setup failed")
         for one in self.spec.sessions:
             if one.setup is not None:
-                self._execute(self.sessions[one.name], one.setup, f"setup of session {one.name} failed: ")
+                self._set_up(self.sessions[one.name], one.setup, f"setup of session {one.name} failed")
         waiting: list[_Running] = []
         for scheduled in permutation:
             step = self.spec.steps[scheduled.step]
@@ -130,20 +154,27 @@ class _Tester:
             raise StepTimeout("failed to complete permutation due to mutually-blocking steps")
         for one in self.spec.sessions:
             if one.teardown is not None:
-                self._tear_down(self.sessions[one.name], one.teardown, f"teardown of session {one.name} failed: ")
+                self._tear_down(self.sessions[one.name], one.teardown, f"teardown of session {one.name} failed")
         if self.spec.teardown is not None:
-            self._tear_down(self.control, self.spec.teardown, "teardown failed: ")
+            self._tear_down(self.control, self.spec.teardown, "teardown failed")
 
-    def _execute(self, session: _Session, sql: str, what: str) -> None:
-        result = session.connection.exec_(sql.encode())
+    def _set_up(self, session: _Session, sql: str, failed: str) -> None:
+        if not self._execute(session, sql):
+            raise SetupFailed(f"{failed}: {_text(session.connection.error_message)}".rstrip())
+
+    def _tear_down(self, session: _Session, sql: str, failed: str) -> None:
+        if not self._execute(session, sql):
+            self.write(f"{failed}: {_text(session.connection.error_message)}")
+
+    def _execute(self, session: _Session, sql: str) -> bool:
+        """Whether a block went well; one without a statement does not, to isolationtester."""
+        try:
+            result = session.connection.exec_(sql.encode())
+        except psycopg.OperationalError:  # an earlier step has ended the session
+            return False
         if result.status == pq.ExecStatus.TUPLES_OK:
             self.write(table(result))
-        elif result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY):
-            raise SetupFailed(what + result.get_error_message())
-
-    def _tear_down(self, session: _Session, sql: str, what: str) -> None:
-        with contextlib.suppress(SetupFailed):  # isolationtester says so on standard error only, and goes on
-            self._execute(session, sql, what)
+        return result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
     def _launch(self, step: Step, blockers: Sequence[Blocker]) -> _Running:
         targets = {
@@ -153,7 +184,12 @@ class _Tester:
         }
         running = _Running(step, blockers, targets)
         session = self.sessions[step.session]
-        session.connection.send_query(step.sql.encode())
+        try:
+            session.connection.send_query(step.sql.encode())
+        except psycopg.OperationalError:  # an earlier step has ended the session
+            failed = f"failed to send query for step {step.name}: {_text(session.connection.error_message)}"
+            self.write(f"{failed}\n")
+            raise ServerLost(failed.rstrip()) from None
         session.active = running
         return running
 
@@ -199,18 +235,18 @@ class _Tester:
         return False
 
     def _is_over(self, session: _Session, running: _Running, may_block: bool) -> bool:
-        began, pause = time.monotonic(), FIRST_PAUSE
+        began, pause = time.monotonic(), FIRST_PAUSE if self.hasty else TICK
         canceled = False
         while session.is_busy():
             if select.select([session.connection.socket], [], [], pause)[0]:
-                session.connection.consume_input()
+                session.consume()
                 continue
             now = time.monotonic()
             if may_block and self._waits(session, patient=now - began >= TICK):
-                session.connection.consume_input()  # a notice may have come while we asked
+                session.consume()  # a notice may have come while we asked
                 return not session.is_busy()
             if not canceled and now - began > self.step_seconds:
-                self.write(f"isolationtester: canceling step {running.step.name} after {self.step_seconds:g} seconds\n")
+                self.write(f"isolationtester: canceling step {running.step.name} after {int(now - began)} seconds\n")
                 session.connection.get_cancel().cancel()
                 canceled = True
             if now - began > 2 * self.step_seconds:
@@ -247,12 +283,9 @@ class _Tester:
                 case pq.ExecStatus.TUPLES_OK:
                     self.write(table(result))
                 case pq.ExecStatus.FATAL_ERROR:
-                    severity = _text(result.error_field(pq.DiagnosticField.SEVERITY))
-                    message = _text(result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY))
-                    told = f"{severity}:  {message}" if severity and message else result.get_error_message()
-                    self.write(f"{told}\n")
-                case _:
-                    self.write(f"unexpected result status: PGRES_{result.status_name()}\n")
+                    self.write(f"{_failure(result)}\n")
+                case status:
+                    self.write(f"unexpected result status: PGRES_{pq.ExecStatus(status).name}\n")
                     if result.status in (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT):
                         raise StepTimeout("a step cannot copy from or to the client")
         self._report_notifications(session)
@@ -296,14 +329,13 @@ def _is_number(value: bytes) -> bool:
     return set(value) <= NUMBER and value[:1] not in (b"E", b"e") and value[-1:].isdigit()
 
 
-def _message(result: pq.abc.PGresult) -> str:
-    """A notice as libpq words it at default verbosity."""
-    field = pq.DiagnosticField
-    text = f"{_text(result.error_field(field.SEVERITY))}:  {_text(result.error_field(field.MESSAGE_PRIMARY))}\n"
-    for name, code in (("DETAIL", field.MESSAGE_DETAIL), ("HINT", field.MESSAGE_HINT)):
-        if part := _text(result.error_field(code)):
-            text += f"{name}:  {part}\n"
-    return text
+def _failure(result: pq.abc.PGresult) -> str:
+    """An error's first line; all that libpq says where the error is its own, such as the loss of a connection."""
+    severity = result.error_field(pq.DiagnosticField.SEVERITY)
+    message = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)
+    if severity is None or message is None:
+        return _text(result.error_message)
+    return f"{_text(severity)}:  {_text(message)}"
 
 
 def _text(raw: bytes | None) -> str:

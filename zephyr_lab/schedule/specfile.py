@@ -13,7 +13,7 @@ trimmed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +22,7 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.schedule.model import Blocker, ScheduledStep, Session, Spec, Step
 
 _TOKEN = re.compile(
-    r"""(?P<blank>[ \t\r\f\n]+|\#[^\n]*)
+    r"""(?P<blank>[ \t\r\f\n]+|\#[^\n\r]*)
       | (?P<sql>\{[ \t\r\f]*(?P<body>[^}]*?)[ \t\r\f]*\})
       | (?P<quoted>"(?P<inner>(?:[^"\n]|"")*)")
       | (?P<word>[A-Za-z_\u0080-\U0010ffff][A-Za-z_\u0080-\U0010ffff0-9$]*)
@@ -43,7 +43,9 @@ class _Token:
 def read(path: Path) -> Spec:
     """The spec in a file; its name is the file's, without suffix. Raises BadInput with the line number."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # A carriage return in a step belongs to its SQL, and is sent and printed with it.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"cannot read spec file {path}: {getattr(error, 'strerror', None) or error}") from None
     return parse(text, name=path.stem, source=str(path))
@@ -117,7 +119,7 @@ class _Parser:
             sessions.append(self.session(sessions))
         if not sessions:
             self.take("session", "`session NAME`" if setups or teardown else "`setup`, `teardown` or `session NAME`")
-        steps = {step.name for session in sessions for step in session.steps}
+        steps = {step.name: session.name for session in sessions for step in session.steps}
         permutations = []
         while self.next_is("permutation"):
             permutations.append(self.permutation(steps))
@@ -143,7 +145,7 @@ class _Parser:
             self.take("step", f"`step` in session {name!r}")
         return Session(name, tuple(steps), setup, self.block("teardown"))
 
-    def permutation(self, steps: set[str]) -> tuple[ScheduledStep, ...]:
+    def permutation(self, steps: Mapping[str, str]) -> tuple[ScheduledStep, ...]:
         line = self.tokens[self.at].line
         self.at += 1
         scheduled = []
@@ -160,9 +162,22 @@ class _Parser:
             scheduled.append(ScheduledStep(name, tuple(blockers)))
         if not scheduled:
             self.fail(line, "a permutation without steps")
+        self.check_marks(scheduled, steps, line)
         return tuple(scheduled)
 
-    def blocker(self, steps: set[str]) -> Blocker:
+    def check_marks(self, permutation: list[ScheduledStep], steps: Mapping[str, str], line: int) -> None:
+        """A mark names a step of the same permutation and of another session: no other one could hold a step back."""
+        taken = {one.step for one in permutation}
+        marks = [(one.step, blocker.step) for one in permutation for blocker in one.blockers]
+        for step, other in marks:
+            if other is None:
+                continue
+            if other not in taken:
+                self.fail(line, f"step {step!r} is to wait for {other!r}, which is not in this permutation")
+            if steps[step] == steps[other]:
+                self.fail(line, f"step {step!r} is to wait for {other!r}, a step of its own session")
+
+    def blocker(self, steps: Mapping[str, str]) -> Blocker:
         if self.next_is("*"):
             self.at += 1
             return Blocker()
@@ -172,7 +187,7 @@ class _Parser:
         self.at += 1
         return Blocker(name, int(self.take("number", "a number after `notices`").text))
 
-    def step_name(self, steps: set[str]) -> str:
+    def step_name(self, steps: Mapping[str, str]) -> str:
         token = self.take("name", "a step's name")
         if token.text not in steps:
             self.fail(token.line, f"no step {token.text!r} in this file")

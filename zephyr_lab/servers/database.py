@@ -235,11 +235,16 @@ class Database:
         return self._open(conninfo, session)
 
     def make_isolationtester_database(self) -> None:
-        """Makes the database of `open_as_isolationtester` anew, where the server is ours."""
-        if self.is_ours:
-            with self.connect() as connection:
+        """Makes the database of `open_as_isolationtester` anew, where the server is ours.
+
+        On somebody else's the lab's schema is opened to all, as `public` is: specs take other roles on.
+        """
+        with self.connect() as connection:
+            if self.is_ours:
                 connection.execute(f"drop database if exists {ISOLATIONTESTER_DATABASE} with (force)")
                 connection.execute(f"create database {ISOLATIONTESTER_DATABASE}")
+            else:
+                connection.execute(sql.SQL("grant usage on schema {} to public").format(sql.Identifier(self.schema)))
 
     def close(self) -> None:
         if self._finalizer is not None:
