@@ -131,7 +131,7 @@ def explore(
 def spec(
     file: Annotated[Path, typer.Argument(help="A .spec file.")],
     dsn: Annotated[str | None, typer.Option(help="A server of yours instead of the lab's own.")] = None,
-    step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 180,
+    step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 300,
 ) -> None:
     """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
     with Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
