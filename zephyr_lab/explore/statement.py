@@ -37,7 +37,10 @@ select (select count(*) from pg_class where relnamespace = current_schema::regna
         where relnamespace = current_schema::regnamespace and not tgisinternal)
      + (select count(*) from pg_rewrite join pg_class on pg_class.oid = ev_class
         where relnamespace = current_schema::regnamespace and relkind <> 'v')
-     + (select count(*) from pg_constraint where connamespace = current_schema::regnamespace and condeferrable);
+     + (select count(*) from pg_constraint where connamespace = current_schema::regnamespace and condeferrable)
+     + (select count(*) from pg_depend where refclassid = 'pg_proc'::regclass and deptype = 'n'
+        and classid in ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_class'::regclass)
+        and refobjid in (select oid from pg_proc where pronamespace = current_schema::regnamespace));
 
 select c.conrelid::regclass::text, c.confrelid::regclass::text from pg_constraint c
 where connamespace = current_schema::regnamespace and contype = 'f';
@@ -49,7 +52,8 @@ where relnamespace = current_schema::regnamespace and (indisunique or indisexclu
 
 select relname, attname from pg_class join pg_attribute on attrelid = pg_class.oid and attnum > 0
 where relnamespace = current_schema::regnamespace and relkind = 'r'
-  and (atttypid in ('text'::regtype, 'varchar'::regtype));
+  and atttypid in ('text'::regtype, 'varchar'::regtype)
+  and (select collisdeterministic from pg_collation where oid = attcollation);
 
 select count(*) from pg_class where relnamespace = current_schema::regnamespace and relkind = 'S';
 
