@@ -54,8 +54,9 @@ class Channel:
         return self._connection.socket
 
     @property
-    def status(self) -> pq.TransactionStatus:
-        return pq.TransactionStatus(self._connection.transaction_status)
+    def status(self) -> int:
+        """A pq.TransactionStatus, as a number."""
+        return self._connection.transaction_status
 
     def send(self, step: Step) -> None:
         """Sends a step and returns at once; `collect` gathers what the server answers."""

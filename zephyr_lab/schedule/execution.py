@@ -12,9 +12,8 @@ in the spec's order is the victim. A spec that sets `deadlock_timeout` itself is
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from psycopg import pq
@@ -31,6 +30,15 @@ if TYPE_CHECKING:
     from zephyr_lab.schedule.runner import Runner
 
 IMPATIENT_MS = 1
+
+
+@dataclass
+class _Transaction:
+    """What is known of a transaction while it goes on."""
+
+    steps: list[str] = field(default_factory=list)
+    end: End = End.UNFINISHED
+    sqlstate: str = ""
 
 
 class Execution:
@@ -55,40 +63,36 @@ class Execution:
         self._patience = patience
         self._victim = victim
         self._watch = Watch(channels, runner.observer, may_stop=runner.database.is_ours, on_deadlock=self._check_victim)
-        self._number: Counter[str] = Counter()
-        self._transactions: dict[tuple[str, int], Transaction] = {}
+        self._programs = {session.name: session.steps for session in spec.sessions}
+        self._places = dict.fromkeys(self._programs, 0)  # how much of its program each session has behind it
+        self._sent: dict[str, int] = {}  # the place in `taken` of each session's last step
+        self._transactions: dict[str, list[_Transaction]] = {name: [] for name in self._programs}
 
     # -- what a scheduler sees
 
     def runnable(self) -> tuple[str, ...]:
         """Sessions that have a step left and could take it now."""
         return tuple(
-            session.name
-            for session in self.spec.sessions
-            if session.name not in self._watch.waits
-            and not self._channels[session.name].lost
-            and self._next(session.name) is not None
+            name
+            for name, program in self._programs.items()
+            if self._places[name] < len(program) and name not in self._watch.waits and not self._channels[name].lost
         )
 
     def next_step(self, session: str) -> Step:
         """The step that `session` takes next in its program. Raises ScheduleError after the last."""
-        step = self._next(session)
-        if step is None:
+        program, place = self._programs[session], self._places[session]
+        if place == len(program):
             raise ScheduleError(f"session {session} has no step left after {' '.join(self.taken)}")
-        return step
-
-    def _next(self, session: str) -> Step | None:
-        program = self.spec.session(session).steps
-        done = [name for name in self.taken if self.spec.steps[name].session == session]
-        at = program.index(self.spec.steps[done[-1]]) + 1 if done else 0
-        return program[at] if at < len(program) else None
+        return program[place]
 
     def take(self, step: Step) -> list[Event]:
         """Sends a step, waits until all is quiet, gives what happened. Raises ScheduleError, StepTimeout."""
         channel, before = self._channels[step.session], self._watch.waits
         if step.session in before:
             raise ScheduleError(self._refusal(step))
-        waiting = sorted(before, key=self._place_sent)
+        waiting = sorted(before, key=self._sent.__getitem__)
+        self._places[step.session] = self._programs[step.session].index(step) + 1
+        self._sent[step.session] = len(self.taken)
         self.taken.append(step.name)
         if channel.lost:
             return self._record([Event(step.session, step.name, step.sql, EventKind.NOT_SENT)])
@@ -111,43 +115,37 @@ class Execution:
                 events.append(replace(self._waiting(name), resumed=True))
         return self._record(events)
 
-    def _place_sent(self, session: str) -> int:
-        return max(place for place, name in enumerate(self.taken) if self.spec.steps[name].session == session)
-
     # -- what is recorded
 
     def _begin_transaction(self, channel: Channel, step: Step) -> None:
         """Notes to which transaction of its session a step belongs; an autocommitted step is one of its own."""
-        if channel.status is pq.TransactionStatus.IDLE or not self._number[channel.name]:
-            self._number[channel.name] += 1
-        key = channel.name, self._number[channel.name]
-        known = self._transactions.get(key) or Transaction(*key, steps=(), end=End.UNFINISHED)
-        self._transactions[key] = replace(known, steps=(*known.steps, step.name))
+        transactions = self._transactions[channel.name]
+        if channel.status == pq.TransactionStatus.IDLE or not transactions:
+            transactions.append(_Transaction())
+        transactions[-1].steps.append(step.name)
 
     def _event(self, name: str) -> Event:
         """What a session's step was answered with."""
         channel = self._channels[name]
-        step, number = channel.step, self._number[name]
+        step, transactions = channel.step, self._transactions[name]
         assert step is not None
         kind = EventKind.LOST if channel.lost else EventKind.FAILED if channel.failure else EventKind.COMPLETED
         event = Event(
-            name, step.name, step.sql, kind, transaction=number,
+            name, step.name, step.sql, kind, transaction=len(transactions),
             results=tuple(channel.results), failure=channel.failure, notices=tuple(channel.notices),
         )  # fmt: skip
-        known = self._transactions[name, number]
-        self._transactions[name, number] = replace(
-            known,
-            end=_end_after(event, known.end, channel),
-            sqlstate=channel.failure.sqlstate if channel.failure and not known.sqlstate else known.sqlstate,
-        )
+        transaction = transactions[-1]
+        transaction.end = _end_after(event, transaction.end, channel)
+        if channel.failure and not transaction.sqlstate:
+            transaction.sqlstate = channel.failure.sqlstate
         return event
 
     def _waiting(self, name: str) -> Event:
         step = self._channels[name].step
         assert step is not None
-        wait, number = self._watch.waits[name][1], self._number[name]
-        self._transactions[name, number] = replace(self._transactions[name, number], end=End.WAITING)
-        return Event(name, step.name, step.sql, EventKind.WAITS, transaction=number, wait=wait)
+        wait, transactions = self._watch.waits[name][1], self._transactions[name]
+        transactions[-1].end = End.WAITING
+        return Event(name, step.name, step.sql, EventKind.WAITS, transaction=len(transactions), wait=wait)
 
     def _record(self, events: list[Event]) -> list[Event]:
         self.events += events
@@ -156,11 +154,11 @@ class Execution:
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is still open, reads the tables, asks a `question` of them, tears down, gives the transcript."""
         # Last in the queue first, and before any rollback: whoever is let through would still change rows.
-        for name in sorted(self._watch.waits, key=self._place_sent, reverse=True):
+        for name in sorted(self._watch.waits, key=self._sent.__getitem__, reverse=True):
             self._channels[name].cancel()
         usable = {name: channel for name, channel in self._channels.items() if not channel.lost}
         for name, channel in usable.items():
-            if channel.status is not pq.TransactionStatus.IDLE:
+            if channel.status != pq.TransactionStatus.IDLE:
                 channel.execute("rollback", f"session {name}")
         final, answer = self._runner.clear_up(self.spec, lambda: self._tear_down(usable), question)
         self._runner.release(name for name, channel in self._channels.items() if channel.lost)
@@ -170,7 +168,11 @@ class Execution:
             schedule=self._schedule() if self.taken else "",
             sessions=self.spec.session_names,
             events=tuple(self.events),
-            transactions=tuple(self._transactions[key] for key in sorted(self._transactions)),
+            transactions=tuple(
+                Transaction(name, number, tuple(one.steps), one.end, one.sqlstate)
+                for name in sorted(self._transactions)
+                for number, one in enumerate(self._transactions[name], start=1)
+            ),
             final=final,
             answer=answer,
         )
@@ -206,7 +208,7 @@ class Execution:
 
     def _make_impatient(self, channel: Channel) -> None:
         """Makes a session impatient if a deadlock could begin with its step: if it holds up a session that waits."""
-        if self._patience is None or self._victim or channel.status is pq.TransactionStatus.INERROR:
+        if self._patience is None or self._victim or channel.status == pq.TransactionStatus.INERROR:
             return
         holds_up = any(channel.pid in held_up_by for held_up_by, _ in self._watch.waits.values())
         if holds_up or channel.name in self._watch.impatient:
@@ -228,9 +230,9 @@ def _end_after(event: Event, before: End, channel: Channel) -> End:
     if channel.lost:
         return End.LOST
     status = channel.status
-    if status is pq.TransactionStatus.INTRANS:
+    if status == pq.TransactionStatus.INTRANS:
         return End.UNFINISHED
-    if event.failure or status is pq.TransactionStatus.INERROR:
+    if event.failure or status == pq.TransactionStatus.INERROR:
         return End.ABORTED
     ended_by = [result.tag for result in event.results if result.tag in ("COMMIT", "ROLLBACK")]
     if ended_by and ended_by[-1] == "ROLLBACK":

@@ -61,9 +61,11 @@ class Spec:
     permutations: tuple[tuple[ScheduledStep, ...], ...] = ()
     file: str = field(default="", compare=False)
     steps: dict[str, Step] = field(init=False, repr=False, compare=False, hash=False)
+    _by_name: dict[str, Session] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", {step.name: step for session in self.sessions for step in session.steps})
+        object.__setattr__(self, "_by_name", {session.name: session for session in self.sessions})
 
     def with_steps(self, sql: Mapping[str, str]) -> Spec:
         """The same spec with other SQL in the named steps. Raises BadInput for a step that it does not have."""
@@ -127,7 +129,7 @@ class Spec:
         return tuple(session.name for session in self.sessions)
 
     def session(self, name: str) -> Session:
-        return next(session for session in self.sessions if session.name == name)
+        return self._by_name[name]
 
 
 @dataclass(frozen=True)
