@@ -50,6 +50,10 @@ class Channel:
         self.notices.append(f"{severity}: {_field(result, pq.DiagnosticField.MESSAGE_PRIMARY)}")
 
     @property
+    def connection(self) -> pq.abc.PGconn:
+        return self._connection
+
+    @property
     def socket(self) -> int:
         return self._connection.socket
 
@@ -95,7 +99,7 @@ class Channel:
     def _take(self, result: pq.abc.PGresult) -> None:
         match result.status:
             case pq.ExecStatus.COMMAND_OK | pq.ExecStatus.TUPLES_OK | pq.ExecStatus.SINGLE_TUPLE:
-                self.results.append(_result(result))
+                self.results.append(result_of(result))
             case pq.ExecStatus.COPY_IN:
                 self._connection.put_copy_end(b"a step has no data to copy in")
             case pq.ExecStatus.COPY_OUT:
@@ -154,7 +158,7 @@ class Channel:
         self._connection.finish()
 
 
-def _result(result: pq.abc.PGresult) -> Result:
+def result_of(result: pq.abc.PGresult) -> Result:
     tag = (result.command_status or b"").decode(errors="replace")
     if result.status not in _WITH_ROWS:
         return Result(tag)

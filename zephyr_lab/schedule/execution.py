@@ -68,6 +68,15 @@ class Execution:
         self._sent: dict[str, int] = {}  # the place in `taken` of each session's last step
         self._transactions: dict[str, list[_Transaction]] = {name: [] for name in self._programs}
 
+    def channel(self, session: str) -> Channel:
+        """A session's connection."""
+        return self._channels[session]
+
+    @property
+    def may_be_impatient(self) -> bool:
+        """Whether deadlock_timeout is ours to set."""
+        return self._patience is not None
+
     # -- what a scheduler sees
 
     def runnable(self) -> tuple[str, ...]:
