@@ -24,7 +24,7 @@ def by_name(path: Path) -> str:
 def test_all_five_are_there() -> None:
     """In the order in which they are read."""
     names = ["00-start", "01-non-repeatable-read", "02-phantom", "03-lost-update", "04-matrix"]
-    names += ["05-dirty", "08-write-skew"]
+    names += ["05-dirty", "06-read-skew", "07-lost-updates-in-disguise", "08-write-skew"]
     assert [path.stem for path in NOTEBOOKS] == names
 
 
