@@ -21,9 +21,17 @@ def by_name(path: Path) -> str:
     return path.stem
 
 
-def test_all_five_are_there() -> None:
+def test_all_are_there() -> None:
     """In the order in which they are read."""
-    names = ["00-start", "01-non-repeatable-read", "02-phantom", "03-lost-update", "04-matrix"]
+    names = [
+        "00-start",
+        "01-non-repeatable-read",
+        "02-phantom",
+        "03-lost-update",
+        "04-matrix",
+        "09-guards",
+        "12-serializable",
+    ]
     assert [path.stem for path in NOTEBOOKS] == names
 
 
