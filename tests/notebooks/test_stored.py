@@ -30,6 +30,8 @@ def test_all_are_there() -> None:
         "03-lost-update",
         "04-matrix",
         "09-guards",
+        "10-inserts",
+        "11-queues-and-locks",
         "12-serializable",
     ]
     assert [path.stem for path in NOTEBOOKS] == names
