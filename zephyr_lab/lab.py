@@ -7,11 +7,12 @@ import multiprocessing
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from string import ascii_uppercase
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,14 @@ import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.errors import BadInput, ServerLost
+from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.function_explorer import FunctionExplorer
+from zephyr_lab.explore.functions import Function
 from zephyr_lab.explore.parallel import Work, explore_in_parallel
+from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
@@ -146,6 +151,38 @@ class Lab:
         return self._keyvalue.prefix
 
     # -- verbs
+
+    def explore(
+        self,
+        functions: Sequence[Function] | Mapping[str, Function],
+        *,
+        setup: str | Function = "",
+        isolation: Any = IsolationLevel.READ_COMMITTED,
+        invariant: Invariant | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        budget: float | None = None,
+        seen: Callable[[Exploration], None] | None = None,
+    ) -> Exploration:
+        """Runs functions that take a psycopg connection in every order of their round trips, and judges each outcome.
+
+        Each is a session (A, B, ... or the mapping's keys). What it returns or raises is part of the outcome, beside
+        the rows that are left; one that ends with 40001 or 40P01 was sent away. Its transaction is committed when it
+        returns and rolled back when it raises. `setup` is SQL or a function of a connection, run before every schedule
+        in an empty schema. Calls of `time.sleep` return at once. `counterexample` can be replayed, and shows itself.
+
+        Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
+        round trip for long, ScheduleError for an endless retry.
+        """
+        self._check_open()
+        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
+        if not named:
+            raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
+        explorer = FunctionExplorer(self._runner, named, setup, IsolationLevel.of(isolation), invariant)
+        found = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), seed), seen, budget)
+        if found.anomalous:
+            found.counterexample = explorer.counterexample(found.anomalous_example())
+        return found
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.

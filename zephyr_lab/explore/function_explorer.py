@@ -15,11 +15,13 @@ from psycopg import pq
 from zephyr_lab.errors import ScheduleError, StepTimeout
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Executed, Explorer, Invariant
+from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.functions import Function, FunctionChannel, events_of
 from zephyr_lab.explore.replay import Replay
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes
 from zephyr_lab.schedule.execution import IMPATIENT_MS
+from zephyr_lab.schedule.ground import may_change_more_than_rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.quiet import Watch
@@ -34,10 +36,18 @@ class FunctionExecution:
     """One run of functions, turn by turn: who could move, who waits, and what has happened."""
 
     def __init__(
-        self, runner: Runner, spec: Spec, isolation: IsolationLevel, functions: Mapping[str, Function]
+        self,
+        runner: Runner,
+        spec: Spec,
+        isolation: IsolationLevel,
+        functions: Mapping[str, Function],
+        prepare: Function | None,
     ) -> None:
         self._runner, self._spec, self._isolation = runner, spec, isolation
         begun = runner.begin(spec, isolation)
+        if prepare is not None:
+            with runner.database.connect() as connection:
+                prepare(connection)
         self._channels: dict[str, FunctionChannel] = {}
         for name, function in functions.items():
             self._channels[name] = FunctionChannel(begun.channel(name), function)
@@ -84,12 +94,12 @@ class FunctionExecution:
                 for name, one in self._channels.items() if one.busy
             )  # fmt: skip
             raise StepTimeout(
-                f"{moving}: neither a round trip nor an end within {TURN_SECONDS:g} s, and it waits for no session here; "
+                f"{moving}: neither a round trip nor an end within {TURN_SECONDS:g} s, and it waits for no session; "
                 f"after the schedule {' '.join(self.taken)!r}"
             ) from None
 
     def _make_impatient(self, channel: FunctionChannel) -> None:
-        """As in `execution`: whoever holds up another session, and could so close a cycle, looks for a deadlock first."""
+        """As in `execution`: whoever holds up another session, and could close a cycle, looks for a deadlock first."""
         if not self._patient or channel.channel.status == pq.TransactionStatus.INERROR:
             return
         if any(channel.pid in held_up_by for held_up_by, _ in self._watch.waits.values()):
@@ -100,8 +110,10 @@ class FunctionExecution:
         """Ends what is still open, reads the tables, and gives the transcript: round trips, then what came of each."""
         unfinished = [name for name, one in self._channels.items() if not one.ended]
         self.abandon()
-        if unfinished:
+        if unfinished or any(one.connection.closed for one in self._channels.values()):
             self._runner.abandon()
+        elif any(may_change_more_than_rows(event.sql) for event in self.events):
+            self._runner.make_anew()
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
         ends = []
         for name, one in self._channels.items():
@@ -128,6 +140,20 @@ class FunctionExecution:
             one.abandon()
 
 
+class Counterexample(str):
+    """An anomalous schedule, such as `A B B A`; it shows itself as a timeline, and can be run again."""
+
+    transcript: Transcript
+    explorer: FunctionExplorer
+
+    def replay(self) -> Transcript:
+        """The same schedule once more. Raises Nondeterminism where it cannot be had."""
+        return self.explorer.replay(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.transcript._repr_mimebundle_()
+
+
 class FunctionExplorer(Explorer):
     """Explores functions, by session, after `setup` (SQL) in a schema of the lab's own."""
 
@@ -135,13 +161,15 @@ class FunctionExplorer(Explorer):
         self,
         runner: Runner,
         functions: Mapping[str, Function],
-        setup: str,
+        setup: str | Function,
         isolation: IsolationLevel,
         invariant: Invariant | None = None,
     ) -> None:
+        setups = (setup,) if isinstance(setup, str) and setup else ()
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
-        super().__init__(runner, Spec("functions", sessions, (setup,) if setup else ()), isolation, invariant)
+        super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
         self._functions = functions
+        self._prepare = None if isinstance(setup, str) else setup
         self._serial = SerialOutcomes(self._run_in_order)
         self._serializable = False
 
@@ -155,14 +183,15 @@ class FunctionExplorer(Explorer):
         one, two = (self._run_in_order(Schedule(tuple(self._functions))) for _ in range(2))
         for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
             if first != second:
-                shown = " and then ".join(repr(f"{event.sql}: {event.text()}") if event else "nothing" for event in (first, second))
+                shown = [f"{event.sql!r}: {event.text()}" if event else "nothing" for event in (first, second)]
                 raise Nondeterminism(
-                    f"session {(first or second).session}, round trip {place} of the schedule {one.schedule!r}, gave {shown}: "
-                    "the function does not depend on its schedule alone (chance, a clock, threads of its own?)"
-                )  # fmt: skip
+                    f"session {(first or second).session}, round trip {place} of the schedule {one.schedule!r}, gave "
+                    f"{shown[0]}, and then {shown[1]}: the function does not depend on its schedule alone (chance, a "
+                    "clock, threads of its own?)"
+                )
 
     def execute(self, scheduler: Scheduler) -> Executed | None:
-        execution = FunctionExecution(self._runner, self._spec, self._isolation, self._functions)
+        execution = FunctionExecution(self._runner, self._spec, self._isolation, self._functions, self._prepare)
         last: str | None = None
         try:
             while runnable := execution.runnable():
@@ -187,10 +216,17 @@ class FunctionExplorer(Explorer):
         assert executed
         return executed.transcript
 
+    def counterexample(self, schedule: str) -> Counterexample:
+        """An anomalous schedule with as few switches as any, given one that is anomalous."""
+        with sleeps_skipped():
+            found = Counterexample(fewest_switches(self, schedule))
+        found.explorer, found.transcript = self, self.replay(found)
+        return found
+
     def _run_in_order(self, order: Schedule) -> Transcript:
         functions = {name: self._functions[name] for name in order.steps}
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
-        execution = FunctionExecution(self._runner, spec, self._isolation, functions)
+        execution = FunctionExecution(self._runner, spec, self._isolation, functions, self._prepare)
         try:
             for name in order.steps:
                 while name in execution.runnable():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,12 @@ from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
 
 Function = Callable[[psycopg.Connection], Any]
 
-_WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback", "_enter_gen": "begin", "_exit_gen": "end of transaction"}
+_WORDS = {
+    "_commit_gen": "commit",
+    "_rollback_gen": "rollback",
+    "_enter_gen": "begin",
+    "_exit_gen": "end of transaction",
+}
 
 
 class Abandoned(BaseException):
@@ -91,7 +96,8 @@ class ControlledConnection(psycopg.Connection[Any]):
     turn: Turn
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.pgconn.transaction_status == pq.TransactionStatus.IDLE and gen.__name__ in ("_commit_gen", "_rollback_gen"):
+        idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        if idle and gen.__name__ in ("_commit_gen", "_rollback_gen"):
             return super().wait(gen, *args, **kwargs)  # nothing is sent
         known = gen.gi_frame.f_locals
         trip = self.turn.take(_text(gen.__name__, known.get("query"), self))
@@ -175,11 +181,12 @@ class FunctionChannel:
             return Failure(self.raised.sqlstate, self.raised.diag.constraint_name or "")
         return Result("RAISE", ("raised",), ((repr(self.raised),),))
 
-    def abandon(self, seconds: float = 5) -> None:
+    def abandon(self, seconds: float = 3) -> None:
         """Ends the thread, whatever it is doing; one that never comes to a round trip is left to itself."""
         self.turn.abandon()
         if not self.ended:
-            self.channel.close()
+            with contextlib.suppress(psycopg.Error):
+                self.channel.connection.get_cancel().cancel()
         self.thread.join(seconds)
         self.turn.close()
 
@@ -193,10 +200,3 @@ def events_of(channel: FunctionChannel, *, resumed: bool) -> list[Event]:
         )
         for place, trip in enumerate(channel.turn.done)
     ]  # fmt: skip
-
-
-def by_letters(functions: Mapping[str, Function] | list[Function] | tuple[Function, ...]) -> dict[str, Function]:
-    """Functions by the names of their sessions: A, B, C where they have none."""
-    if isinstance(functions, Mapping):
-        return dict(functions)
-    return {chr(ord("A") + number): function for number, function in enumerate(functions)}

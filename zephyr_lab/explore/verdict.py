@@ -59,9 +59,15 @@ class Outcome:
         said = []
         for name, answers in self.told:
             rows = [one.text().removeprefix("-> ") for one in answers if isinstance(one, Result) and one.columns]
-            said += [f"{name} read {', then '.join(rows)}"] if rows else []
+            # What a function returned or raised, or what a transaction read.
+            verb = {("returned",): "returned", ("raised",): "raised"}.get(_columns(answers), "read")
+            said += [f"{name} {verb} {', then '.join(rows)}"] if rows else []
             said += [f"{name} was told {one.text()}" for one in answers if isinstance(one, Failure)]
         return "; ".join(said + [f"{name}: {table.text()}" for name, table in self.final])
+
+
+def _columns(answers: Sequence[Result | Failure]) -> tuple[str, ...]:
+    return next((one.columns for one in answers if isinstance(one, Result)), ())
 
 
 def _as_bag(answer: Result | Failure) -> Result | Failure:

@@ -57,13 +57,18 @@ _SEQUENCES = """
 select format('%I', relname) from pg_class where relnamespace = current_schema::regnamespace and relkind = 'S'"""
 
 
+def may_change_more_than_rows(sql: str) -> bool:
+    """Whether a word in `sql` could mean that."""
+    return bool(_MORE_THAN_ROWS.search(sql))
+
+
 @lru_cache
 def changes_rows_only(spec: Spec) -> bool:
     """Whether no step of `spec` can leave anything but other rows behind, and its teardown would drop all."""
     messages = [step.sql for step in spec.steps.values()]
     messages += [session.setup for session in spec.sessions if session.setup]
     return (
-        not any(map(_MORE_THAN_ROWS.search, messages))
+        not any(map(may_change_more_than_rows, messages))
         and not any(session.teardown for session in spec.sessions)
         and bool(_ONLY_DROPS.fullmatch(spec.teardown or ""))
     )

@@ -102,6 +102,10 @@ class Runner:
         if self.database.is_ours and changes_rows_only(spec) and (found := survey(self._ask)):
             self._ground = spec.setups, found
 
+    def make_anew(self) -> None:
+        """Has the schema made anew for the next run: more than rows has changed in it."""
+        self._ground = None
+
     def clear_up(
         self, spec: Spec, session_teardowns: Callable[[], None], question: str | None
     ) -> tuple[dict[str, Table], Rows]:
