@@ -26,6 +26,9 @@ READS = (
     "select booked from slots where slot = 'b'",
     "select count(*), sum(booked) from slots where booked >= 15",
     "select count(*) from orders",
+    "select sum(y.booked) from slots x, slots y where x.slot = 'a'",
+    "with slots as (select * from slots) select sum(booked) from slots",
+    "select string_agg(slot, ',') from slots",
 )
 LOCKS = (
     "select booked from slots where slot = 'a' for update",
@@ -45,7 +48,12 @@ WRITES = (
     "insert into orders select max(id) + 1, 9 from orders",
     "insert into orders select 3, 9 where not exists (select from slots where booked > 20)",
     "update orders set price = price + 1 where id = 1",
+    "insert into orders values (1, 1)",
+    "update slots set (slot, booked) = ('c', 1) where slot = 'a'",
+    "update slots set booked = 3 where slot = 'c'",
     "savepoint s",
+    "rollback to s",
+    "commit; begin",
     "select pg_advisory_xact_lock(1)",
 )
 STATEMENT = st.one_of(st.sampled_from(READS), st.sampled_from(LOCKS), st.sampled_from(WRITES))
