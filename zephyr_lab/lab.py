@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import time
@@ -26,7 +27,7 @@ from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.function_explorer import FunctionExplorer
 from zephyr_lab.explore.functions import Function
-from zephyr_lab.explore.parallel import Work, explore_in_parallel
+from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
@@ -123,7 +124,9 @@ class Lab:
     def connect(self) -> psycopg.Connection:
         """An ordinary psycopg connection (autocommit) into the lab's schema; yours to close. Raises ServerLost."""
         self._check_open()
-        return self._database.connect()
+        connection = self._database.connect()
+        self._runner.disturbed_by(connection)
+        return connection
 
     @cached_property
     def _keyvalue(self) -> KeyValue:
@@ -320,6 +323,8 @@ class Case:
         self._lab._check_open()
         if depth is not None and samples is None:
             raise BadInput("a depth is for random schedules: say how many samples as well")
+        if budget is not None and not 0 < budget < math.inf:
+            raise BadInput(f"a budget is a positive number of seconds, not {budget:g}")
         runner = self._lab._runner
         deadline = None if budget is None else time.time() + budget
         work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
@@ -329,12 +334,13 @@ class Case:
         elif callable(invariant):
             raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         else:
-            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
                 found = explore_in_parallel(work, runner, pool, jobs, self._lab._opening, seen)
         if found.anomalous:
             found.counterexample = found.anomalous_example()
             if shrink and (found.complete or samples is not None):  # who cut the search short does not wait for more
-                found.counterexample = fewest_switches(explorer, found.counterexample)
+                found.counterexample = fewest_switches(explorer, found.counterexample, deadline)
         return found
 
     def shrink(self, schedule: str | Sequence[str] | None = None) -> str:

@@ -161,7 +161,7 @@ def test_setup_and_invariant_may_be_functions(lab: Lab) -> None:
                 conn.execute(statement)
 
     found = lab.explore(
-        [lost_update, lost_update], setup=prepare, invariant="select booked = 100000 from slots limit 1"
+        [lost_update, lost_update], setup=prepare, invariant="select booked = 100000 from slots where slot = '18:00'"
     )
     assert (found.schedules, found.anomalous, found.run.violated) == (14, 12, 12)
 

@@ -6,6 +6,7 @@ import pytest
 
 from zephyr_lab import Lab
 from zephyr_lab.anomalies import CATALOGUE
+from zephyr_lab.errors import SetupFailed
 from zephyr_lab.lab import Case
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.ground import changes_rows_only
@@ -73,3 +74,51 @@ def test_what_a_step_has_made_is_gone_in_the_next_run(lab: Lab) -> None:
     case = lab.case(specfile.parse("session A step a { create table t (n int); }"))
     assert transcripts(case, None, 3, anew=False) == transcripts(case, None, 1, anew=True)
     assert lab._runner._ground is None
+
+
+T = "create table t (n int); insert into t values (1), (2), (3), (4);"
+STUBBORN = {
+    "a constraint that old rows break": (T + "alter table t add check (n < 2) not valid;", "select n from t;"),
+    "a trigger that always fires": (
+        T + "create function stamp() returns trigger language plpgsql as 'begin new.n := 7; return new; end';"
+        "create trigger stamp before insert on t for each row execute function stamp();"
+        "alter table t enable always trigger stamp;", "delete from t where n = 7 returning *;"),
+    "a read-only session": (T + "set default_transaction_read_only = on;", "select n from t;"),
+    "numbers that lose digits": (
+        "create table t (n float8); insert into t values (0.1::float8 + 0.2); set extra_float_digits = -5;",
+        "select n = 0.1::float8 + 0.2 as same from t;"),
+    "blanks at the end": ("create table t (n bpchar); insert into t values ('b  ');", "select octet_length(n) from t;"),
+    "rows without columns": ("create table t (); insert into t default values;", "select count(*) from t;"),
+    "where rows lie": (T, "delete from t where ctid = '(0,1)' returning n;"),
+    "pages that fill up early": (
+        "create table t (n int) with (fillfactor = 30); insert into t values (1), (2), (3), (4);",
+        "update t set n = n + 1 where n = 1; select string_agg(n::text, ',') from t;"),
+    "a table that a query makes": (T, "select * into made from t;"),
+    "an open transaction": ("begin; " + T, "select n from t;"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(STUBBORN))
+def test_what_cannot_be_put_back_is_made_anew(lab: Lab, name: str) -> None:
+    """Each was once put back otherwise than it had been."""
+    setup, step = STUBBORN[name]
+    case = lab.case(specfile.parse(f"setup {{ {setup} }} session A step a {{ {step} }}"))
+
+    def outcomes(*, anew: bool) -> set[str]:
+        try:
+            return transcripts(case, None, 12, anew=anew)
+        except SetupFailed as error:
+            return {str(error)}
+
+    assert outcomes(anew=False) == outcomes(anew=True)
+
+
+def test_who_has_a_connection_of_the_labs_may_change_rows(lab: Lab) -> None:
+    """Every run begins from the setup all the same."""
+    case = lab.case("lost-update")
+    first = str(case.run())
+    with lab.connect() as connection:
+        connection.execute("update slots set booked = 0")
+        assert str(case.run()) == str(case.run()) == first
+        connection.execute("drop table if exists slots")
+    assert str(case.run()) == first

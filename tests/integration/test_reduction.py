@@ -26,6 +26,9 @@ READS = (
     "select booked from slots where slot = 'b'",
     "select count(*), sum(booked) from slots where booked >= 15",
     "select count(*) from orders",
+    "select sum(y.booked) from slots x, slots y where x.slot = 'a'",
+    "with slots as (select * from slots) select sum(booked) from slots",
+    "select string_agg(slot, ',') from slots",
 )
 LOCKS = (
     "select booked from slots where slot = 'a' for update",
@@ -45,7 +48,12 @@ WRITES = (
     "insert into orders select max(id) + 1, 9 from orders",
     "insert into orders select 3, 9 where not exists (select from slots where booked > 20)",
     "update orders set price = price + 1 where id = 1",
+    "insert into orders values (1, 1)",
+    "update slots set (slot, booked) = ('c', 1) where slot = 'a'",
+    "update slots set booked = 3 where slot = 'c'",
     "savepoint s",
+    "rollback to s",
+    "commit; begin",
     "select pg_advisory_xact_lock(1)",
 )
 STATEMENT = st.one_of(st.sampled_from(READS), st.sampled_from(LOCKS), st.sampled_from(WRITES))
@@ -82,3 +90,61 @@ def test_the_outcomes_are_those_of_all_schedules(lab: Lab, text: str, level: Iso
     whole, reduced = case.explore(reduction=False), case.explore()
     assert set(reduced.outcomes) == set(whole.outcomes), text
     assert reduced.stands_for == whole.run, text
+
+
+U, READ = "update slots set booked = booked + 1 where slot = 'a';", "select booked from slots where slot = 'a';"
+BOTH = "select string_agg(slot, ',') from slots;"
+TRICKY = {
+    "an error behind a savepoint": (
+        ["begin; " + U, "savepoint s;", "insert into orders values (1, 1);", "rollback to s;", "commit;"], [READ]),
+    "an error behind a savepoint, and a lock that is skipped": (
+        ["begin; " + U, "savepoint s;", "insert into orders values (1, 1);", "rollback to s;", "commit;"],
+        ["select slot from slots order by slot limit 1 for update skip locked;"]),
+    "an error that keeps a commit from being reached": (
+        ["begin; " + U, "savepoint s; insert into orders values (1, 1); commit;", "rollback;"], [READ, READ]),
+    "two transactions in one message": (
+        ["begin; " + U, "commit; begin;", U, "commit;"], ["begin; " + READ, READ, "commit;"]),
+    "a begin that is not reached": (
+        ["insert into orders values (1, 1); begin;", U], ["begin; " + READ, READ, "commit;"]),
+    "a level by its setting": (
+        ["begin; set local transaction_isolation = 'serializable';", "select sum(booked) from slots;", U, "commit;"],
+        ["begin; set local transaction_isolation = 'serializable';", "select sum(booked) from slots;",
+         "update slots set booked = 0 where slot = 'b'; commit;"]),
+    "a join with itself": (
+        ["begin; update slots set booked = 0 where slot = 'b';", "commit;"],
+        ["select sum(y.booked) from slots x, slots y where x.slot = 'a';"]),
+    "a table of a query with a table's name": (
+        ["begin; " + U, "commit;"], ["with slots as (select * from slots) select sum(booked) from slots;"]),
+    "a key that moves": (
+        ["begin; update slots set (slot, booked) = ('c', 1) where slot = 'a';", "commit;"],
+        ["select booked from slots where slot = 'c';"]),
+    "a key that moves, in other letters": (
+        ["begin; update slots set SLOT = 'c' where slot = 'a';", "commit;"],
+        ["select booked from slots where slot = 'c';"]),
+    "the order in which rows lie": (
+        ["update slots set booked = 11 where slot = 'a';"], ["update slots set booked = 21 where slot = 'b';", BOTH]),
+    "a function that is made anew": (
+        ["create or replace function f() returns int language sql as 'select 2';"], ["select f();"]),
+    "a table that is made": (["create table neu ();"], ["select to_regclass('neu') is null;"]),
+    "a function with the name of another": (["begin; " + U, "commit;"], ["select reverse(1);"]),
+}  # fmt: skip
+FUNCTIONS = """
+setup { create function f() returns int language sql as 'select 1';
+        create function reverse(n int) returns int language plpgsql
+          as 'begin return (select sum(booked) from slots); end'; }
+"""
+
+
+@pytest.mark.parametrize("level", list(IsolationLevel)[1:])
+@pytest.mark.parametrize("name", list(TRICKY))
+def test_tricky_programs_lose_no_outcome(lab: Lab, name: str, level: IsolationLevel) -> None:
+    """Each was once reduced too far."""
+    blocks = [
+        f"session {session} " + " ".join(f"step {session}{place} {{ {sql} }}" for place, sql in enumerate(steps))
+        for session, steps in zip("AB", TRICKY[name], strict=True)
+    ]
+    setup, _, teardown = SETUP.partition("teardown")
+    case = lab.case(specfile.parse(setup + FUNCTIONS + "teardown" + teardown + "\n".join(blocks)), level)
+    whole, reduced = case.explore(reduction=False, shrink=False), case.explore(shrink=False)
+    assert set(reduced.outcomes) == set(whole.outcomes)
+    assert reduced.stands_for == whole.run

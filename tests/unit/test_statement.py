@@ -10,7 +10,8 @@ from zephyr_lab.explore.statement import Schema, statements
 SCHEMA = Schema(
     tables=frozenset({"slots", "orders", "lines"}), plain=True, foreign_keys=frozenset({("lines", "orders")}),
     unique=frozenset({("slots", "slot"), ("orders", "id")}), texts=frozenset({("slots", "slot")}), sequences=False,
-    functions={"remember": "select set_config('app.n', n::text, true)::int", "take": "delete from orders", "upper": ""},
+    own={"remember": "select set_config('app.n', n::text, true)::int", "take": "delete from orders", "quarter": ""},
+    harmless=frozenset({"int4range"}),
 )  # fmt: skip
 SLOTS, ORDERS, LINES = Rows("slots"), Rows("orders"), Rows("lines")
 SIX = Rows("slots", "slot", "18:00")
@@ -25,7 +26,7 @@ UNDERSTOOD = {
     "commit": Footprint(ends="commit"),
     "abort": Footprint(ends="rollback"),
     "rollback to savepoint s": Footprint(ends="savepoint"),
-    "savepoint s": Footprint(),
+    "savepoint s": Footprint(saves=True),
     "set local app.x = 'y'": Footprint(),
     "select booked from slots where slot = '18:00'": Footprint(rows(SIX), idle=False),
     "select booked from slots where '18:00' = slot": Footprint(rows(SLOTS), idle=False),
@@ -35,10 +36,16 @@ UNDERSTOOD = {
     "update slots set booked = 1 where slot = '18:00' and booked < 9": Footprint(*[rows(SIX)] * 3, idle=False),
     "update slots set slot = '18:15' where slot = '18:00'": Footprint(rows(SIX, SLOTS), *[rows(SLOTS)] * 2, idle=False),
     "delete from slots": Footprint(*[rows(SLOTS)] * 3, idle=False),
-    "insert into lines values (1)": Footprint(*[rows(LINES, ORDERS)] * 3, idle=False),
+    "insert into lines values (1)": Footprint(*[rows(LINES, ORDERS)] * 3, inserts=rows(LINES, ORDERS), idle=False),
     "insert into slots select 'x', max(id) from orders": Footprint(
-        rows(SLOTS, ORDERS), rows(SLOTS), rows(SLOTS), idle=False
+        rows(SLOTS, ORDERS), rows(SLOTS), rows(SLOTS), inserts=rows(SLOTS), idle=False
     ),
+    "select slot from slots limit 1": Footprint(rows(SLOTS), by_place=frozenset({"slots"}), idle=False),
+    "select sum(y.booked) from slots x, SLOTS y where x.slot = '18:00'": Footprint(rows(SLOTS), idle=False),
+    "update slots set (slot, booked) = ('b', 1) where slot = '18:00'": Footprint(
+        rows(SIX, SLOTS), *[rows(SLOTS)] * 2, idle=False
+    ),
+    "update slots set SLOT = 'b' where slot = '18:00'": Footprint(rows(SIX, SLOTS), *[rows(SLOTS)] * 2, idle=False),
     "begin; select booked from slots; commit": Footprint(rows(SLOTS), begins=True, ends="commit", idle=False),
 }
 
@@ -56,7 +63,8 @@ def test_a_statement_touches(sql: str) -> None:
         "select * from pg_locks", "select * from elsewhere",
         "merge into slots using orders on true when matched then delete",
         "with gone as (delete from orders returning id) select * from gone", "select 'unclosed", "select from where",
-        "begin read only deferrable",
+        "begin read only deferrable", "set transaction deferrable", "select * from o.slots", "select quarter(1)",
+        "with slots as (select * from slots) select sum(booked) from slots",
     ],
 )  # fmt: skip
 def test_what_is_not_understood_touches_everything(sql: str) -> None:

@@ -9,10 +9,14 @@ nothing change places. Traces: Mazurkiewicz (1977); the use of independence in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from zephyr_lab.explore.footprint import NOTHING, Footprint, RowSet, meet
+from psycopg import pq
+
+from zephyr_lab.explore.footprint import NOTHING, OPAQUE, Footprint, Rows, RowSet, meet
+from zephyr_lab.schedule.ground import may_change_more_than_rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event, EventKind
@@ -69,6 +73,7 @@ class _Session:
 
     open: bool = False
     failed: bool = False
+    saved: bool = False
     snapshot: bool = False
     opaque: bool = False
     locks: RowSet = NOTHING
@@ -87,13 +92,16 @@ class Effects:
 
     def __post_init__(self) -> None:
         levels = {self.isolation}
-        if self.spec.mentions("isolation level") or self.spec.mentions("default_transaction_isolation"):
-            # Whatever they say, the strictest of all rules hold.
+        if names_a_level(self.spec):
+            # Whatever it is, the strictest of all rules hold.
             levels = set(IsolationLevel)
         self._watching = IsolationLevel.SERIALIZABLE in levels
         self._one_snapshot = bool(levels & {IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE})
         self._many_snapshots = bool(levels & {IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED})
-        self._footprints = {name: self.footprint(step.sql) for name, step in self.spec.steps.items()}
+        self._footprints = told_apart({name: self.footprint(step.sql) for name, step in self.spec.steps.items()})
+        if any(may_change_more_than_rows(step.sql) for step in self.spec.steps.values()):
+            # Even a plain query may depend on what such a step makes.
+            self._footprints = {name: one if one.idle else OPAQUE for name, one in self._footprints.items()}
         # A session whose setup takes more than BEGIN comes with a transaction that nothing is known of.
         self._setups = {one.name: self.footprint(one.setup) if one.setup else Footprint() for one in self.spec.sessions}
         self.begin()
@@ -112,8 +120,11 @@ class Effects:
         lets_go = (footprint.ends or not (state.open or footprint.begins)) and (footprint.locks or state.locks)
         return not lets_go and self._took(name, footprint, state).is_local
 
-    def after(self, events: Sequence[Event]) -> Effect:
-        """The effect of a step that has just been carried out, by the events that it led to."""
+    def after(self, events: Sequence[Event], statuses: Mapping[str, int]) -> Effect:
+        """The effect of a step that has just been carried out, by the events that it led to.
+
+        `statuses` says how each session's transaction stands now, as a pq.TransactionStatus.
+        """
         whole = Effect(frozenset())
         for event in events:
             state = self._sessions[event.session]
@@ -126,7 +137,7 @@ class Effects:
                 whole = replace(whole, waits=True)
                 self._holds(state, footprint)
             else:
-                whole = whole.joined(self._moved_on(event, footprint, state))
+                whole = whole.joined(self._moved_on(event, footprint, state, statuses[event.session]))
         return whole
 
     def _took(self, session: str, footprint: Footprint, state: _Session) -> Effect:
@@ -146,27 +157,52 @@ class Effects:
 
     def _holds(self, state: _Session, footprint: Footprint) -> None:
         state.open = state.open or footprint.begins
+        state.saved = state.saved or footprint.saves
         state.snapshot = state.snapshot or not footprint.idle
         state.opaque = state.opaque or footprint.opaque
         state.locks |= footprint.locks
         state.writes |= footprint.writes
 
-    def _moved_on(self, event: Event, footprint: Footprint, state: _Session) -> Effect:
+    def _moved_on(self, event: Event, footprint: Footprint, state: _Session, status: int) -> Effect:
         """What the end of a statement lets go and publishes; notes how the transaction stands then."""
         who = frozenset({event.session})
         self._holds(state, footprint)
-        opaque = state.opaque
-        if event.failure or event.kind is not EventKind.COMPLETED:
-            effect = Effect(who, frees=state.locks, opaque=opaque)
-            still_open = state.open and not footprint.ends
-            self._sessions[event.session] = _Session(open=still_open, failed=still_open)
-        elif footprint.ends == "savepoint":
-            effect = Effect(who, frees=state.locks, opaque=opaque)
-            state.failed = False
-        elif footprint.ends or not state.open:
-            published = NOTHING if footprint.ends == "rollback" or state.failed else state.writes
-            effect = Effect(who, frees=state.locks, publishes=published, opaque=opaque)
-            self._sessions[event.session] = _Session()
+        if status == pq.TransactionStatus.INERROR:
+            effect = Effect(who, frees=state.locks, opaque=state.opaque)
+            # With a savepoint all that was done before it may yet be committed.
+            kept = state if state.saved else _Session(opaque=state.opaque)
+            self._sessions[event.session] = replace(kept, open=True, failed=True)
+        elif status == pq.TransactionStatus.INTRANS:
+            back = footprint.ends == "savepoint" or (state.failed and footprint.ends)
+            effect = Effect(who, frees=state.locks if back else NOTHING, opaque=state.opaque)
+            state.open, state.failed = True, False
         else:
-            effect = Effect(who)
+            nothing = event.failure or event.kind is not EventKind.COMPLETED or state.failed
+            published = NOTHING if nothing or footprint.ends == "rollback" else state.writes
+            effect = Effect(who, frees=state.locks, publishes=published, opaque=state.opaque)
+            self._sessions[event.session] = _Session()
         return effect
+
+
+def names_a_level(spec: Spec) -> bool:
+    """Whether SQL of a spec, functions of its setup included, sets an isolation level of its own."""
+    messages = [*spec.setups, *(step.sql for step in spec.steps.values())]
+    messages += [session.setup for session in spec.sessions if session.setup]
+    return any(re.search(r"(?i)isolation\s+level|transaction_isolation", sql) for sql in messages)
+
+
+def told_apart(footprints: Mapping[str, Footprint]) -> dict[str, Footprint]:
+    """Rows of a table are told apart only if no step depends on where in the table they lie.
+
+    A statement that locks several rows does so in their physical order, and so does one that reads some of them.
+    """
+    by_place = {rows.table for one in footprints.values() for rows in one.locks - one.inserts if not rows.column} | {
+        table for one in footprints.values() for table in one.by_place
+    }
+
+    def widened(rows: RowSet) -> RowSet:
+        return frozenset(Rows(one.table) if one.table in by_place else one for one in rows)
+
+    return {
+        name: replace(one, locks=widened(one.locks), writes=widened(one.writes)) for name, one in footprints.items()
+    }

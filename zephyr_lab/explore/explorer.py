@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput, ScheduleError
-from zephyr_lab.explore.effect import Effect, Effects
+from zephyr_lab.explore.effect import Effect, Effects, names_a_level
 from zephyr_lab.explore.exploration import Counts, Exploration
 from zephyr_lab.explore.reduced import number_of_orders
 from zephyr_lab.explore.scheduler import Scheduler
@@ -47,7 +47,7 @@ class Explorer:
     ) -> None:
         self._runner, self._spec, self._isolation, self._invariant = runner, spec, isolation, invariant
         self._serial = SerialOutcomes(lambda order: runner.run(spec, order, isolation))
-        self._serializable = isolation is IsolationLevel.SERIALIZABLE or spec.mentions("isolation level serializable")
+        self._serializable = isolation is IsolationLevel.SERIALIZABLE or names_a_level(spec)
         self._unwatched = _without_ssi(spec)
         self._serial_unwatched = SerialOutcomes(self._run_unwatched)
         self._execution: Execution | None = None
@@ -96,7 +96,7 @@ class Explorer:
                     return None
                 events = execution.take(execution.next_step(last))
                 if effects is not None and self._effects:
-                    effects.append(self._effects.after(events))
+                    effects.append(self._effects.after(events, execution.statuses()))
                     scheduler.observe(effects[-1])
             question = self._invariant if isinstance(self._invariant, str) else None
             return Executed(execution.finish(question), effects)
@@ -163,7 +163,7 @@ def _without_ssi(spec: Spec) -> Spec:
     """The same spec at REPEATABLE READ, also where its SQL asks for SERIALIZABLE itself."""
 
     def lower(sql: str) -> str:
-        return re.sub(r"(?i)\b(isolation\s+level\s+)serializable\b", r"\1repeatable read", sql)
+        return re.sub(r"(?i)\b(isolation\s+level\s+|transaction_isolation\W+)serializable\b", r"\1repeatable read", sql)
 
     return replace(
         spec,

@@ -7,6 +7,8 @@ Qadeer, 2007), until one is anomalous. Few switches make few schedules.
 from __future__ import annotations
 
 import itertools
+import shlex
+import time
 from collections.abc import Sequence
 
 from zephyr_lab.explore.effect import Effect
@@ -47,17 +49,23 @@ class FewSwitches:
         """Only switches count."""
 
 
-def fewest_switches(explorer: Explorer, schedule: str) -> str:
+def fewest_switches(explorer: Explorer, schedule: str, deadline: float | None = None) -> str:
     """An anomalous schedule with as few switches as any has; `schedule`, in sessions or steps, is anomalous.
 
-    Raises Nondeterminism where the one that is found, run again, is anomalous no longer.
+    An interrupt, or the deadline (of time.time), ends the search with the one that was given. Raises Nondeterminism
+    where the one that is found, run again, is anomalous no longer.
     """
-    words = schedule.split()
+    words = shlex.split(schedule)
     switches = sum(one != other for one, other in itertools.pairwise(words))
     for most in range(1, switches):
         scheduler = FewSwitches(most)
         while scheduler.new_execution():
-            executed = explorer.execute(scheduler)
+            if deadline is not None and time.time() > deadline:
+                return schedule
+            try:
+                executed = explorer.execute(scheduler)
+            except KeyboardInterrupt:
+                return schedule
             if executed and explorer.verdict(executed.transcript).anomalous:
                 return _confirmed(explorer, executed.transcript.schedule)
     return schedule

@@ -37,7 +37,10 @@ class Footprint:
     locks: RowSet = NOTHING
     writes: RowSet = NOTHING
     begins: bool = False
+    saves: bool = False  # sets a savepoint, to which a failed transaction can come back
     ends: str = ""  # "", "commit", "rollback", or "savepoint" for a rollback to one
+    inserts: RowSet = NOTHING  # of its locks, those on rows that are new
+    by_place: frozenset[str] = frozenset()  # tables of which it reads rows by where they lie
     idle: bool = True  # no statement in it needs a snapshot
     opaque: bool = False
 
@@ -45,7 +48,8 @@ class Footprint:
         """Of two statements in one message."""
         return Footprint(
             self.reads | later.reads, self.locks | later.locks, self.writes | later.writes,
-            begins=self.begins or later.begins, ends=later.ends or self.ends,
+            inserts=self.inserts | later.inserts, by_place=self.by_place | later.by_place,
+            begins=self.begins or later.begins, saves=self.saves or later.saves, ends=later.ends or self.ends,
             idle=self.idle and later.idle,
             # What begins or goes on after an end is too rare to be told apart.
             opaque=self.opaque or later.opaque or bool(self.ends),

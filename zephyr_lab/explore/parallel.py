@@ -7,10 +7,13 @@ interface of `concurrent.futures.Executor`. What is found in the pieces is added
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
+import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from zephyr_lab.explore.exhaustive import Exhaustive, Path
@@ -24,6 +27,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.runner import Runner
 
+LAST_SECONDS = 20  # for a worker that is told to end to end its schedule
 PIECES_A_JOB = 8  # enough that no worker is long without work when the last pieces differ in size
 
 OpenRunner = Callable[[contextlib.ExitStack], Runner]
@@ -46,7 +50,7 @@ class Work:
     samples: int | None = None
     seed: int = 0
     depth: int | None = None
-    deadline: float | None = None
+    deadline: float | None = field(default=None, compare=False)
 
     def explorer(self, runner: Runner) -> Explorer:
         return Explorer(runner, self.spec, self.isolation, self.invariant)
@@ -83,14 +87,34 @@ def _explorer(work: Work, open_runner: OpenRunner) -> Explorer:
     return work.explorer(_runner(open_runner))
 
 
+_interrupted = False
+
+
+def start_worker() -> None:
+    """An interrupt, which a terminal sends to every process, ends a worker's piece of work and not the worker."""
+
+    def note(*_: object) -> None:
+        global _interrupted
+        _interrupted = True
+
+    signal.signal(signal.SIGINT, note)
+
+
 def _prepare(work: Work, open_runner: OpenRunner) -> None:
     _explorer(work, open_runner)
 
 
 def explore_part(work: Work, open_runner: OpenRunner, part: Part) -> Exploration:
     """One piece of work, in a worker process: its database is started for the first piece, and ends with it."""
+
+    def go_on(state: Exploration) -> None:
+        if _interrupted:
+            raise KeyboardInterrupt
+
+    if _interrupted:
+        return Exploration(work.spec.name, str(work.isolation))
     explorer = _explorer(work, open_runner)
-    return explorer.explore(work.scheduler(explorer, part), budget=work.seconds_left())
+    return explorer.explore(work.scheduler(explorer, part), seen=go_on, budget=work.seconds_left())
 
 
 def explore_in_parallel(
@@ -98,23 +122,33 @@ def explore_in_parallel(
 ) -> Exploration:
     """Explores with `jobs` workers of `executor`; `open_runner` is called in each of them, and must be picklable.
 
-    An interrupt ends the search with what was found so far.
+    An interrupt ends the search with what was found so far. A budget does not count the start of the workers.
     """
-    began = time.monotonic()
-    for _ in range(jobs):
-        executor.submit(_prepare, work, open_runner)  # their databases start while the search is cut
+    began, budget = time.monotonic(), work.seconds_left()
+    # Their databases start while the search is cut.
+    prepared = [executor.submit(_prepare, work, open_runner) for _ in range(jobs)]
     found, parts = _cut(work, runner, PIECES_A_JOB * jobs)
-    pieces = [executor.submit(explore_part, work, open_runner, part) for part in parts]
-    done = 0
+    pieces: list[Future[Exploration]] = []
+    merged = 0
     try:
+        wait(prepared)
+        work = replace(work, deadline=None if budget is None else time.time() + budget)
+        for part in parts:
+            pieces.append(executor.submit(explore_part, work, open_runner, part))
         for piece in pieces:
             found.merge(piece.result())
-            done += 1
+            merged += 1
             if seen:
                 seen(found)
     except KeyboardInterrupt:
-        executor.shutdown(wait=False, cancel_futures=True)
-    found.complete = found.complete and done == len(pieces)
+        found.complete = False
+        for piece in pieces:
+            piece.cancel()
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGINT)
+        for piece in pieces[merged:]:
+            with contextlib.suppress(CancelledError, BrokenExecutor, TimeoutError):
+                found.merge(piece.result(timeout=LAST_SECONDS))
     found.seconds = time.monotonic() - began
     return found
 
@@ -130,6 +164,8 @@ def _cut(work: Work, runner: Runner, wanted: int) -> tuple[Exploration, list[Par
         explorer = work.explorer(runner)
         search = work.search(explorer, until=until)
         found = explorer.explore(search, budget=work.seconds_left())
-        if not search.complete or not search.frontier or len(search.frontier) >= wanted:
+        if not search.complete:  # interrupted, or out of time
+            return found, []
+        if not search.frontier or len(search.frontier) >= wanted:
             return found, list(search.frontier)
         until += 1

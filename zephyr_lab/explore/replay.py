@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from zephyr_lab.explore.effect import Effect
@@ -15,7 +16,7 @@ class Replay:
     complete = False
 
     def __init__(self, schedule: str) -> None:
-        self._words = schedule.split()
+        self._words = shlex.split(schedule)
         self._place = -1
 
     def new_execution(self) -> bool:

@@ -17,9 +17,12 @@ from sqlglot.errors import SqlglotError
 from zephyr_lab.explore.footprint import NOTHING, OPAQUE, Footprint, Rows, RowSet
 from zephyr_lab.schedule.transcript import Result
 
+_SAVEPOINT = re.compile(r"(?is)savepoint\b.*")
 _LOCAL = re.compile(
-    r"(?is)(savepoint\b|release\b|show\b|reset\b|set\s+transaction\b|set\s+(local\s+|session\s+)?[\w.]+\s*(=|to\b)).*"
+    r"(?is)(?!.*\bdeferrable\b)(release\b|show\b|reset\b|set\s+transaction\b|set\s+(local\s+|session\s+)?[\w.]+\s*(=|to\b)).*"
 )
+# What they give depends on the order in which rows come.
+_AGGREGATES_IN_ORDER = re.compile(r"(?i)\b(\w+_agg|first_value|last_value|nth_value|row_number)\s*\(")
 _BEGIN = re.compile(r"(?is)(begin|start\s+transaction)\b(?!.*\bdeferrable\b).*")
 _ROLLBACK_TO = re.compile(r"(?is)rollback\s+(work\s+|transaction\s+)?to\b.*")
 _PARSED = re.compile(r"(?i)\(*(select|with|values|table|insert|update|delete)\b")
@@ -38,12 +41,17 @@ select (select count(*) from pg_class where relnamespace = current_schema::regna
      + (select count(*) from pg_rewrite join pg_class on pg_class.oid = ev_class
         where relnamespace = current_schema::regnamespace and relkind <> 'v')
      + (select count(*) from pg_constraint where connamespace = current_schema::regnamespace and condeferrable)
+     + (select count(*) from pg_operator where oprnamespace = current_schema::regnamespace)
+     + (select count(*) from pg_cast join pg_proc on pg_proc.oid = castfunc
+        where pronamespace = current_schema::regnamespace)
+     + (select count(*) from pg_proc join pg_class on reltype = any(proargtypes)
+        where pronamespace = current_schema::regnamespace and reltype <> 0)
      + (select count(*) from pg_depend where refclassid = 'pg_proc'::regclass and deptype = 'n'
         and classid in ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_class'::regclass)
         and refobjid in (select oid from pg_proc where pronamespace = current_schema::regnamespace));
 
-select c.conrelid::regclass::text, c.confrelid::regclass::text from pg_constraint c
-where connamespace = current_schema::regnamespace and contype = 'f';
+select (select relname from pg_class where oid = conrelid), (select relname from pg_class where oid = confrelid)
+from pg_constraint where connamespace = current_schema::regnamespace and contype = 'f';
 
 select relname, attname from pg_index join pg_class on pg_class.oid = indrelid
 join pg_attribute on attrelid = indrelid and attnum > 0
@@ -57,8 +65,9 @@ where relnamespace = current_schema::regnamespace and relkind = 'r'
 
 select count(*) from pg_class where relnamespace = current_schema::regnamespace and relkind = 'S';
 
-select proname, prosrc from pg_proc join pg_language on pg_language.oid = prolang
-where pronamespace = current_schema::regnamespace and lanname = 'sql' and prosqlbody is null;
+select proname, case when count(*) = 1 and min(lanname) = 'sql' then coalesce(min(prosrc), '') else '' end
+from pg_proc join pg_language on pg_language.oid = prolang
+where pronamespace = current_schema::regnamespace group by proname;
 
 select distinct proname, '' from pg_proc where pronamespace = 'pg_catalog'::regnamespace
   and provolatile <> 'v' and proname not like 'pg\\_%' and proname not like 'has\\_%'"""
@@ -74,7 +83,8 @@ class Schema:
     unique: frozenset[tuple[str, str]]
     texts: frozenset[tuple[str, str]]
     sequences: bool
-    functions: dict[str, str]
+    own: dict[str, str]  # functions of the schema, and their bodies where they are one SQL text
+    harmless: frozenset[str] = frozenset()  # functions of PostgreSQL's that do nothing beyond their result
 
     @classmethod
     def ask(cls, execute: Callable[[str], list[Result]]) -> Schema:
@@ -86,7 +96,8 @@ class Schema:
             unique=frozenset((str(table), str(column)) for table, column in unique),
             texts=frozenset((str(table), str(column)) for table, column in texts),
             sequences=sequences != ((0,),),
-            functions={str(name): str(body) for name, body in (*harmless, *own)},
+            own={str(name): str(body) for name, body in own},
+            harmless=frozenset(str(name) for name, _ in harmless),
         )
 
     def footprint(self, sql: str) -> Footprint:
@@ -108,31 +119,42 @@ class Schema:
             return Footprint(ends="savepoint")
         if ended := _END.fullmatch(text):
             return Footprint(ends="commit" if ended[1].lower() in ("commit", "end") else "rollback")
+        if _SAVEPOINT.fullmatch(text):
+            return Footprint(saves=True)
         if _LOCAL.fullmatch(text):
             return Footprint()
         if not _PARSED.match(text):
             return OPAQUE
         parsed = sqlglot.parse_one(text, dialect="postgres")
         changes = list(parsed.find_all(exp.Insert, exp.Update, exp.Delete, exp.Merge))
-        tables = {table.name for table in parsed.find_all(exp.Table) if table.name}
-        tables -= {one.alias for one in parsed.find_all(exp.CTE)}
+        mentioned = [table for table in parsed.find_all(exp.Table) if table.name]
+        ctes = {_name(one.args["alias"].this) for one in parsed.find_all(exp.CTE)}
+        tables = {_name(table.this) for table in mentioned} - ctes
         understood = changes == [parsed] if changes else isinstance(parsed, exp.Query)
-        if not understood or tables - self.tables or not self._is_harmless(parsed):
+        elsewhere = tables - self.tables or ctes & self.tables or any(table.args.get("db") for table in mentioned)
+        if not understood or elsewhere or not self._is_harmless(parsed):
             return OPAQUE
-        simple = len(tables) == 1 and len(list(parsed.find_all(exp.Select))) == isinstance(parsed, exp.Select)
+        simple = len(mentioned) == 1 and len(list(parsed.find_all(exp.Select))) == isinstance(parsed, exp.Select)
         reads = frozenset(self._rows(table, parsed) if simple else Rows(table) for table in tables)
         locks = reads if parsed.find(exp.Lock) else NOTHING
         writes = self._written(parsed, next(iter(reads)) if simple else None) if changes else NOTHING
-        return Footprint(reads | writes, locks | writes, writes, idle=False)
+        some = parsed.find(exp.Limit, exp.Offset, exp.Fetch, exp.GroupConcat, exp.ArrayAgg, exp.JSONArrayAgg)
+        return Footprint(
+            reads | writes, locks | writes, writes, idle=False,
+            inserts=writes if isinstance(parsed, exp.Insert) else NOTHING,
+            by_place=frozenset(tables) if some or _AGGREGATES_IN_ORDER.search(text) else frozenset(),
+        )  # fmt: skip
 
     def _written(self, change: exp.Expression, sought: Rows | None) -> RowSet:
         """The rows that a change may touch: those sought, unless it makes others or moves them; what hangs on them."""
-        target = change.find(exp.Table).name  # type: ignore[union-attr]
-        assigned = {one.this.name for one in change.args.get("expressions") or [] if isinstance(one, exp.EQ)}
-        moves = any((target, column) in self.unique for column in assigned) or (sought and sought.column in assigned)
-        stays = sought and not moves and not isinstance(change, exp.Insert)
+        target = _name(change.find(exp.Table).this)  # type: ignore[union-attr]
+        sets = change.args.get("expressions") or []
+        plain = [one for one in sets if isinstance(one, exp.EQ) and isinstance(one.this, exp.Column)]
+        assigned = {_name(one.this.this) for one in plain}
+        moves = len(plain) < len(sets) or any((target, column) in self.unique for column in assigned)
+        stays = sought and not moves and sought.column not in assigned and not isinstance(change, exp.Insert)
         written = {sought if sought and stays else Rows(target)}
-        if isinstance(change, exp.Insert) and self.sequences:
+        if self.sequences and (isinstance(change, exp.Insert) or "default" in change.sql().lower()):
             written.add(Rows("", "sequences"))
         return frozenset(written | {Rows(other) for other in self._hanging_together(target) - {target}})
 
@@ -148,27 +170,28 @@ class Schema:
         where = parsed.args.get("where")
         for one in where.this.flatten() if where and isinstance(where.this, exp.And) else [where.this] if where else []:
             if isinstance(one, exp.EQ) and isinstance(one.this, exp.Column) and isinstance(one.expression, exp.Literal):
-                literal = one.expression
+                literal, column = one.expression, _name(one.this.this)
                 if not literal.is_string and re.fullmatch(r"\d+", literal.this):
-                    return Rows(table, one.this.name, int(literal.this))
-                if literal.is_string and (table, one.this.name) in self.texts:
-                    return Rows(table, one.this.name, literal.this)
+                    return Rows(table, column, int(literal.this))
+                if literal.is_string and (table, column) in self.texts:
+                    return Rows(table, column, literal.this)
         return Rows(table)
 
     def _is_harmless(self, parsed: exp.Expression) -> bool:
         """Whether every function that is called does nothing beyond its result."""
-        return all(self._function_is_harmless(one.name.lower()) for one in parsed.find_all(exp.Anonymous))
+        for one in parsed.find_all(exp.Func):
+            names = [one.name.lower()] if isinstance(one, exp.Anonymous) else [name.lower() for name in one.sql_names()]
+            own = [name for name in names if name in self.own]
+            if not all(map(self._body_is_harmless, own)):
+                return False
+            if isinstance(one, exp.Anonymous) and not own and names[0] not in self.harmless | _HARMLESS:
+                return False
+        return True
 
-    def _function_is_harmless(self, name: str) -> bool:
-        if name in _HARMLESS:
-            return True
-        body = self.functions.get(name)
-        if body is None:
-            return False
-        if not body:
-            return True
-        inner = replace(self, functions={key: text for key, text in self.functions.items() if key != name})
-        seen = inner.footprint(body)
+    def _body_is_harmless(self, name: str) -> bool:
+        """Of a function of the schema: understood, and it touches no table."""
+        body = self.own[name]
+        seen = replace(self, own=dict.fromkeys(self.own, "") | {name: ""}).footprint(body) if body else OPAQUE
         return not (seen.opaque or seen.reads or seen.locks or seen.ends)
 
 
@@ -181,3 +204,8 @@ def statements(sql: str) -> Iterator[str]:
             if place > begin:
                 yield sql[tokens[begin].start : tokens[place - 1].end + 1]
             begin = place + 1
+
+
+def _name(identifier: exp.Expression) -> str:
+    """An identifier as the catalogue has it: in lower case, unless it is quoted."""
+    return identifier.name if identifier.args.get("quoted") else identifier.name.lower()

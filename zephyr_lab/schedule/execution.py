@@ -94,6 +94,10 @@ class Execution:
             raise ScheduleError(f"session {session} has no step left after {' '.join(self.taken)}")
         return program[place]
 
+    def statuses(self) -> dict[str, int]:
+        """How each session's transaction stands, as a pq.TransactionStatus."""
+        return {name: channel.status for name, channel in self._channels.items()}
+
     def take(self, step: Step) -> list[Event]:
         """Sends a step, waits until all is quiet, gives what happened. Raises ScheduleError, StepTimeout."""
         channel, before = self._channels[step.session], self._watch.waits

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from zephyr_lab.errors import SetupFailed
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Result, Value
 
@@ -25,9 +26,11 @@ ONE_PAGE, BEFORE_PRUNING, LINE_POINTER = 8192, 5800, 8  # bytes; a run has the r
 # Words that could change more than rows, in whatever place: a false alarm costs time only.
 _MORE_THAN_ROWS = re.compile(
     r"(?i)\b(create|alter|drop|truncate|grant|revoke|comment|vacuum|analyze|cluster|reindex|refresh|prepare|copy|do|call"
-    r"|execute|import|security|label|reassign|lo_\w+|setval|notify|listen|pg_switch_wal|pg_stat_\w+)\b"
+    r"|execute|import|security|label|reassign|lo_\w+|setval|notify|listen|pg_switch_wal|pg_stat_\w+"
+    r"|ctid|xmin|xmax|txid_\w+|pg_current_\w+)\b|\bpublic\s*\.|(?<!insert )(?<!merge )\binto\b"
 )
-_ONLY_DROPS = re.compile(r"(?i)\s*(drop\s+(table|function|view|sequence|type|domain)\b[^;]*;?\s*)*")
+_ELSEWHERE = re.compile(r"(?i)\bpublic\s*\.|\bcreate\s+schema\b|\bsearch_path\b")
+_ONLY_DROPS = re.compile(r"(?i)\s*(drop\s+(table|function|view|sequence|type|domain)\b[^;.]*;?\s*)*")
 # A function's plan may come from an earlier run; one that touches no table has none that matters.
 _TOUCHES_TABLES = r"\m(from|into|update|delete|insert|merge|execute|create|alter|drop|truncate|table|lock|perform)\M"
 
@@ -38,7 +41,8 @@ order by relname collate "C" """
 
 _OTHER_THAN_TABLES = rf"""
 select (select count(*) from pg_class where relnamespace = current_schema::regnamespace
-        and (relkind not in ('r', 'i', 'S', 'v', 'c') or relispartition or relhassubclass or relpersistence <> 'p'))
+        and (relkind not in ('r', 'i', 'S', 'v', 'c') or relispartition or relhassubclass or relpersistence <> 'p'
+             or reloptions is not null))
      + (select count(*) from pg_proc where pronamespace = current_schema::regnamespace
         and (prosqlbody is not null or prosrc ~* '{_TOUCHES_TABLES}'))"""
 
@@ -69,6 +73,7 @@ def changes_rows_only(spec: Spec) -> bool:
     messages += [session.setup for session in spec.sessions if session.setup]
     return (
         not any(map(may_change_more_than_rows, messages))
+        and not any(map(_ELSEWHERE.search, spec.setups))
         and not any(session.teardown for session in spec.sessions)
         and bool(_ONLY_DROPS.fullmatch(spec.teardown or ""))
     )
@@ -109,10 +114,23 @@ def survey(execute: Execute) -> Ground | None:
     widths = [int(result.rows[0][0] or 0) for result in execute("; ".join(str(sql) for *_, sql in found.rows))]
     # Replica: no trigger fires and no foreign key is checked meanwhile.
     undo = ["begin", "set local session_replication_role = replica", *_undo(tables, execute), ask, "commit"]
-    return Ground(
+    ground = Ground(
         tables, "; ".join(undo), sizes=execute(ask)[0].rows[0][::2],
         room=tuple(BEFORE_PRUNING // (width + LINE_POINTER) for width in widths),
     )  # fmt: skip
+    return ground if _can_be_undone(ground, execute) else None
+
+
+def _can_be_undone(ground: Ground, execute: Execute) -> bool:
+    """Tries it once: old rows may break a constraint, triggers may always fire, text may not give a value back."""
+    reads = "; ".join(f"select t.*, t::text from {quoted} as t order by ctid" for _, quoted in ground.tables)
+    before = execute(reads)
+    try:
+        results = execute(ground.undo)
+    except SetupFailed:
+        execute("rollback")
+        return False
+    return ground.is_as_new(results) and execute(reads) == before
 
 
 def _undo(tables: Iterable[tuple[str, str]], execute: Execute) -> Iterator[str]:

@@ -6,6 +6,7 @@ The words are isolationtester's: a *spec* has setup and teardown blocks, session
 from __future__ import annotations
 
 import re
+import shlex
 import string
 import textwrap
 from collections import Counter
@@ -144,7 +145,7 @@ class Schedule:
 
         A schedule may stop before every program has ended. Raises BadInput, naming the word and the way on.
         """
-        words = text.split() if isinstance(text, str) else list(text)
+        words = _split(text) if isinstance(text, str) else list(text)
         if not words:
             raise BadInput(f"an empty schedule; write sessions in order, such as {example(spec)!r}")
         taken: Counter[str] = Counter()
@@ -183,10 +184,18 @@ class Schedule:
         words = [spec.steps[name].session for name in self.steps]
         try:
             if Schedule.parse(words, spec) == self:
-                return " ".join(words)
+                return shlex.join(words)
         except BadInput:
             pass
-        return " ".join(self.steps)
+        return shlex.join(self.steps)
+
+
+def _split(words: str) -> list[str]:
+    """Words as a shell takes them apart: names with blanks in them are quoted."""
+    try:
+        return shlex.split(words)
+    except ValueError as error:
+        raise BadInput(f"the schedule {words!r} cannot be read: {error}") from None
 
 
 def example(spec: Spec) -> str:

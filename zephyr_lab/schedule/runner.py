@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import weakref
 from collections.abc import Callable, Iterable
 
 import psycopg
+from psycopg import pq
 
 from zephyr_lab.errors import BadInput, ScheduleError, ServerLost, SetupFailed
 from zephyr_lab.schedule.channel import Channel
@@ -44,6 +46,8 @@ class Runner:
         self.step_seconds = step_seconds
         self._channels: dict[str, tuple[Channel, Settings]] = {}  # with what each connection was opened with
         self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
+        self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
+        self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self._may_be_prepared = False
         with contextlib.ExitStack() as opened:
             self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
@@ -90,17 +94,31 @@ class Runner:
 
     def _lay_ground(self, spec: Spec) -> None:
         """The schema as `spec` sets it up, made anew unless the last run of the same has put its rows back."""
-        if self._ground and self._ground[0] == spec.setups and changes_rows_only(spec):
+        undisturbed = all(connection.closed for connection in self.others)
+        eligible = self.database.is_ours and undisturbed and changes_rows_only(spec) and spec.setups not in self._unfit
+        if self._ground and self._ground[0] == spec.setups and eligible:
             return
         self._ground = None
+        self._make_anew(spec)
+        if eligible and self.control.status == pq.TransactionStatus.IDLE:
+            if found := survey(self._ask):
+                self._ground = spec.setups, found
+            else:
+                self._unfit.add(spec.setups)
+                self._make_anew(spec)  # what was tried has left traces
+
+    def _make_anew(self, spec: Spec) -> None:
         schema = self.database.schema
         self._clean_control()
         self._may_be_prepared = spec.mentions("prepare transaction")
         self.control_execute(f"drop schema if exists {schema} cascade; create schema {schema}", "a fresh schema")
         for number, block in enumerate(spec.setups, start=1):
             self.control_execute(block, f"{spec.name}, setup block {number}", self.step_seconds)
-        if self.database.is_ours and changes_rows_only(spec) and (found := survey(self._ask)):
-            self._ground = spec.setups, found
+
+    def disturbed_by(self, connection: psycopg.Connection) -> None:
+        """Somebody else may change the schema until that connection is closed."""
+        self.others.add(connection)
+        self._ground = None
 
     def make_anew(self) -> None:
         """Has the schema made anew for the next run: more than rows has changed in it."""
@@ -114,7 +132,8 @@ class Runner:
         Then tears down, or puts the rows back for the next run.
         """
         ground, self._ground = self._ground, None
-        answer = self.control_execute(question, "invariant")[0].rows if question else ()
+        asked = self.control_execute(question, "invariant") if question else []
+        answer = tuple(row for result in asked for row in result.rows)
         tables = ground[1].tables if ground else tables_of(self._ask)
         reads = [f'select * from {quoted} as t order by t::text collate "C"' for _, quoted in tables]
         results = self._ask("; ".join(reads + ([ground[1].undo] if ground else []))) if tables else []
@@ -181,11 +200,18 @@ class Runner:
 
     def _settle(self, channels: dict[str, Channel], wanted: dict[str, Settings]) -> None:
         for name, channel in channels.items():
-            channel.finish()
+            try:
+                channel.finish()
+            except SetupFailed:
+                if not channel.lost:
+                    raise
+                self.release([name])  # an earlier run had it ended when all was over
+                channels |= self._channels_for({name: wanted[name]})
+                channels[name].finish()
             opened_with = self._channels[name][1]
             other = [f"set {key} = '{value}'" for key, value in wanted[name].items() if opened_with[key] != value]
             if other:
-                channel.execute("; ".join(other), f"session {name}")
+                channels[name].execute("; ".join(other), f"session {name}")
 
     def abandon(self) -> None:
         """Ends all sessions, whatever they are doing, and rolls their transactions back."""
