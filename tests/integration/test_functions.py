@@ -205,7 +205,7 @@ def endless(conn: Connection) -> None:
 
 
 BAD = {
-    "chance": (chance, Nondeterminism, "round trip 1 of the schedule 'A'"),
+    "chance": (chance, Nondeterminism, "round trip 1 of the schedule 'A A'"),
     "a hang": (hang, StepTimeout, "pg_sleep"),
     "an endless retry": (endless, ScheduleError, "endless retry"),
 }

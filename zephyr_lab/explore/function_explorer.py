@@ -100,7 +100,9 @@ class FunctionExecution:
 
     def _make_impatient(self, channel: FunctionChannel) -> None:
         """As in `execution`: whoever holds up another session, and could close a cycle, looks for a deadlock first."""
-        if not self._patient or channel.channel.status == pq.TransactionStatus.INERROR:
+        connection = channel.channel.connection
+        at_rest = channel.channel.status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
+        if not (self._patient and at_rest and connection.pipeline_status == pq.PipelineStatus.OFF):
             return
         if any(channel.pid in held_up_by for held_up_by, _ in self._watch.waits.values()):
             channel.channel.execute(f"set deadlock_timeout = '{IMPATIENT_MS}ms'", f"session {channel.name}")
