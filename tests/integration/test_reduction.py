@@ -123,6 +123,9 @@ TRICKY = {
         ["select booked from slots where slot = 'c';"]),
     "the order in which rows lie": (
         ["update slots set booked = 11 where slot = 'a';"], ["update slots set booked = 21 where slot = 'b';", BOTH]),
+    "a lock of the session's that is let go early": (
+        ["select pg_advisory_lock(1); begin;", READ, U + "select pg_advisory_unlock(1);", "commit;"],
+        ["select pg_advisory_lock(1); begin;", READ, U + "select pg_advisory_unlock(1);", "commit;"]),
     "a function that is made anew": (
         ["create or replace function f() returns int language sql as 'select 2';"], ["select f();"]),
     "a table that is made": (["create table neu ();"], ["select to_regclass('neu') is null;"]),
