@@ -12,6 +12,7 @@ FOUND = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not FOUND, reason="no PostgreSQL of the distribution's on this machine")
 def test_a_distributions_postgresql_gives_the_same_matrix() -> None:
     """As ZEPHYR_LAB_PG_BIN; of whatever version from 13."""

@@ -82,6 +82,7 @@ def programs(draw: st.DrawFn) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=programs(), level=st.sampled_from(list(IsolationLevel)[1:]))
 def test_the_outcomes_are_those_of_all_schedules(lab: Lab, text: str, level: IsolationLevel) -> None:

@@ -95,6 +95,7 @@ def test_three_sessions(lab: Lab, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", list(THREE))
 def test_three_sessions_in_every_order(lab: Lab, name: str) -> None:
     """The same without reduction."""
