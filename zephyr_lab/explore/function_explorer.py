@@ -28,7 +28,7 @@ from zephyr_lab.schedule.quiet import Watch
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import End, Event, EventKind, Transaction, Transcript, one_line
 
-TURN_SECONDS = 8.0
+TURN_SECONDS = 6.0
 MOST_TURNS = 500
 
 
