@@ -115,7 +115,7 @@ class FunctionExecution:
         if unfinished or any(one.connection.closed for one in self._channels.values()):
             self._runner.abandon()
         elif any(may_change_more_than_rows(event.sql) for event in self.events):
-            self._runner.make_anew()
+            self._runner.forget_ground()
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
         ends = []
         for name, one in self._channels.items():

@@ -120,7 +120,7 @@ class Runner:
         self.others.add(connection)
         self._ground = None
 
-    def make_anew(self) -> None:
+    def forget_ground(self) -> None:
         """Has the schema made anew for the next run: more than rows has changed in it."""
         self._ground = None
 
