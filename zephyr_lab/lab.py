@@ -165,6 +165,7 @@ class Lab:
         samples: int | None = None,
         seed: int = 0,
         budget: float | None = None,
+        shrink: bool = True,
         seen: Callable[[Exploration], None] | None = None,
     ) -> Exploration:
         """Runs functions that take a psycopg connection in every order of their round trips, and judges each outcome.
@@ -172,7 +173,8 @@ class Lab:
         Each is a session (A, B, ... or the mapping's keys). What it returns or raises is part of the outcome, beside
         the rows that are left; one that ends with 40001 or 40P01 was sent away. Its transaction is committed when it
         returns and rolled back when it raises. `setup` is SQL or a function of a connection, run before every schedule
-        in an empty schema. Calls of `time.sleep` return at once. `counterexample` can be replayed, and shows itself.
+        in an empty schema. Calls of `time.sleep` return at once. `counterexample` can be replayed, and shows itself;
+        `shrink=False` does without it.
 
         Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
         round trip for long, ScheduleError for an endless retry.
@@ -183,7 +185,7 @@ class Lab:
             raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
         explorer = FunctionExplorer(self._runner, named, setup, IsolationLevel.of(isolation), invariant)
         found = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), seed), seen, budget)
-        if found.anomalous:
+        if found.anomalous and shrink:
             found.counterexample = explorer.counterexample(found.anomalous_example())
         return found
 
