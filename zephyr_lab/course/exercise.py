@@ -12,7 +12,6 @@ import inspect
 import io
 import itertools
 import linecache
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ import psycopg
 
 from zephyr_lab.course.answer import Answer
 from zephyr_lab.course.observed import Observed
+from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, UNDERSTOOD_NOT, LevelChanged, Rule
 from zephyr_lab.errors import LabError
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.lab import Lab
@@ -28,25 +28,11 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import Transcript
 
 FEW = 6  # schedules of two sessions, of which three have so few that all are run
-UNDERSTOOD_NOT = ("0A", "22", "42")  # classes of SQLSTATEs: feature not supported, data exception, syntax error
-SAMPLES = 60  # random schedules of three sessions otherwise
+MOST = 400  # schedules; where there are more, random ones are run
+SAMPLES = 60  # random schedules otherwise
 
 Learners = Callable[..., Any]
 Session = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What must hold after every schedule.
-
-    `broken` says in words what happened instead, or nothing. `hint` is used where the schedule itself does not show
-    why it went wrong, or, with `first`, in any case.
-    """
-
-    sentence: str
-    broken: Callable[[Observed], str | None]
-    hint: str
-    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +71,7 @@ class Exercise:
     parameters: tuple[str, ...]
     scenarios: tuple[Scenario, ...]
     rules: tuple[Rule, ...]
+    before: tuple[Rule, ...] = (LEVEL_IS_GIVEN, COMES_TO_ITS_END)  # asked before the scenario's own rules
     isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
 
     def details(self) -> str:
@@ -104,6 +91,10 @@ class Exercise:
             return next(filter(None, map(search.broken, self.scenarios)), None) or search.holds()
 
 
+class _TooMany(Exception):
+    """There are too many schedules to run them all."""
+
+
 @dataclass
 class _Search:
     exercise: Exercise
@@ -113,7 +104,7 @@ class _Search:
 
     def broken(self, scenario: Scenario) -> Answer | None:
         """The answer of the shortest schedule that breaks a rule, if any does."""
-        rules = (*scenario.expected, *self.exercise.rules)
+        rules = (*self.exercise.before, *scenario.expected, *self.exercise.rules)
         found: list[tuple[Observed, Rule, str]] = []
 
         def holds(transcript: Transcript) -> bool:
@@ -127,34 +118,53 @@ class _Search:
         number = len(scenario.calls)
         few = all(one.schedules <= FEW for sessions, one in self.ran if sessions == number - 1)
         try:
-            explored = self.lab.explore(
+            explored = self._explore(scenario, holds, SAMPLES if number > 2 and not few else None)
+            if explored is None and not found:
+                explored = self._explore(scenario, holds, SAMPLES)
+        except LabError as error:
+            head = f"with {scenario.words}, {self.watched.name}() could not be run to its end: {error}"
+            return Answer(self.exercise.name, False, head)
+        if found:
+            run, rule, said = min(found, key=lambda one: (one[1].minor, one[0].length()))
+            return self._answer(scenario, run, rule, said, len(found), explored)
+        assert explored
+        self.ran.append((number, explored))
+        return None
+
+    def _explore(
+        self, scenario: Scenario, holds: Callable[[Transcript], bool], samples: int | None
+    ) -> Exploration | None:
+        """All schedules, or some random ones; None where there are more than MOST."""
+
+        def seen(explored: Exploration) -> None:
+            if explored.schedules > MOST:
+                raise _TooMany
+
+        try:
+            return self.lab.explore(
                 {name: make(self.watched) for name, make in scenario.calls.items()},
                 setup=scenario.setup,
                 isolation=self.exercise.isolation,
                 invariant=holds,
-                samples=None if number < 3 or few else SAMPLES,
+                samples=samples,
                 shrink=False,  # the shortest of all is among those that were seen
+                seen=seen,
             )
-        except LabError as error:
-            return Answer(
-                self.exercise.name,
-                False,
-                f"with {scenario.words}, {self.watched.name}() could not be run to its end: {error}",
-            )
-        self.ran.append((number, explored))
-        if not found:
+        except _TooMany:
             return None
-        run, rule, said = min(found, key=lambda one: one[0].length())
-        return self._answer(scenario, run, rule, said, len(found), explored)
 
     def _answer(
-        self, scenario: Scenario, run: Observed, rule: Rule, said: str, broken: int, explored: Exploration
+        self, scenario: Scenario, run: Observed, rule: Rule, said: str, broken: int, explored: Exploration | None
     ) -> Answer:
         if len(scenario.calls) == 1:
             head = f"not yet, and without any race: {scenario.words}"
         else:
-            head = f"the schedule {run.transcript.schedule} breaks it: {scenario.words} ({_share(broken, explored)})"
-        hint = rule.hint if rule.first else self.watched.place_of(said) or run.diagnosis() or rule.hint
+            scope = f"the first {MOST:,}" if explored is None else f"all {explored.schedules:,}"
+            scope = scope if explored is None or explored.complete else f"{explored.schedules:,} random"
+            head = f"the schedule {run.transcript.schedule} breaks it: {scenario.words}. "
+            head += f"Of {scope} schedules {broken:,} break a rule."
+        place = self.watched.place_of(said)
+        hint = f"{place} {rule.hint}" if place else rule.hint if rule.first else run.diagnosis() or rule.hint
         return Answer(self.exercise.name, False, head, said, rule.sentence, hint, run.transcript)
 
     def holds(self) -> Answer:
@@ -172,11 +182,6 @@ class _Search:
         return Answer(self.exercise.name, True, f"it holds in {' and in '.join(parts)}; {blocked}.")
 
 
-def _share(broken: int, explored: Exploration) -> str:
-    scope = f"all {explored.schedules:,}" if explored.complete else f"{explored.schedules:,} random"
-    return f"in {broken:,} of {scope} schedules a rule is broken"
-
-
 def wrong_form(function: Learners, parameters: tuple[str, ...]) -> str:
     """In words, how a function cannot be called as the exercise calls it; empty where it can."""
     name = getattr(function, "__name__", "your function")
@@ -188,10 +193,6 @@ def wrong_form(function: Learners, parameters: tuple[str, ...]) -> str:
     except (TypeError, ValueError) as error:
         return f"the checker calls {wanted}, and {name}() cannot be called so: {error}."
     return ""
-
-
-class LevelChanged(Exception):
-    """A function has chosen another isolation level, and the exercise is to do without."""
 
 
 class _Watched:
@@ -243,41 +244,3 @@ def call(*args: Any) -> Callable[[Learners], Session]:
         return session
 
     return of
-
-
-def _ended_with(run: Observed, wanted: Callable[[str], bool]) -> str | None:
-    said = [f"{name} ended with {error}" for name, error in run.raised.items() if wanted(error)]
-    return "; ".join(said) + "." if said else None
-
-
-def _is_refusal(error: str) -> bool:
-    """Whether a server refused, by SQLSTATE, and not because it could not understand or compute what it was sent."""
-    return re.match(r"[0-9A-Z]{5} ", error) is not None and not error.startswith(UNDERSTOOD_NOT)
-
-
-COMES_TO_ITS_END = Rule(
-    "the function comes to its end",
-    lambda run: _ended_with(run, lambda error: not _is_refusal(error)),
-    "Run the function's first steps by hand, on a connection of lab.connect().",
-)
-
-
-def nobody_is_sent_away(sentence: str, hint: str) -> Rule:
-    """The rule that no call ends with an error of the server."""
-    return Rule(sentence, lambda run: _ended_with(run, _is_refusal), hint)
-
-
-def _other_level(run: Observed) -> str | None:
-    for step in run.steps:
-        text = step.sql.lower()
-        if "set isolation" in text or "isolation level" in text or "transaction_isolation" in text:
-            return f"{step.session} sent `{' '.join(step.sql.split())}`."
-    return next((f"{name} set {text}." for name, text in run.raised.items() if "LevelChanged" in text), None)
-
-
-LEVEL_IS_GIVEN = Rule(
-    "the isolation level stays as it is given",
-    _other_level,
-    "Another level is another remedy, and its 40001 has to be retried. This exercise is to do without.",
-    first=True,
-)

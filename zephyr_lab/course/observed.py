@@ -112,15 +112,22 @@ def _of_a_deadlock(run: Observed) -> str:
 
 def _diagnoses(name: str, mine: list[Event], run: Observed) -> Iterator[str]:
     gone_on = next((one.failure for one in mine if one.failure and one.failure.sqlstate in ("40001", "40P01")), None)
-    if gone_on and run.returned.get(name):
+    claims = run.returned.get(name)
+    claims = claims[0] if isinstance(claims, tuple) and claims else claims
+    if gone_on and claims:
         yield (
-            f"{name} was told {gone_on.text()} and nevertheless returned {run.returned[name]!r}. After that error "
+            f"{name} was told {gone_on.text()} and nevertheless returned {claims!r}. After that error "
             "nothing of its transaction is left: what, then, has it done?"
+        )
+    if "25P02" in run.sqlstates(name):
+        yield (
+            f"{name} was told an error, and after that the server takes nothing in this transaction but its end. What "
+            "would have to be rolled back, and to where, so that it can go on?"
         )
     texts = [sql(one) for one in mine]
     writes = [place for place, text in enumerate(texts) if _WRITES.search(text)]
     nothing = [place for place in writes if mine[place].text().endswith("0 rows")]
-    if nothing and run.returned.get(name):
+    if nothing and claims:
         verb = texts[nothing[0]].split()[0].upper()
         yield f"{name}'s {verb} was answered '0 rows', and {name} went on as if it had changed one. Who looks at that?"
     locks = [place for place, text in enumerate(texts) if _LOCKS.search(text)]

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from zephyr_lab.course.exercise import (
-    COMES_TO_ITS_END,
-    LEVEL_IS_GIVEN,
-    Exercise,
-    Rule,
-    Scenario,
-    call,
-    nobody_is_sent_away,
-)
+from zephyr_lab.course.exercise import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
+from zephyr_lab.course.rules import Rule, nobody_is_sent_away
 
 ORDERS = """
 create table orders (id int primary key, request int not null unique);
@@ -64,8 +57,8 @@ def creating(words: str, *requests: tuple[int, int]) -> Scenario:
 IDEMPOTENT = Exercise(
     "idempotent-create",
     "one order, however often the request arrives",
-    """create(conn, request, number) returns the number of the order of a request. If there is none yet, it creates it with
-that `number`; a request that arrives twice gives one order, and the same number to both.""",
+    """create(conn, request, number) returns the number of a request's order. If there is none yet, it creates one
+with that `number`; a request that arrives twice gives one order, and the same number to both.""",
     ("conn", "request", "number"),
     (
         creating("one request that is new, alone", (7, 19)),
@@ -75,8 +68,6 @@ that `number`; a request that arrives twice gives one order, and the same number
         creating("the same request three times", (7, 19), (7, 20), (7, 21)),
     ),
     (
-        LEVEL_IS_GIVEN,
-        COMES_TO_ITS_END,
         nobody_is_sent_away(
             "a request that arrives twice is no error for anybody",
             "The key was free when this session looked, and taken when it inserted. Whose word is the last one?",

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zephyr_lab.course.exercise import (
-    COMES_TO_ITS_END,
-    LEVEL_IS_GIVEN,
-    Exercise,
-    Learners,
-    Rule,
-    Scenario,
-    Session,
-    nobody_is_sent_away,
-)
+from zephyr_lab.course.exercise import Exercise, Learners, Scenario, Session
 from zephyr_lab.course.observed import Observed
+from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, Rule, nobody_is_sent_away
 
 ORDERS = """
 create table orders (id int primary key, baked boolean not null default false);
@@ -151,18 +143,17 @@ where there is none left it returns None. bake() may raise: then the order must 
         working("three bakers, two orders", 2, False, False, False),
     ),
     (
-        LEVEL_IS_GIVEN,
-        Rule(
-            "the function comes to its end",
-            _raised,
-            "What does fetchone() give where the query has found nothing?",
-        ),
         nobody_is_sent_away("nobody is sent away with an error", "Whom did this session meet, and over what?"),
         Rule(
             "no baker waits for another one",
             _waited,
             "There are other orders than the one that is being baked. How can a query pass over what is locked?",
             first=True,
+            minor=True,
         ),
+    ),
+    before=(
+        LEVEL_IS_GIVEN,
+        Rule("the function comes to its end", _raised, "What does fetchone() give where the query has found nothing?"),
     ),
 )

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from zephyr_lab.course.exercise import (
-    COMES_TO_ITS_END,
-    LEVEL_IS_GIVEN,
-    Exercise,
-    Rule,
-    Scenario,
-    call,
-    nobody_is_sent_away,
-)
+from zephyr_lab.course.exercise import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
+from zephyr_lab.course.rules import Rule, nobody_is_sent_away, yes_or_no
 
 COURIERS = """
 create table couriers (name text primary key, on_shift boolean not null);
@@ -24,10 +17,6 @@ def leaving(words: str, *names: str, boris: bool = True, clara: bool = False) ->
     """Couriers who want to go home at the same time."""
     named = dict(zip("ABC", names, strict=False))
     on_shift = 1 + boris + clara
-
-    def not_an_answer(run: Observed) -> str | None:
-        said = [f"{name} returned {answer!r}" for name, answer in run.returned.items() if not isinstance(answer, bool)]
-        return "; ".join(said) + "." if said else None
 
     def still_there(run: Observed) -> set[str]:
         return {row["name"] for row in run.rows("couriers") if row["on_shift"]}
@@ -54,11 +43,7 @@ def leaving(words: str, *names: str, boris: bool = True, clara: bool = False) ->
         COURIERS.format(boris=str(boris).lower(), clara=str(clara).lower()),
         {name: call(who) for name, who in named.items()},
         (
-            Rule(
-                "go_home() answers True or False",
-                not_an_answer,
-                "Does every way through the function return something?",
-            ),
+            yes_or_no("go_home"),
             Rule("somebody is on shift", nobody_left, look),
             Rule("who was told True is gone, and who was told False is there", other_answer, look),
             Rule(
@@ -74,7 +59,7 @@ WRITE_SKEW = Exercise(
     "somebody-stays",
     "a guard against write skew, without SERIALIZABLE",
     """go_home(conn, me) ends a courier's shift and returns True, if somebody else is on shift; otherwise it changes
-nothing and returns False. Anna and Boris are on shift, and Clara is in the third case.""",
+nothing and returns False. Anna and Boris are on shift; in some cases Clara is, too.""",
     ("conn", "me"),
     (
         leaving("Anna, while Boris is there", "Anna"),
@@ -84,8 +69,6 @@ nothing and returns False. Anna and Boris are on shift, and Clara is in the thir
         leaving("Anna, Boris and Clara, of whom two can go", "Anna", "Boris", "Clara", clara=True),
     ),
     (
-        LEVEL_IS_GIVEN,
-        COMES_TO_ITS_END,
         nobody_is_sent_away(
             "nobody is sent away with an error",
             "Which rows does the function lock, in which order, and does the other one lock them in the same order?",

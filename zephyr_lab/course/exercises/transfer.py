@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from zephyr_lab.course.exercise import (
-    COMES_TO_ITS_END,
-    LEVEL_IS_GIVEN,
-    Exercise,
-    Rule,
-    Scenario,
-    call,
-    nobody_is_sent_away,
-)
+from zephyr_lab.course.exercise import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
+from zephyr_lab.course.rules import Rule, nobody_is_sent_away, yes_or_no
 
 BEFORE = {"18:00": 50_000, "18:15": 50_000, "18:30": 95_000}
 CAPACITY = 100_000
@@ -26,10 +19,6 @@ STALE = "Which of the rows that the function decides by may another session chan
 def moving(words: str, *moves: tuple[str, str, int]) -> Scenario:
     """Moves at the same time, a session each."""
     named = dict(zip("ABC", moves, strict=False))
-
-    def not_an_answer(run: Observed) -> str | None:
-        said = [f"{name} returned {answer!r}" for name, answer in run.returned.items() if not isinstance(answer, bool)]
-        return "; ".join(said) + "." if said else None
 
     def miscounted(run: Observed) -> str | None:
         wanted = dict(BEFORE)
@@ -60,9 +49,7 @@ def moving(words: str, *moves: tuple[str, str, int]) -> Scenario:
         SLOTS,
         {name: call(*move) for name, move in named.items()},
         (
-            Rule(
-                "transfer() answers True or False", not_an_answer, "Does every way through the function give an answer?"
-            ),
+            yes_or_no("transfer"),
             Rule("no slot holds more than its capacity", oversold, STALE),
             Rule("what leaves one slot arrives in the other, and nothing else moves", miscounted, STALE),
             Rule("a move that fits is made", refused, "Is there a way in which False is returned without a look?"),
@@ -97,8 +84,6 @@ True; if they do not fit into the target, it changes nothing and returns False."
         ),
     ),
     (
-        LEVEL_IS_GIVEN,
-        COMES_TO_ITS_END,
         Rule(
             "no two sessions ever wait for each other",
             _deadlock,
