@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zephyr_lab.course.exercise import Checker
-from zephyr_lab.course.exercises import booking, create, queue, shifts, transfer
+from zephyr_lab.course.exercises import booking, create, queue, retry, shifts, transfer
 
 EXERCISES: dict[str, Checker] = {
     one.name: one
@@ -11,6 +11,7 @@ EXERCISES: dict[str, Checker] = {
         booking.SAFE,
         booking.UNHINDERED,
         transfer.WITHOUT_DEADLOCK,
+        retry.EXACTLY_ONCE,
         queue.JOB_QUEUE,
         create.IDEMPOTENT,
         shifts.WRITE_SKEW,
