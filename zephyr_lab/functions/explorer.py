@@ -24,7 +24,7 @@ from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import End, Event, Transcript
+from zephyr_lab.schedule.transcript import End, Event, Table, Transcript
 
 if TYPE_CHECKING:
     from zephyr_lab.servers.keyvalue import KeyValue
@@ -188,13 +188,12 @@ def check_same_run(one: Transcript, two: Transcript) -> None:
                 f"session {session}, round trip {place} {whole}: {_shown(first, session)}, and when it was run again "
                 f"{_shown(second, session)}. {_WHY}"
             )
-    for name, table in one.final.items():
-        if two.final.get(name) != table:
-            columns = _differing(table.rows, two.final[name].rows, table.columns) if name in two.final else ()
-            raise Nondeterminism(
-                f"after all round trips {whole}, run twice, {name} holds other rows"
-                + (f" ({', '.join(columns)})" if columns else "") + f". {_WHY}"
-            )  # fmt: skip
+    for name in one.final | two.final:
+        first, second = one.final.get(name), two.final.get(name)
+        if first != second:
+            columns = _differing(first, second) if first and second else ()
+            where = f" ({', '.join(columns)})" if columns else ""
+            raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {_WHY}")
 
 
 _WHY = (
@@ -207,10 +206,9 @@ def _shown(event: Event | None, session: str) -> str:
     return f"{event.sql!r} {event.text()}" if event and event.session == session else "another session's"
 
 
-def _differing(rows: Any, others: Any, columns: tuple[str, ...]) -> tuple[str, ...]:
-    if len(rows) != len(others):
-        return ()
+def _differing(one: Table, two: Table) -> tuple[str, ...]:
+    """The columns in which two tables with as many rows differ."""
+    rows = list(zip(one.rows, two.rows, strict=True)) if len(one.rows) == len(two.rows) else []
     return tuple(
-        name for place, name in enumerate(columns)
-        if any(row[place] != other[place] for row, other in zip(rows, others, strict=True))
-    )  # fmt: skip
+        name for place, name in enumerate(one.columns) if any(row[place] != other[place] for row, other in rows)
+    )
