@@ -173,7 +173,7 @@ REFUSED = {
     serializable: "the isolation level stays as it is given",
     error_swallowed: "the isolation level stays as it is given",
     shared_lock: "neither session can then raise its own",
-    always_no: "an order that fits is accepted",
+    always_no: "none of the functions made a round trip",
     no_answer: "returns True or False",
     misspelt: "It was raised in line 2 of misspelt()",
     bad_sql: 'relation "slot" does not exist',

@@ -25,7 +25,8 @@ def asks_first(connect: Connect, work: Work, happened: Happened) -> int:
                 if answer is not None and happened(conn):
                     return answer
                 answer = work(conn)
-            return answer
+                conn.commit()
+                return answer
         except OperationalError as error:
             failure = error
             time.sleep(2**attempt)
@@ -103,7 +104,7 @@ def retries_everything(connect: Connect, work: Work, happened: Happened) -> int:
 
 
 def does_not_ask(connect: Connect, work: Work, happened: Happened) -> int:
-    """The order's key keeps it from being sold twice, and the customer is told an error though it was sold."""
+    """Where only the answer to the COMMIT was lost, all of it happens twice."""
     for _ in range(10):
         try:
             with connect() as conn:
@@ -185,7 +186,19 @@ def other_answer(connect: Connect, work: Work, happened: Happened) -> bool:
     raise failure
 
 
-REFUSED = dict.fromkeys([
-    naive, around_the_work_only, without_rollback, in_a_savepoint, only_40001, retries_everything, does_not_ask,
-    takes_lost_for_done, gives_up_silently, never_gives_up, unique_violation_is_success, commits_nothing,
-    every_statement_by_itself, other_answer], "")
+REFUSED = {
+    naive: "with 40001 at the SELECT",
+    around_the_work_only: "with 40001 at the COMMIT",
+    without_rollback: "takes nothing but its end",
+    in_a_savepoint: "a second attempt in the same transaction",
+    only_40001: "with 40P01 at the UPDATE",
+    retries_everything: "what a retry cannot heal is not retried",
+    does_not_ask: "after the server had carried it out",
+    takes_lost_for_done: "what was promised has happened",
+    gives_up_silently: "who has not succeeded says so",
+    never_gives_up: "it gives up in the end",
+    unique_violation_is_success: "who has not succeeded says so",
+    commits_nothing: "what was promised has happened",
+    every_statement_by_itself: "all of it happens, or nothing",
+    other_answer: "it returns what work() returned",
+}

@@ -77,10 +77,10 @@ class Exercise:
     def details(self) -> str:
         """How it is checked, and the tables."""
         together = [one.words for one in self.scenarios if len(one.calls) > 1]
-        lines = [f"Checked at {self.isolation}, in the orders of the round trips of:"]
-        lines += [f"  - {words}" for words in together]
-        setups = dict.fromkeys(one.setup for one in self.scenarios if isinstance(one.setup, str))
-        return "\n".join([*lines, "", *[setup.strip() for setup in list(setups)[:1]]])
+        setup = next((one.setup.strip() for one in self.scenarios if isinstance(one.setup, str)), "")
+        level = f" at {self.isolation}," if setup else ""
+        lines = [f"Checked{level} in the orders of the round trips of:", *(f"  - {words}" for words in together)]
+        return "\n".join([*lines, *(["", setup] if setup else [])])
 
     def check(self, lab: Lab, function: Learners) -> Answer:
         """Alone, then two sessions, then three; the first scenario that breaks a rule gives the answer."""
@@ -122,14 +122,23 @@ class _Search:
             if explored is None and not found:
                 explored = self._explore(scenario, holds, SAMPLES)
         except LabError as error:
-            head = f"with {scenario.words}, {self.watched.name}() could not be run to its end: {error}"
-            return Answer(self.exercise.name, False, head)
+            return self._not_run(scenario, error)
         if found:
             run, rule, said = min(found, key=lambda one: (one[1].minor, one[0].length()))
             return self._answer(scenario, run, rule, said, len(found), explored)
         assert explored
         self.ran.append((number, explored))
         return None
+
+    def _not_run(self, scenario: Scenario, error: LabError) -> Answer:
+        """The answer where the function cannot be explored; it may have raised before it sent anything."""
+        if self.watched.last:
+            rule, (raised, place) = COMES_TO_ITS_END, self.watched.last
+            head = f"not yet, and without any race: {scenario.words}"
+            said = f"{self.watched.name}() ended with {raised}."
+            return Answer(self.exercise.name, False, head, said, rule.sentence, f"{place} {rule.hint}".strip())
+        head = f"with {scenario.words}, {self.watched.name}() could not be run to its end: {error}."
+        return Answer(self.exercise.name, False, head)
 
     def _explore(
         self, scenario: Scenario, holds: Callable[[Transcript], bool], samples: int | None
@@ -202,8 +211,10 @@ class _Watched:
         self._function = function
         self.name = getattr(function, "__name__", "your function")
         self._places: dict[str, str] = {}
+        self.last: tuple[str, str] | None = None
 
     def __call__(self, *args: Any) -> Any:
+        self.last = None
         try:
             return self._function(*args)
         except Exception as error:
@@ -225,6 +236,7 @@ class _Watched:
                 self._places[error.sqlstate or ""] = f'{at} The server says: "{error.diag.message_primary}".'.strip()
         else:
             self._places[repr(error)] = at
+            self.last = repr(error), at
 
     def place_of(self, said: str) -> str:
         """Where the error that is quoted in `said` came from, if one is."""

@@ -43,7 +43,7 @@ class Observed:
         for name in transcript.sessions:
             last = transcript.told(name)[-1]  # what the function returned or raised is told last
             if isinstance(last, Failure):
-                raised[name] = last.text()
+                raised[name] = last.text().removeprefix("server:")
             elif last.columns == ("raised",):
                 raised[name] = str(last.rows[0][0])
             else:

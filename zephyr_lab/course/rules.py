@@ -44,7 +44,7 @@ def _is_refusal(error: str) -> bool:
 COMES_TO_ITS_END = Rule(
     "the function comes to its end",
     lambda run: _ended_with(run, lambda error: not _is_refusal(error)),
-    "Run the function's first steps by hand, on a connection of lab.connect().",
+    "Try the function's first steps by hand, in a cell of their own.",
 )
 
 

@@ -82,18 +82,20 @@ def _text(gen: Any) -> str:
     """What a generator of psycopg's is about to send; empty where that is no statement of the program's."""
     known = gen.gi_frame.f_locals
     query = known.get("query")
-    if isinstance(query, bytes):
-        return query.decode()
     if query is not None:
-        return str(query)
-    names = {"_commit_gen": "commit", "_rollback_gen": "rollback", "_enter_gen": "begin", "_exit_gen": "commit"}
-    if gen.__name__ == "_exit_gen" and known.get("exc_type") is not None:
-        return "rollback"
-    return names.get(gen.__name__, "")
+        return query.decode() if isinstance(query, bytes) else str(query)
+    if gen.__name__ in ("_enter_gen", "_exit_gen"):
+        failed, inner = known.get("exc_type") is not None, known["self"].savepoint_name
+        if gen.__name__ == "_enter_gen":
+            return "savepoint" if _in_transaction(known["self"].connection) else "begin"
+        return (
+            ("rollback" if failed else "commit") if not inner else f"{'rollback to' if failed else 'release'} savepoint"
+        )
+    return {"_commit_gen": "commit", "_rollback_gen": "rollback"}.get(gen.__name__, "")
 
 
 def cut(connection: psycopg.Connection[Any]) -> None:
-    """Puts a socket at its end in the place of the connection's. The server finds the other end of the old one closed."""
+    """Puts a socket at its end in the place of the connection's; the server finds the other end of that one closed."""
     dead, other = socket.socketpair()
     other.close()
     with dead:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zephyr_lab.course.exercise import Checker
-from zephyr_lab.course.exercises import booking, create, queue, retry, shifts, transfer
+from zephyr_lab.course.exercises import booking, create, queue, reservation, retry, shifts, transfer
 
 EXERCISES: dict[str, Checker] = {
     one.name: one
@@ -12,6 +12,7 @@ EXERCISES: dict[str, Checker] = {
         booking.UNHINDERED,
         transfer.WITHOUT_DEADLOCK,
         retry.EXACTLY_ONCE,
+        reservation.RESERVATION,
         queue.JOB_QUEUE,
         create.IDEMPOTENT,
         shifts.WRITE_SKEW,
