@@ -40,12 +40,7 @@ def savepoint(conn: Connection, request: int, number: int) -> int | None:
     return number
 
 
-def locked(conn: Connection, request: int, number: int) -> int:
-    conn.execute("select pg_advisory_xact_lock(%s)", [request])
-    return naive(conn, request, number)
-
-
-RIGHT = [insert_then_find, upsert, savepoint, locked]
+RIGHT = [insert_then_find, upsert, savepoint]
 
 
 def naive(conn: Connection, request: int, number: int) -> int:

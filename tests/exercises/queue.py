@@ -33,18 +33,7 @@ def in_one_statement(conn: Connection, bake: Bake) -> int | None:
     return int(row[0])
 
 
-def by_advisory_lock(conn: Connection, bake: Bake) -> int | None:
-    for (order,) in conn.execute("select id from orders where not baked order by id").fetchall():
-        if conn.execute("select pg_try_advisory_xact_lock(%s)", [order]).fetchone() == (True,):
-            still = conn.execute("select id from orders where id = %s and not baked", [order])
-            if still.rowcount:
-                bake(order)
-                conn.execute(DONE, [order])
-                return int(order)
-    return None
-
-
-RIGHT = [skipping, in_one_statement, by_advisory_lock]
+RIGHT = [skipping, in_one_statement]
 
 
 def naive(conn: Connection, bake: Bake) -> int | None:

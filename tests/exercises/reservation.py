@@ -100,7 +100,10 @@ def watched_too_late(redis: Any, slot: str, price: int) -> bool:
         pipe.watch(slot)
         pipe.multi()
         pipe.incrby(slot, price)
-        pipe.execute()
+        try:
+            pipe.execute()
+        except WatchError:
+            return watched_too_late(redis, slot, price)
     return True
 
 

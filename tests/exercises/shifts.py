@@ -35,12 +35,7 @@ def advisory(conn: Connection, me: str) -> bool:
     return conn.execute(OTHERS, [me]).rowcount > 0 and leave(conn, me)
 
 
-def table_lock(conn: Connection, me: str) -> bool:
-    conn.execute("lock table couriers in share row exclusive mode")
-    return conn.execute(OTHERS, [me]).rowcount > 0 and leave(conn, me)
-
-
-RIGHT = [all_in_order, locked_and_counted, advisory, table_lock]
+RIGHT = [all_in_order, locked_and_counted, advisory]
 
 
 def naive(conn: Connection, me: str) -> bool:

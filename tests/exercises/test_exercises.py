@@ -38,6 +38,16 @@ REFUSED = {
 }
 
 
+ANSWERS: dict[tuple[str, Function], Answer] = {}
+
+
+def answer_to(lab: Lab, name: str, function: Function) -> Answer:
+    """An exercise's answer to a function; asked once."""
+    if (name, function) not in ANSWERS:
+        ANSWERS[name, function] = exercise(name, lab).check(function)
+    return ANSWERS[name, function]
+
+
 def both(solutions: dict[str, Any]) -> list[Any]:
     return [
         pytest.param(name, function, id=f"{name}-{function.__name__}")
@@ -56,7 +66,7 @@ def test_every_exercise_has_a_solution_and_mistakes() -> None:
 @pytest.mark.parametrize(("name", "function"), both(RIGHT))
 def test_what_holds_is_taken(lab: Lab, name: str, function: Function) -> None:
     """And the answer says over which orders."""
-    answer = exercise(name, lab).check(function)
+    answer = answer_to(lab, name, function)
     assert answer.right, answer
     said = " ".join(answer.words().split())
     assert "orders of 2 sessions and in " in said or "in all 10 cases" in said
@@ -66,7 +76,7 @@ def test_what_holds_is_taken(lab: Lab, name: str, function: Function) -> None:
 @pytest.mark.parametrize(("name", "function"), both(REFUSED))
 def test_what_does_not_hold_is_answered_with_the_rule_that_it_breaks(lab: Lab, name: str, function: Function) -> None:
     """Never with the word "wrong"; with a hint, and with the schedule where one was run."""
-    answer = exercise(name, lab).check(function)
+    answer = answer_to(lab, name, function)
     expected = REFUSED[name][function]
     assert not answer.right, answer
     assert expected in " ".join(answer.words().split())
@@ -80,24 +90,24 @@ def test_what_does_not_hold_is_answered_with_the_rule_that_it_breaks(lab: Lab, n
 
 def test_the_shortest_schedule_is_the_answer(lab: Lab) -> None:
     """Six steps, two switches; no schedule of naive() that breaks a rule is shorter."""
-    answer = exercise("safe-booking", lab).check(booking.naive)
+    answer = answer_to(lab, "safe-booking", booking.naive)
     assert answer.schedule == "A B B B A A"
     assert "Of all 14 schedules 12 break a rule." in " ".join(answer.words().split())
 
 
 def test_where_all_orders_were_run_the_answer_says_so_and_how_often_somebody_waited(lab: Lab) -> None:
     """Random ones are no proof, and are called so."""
-    few = exercise("safe-booking", lab).check(booking.guarded).words()
+    few = answer_to(lab, "safe-booking", booking.guarded).words()
     assert "in all 8 orders of 2 sessions and in all 30 orders of 3 sessions; 40 times" in " ".join(few.split())
-    many = exercise("safe-booking", lab).check(booking.advisory).words()
+    many = answer_to(lab, "safe-booking", booking.advisory).words()
     assert "60 random orders of 3 sessions (which is no proof)" in " ".join(many.split())
-    free = exercise("booking-without-waits", lab).check(booking.in_one_message).words()
+    free = answer_to(lab, "booking-without-waits", booking.in_one_message).words()
     assert "nobody ever had to wait" in " ".join(free.split())
 
 
 def test_an_answer_is_words_above_a_timeline(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """In Jupyter both; as text the transcript follows."""
-    answer = exercise("idempotent-create", lab).check(create.naive)
+    answer = answer_to(lab, "idempotent-create", create.naive)
     answer._ipython_display_()
     assert answer.words() in capsys.readouterr().out
     assert str(answer.transcript) in str(answer)
@@ -153,4 +163,3 @@ def test_an_exercise_shows_what_it_asks_for(lab: Lab) -> None:
     assert "work(conn, bake)" in shown
     assert "two bakers, two orders, and A's oven breaks" in shown
     assert "create table orders" in shown
-    assert isinstance(exercise("job-queue", lab).check(queue.naive), Answer)

@@ -39,12 +39,7 @@ def one_by_one_in_order(conn: Connection, source: str, target: str, price: int) 
     return room[target] and move(conn, source, target, price)
 
 
-def table_lock(conn: Connection, source: str, target: str, price: int) -> bool:
-    conn.execute("lock table slots in share row exclusive mode")
-    return fits(conn, LOOK, target, price) and move(conn, source, target, price)
-
-
-RIGHT = [both_in_order, one_by_one_in_order, table_lock]
+RIGHT = [both_in_order, one_by_one_in_order]
 
 
 def naive(conn: Connection, source: str, target: str, price: int) -> bool:

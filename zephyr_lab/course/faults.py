@@ -20,7 +20,7 @@ from zephyr_lab.course.wire import GivenUp, Record, WatchedConnection, lost_on_t
 from zephyr_lab.lab import Lab
 
 SECONDS = 10.0  # for one fault
-MOST_ATTEMPTS = 60
+MOST_ATTEMPTS = 30
 ORDER, TAKEN, PRICE = 19, 18, 5_000  # the order to be sold, a ticket that is there, what the order costs
 SETUP = """
 create table menu (pizza text primary key, price int not null);

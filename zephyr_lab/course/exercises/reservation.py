@@ -82,8 +82,9 @@ class Reservation:
 
     name: str = "reservation"
     title: str = "a reservation in Redis that cannot oversell"
-    task: str = f"""reserve(redis, slot, price) adds `price` to the integer under the key `slot` and returns True; if there would
-then be more than {CAPACITY:,}, it changes nothing and returns False. The slot holds {BEFORE:,}."""
+    task: str = f"""reserve(redis, slot, price) adds `price` to the integer under the key `slot`
+and returns True; if there would then be more than {CAPACITY:,}, it changes nothing and returns False.
+The slot holds {BEFORE:,}."""
 
     def details(self) -> str:
         return self.with_prefix("").details()
