@@ -171,23 +171,18 @@ class Lab:
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
-                Each function is a session (A, B, ... or the mapping's keys), synchronous or not. It is given what its
-                parameters ask for, by annotation or name: a psycopg connection (any other name), a Redis client (`redis`), a
-                pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
-                the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
-                with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
-                rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
-        <<<<<<< HEAD
-                makes in an empty schema (and an empty Redis). Sleeps return at once. `counterexample` can be replayed, and
-                shows itself; `shrink=False` does without it.
-        =======
-                makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
-                and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
-                `counterexample` can be replayed, and shows itself.
-        >>>>>>> main
+        Each function is a session (A, B, ... or the mapping's keys), synchronous or not. It is given what its
+        parameters ask for, by annotation or name: a psycopg connection (any other name), a Redis client (`redis`), a
+        pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
+        the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
+        with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
+        rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
+        makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
+        and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
+        `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
 
-                Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
-                round trip for long, ScheduleError for an endless retry or a second connection.
+        Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
+        round trip for long, ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
         explorer = self.function_explorer(
