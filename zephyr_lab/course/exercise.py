@@ -13,7 +13,7 @@ import io
 import itertools
 import linecache
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import psycopg
@@ -174,7 +174,9 @@ class _Search:
             head += f"Of {scope} schedules {broken:,} break a rule."
         place = self.watched.place_of(said)
         hint = f"{place} {rule.hint}" if place else rule.hint if rule.first else run.diagnosis() or rule.hint
-        return Answer(self.exercise.name, False, head, said, rule.sentence, hint, run.transcript)
+        return Answer(
+            self.exercise.name, False, head, said, rule.sentence, hint, replace(run.transcript, case=self.exercise.name)
+        )
 
     def holds(self) -> Answer:
         """The answer where no rule was broken: what was run, as exactly as it was."""

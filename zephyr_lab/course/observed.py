@@ -113,7 +113,7 @@ def _of_a_deadlock(run: Observed) -> str:
 def _diagnoses(name: str, mine: list[Event], run: Observed) -> Iterator[str]:
     gone_on = next((one.failure for one in mine if one.failure and one.failure.sqlstate in ("40001", "40P01")), None)
     claims = run.returned.get(name)
-    claims = claims[0] if isinstance(claims, tuple) and claims else claims
+    claims = claims.get("returned") if isinstance(claims, dict) else claims
     if gone_on and claims:
         yield (
             f"{name} was told {gone_on.text()} and nevertheless returned {claims!r}. After that error "

@@ -21,10 +21,10 @@ class OvenBroke(Exception):
 
 
 def baker(*, breaks: bool) -> Callable[[Learners], Session]:
-    """A session that works once; what it returns is what work() returned, and the orders that were baked."""
+    """A session that works once, and tells what work() returned, and which orders were baked."""
 
     def of(work: Learners) -> Session:
-        def session(conn: Any) -> tuple[Any, tuple[Any, ...]]:
+        def session(conn: Any) -> dict[str, Any]:
             baked: list[Any] = []
 
             def bake(order: Any) -> None:
@@ -32,7 +32,8 @@ def baker(*, breaks: bool) -> Callable[[Learners], Session]:
                     raise OvenBroke(order)
                 baked.append(order)
 
-            return work(conn, bake), tuple(baked)
+            answer = work(conn, bake)
+            return {"returned": answer if isinstance(answer, int | None) else repr(answer), "baked": baked}
 
         return session
 
@@ -70,7 +71,7 @@ def working(words: str, orders: int, *breaking: bool) -> Scenario:
         whole = [name for name, breaks in bakers.items() if not breaks]
         done = {order for _, order in baked_by(run)}
         if len(done) < min(orders, len(whole)):
-            who = next((name for name in whole if not _answers(run).get(name, (None, ()))[1]), whole[0])
+            who = next((name for name in whole if not _answers(run).get(name, (None, []))[1]), whole[0])
             return f"{who} baked nothing, and an order was left that nobody had."
         return None
 
@@ -110,11 +111,9 @@ def working(words: str, orders: int, *breaking: bool) -> Scenario:
     )
 
 
-def _answers(run: Observed) -> dict[str, tuple[Any, tuple[Any, ...]]]:
-    return {
-        name: answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, ())
-        for name, answer in run.returned.items()
-    }
+def _answers(run: Observed) -> dict[str, tuple[Any, list[Any]]]:
+    told = {name: answer if isinstance(answer, dict) else {} for name, answer in run.returned.items()}
+    return {name: (answer.get("returned"), answer.get("baked", [])) for name, answer in told.items()}
 
 
 def _raised(run: Observed) -> str | None:
