@@ -40,7 +40,7 @@ def savepoint(conn: Connection, request: int, number: int) -> int | None:
     return number
 
 
-RIGHT = [insert_then_find, upsert, savepoint]
+RIGHT = [upsert, insert_then_find, savepoint]
 
 
 def naive(conn: Connection, request: int, number: int) -> int:

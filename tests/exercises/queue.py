@@ -33,7 +33,7 @@ def in_one_statement(conn: Connection, bake: Bake) -> int | None:
     return int(row[0])
 
 
-RIGHT = [skipping, in_one_statement]
+RIGHT = [in_one_statement, skipping]
 
 
 def naive(conn: Connection, bake: Bake) -> int | None:

@@ -27,9 +27,8 @@ from zephyr_lab.lab import Lab
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import Transcript
 
-FEW = 6  # schedules of two sessions, of which three have so few that all are run
-MOST = 400  # schedules; where there are more, random ones are run
-SAMPLES = 60  # random schedules otherwise
+MOST = {1: 400, 2: 400, 3: 150}  # schedules that are run, by the number of sessions; where there are more,
+SAMPLES = 60  # random ones are
 
 Learners = Callable[..., Any]
 Session = Callable[..., Any]
@@ -115,10 +114,8 @@ class _Search:
                     return False
             return True
 
-        number = len(scenario.calls)
-        few = all(one.schedules <= FEW for sessions, one in self.ran if sessions == number - 1)
         try:
-            explored = self._explore(scenario, holds, SAMPLES if number > 2 and not few else None)
+            explored = self._explore(scenario, holds)
             if explored is None and not found:
                 explored = self._explore(scenario, holds, SAMPLES)
         except LabError as error:
@@ -127,7 +124,7 @@ class _Search:
             run, rule, said = min(found, key=lambda one: (one[1].minor, one[0].length()))
             return self._answer(scenario, run, rule, said, len(found), explored)
         assert explored
-        self.ran.append((number, explored))
+        self.ran.append((len(scenario.calls), explored))
         return None
 
     def _not_run(self, scenario: Scenario, error: LabError) -> Answer:
@@ -141,12 +138,13 @@ class _Search:
         return Answer(self.exercise.name, False, head)
 
     def _explore(
-        self, scenario: Scenario, holds: Callable[[Transcript], bool], samples: int | None
+        self, scenario: Scenario, holds: Callable[[Transcript], bool], samples: int | None = None
     ) -> Exploration | None:
-        """All schedules, or some random ones; None where there are more than MOST."""
+        """All schedules, of three sessions by such as stand for them, or some random ones; None where they are many."""
+        number = len(scenario.calls)
 
         def seen(explored: Exploration) -> None:
-            if explored.schedules > MOST:
+            if explored.schedules > MOST[number]:
                 raise _TooMany
 
         try:
@@ -156,6 +154,7 @@ class _Search:
                 isolation=self.exercise.isolation,
                 invariant=holds,
                 samples=samples,
+                reduction=number > 2,
                 shrink=False,  # the shortest of all is among those that were seen
                 seen=seen,
             )
@@ -168,10 +167,10 @@ class _Search:
         if len(scenario.calls) == 1:
             head = f"not yet, and without any race: {scenario.words}"
         else:
-            scope = f"the first {MOST:,}" if explored is None else f"all {explored.schedules:,}"
-            scope = scope if explored is None or explored.complete else f"{explored.schedules:,} random"
             head = f"the schedule {run.transcript.schedule} breaks it: {scenario.words}. "
-            head += f"Of {scope} schedules {broken:,} break a rule."
+            scope = explored.scope() if explored else f"the first {MOST[len(scenario.calls)]:,} schedules"
+            scope = scope if not explored or explored.complete else f"{explored.schedules:,} random schedules"
+            head += f"Of {scope}, {broken:,} {'break' if broken > 1 else 'breaks'} a rule."
         place = self.watched.place_of(said)
         hint = f"{place} {rule.hint}" if place else rule.hint if rule.first else run.diagnosis() or rule.hint
         return Answer(
@@ -183,12 +182,15 @@ class _Search:
         parts, waits = [], 0
         for number, group in itertools.groupby(self.ran, key=lambda one: one[0]):
             runs = [explored for _, explored in group]
-            schedules = sum(one.schedules for one in runs)
-            waits += sum(one.run.blocked_steps for one in runs)
+            schedules = sum(one.known.schedules for one in runs)
+            waits += sum(one.known.blocked_steps for one in runs)
             if number > 1:
-                complete = all(one.complete for one in runs)
-                which = f"all {schedules:,}" if complete else f"{schedules:,} random"
-                parts.append(f"{which} orders of {number} sessions" + ("" if complete else " (which is no proof)"))
+                complete = {one.complete for one in runs}
+                which = {(True,): "all {} orders", (False,): "{} random orders"}.get(
+                    tuple(complete), "{} orders, not all,"
+                )
+                proof = "" if complete == {True} else " (which is no proof)"
+                parts.append(f"{which.format(f'{schedules:,}')} of {number} sessions{proof}")
         blocked = "nobody ever had to wait" if not waits else f"{waits:,} times a step had to wait for another session"
         return Answer(self.exercise.name, True, f"it holds in {' and in '.join(parts)}; {blocked}.")
 
