@@ -18,7 +18,7 @@ MET = {
     "40001 at the COMMIT": [("commit", "40001")],
     "40P01 at the UPDATE": [("update till set roubles = roubles + 5000", "40P01")],
     "23505 at the INSERT, because the ticket's number is taken": [
-        ("insert into orders values (19, 5000, %s)", "23505")
+        ("insert into orders values (19, 5000, 18)", "23505")
     ],
     "the session ended by an administrator at the UPDATE": [("update till set roubles = roubles + 5000", "57P01")],
     "the connection lost at COMMIT, before the server had it": [("commit", "08006")],

@@ -36,7 +36,7 @@ PRICE_OF = "select price from menu where pizza = 'Margherita'"
 LOCK_SLOT = "select booked from slots where slot = '18:00' for update"
 TAKE_MONEY = "update till set roubles = roubles + 5000"
 BOOK = "update slots set booked = booked + 5000 where slot = '18:00'"
-INSERT = "insert into orders values (19, 5000, %s)"
+INSERT = "insert into orders values (19, 5000, {ticket})"
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Attempts:
         with self._meet_within("update", due):
             conn.execute(TAKE_MONEY)
         conn.execute(BOOK)
-        conn.execute(INSERT, [TAKEN if self.fault.taken else TAKEN + self.worked])
+        conn.execute(INSERT.format(ticket=TAKEN if self.fault.taken else TAKEN + self.worked))
         if due and self.fault.at_commit:
             self.record.at_commit = lambda committing: self.fault.at_commit and self.fault.at_commit(self, committing)
         return ORDER
