@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from zephyr_lab.course import predict
+from zephyr_lab.course.execute import Job, execute
 from zephyr_lab.course.store import executed
 from zephyr_lab.errors import BadInput
 
@@ -54,6 +55,9 @@ def test_in_batch_it_does_not_wait_and_is_stored_as_its_text(tmp_path: Path) -> 
     assert dict(first.outputs[0].data) == {"text/plain": "Which?\n  1  one\n  2  two"}
     assert second.outputs[0].data["text/plain"] == "True"
     (tmp_path / "asks.ipynb").write_text(stored)
+    page = execute(Job(tmp_path / "asks.ipynb", None, tmp_path / "build")).page.read_text()
+    assert "1  one" in page
+    assert "widget-view" not in page
     assert executed(tmp_path / "asks.ipynb") == stored
 
 
