@@ -138,6 +138,22 @@ def shared_lock(conn: Connection, slot: str, price: int) -> bool:
     return True
 
 
+def lock_kept(conn: Connection, slot: str, price: int) -> bool:
+    """The session's own lock, which no commit gives back."""
+    conn.execute("select pg_advisory_lock(18)")
+    return naive(conn, slot, price)
+
+
+def rolled_back(conn: Connection, slot: str, price: int) -> bool:
+    booked = guarded(conn, slot, price)
+    conn.rollback()
+    return booked
+
+
+def rows_deleted(conn: Connection, slot: str, price: int) -> bool:
+    return conn.execute("delete from slots where slot = %s", [slot]).rowcount == 1
+
+
 def always_no(conn: Connection, slot: str, price: int) -> bool:
     return False
 
@@ -173,6 +189,9 @@ REFUSED = {
     serializable: "the isolation level stays as it is given",
     error_swallowed: "the isolation level stays as it is given",
     shared_lock: "neither session can then raise its own",
+    lock_kept: "goes on waiting when all the others have come to their end",
+    rolled_back: "was rolled back after it had written",
+    rows_deleted: "'18:00' is gone",
     always_no: "none of the functions made a round trip",
     no_answer: "returns True or False",
     misspelt: "It was raised in line 2 of misspelt()",

@@ -127,6 +127,16 @@ def test_what_a_function_prints_is_not_shown(lab: Lab, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == ""
 
 
+def test_what_a_third_session_has_locked_does_not_hold_up_the_next_check(lab: Lab) -> None:
+    """A lock of the session's own lasts as long as its connection."""
+
+    def lock(conn: Any) -> bool:
+        return bool(conn.execute("select pg_try_advisory_lock(18)").fetchone()[0])
+
+    lab.explore({"C": lock})
+    assert "A returned True" in str(lab.explore({"A": lock}))
+
+
 @pytest.mark.slow
 def test_a_function_that_hangs_is_answered_with_what_is_known_of_it(lab: Lab) -> None:
     """And the lab goes on."""

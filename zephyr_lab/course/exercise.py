@@ -20,7 +20,15 @@ import psycopg
 
 from zephyr_lab.course.answer import Answer
 from zephyr_lab.course.observed import Observed
-from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, UNDERSTOOD_NOT, LevelChanged, Rule
+from zephyr_lab.course.rules import (
+    COMES_TO_ITS_END,
+    LEVEL_IS_GIVEN,
+    NOBODY_IS_STUCK,
+    ROWS_STAY,
+    UNDERSTOOD_NOT,
+    LevelChanged,
+    Rule,
+)
 from zephyr_lab.errors import LabError
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.lab import Lab
@@ -70,7 +78,11 @@ class Exercise:
     parameters: tuple[str, ...]
     scenarios: tuple[Scenario, ...]
     rules: tuple[Rule, ...]
-    before: tuple[Rule, ...] = (LEVEL_IS_GIVEN, COMES_TO_ITS_END)  # asked before the scenario's own rules
+    before: tuple[Rule, ...] = (
+        NOBODY_IS_STUCK,
+        LEVEL_IS_GIVEN,
+        COMES_TO_ITS_END,
+    )  # asked before the scenario's own rules
     isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
 
     def details(self) -> str:
@@ -109,7 +121,11 @@ class _Search:
         def holds(transcript: Transcript) -> bool:
             run = Observed.of(transcript)
             for rule in rules:
-                if said := rule.broken(run):
+                try:
+                    said = rule.broken(run)
+                except KeyError as gone:
+                    rule, said = ROWS_STAY, f"{gone} is gone."
+                if said:
                     found.append((run, rule, said))
                     return False
             return True

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Transcript
+from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Result, Transcript
 
 _LOCKS = re.compile(
     r"\bfor (?:no key )?update\b|\bfor (?:key )?share\b|\block table\b|\block \w+ in\b|advisory_(?:xact_)?lock"
 )
 _WRITES = re.compile(r"^\W*(?:with\b.*?\b)?(?:update|insert|delete|merge)\b", re.DOTALL)
 _ENDS = re.compile(r"^(?:commit|rollback|end of transaction)\b")
+
+
+# What is told of a function that was given up while it waited.
+ABANDONED = Result("RAISE", ("raised",), (("Abandoned()",),))
 
 
 class Odd:
@@ -31,7 +35,10 @@ class Odd:
 
 @dataclass(frozen=True)
 class Observed:
-    """`returned` and `raised` by session; what was raised is in words, such as `40P01 deadlock detected`."""
+    """`returned` and `raised` by session; what was raised is in words, such as `40P01 deadlock detected`.
+
+    `stuck` are sessions that never came to their end.
+    """
 
     transcript: Transcript
     returned: dict[str, Any] = field(default_factory=dict)
@@ -42,6 +49,8 @@ class Observed:
         returned, raised = {}, {}
         for name in transcript.sessions:
             last = transcript.told(name)[-1]  # what the function returned or raised is told last
+            if transcript.ends[name] is End.UNFINISHED or last == ABANDONED:
+                continue
             if isinstance(last, Failure):
                 raised[name] = last.text().removeprefix("server:")
             elif last.columns == ("raised",):
@@ -54,6 +63,10 @@ class Observed:
         """The rows that are left in a table, by column."""
         found = self.transcript.final[table]
         return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+    @property
+    def stuck(self) -> list[str]:
+        return [name for name in self.transcript.sessions if name not in self.returned and name not in self.raised]
 
     @cached_property
     def steps(self) -> tuple[Event, ...]:
@@ -130,6 +143,8 @@ def _diagnoses(name: str, mine: list[Event], run: Observed) -> Iterator[str]:
     if nothing and claims:
         verb = texts[nothing[0]].split()[0].upper()
         yield f"{name}'s {verb} was answered '0 rows', and {name} went on as if it had changed one. Who looks at that?"
+    if claims and writes and any(text.startswith("rollback") for text in texts[writes[-1] :]):
+        yield f"{name}'s transaction was rolled back after it had written. What of it is left?"
     locks = [place for place, text in enumerate(texts) if _LOCKS.search(text)]
     reads = [place for place, text in enumerate(texts) if text.startswith("select") and place not in locks]
     ends = [place for place, text in enumerate(texts) if _ENDS.search(text)]

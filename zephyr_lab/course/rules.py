@@ -48,6 +48,30 @@ COMES_TO_ITS_END = Rule(
 )
 
 
+def _stuck(run: Observed) -> str | None:
+    for name in run.stuck:
+        wait = next((step for step in reversed(run.steps) if step.session == name and step.wait), None)
+        if wait and wait.wait:
+            return f"{name} {wait.wait.text()}, and goes on waiting when all the others have come to their end."
+        return f"{name} has not come to its end, though it could have gone on."
+    return None
+
+
+NOBODY_IS_STUCK = Rule(
+    "whoever waits goes on when the others have come to their end",
+    _stuck,
+    "A lock of the session outlives the transaction. Who gives it back, on every way through the function?",
+    first=True,
+)
+
+ROWS_STAY = Rule(
+    "the tables and rows that the exercise is about are still there",
+    lambda run: None,  # noticed by the other rules, when they look for them
+    "What the function is to change is in the rows: it neither takes them away nor their tables.",
+    first=True,
+)
+
+
 def nobody_is_sent_away(sentence: str, hint: str) -> Rule:
     """The rule that no call ends with an error of the server."""
     return Rule(sentence, lambda run: _ended_with(run, _is_refusal), hint)
@@ -76,4 +100,5 @@ def yes_or_no(name: str) -> Rule:
         said = [f"{who} returned {answer!r}" for who, answer in run.returned.items() if not isinstance(answer, bool)]
         return "; ".join(said) + "." if said else None
 
-    return Rule(f"{name}() returns True or False", broken, "Does every way through the function return something?")
+    hint = "The caller is told a bool, and on every way through the function."
+    return Rule(f"{name}() returns True or False", broken, hint)

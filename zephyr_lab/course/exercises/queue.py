@@ -7,7 +7,7 @@ from typing import Any
 
 from zephyr_lab.course.exercise import Exercise, Learners, Scenario, Session
 from zephyr_lab.course.observed import Observed
-from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, Rule, nobody_is_sent_away
+from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, NOBODY_IS_STUCK, Rule, nobody_is_sent_away
 
 ORDERS = """
 create table orders (id int primary key, baked boolean not null default false);
@@ -152,6 +152,7 @@ where there is none left it returns None. bake() may raise: then the order must 
         ),
     ),
     before=(
+        NOBODY_IS_STUCK,
         LEVEL_IS_GIVEN,
         Rule("the function comes to its end", _raised, "What does fetchone() give where the query has found nothing?"),
     ),

@@ -59,13 +59,14 @@ class Outcome:
         how_often = ", ".join(f"{words} came {_times(number)}" for words, number in self.times.items())
         if len(times) == 1:
             how_often = f"{', '.join(self.times)} each came {_times(times[0])}"
-        if isinstance(self.raised, GivenUp) or self.run.worked >= MOST_ATTEMPTS:
-            said = f"it went on after {min(self.run.worked, MOST_ATTEMPTS)} attempts."
-            return said, "it gives up in the end", "What ends the loop, if the server says 40001 for ever?"
         if fault.taken and self.run.worked > 1:
             said = f"it called work() {self.run.worked} times, and was told 23505 each time."
             hint = "Which errors will be another one if everything is done once more, and which will be the same?"
             return said, "what a retry cannot heal is not retried", hint
+        if isinstance(self.raised, GivenUp) or self.run.worked >= MOST_ATTEMPTS:
+            said = "it went on, and never called work()."
+            said = said if not self.run.worked else f"it went on after {min(self.run.worked, MOST_ATTEMPTS)} attempts."
+            return said, "it gives up in the end", "What ends the loop, if the server says 40001 for ever?"
         if len(times) > 1:
             return f"{ended}; {how_often}.", "all of it happens, or nothing", "Is all of it in one transaction?"
         if fault.hopeless and self.raised is None:
