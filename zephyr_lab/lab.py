@@ -6,6 +6,7 @@ import contextlib
 import math
 import multiprocessing
 import os
+import shlex
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,9 +26,10 @@ from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
-from zephyr_lab.explore.function_explorer import FunctionExplorer
+from zephyr_lab.explore.function_explorer import FunctionExplorer, sleeps_skipped
 from zephyr_lab.explore.functions import Function
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
+from zephyr_lab.explore.replay import Following
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
@@ -186,6 +188,34 @@ class Lab:
         if found.anomalous:
             found.counterexample = explorer.counterexample(found.anomalous_example())
         return found
+
+    def replay(
+        self,
+        functions: Sequence[Function] | Mapping[str, Function],
+        schedule: str,
+        *,
+        setup: str | Function = "",
+        isolation: Any = IsolationLevel.READ_COMMITTED,
+        invariant: Invariant | None = None,
+    ) -> Verdict:
+        """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
+
+        Functions may have changed since it was printed: a turn of a session that waits or has ended is passed over,
+        and when the schedule is over the sessions run on. `transcript.schedule` says what was run. Raises BadInput.
+        """
+        self._check_open()
+        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
+        try:
+            unknown = [word for word in shlex.split(schedule) if word not in named]
+        except ValueError as error:
+            raise BadInput(f"the schedule {schedule!r} cannot be read: {error}") from None
+        if unknown:
+            raise BadInput(f"no session {unknown[0]!r} to replay {schedule!r} with; there are: {', '.join(named)}")
+        explorer = FunctionExplorer(self._runner, named, setup, IsolationLevel.of(isolation), invariant)
+        with sleeps_skipped():
+            executed = explorer.execute(Following(schedule))
+            assert executed
+            return explorer.verdict(executed.transcript)
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.

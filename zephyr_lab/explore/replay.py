@@ -1,4 +1,4 @@
-"""One schedule, as it was printed."""
+"""One schedule, as it was printed, or as near to it as may be."""
 
 from __future__ import annotations
 
@@ -38,3 +38,29 @@ class Replay:
 
     def observe(self, effect: Effect) -> None:
         """What is printed is what is run."""
+
+
+class Following:
+    """Runs one schedule as nearly as sessions allow: for code that has changed since the schedule was printed.
+
+    A turn of a session that waits or has ended is passed over; when the schedule is over, sessions run on to their
+    ends, the last one first.
+    """
+
+    wants_effects = False
+    complete = False
+
+    def __init__(self, schedule: str) -> None:
+        self._words = iter(shlex.split(schedule))
+        self._begun = False
+
+    def new_execution(self) -> bool:
+        first, self._begun = not self._begun, True
+        return first
+
+    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+        rest = last if last in runnable else runnable[0]
+        return next((word for word in self._words if word in runnable), rest)
+
+    def observe(self, effect: Effect) -> None:
+        """The schedule is given."""
