@@ -471,7 +471,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, text in one.user_properties:
             if name == _REPLAYED:
                 shown.append(f"{one.nodeid}\n{text}\n")
-            elif name == _EXPLORED and terminalreporter.verbosity > 0 or name == _INCOMPLETE and not one.failed:
+            elif (name == _EXPLORED and terminalreporter.verbosity > 0) or (name == _INCOMPLETE and not one.failed):
                 shown.append(f"{one.nodeid}: {text}")
     if terminalreporter.config.getoption("--zephyr-replay"):
         replayed = any(name == _REPLAYED for one in reports for name, _ in one.user_properties)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.scheduler import Nondeterminism
 
@@ -50,9 +51,15 @@ class Following:
     wants_effects = False
     complete = False
 
-    def __init__(self, schedule: str) -> None:
-        self._words = iter(shlex.split(schedule))
-        self._begun = False
+    def __init__(self, schedule: str, sessions: Sequence[str]) -> None:
+        """Raises BadInput for a session that there is not."""
+        try:
+            words = shlex.split(schedule)
+        except ValueError as error:
+            raise BadInput(f"the schedule {schedule!r} cannot be read: {error}") from None
+        if unknown := [word for word in words if word not in sessions]:
+            raise BadInput(f"no session {unknown[0]!r} to replay {schedule!r} with; there are: {', '.join(sessions)}")
+        self._words, self._begun = iter(words), False
 
     def new_execution(self) -> bool:
         first, self._begun = not self._begun, True
