@@ -183,9 +183,10 @@ class Lab:
         """
         self._check_open()
         explorer = self.function_explorer(functions, setup=setup, isolation=isolation, invariant=invariant)
+        deadline = None if budget is None else time.time() + budget
         found = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), seed), seen, budget)
         if found.anomalous:
-            found.counterexample = explorer.counterexample(found.anomalous_example())
+            found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
         return found
 
     def replay(

@@ -6,68 +6,16 @@ servers come with the first test that asks for the fixture `zephyr`.
 
 from __future__ import annotations
 
-import math
-import re
-import shlex
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from string import ascii_uppercase
+from collections.abc import Generator, Iterator
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from zephyr_lab.testing import EXPLORED, INCOMPLETE, REPLAYED, Options, Replayed, Zephyr, levels_named, seconds_of
+
 if TYPE_CHECKING:
-    from zephyr_lab.explore.exploration import Exploration
-    from zephyr_lab.explore.verdict import Verdict
     from zephyr_lab.lab import Lab
-
-Functions = Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
-
-# What a test's report carries, also from a worker of xdist and into JUnit's XML.
-_EXPLORED, _INCOMPLETE, _REPLAYED = "zephyr", "zephyr_incomplete", "zephyr_replay"
-
-
-class ExplorationFailed(AssertionError):
-    """Base of what fails a test; `xfail(raises=...)` takes these classes."""
-
-
-class AnomalyFound(ExplorationFailed):
-    """In some order the outcome is one that no serial order gives."""
-
-
-class InvariantViolated(ExplorationFailed):
-    """In some order the invariant does not hold, and no order is anomalous."""
-
-
-class NothingFound(ExplorationFailed):
-    """A race was expected, and none was found."""
-
-
-class NothingTested(ExplorationFailed):
-    """Orders that cannot be judged, or a function that raises in all of them."""
-
-
-for _one in (AnomalyFound, InvariantViolated, NothingFound, NothingTested):
-    _one.__module__ = "builtins"  # as pytest's own outcomes: reports show the name alone
-
-
-class _Replayed(pytest.skip.Exception):  # type: ignore[misc]
-    """Ends a test whose schedule was replayed and is right; no `except Exception` catches it."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `Lab.explore` is asked for; the marker's keywords, and those of `Zephyr.explore`."""
-
-    isolation: Any = None
-    setup: str | Path | Callable[..., Any] = ""
-    invariant: str | Callable[..., bool] | None = None
-    budget: float | None = None
-    samples: int | None = None
-    seed: int = 0
-    may_raise: bool = False
-
 
 # -- options and settings
 
@@ -75,7 +23,7 @@ class Options:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zephyr", "every order of a test's sessions (zephyr_lab)")
     group.addoption("--zephyr-replay", metavar="SCHEDULE", help='run this schedule alone, such as "A B B A"')
-    group.addoption("--zephyr-budget", metavar="SECONDS", type=_seconds, help="no exploration takes longer")
+    group.addoption("--zephyr-budget", metavar="SECONDS", type=seconds_of, help="no exploration takes longer")
     group.addoption("--zephyr-isolation", metavar="LEVELS", help="of tests that name none: a,b or all")
     group.addoption("--zephyr-dsn", metavar="DSN", help="a PostgreSQL to work on, instead of one of its own")
     group.addoption("--zephyr-redis-url", metavar="URL", help="a Redis or Valkey, instead of one of its own")
@@ -83,16 +31,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("zephyr_isolation", "level of tests that name none: a,b or all (default: read committed)")
     parser.addini("zephyr_dsn", "a PostgreSQL to work on, in a schema of its own (default: ZEPHYR_LAB_PG_DSN)")
     parser.addini("zephyr_redis_url", "a Redis or Valkey to work on (default: ZEPHYR_LAB_REDIS_URL)")
-
-
-def _seconds(text: Any) -> float:
-    try:
-        seconds = float(text)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise pytest.UsageError(f"zephyr: a budget is a positive number of seconds, not {text!r}")
-    return seconds
 
 
 def _setting(config: pytest.Config, name: str) -> Any:
@@ -108,44 +46,21 @@ def pytest_configure(config: pytest.Config) -> None:
         "how the fixture `zephyr` explores; isolation is a level, a list of them, or 'all'",
     )
     if level := _setting(config, "zephyr_isolation"):
-        _levels(level)
+        levels_named(level)
     if budget := config.getini("zephyr_budget"):
-        _seconds(budget)
-
-
-def _levels(given: Any) -> list[str]:
-    """Raises UsageError, which lists the levels."""
-    from zephyr_lab.errors import BadInput
-    from zephyr_lab.schedule.levels import IsolationLevel
-
-    if given == "all":
-        return [str(level) for level in IsolationLevel]
-    several = given.split(",") if isinstance(given, str) else given
-    try:
-        return [str(IsolationLevel.of(one)) for one in (several if isinstance(several, list | tuple) else [several])]
-    except BadInput as error:
-        raise pytest.UsageError(f"zephyr: {error}; or 'all'") from None
+        seconds_of(budget)
 
 
 def _marked(node: pytest.Item) -> Options:
     """What the markers of a test, its class and its module say, the nearest last. Raises UsageError."""
     options = Options()
     for mark in reversed(list(node.iter_markers("zephyr"))):
-        options = _with(options, mark.kwargs, mark.args)
+        options = options.changed(mark.kwargs, mark.args)
     return options
 
 
-def _with(options: Options, given: Mapping[str, Any], places: Sequence[Any] = ()) -> Options:
-    known = [one.name for one in fields(Options)]
-    if wrong := [*map(repr, places), *(name for name in given if name not in known)]:
-        raise pytest.UsageError(f"zephyr takes {', '.join(f'{name}=' for name in known)}; not {', '.join(wrong)}")
-    if given.get("budget") is not None:
-        _seconds(given["budget"])
-    return replace(options, **given)
-
-
 def _levels_of(node: pytest.Item) -> list[str]:
-    return _levels(_marked(node).isolation or _setting(node.config, "zephyr_isolation") or "read committed")
+    return levels_named(_marked(node).isolation or _setting(node.config, "zephyr_isolation") or "read committed")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -206,247 +121,8 @@ def zephyr(request: pytest.FixtureRequest, zephyr_isolation: str, _zephyr_lab: L
     """Runs functions of yours, each a session, in every order of their round trips to a real PostgreSQL."""
     options = replace(_marked(request.node), isolation=zephyr_isolation)
     if options.budget is None and (budget := request.config.getini("zephyr_budget")):
-        options = replace(options, budget=_seconds(budget))
+        options = replace(options, budget=seconds_of(budget))
     return Zephyr(_zephyr_lab, request.node, options)
-
-
-class Zephyr:
-    """What a test says to its lab; `lab` is the `zephyr_lab.Lab` itself, one for all tests of a worker."""
-
-    def __init__(self, lab: Lab, node: pytest.Item, options: Options) -> None:
-        self.lab, self._node, self._options, self._calls = lab, node, options, 0
-
-    @property
-    def isolation(self) -> str:
-        """The level, such as `read committed`."""
-        return self._options.isolation
-
-    def explore(self, functions: Functions, **options: Any) -> Exploration:
-        """Fails the test where any order is anomalous, violates the invariant, or cannot be judged.
-
-        `options` are the marker's: `setup`, SQL, a Path of a file of SQL, or a function, run before every schedule;
-        `invariant`, a query that gives true where it holds, or a function of the transcript; `isolation`, one level;
-        `samples` and `seed`, for random schedules instead of all; `budget`, in seconds. A search that the budget cuts
-        short skips the test, saying how far it came. `may_raise`: a function may raise in all orders.
-        """
-        __tracebackhide__ = True
-        asked = self._ask(functions, options)
-        if asked.replays is not None:
-            verdict = asked.replay(asked.replays)
-            wrong: type[ExplorationFailed] | None = AnomalyFound if verdict.anomalous else None
-            if wrong is None and not asked.holds(verdict):
-                wrong = InvariantViolated
-            elif wrong is None and verdict.kind == "undecided":
-                wrong = NothingTested
-            self._end(asked, verdict, wrong)
-        found = asked.explore()
-        if found.counterexample:
-            raise AnomalyFound(asked.explain(found, found.counterexample))
-        if found.violation:
-            raise InvariantViolated(asked.explain(found, found.violation))
-        if undecided := [one for one in found.outcomes.values() if one.verdict == "undecided"]:
-            raise NothingTested(asked.explain(found, undecided[0].example))
-        if not asked.options.may_raise and (never := _never_returned(found)):
-            raise NothingTested(never)
-        if asked.cut_short(found):
-            # In the summary the place of the test, not this line.
-            raise pytest.skip.Exception(
-                f"incomplete: {found.schedules:,} schedules in the budget of {asked.options.budget:g} s, not all; none "
-                "was anomalous, which is no proof", _use_item_location=True,
-            )  # fmt: skip
-        return found
-
-    def expect_anomaly(self, functions: Functions, **options: Any) -> Exploration:
-        """Fails the test where no order is anomalous; otherwise as `explore`. `counterexample` shows one that is."""
-        __tracebackhide__ = True
-        asked = self._ask(functions, options)
-        if asked.replays is not None:
-            verdict = asked.replay(asked.replays)
-            self._end(asked, verdict, None if verdict.anomalous else NothingFound)
-        found = asked.explore()
-        if not found.anomalous:
-            raise NothingFound(f"an anomaly was expected, and {_none_of(found)} anomalous\n{found}")
-        return found
-
-    def expect_violation(self, functions: Functions, **options: Any) -> Exploration:
-        """Fails the test where the invariant holds in every order; otherwise as `explore`. `violation` is one order."""
-        __tracebackhide__ = True
-        asked = self._ask(functions, options)
-        if asked.options.invariant is None:
-            raise pytest.UsageError("zephyr: expect_violation needs an invariant")
-        if asked.replays is not None:
-            verdict = asked.replay(asked.replays)
-            self._end(asked, verdict, NothingFound if asked.holds(verdict) else None)
-        found = asked.explore()
-        if not found.violation:
-            raise NothingFound(f"the invariant was expected to fail, and {_none_of(found)} in violation\n{found}")
-        return found
-
-    def _ask(self, functions: Functions, given: Mapping[str, Any]) -> _Asked:
-        self._calls += 1
-        options = _with(self._options, given)
-        levels = _levels(options.isolation)
-        if len(levels) > 1:
-            raise pytest.UsageError("zephyr: one call explores one level; the marker takes several")
-        config = self._node.config
-        bounds = [one for one in (options.budget, config.getoption("--zephyr-budget")) if one is not None]
-        setup = options.setup
-        if isinstance(setup, Path):
-            setup = (config.rootpath / setup).read_text(encoding="utf-8")
-        options = replace(options, isolation=levels[0], setup=setup, budget=min(bounds, default=None))
-        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
-        return _Asked(self.lab, self._node, self._calls, dict(named), options)
-
-    def _end(self, asked: _Asked, verdict: Verdict, wrong: type[ExplorationFailed] | None) -> None:
-        """Ends a test with what was replayed."""
-        __tracebackhide__ = True
-        text = asked.verdict_text(verdict)
-        if wrong is not None:
-            raise wrong(f"{asked.told_of(verdict)}\n{text}")
-        self._node.user_properties.append((_REPLAYED, text))
-        raise _Replayed
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One call of a test, the `number`th from 1."""
-
-    lab: Lab
-    node: pytest.Item
-    number: int
-    functions: dict[str, Callable[..., Any]]
-    options: Options
-
-    @property
-    def replays(self) -> str | None:
-        """The schedule to replay, where it is this call's: `A B A`, or `2: A B A` for the second call."""
-        given = self.node.config.getoption("--zephyr-replay")
-        if given is None:
-            return None
-        number, schedule = re.fullmatch(r"(?:\s*(\d+):)?(.*)", given, re.DOTALL).groups()  # type: ignore[union-attr]
-        return schedule.strip() if int(number or 1) == self.number else None
-
-    def explore(self) -> Exploration:
-        __tracebackhide__ = True
-        options = self.options
-        found = _without_internals(
-            lambda: self.lab.explore(
-                self.functions, setup=options.setup, isolation=options.isolation, invariant=options.invariant,
-                samples=options.samples, seed=options.seed, budget=options.budget,
-            )
-        )  # fmt: skip
-        if found.interrupted:  # the lab keeps what was found; a test run is to stop
-            raise KeyboardInterrupt
-        name = _EXPLORED if found.complete else _INCOMPLETE
-        self.node.user_properties.append((name, f"{self.sessions} at {options.isolation}: {_summary(found)}"))
-        return found
-
-    def replay(self, schedule: str) -> Verdict:
-        __tracebackhide__ = True
-        options = self.options
-        return _without_internals(
-            lambda: self.lab.replay(
-                self.functions, schedule, setup=options.setup, isolation=options.isolation, invariant=options.invariant
-            )
-        )
-
-    def holds(self, verdict: Verdict) -> bool:
-        invariant = self.options.invariant
-        if invariant is None:
-            return True
-        return bool(invariant(verdict.transcript)) if callable(invariant) else verdict.transcript.answer == ((True,),)
-
-    def cut_short(self, found: Exploration) -> bool:
-        return not found.complete and (self.options.samples is None or found.schedules < self.options.samples)
-
-    @property
-    def sessions(self) -> str:
-        return ", ".join(
-            f"{name} {getattr(getattr(function, 'func', function), '__name__', type(function).__name__)}"
-            for name, function in self.functions.items()
-        )
-
-    def explain(self, found: Exploration, schedule: str) -> str:
-        """The first line says what is wrong; then the schedule, what it led to, and how to run it alone."""
-        counts = found.known
-        of = f"of {_scope(found)} ({self.sessions}; {self.options.isolation})"
-        if counts.anomalous:
-            first = f"{counts.anomalous:,} {of} have an outcome that no serial order gives"
-        elif counts.violated:
-            first = f"{counts.violated:,} {of} violate the invariant"
-        else:
-            first = f"{counts.undecided:,} {of} cannot be judged"
-        if counts.anomalous and counts.violated:
-            first += f", {counts.violated:,} violate the invariant"
-        return f"{first}\n{self.verdict_text(self.replay(schedule))}\nreplay: {self.command(schedule)}"
-
-    def told_of(self, verdict: Verdict) -> str:
-        return f"schedule {verdict.transcript.schedule!r} at {self.options.isolation}: {verdict.kind}: {verdict.reason}"
-
-    def verdict_text(self, verdict: Verdict) -> str:
-        lines = ["", str(verdict.transcript), "", str(verdict)]
-        if self.options.invariant is not None:
-            lines.append("the invariant " + ("holds" if self.holds(verdict) else "is violated"))
-            if not self.holds(verdict) and verdict.kind not in ("occurs", "undecided"):
-                lines[-1] += " although a serial order ends so, too: the functions break it, not their order"
-        if self.replays is not None:
-            asked, run = self.replays.split(), verdict.transcript.schedule.split()
-            if run[: len(asked)] != asked:
-                lines.append(f"asked for {self.replays!r}: turns of sessions that waited or had ended were passed over")
-            elif run != asked:
-                lines.append(f"asked for {self.replays!r}: then the sessions ran on")
-        return "\n".join([*lines, f"on {self.lab.server}"])
-
-    def command(self, schedule: str) -> str:
-        nodeid = self.node.config.cwd_relative_nodeid(self.node.nodeid)
-        words = f"{self.number}: {schedule}" if self.number > 1 else schedule
-        return f"pytest {shlex.quote(nodeid)} --zephyr-replay " + (
-            f'"{words}"' if re.fullmatch(r"[\w :]+", words) else shlex.quote(words)
-        )
-
-
-def _without_internals(call: Callable[[], Any]) -> Any:
-    """A report of what the lab refuses begins at the test."""
-    __tracebackhide__ = True
-    from zephyr_lab.errors import LabError
-
-    try:
-        return call()
-    except LabError as error:
-        raise error.with_traceback(None) from None
-
-
-def _scope(found: Exploration) -> str:
-    total = f"{found.known.schedules:,}"
-    return f"all {total} schedules" if found.complete else f"the {total} schedules that were run, which are not all"
-
-
-def _none_of(found: Exploration) -> str:
-    return f"none of {_scope(found)} was"
-
-
-def _summary(found: Exploration) -> str:
-    counts = found.known
-    return f"{found.scope()}, {counts.anomalous} anomalous, {counts.blocked_steps} blocked steps"
-
-
-def _never_returned(found: Exploration) -> str | None:
-    """Who raised the same kind of answer in every order: as a serial order does, so that nothing is an anomaly."""
-    told: dict[str, set[str]] = {}
-    returned = set()
-    for one in found.outcomes.values():
-        for session, answers in one.outcome.told:
-            for answer in answers:
-                if getattr(answer, "columns", None) == ("returned",):
-                    returned.add(session)
-                told.setdefault(session, set()).add(answer.text().removeprefix("-> "))
-    for session, texts in told.items():
-        if session not in returned:
-            return (
-                f"session {session} returned in none of {_scope(found)}, it raised {' or '.join(sorted(texts))}: "
-                "nothing was tested; say may_raise=True where that is meant"
-            )
-    return None
 
 
 # -- reports
@@ -454,9 +130,10 @@ def _never_returned(found: Exploration) -> str | None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pyfunc_call() -> Generator[None, Any, Any]:
+    """A test whose schedule was replayed has passed, whatever it would have looked at next."""
     try:
         return (yield)
-    except _Replayed:
+    except Replayed:
         return True
 
 
@@ -469,12 +146,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     shown = []
     for one in reports:
         for name, text in one.user_properties:
-            if name == _REPLAYED:
+            if name == REPLAYED:
                 shown.append(f"{one.nodeid}\n{text}\n")
-            elif (name == _EXPLORED and terminalreporter.verbosity > 0) or (name == _INCOMPLETE and not one.failed):
+            elif (name == EXPLORED and terminalreporter.verbosity > 0) or (name == INCOMPLETE and not one.failed):
                 shown.append(f"{one.nodeid}: {text}")
     if terminalreporter.config.getoption("--zephyr-replay"):
-        replayed = any(name == _REPLAYED for one in reports for name, _ in one.user_properties)
+        replayed = any(name == REPLAYED for one in reports for name, _ in one.user_properties)
         if not replayed and not any(one.failed for one in reports):
             shown.append("nothing was replayed: no test that was run explores")
     if shown and not terminalreporter.no_summary:

@@ -156,10 +156,13 @@ class FunctionExplorer(Explorer):
             assert executed
             return self.verdict(executed.transcript)
 
-    def counterexample(self, schedule: str) -> Counterexample:
-        """An anomalous schedule with as few switches as any, given one that is anomalous. Raises Nondeterminism."""
+    def counterexample(self, schedule: str, deadline: float | None = None) -> Counterexample:
+        """An anomalous schedule with as few switches as any, given one that is anomalous. Raises Nondeterminism.
+
+        The deadline (of time.time) ends the search for a better one.
+        """
         with self._intercepted():
-            found = Counterexample(fewest_switches(self, schedule))
+            found = Counterexample(fewest_switches(self, schedule, deadline))
             found.explorer, found.transcript = self, self.replay(found)
             check_same_run(found.transcript, self.replay(found))
             found.verdict = self.verdict(found.transcript)
