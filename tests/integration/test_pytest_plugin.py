@@ -138,6 +138,36 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
     assert "lab.py" not in run.stdout.str()
 
 
+def test_a_replay_runs_one_schedule_of_one_call_and_ends_the_test(project: Project) -> None:
+    """A serial one, of functions that most others break; what the test would look at next is not looked at."""
+    project.tests(
+        BOOKING,
+        """
+    def test_two_calls(zephyr):
+        assert zephyr.explore([guarded, guarded]).schedules == 4
+        zephyr.explore([book, book])
+        raise AssertionError("went on")
+
+    def test_not_as_expected(zephyr):
+        zephyr.explore([guarded, guarded])
+        zephyr.expect_anomaly([book, book])
+
+    def test_one_call(zephyr):
+        zephyr.explore([guarded, guarded])
+    """,
+    )
+    run = project.pytest("--zephyr-replay", "2: B B B A")
+    run.assert_outcomes(passed=2, failed=1)
+    run.stdout.fnmatch_lines(
+        [
+            "*NothingFound: schedule 'B B B A A A' at read committed: prevented: the same as 'A then B'",
+            "*::test_two_calls",
+            "functions at read committed, schedule B B B A A A",
+            "asked for 'B B B A': then the sessions ran on",
+        ]
+    )
+
+
 def test_every_worker_has_servers_of_its_own_and_leaves_nothing(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,10 +285,12 @@ def sections() -> dict[str, list[tuple[str, str]]]:
 @pytest.mark.parametrize("heading", list(sections()))
 def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are written under the name in their first line, commands are run, and print the lines that follow them."""
+    if EXTERNAL in "".join(code for _, code in sections()[heading]):
+        monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", "host=nowhere.invalid")  # the page names the server itself
     printed: list[str] = []
     for language, code in sections()[heading]:
         if language == "sh":
-            printed = [line for command in code.splitlines() for line in _run(project, command, dsn, monkeypatch)]
+            printed = [line for command in code.splitlines() for line in _run(project, command)]
         elif language == "text":
             missing = [line for line in code.splitlines() if not any(one.startswith(line) for one in printed)]
             assert not missing, "\n".join([*missing, "", *printed])
@@ -269,11 +301,8 @@ def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, m
     assert printed
 
 
-def _run(project: Project, command: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def _run(project: Project, command: str) -> list[str]:
     command, _, code = command.partition("  # exit ")
-    words = [word.replace(EXTERNAL, dsn) for word in shlex.split(command)]
-    for word in words[: words.index("pytest")]:
-        monkeypatch.setenv(*word.split("=", 1))
-    run = project.pytest(*words[words.index("pytest") + 1 :])
+    run = project.pytest(*shlex.split(command)[1:])
     assert run.ret == int(code or 0), run.stdout.str()
     return run.outlines
