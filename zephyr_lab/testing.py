@@ -87,6 +87,7 @@ class Options:
     isolation: Any = None
     setup: str | Path | Callable[..., Any] = ""
     invariant: str | Callable[..., bool] | None = None
+    ignore: Sequence[str] = ()
     budget: float | None = None
     samples: int | None = None
     seed: int = 0
@@ -224,7 +225,7 @@ class _Asked:
         found = _without_internals(
             lambda: self.lab.explore(
                 self.functions, setup=options.setup, isolation=options.isolation, invariant=options.invariant,
-                samples=options.samples, seed=options.seed, budget=options.budget,
+                ignore=options.ignore, samples=options.samples, seed=options.seed, budget=options.budget,
             )
         )  # fmt: skip
         if found.interrupted:  # the lab keeps what was found; a test run is to stop
@@ -238,9 +239,10 @@ class _Asked:
         options = self.options
         return _without_internals(
             lambda: self.lab.replay(
-                self.functions, schedule, setup=options.setup, isolation=options.isolation, invariant=options.invariant
+                self.functions, schedule, setup=options.setup, isolation=options.isolation,
+                invariant=options.invariant, ignore=options.ignore,
             )
-        )
+        )  # fmt: skip
 
     def holds(self, verdict: Verdict) -> bool:
         invariant = self.options.invariant
