@@ -187,8 +187,9 @@ class Zephyr:
         if isinstance(setup, Path):
             setup = (config.rootpath / setup).read_text(encoding="utf-8")
         options = replace(options, isolation=levels[0], setup=setup, budget=min(bounds, default=None))
-        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
-        return _Asked(self.lab, self._node, self._calls, dict(named), options)
+        if not isinstance(functions, Mapping):
+            functions = {} if callable(functions) else dict(zip(ascii_uppercase, functions, strict=False))
+        return _Asked(self.lab, self._node, self._calls, dict(functions), options)
 
     def _end(self, asked: _Asked, verdict: Verdict, wrong: type[ExplorationFailed] | None) -> None:
         """Ends a test with what was replayed."""
