@@ -144,7 +144,7 @@ class Zephyr:
         if asked.cut_short(found):
             # In the summary the place of the test, not this line.
             raise pytest.skip.Exception(
-                f"incomplete: none of {_scope(found)} in {asked.options.budget:g} s is anomalous, which is no proof",
+                f"incomplete after {asked.options.budget:g} s: {_none_of(found)} anomalous, which is no proof",
                 _use_item_location=True,
             )  # fmt: skip
         return found
@@ -313,7 +313,11 @@ def _without_internals(call: Callable[[], Any]) -> Any:
 
 def _scope(found: Exploration) -> str:
     total = found.known.schedules
-    return f"all {total:,} schedules" if found.complete else f"the first {total:,} schedules (not all)"
+    if found.complete:
+        return f"all {total:,} schedules" if total != 1 else "the only schedule"
+    return (
+        f"the {total:,} schedules that were run (not all)" if total != 1 else "the one schedule that was run (not all)"
+    )
 
 
 def _none_of(found: Exploration) -> str:
