@@ -313,11 +313,8 @@ def _without_internals(call: Callable[[], Any]) -> Any:
 
 def _scope(found: Exploration) -> str:
     total = found.known.schedules
-    if found.complete:
-        return f"all {total:,} schedules" if total != 1 else "the only schedule"
-    return (
-        f"the {total:,} schedules that were run (not all)" if total != 1 else "the one schedule that was run (not all)"
-    )
+    counted = f"{total:,} schedule{'s' if total != 1 else ''}"
+    return f"all {counted}" if found.complete else f"the {counted} that were run (not all)"
 
 
 def _none_of(found: Exploration) -> str:
