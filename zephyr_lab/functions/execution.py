@@ -119,6 +119,13 @@ class FunctionExecution:
             "asyncpg cannot be explored"
         )
 
+    def _waits_for_ever(self) -> str:
+        waits = [f"session {name} {wait.text()}" for name, (_, wait) in self._watch.waits.items()]
+        return (
+            f"{' and '.join(waits)}, and nobody is left to go on, after the schedule {' '.join(self.taken)!r}: does a "
+            "lock outlive its transaction, as pg_advisory_lock's does, or a prepared transaction?"
+        )
+
     def _make_impatient(self, session: FunctionSession) -> None:
         """As in `schedule.execution`: whoever holds up another session, and could close a cycle, looks first."""
         connection, status = session.channel.connection, session.channel.status
@@ -134,8 +141,11 @@ class FunctionExecution:
         if not any(one.turn.trips for one in self.sessions.values()):
             self.abandon()
             raise ScheduleError(self._nothing_to_order())
+        unfinished = {name for name, one in self.sessions.items() if not one.ended}
+        if unfinished and not self.runnable():
+            self.abandon()
+            raise ScheduleError(self._waits_for_ever())
         lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self.sessions.values())
-        unfinished = any(not one.ended for one in self.sessions.values())
         self.abandon()
         if unfinished or lost:
             self._runner.abandon()
@@ -147,7 +157,8 @@ class FunctionExecution:
             sessions=tuple(self.sessions), events=(*self.events, *map(_ending, self.sessions.values())),
             final={**final, **self._ground.rows()}, answer=answer,
             transactions=tuple(
-                Transaction(name, 1, (name,), _end(one), one.sent_away) for name, one in self.sessions.items()
+                Transaction(name, 1, (name,), End.UNFINISHED if name in unfinished else _end(one), one.sent_away)
+                for name, one in self.sessions.items()
             ),
         )  # fmt: skip
 
@@ -165,6 +176,4 @@ def _ending(session: FunctionSession) -> Event:
 
 def _end(session: FunctionSession) -> End:
     """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
-    if not session.ended:
-        return End.UNFINISHED
     return End.ABORTED if session.sent_away and session.raised else End.COMMITTED
