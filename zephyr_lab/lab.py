@@ -232,11 +232,17 @@ class Lab:
         ignore: Sequence[str] = (),
     ) -> FunctionExplorer:
         """What `explore` explores with: it can replay single schedules, and judge them. Raises BadInput."""
-        if callable(functions):
+        if callable(functions) or not isinstance(functions, Iterable):
             raise BadInput("explore takes a list of functions, one for each session: [book, book]")
-        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
-        if not named:
+        some = functions if isinstance(functions, Mapping) else list(functions)
+        if not some:
             raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
+        if not isinstance(some, Mapping) and len(some) > len(ascii_uppercase):
+            raise BadInput(f"{len(some)} functions are more than there are letters: name them, {{'A1': book, ...}}")
+        named = some if isinstance(some, Mapping) else dict(zip(ascii_uppercase, some, strict=False))
+        for name in named:
+            if not isinstance(name, str) or name.split() != [name]:
+                raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
         return FunctionExplorer(
             self._runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,

@@ -56,7 +56,7 @@ class Turn:
     `next` is what it waits to send, `done` what it has sent since the events were last taken; `naps` counts sleeps
     since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
     that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
-    it clears it.
+    it clears it. `locks_on`: it may hold locks that a transaction's end does not let go.
     """
 
     def __init__(self, name: str, open_connection: Callable[[type], Any]) -> None:
@@ -68,6 +68,7 @@ class Turn:
         self.trips = 0
         self.misuse: LabError | None = None
         self.refused = ""
+        self.locks_on = False
         # Redis connections by id: those whose messages belong to a larger one, and what each has asked last.
         self.inside: set[int] = set()
         self.on_the_wire: dict[int, RoundTrip | None] = {}
@@ -87,6 +88,7 @@ class Turn:
             self._check()
             self.next = None
         self.trips += 1
+        self.locks_on = self.locks_on or "advisory_lock" in trip.sql
         self.done.append(trip)
         return trip
 

@@ -48,7 +48,6 @@ class Runner:
         self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
         self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
         self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
-        self._may_be_prepared = False
         with contextlib.ExitStack() as opened:
             self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
             opened.callback(self.control.close)
@@ -122,7 +121,6 @@ class Runner:
     def _make_anew(self, spec: Spec, prepare: Callable[[], None] | None) -> None:
         schema = self.database.schema
         self._clean_control()
-        self._may_be_prepared = spec.mentions("prepare transaction")
         self.control_execute(f"drop schema if exists {schema} cascade; create schema {schema}", "a fresh schema")
         for number, block in enumerate(spec.setups, start=1):
             self.control_execute(block, f"{spec.name}, setup block {number}", self.step_seconds)
@@ -176,10 +174,9 @@ class Runner:
         """Undoes whatever an earlier spec's setup has left in our own session, and transactions it has prepared."""
         self.control_execute("rollback", "a fresh session")
         self.control_execute("discard all", "a fresh session")
-        if self._may_be_prepared:
-            left = self.control_execute(PREPARED_IN_SCHEMA.format(schema=self.database.schema), "prepared transactions")
-            for (statement,) in left[0].rows:
-                self.control_execute(str(statement), "prepared transactions")
+        left = self.control_execute(PREPARED_IN_SCHEMA.format(schema=self.database.schema), "prepared transactions")
+        for (statement,) in left[0].rows:
+            self.control_execute(str(statement), "prepared transactions")
 
     def control_execute(self, sql: str, what: str, seconds: float = STEP_SECONDS) -> list[Result]:
         """Runs SQL outside of all sessions. Raises SetupFailed, ServerLost."""
