@@ -26,7 +26,7 @@ class Closed(OrderFailed):
 
 
 class AlreadyCreated(OrderFailed):
-    """The order's id is taken. Raised inside a transaction, which it rolls back; the service then looks what is there."""
+    """The order's id is taken. Raised inside a transaction, which it rolls back; the service then looks it up."""
 
 
 class OrderVoided(OrderFailed):
@@ -46,9 +46,11 @@ class SlotChanged(OrderFailed):
 
 
 class NotInstalled(OrderFailed):
-    """What the service needs is not there: a month's partition, a table, a function, a grant. Retrying does not help."""
+    """What the service needs is not there: a month's partition, a table, a function, a grant. No retry helps."""
 
 
 class ServiceUnavailable(OrderFailed):
-    """PostgreSQL or Redis did not answer, or all connections are taken. The order may or may not be saved: send it again
-    with the same id."""
+    """PostgreSQL or Redis did not answer, or all connections are taken.
+
+    The order may or may not be saved: send it again with the same id.
+    """

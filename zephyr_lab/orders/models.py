@@ -123,7 +123,7 @@ class Slot(_Checked):
 
 
 class Order(_Checked):
-    """What is inserted: the write-up's 25 columns. Money in whole roubles; the slot's columns are empty until booked."""
+    """What is inserted: the write-up's 25 columns. Money in whole roubles; the slot's columns are empty at first."""
 
     id: UUID
     display_id: Name

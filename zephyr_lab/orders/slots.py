@@ -192,7 +192,8 @@ def _text(value: Any) -> str:
 
 # One statement, so one decision: an order that has a place keeps it, and the row is looked at again after a wait.
 _ASSIGN = """
-with known as (select slot_id, start_time, price from slot_bookings join slots on id = slot_id where order_id = %(order)s),
+with known as (
+    select slot_id, start_time, price from slot_bookings join slots on id = slot_id where order_id = %(order)s),
 found as (
     select id, start_time from slots
     where start_time between %(first)s and %(last)s and not is_disabled and booked + %(price)s <= capacity

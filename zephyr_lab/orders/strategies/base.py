@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
 from uuid import UUID
 
 from psycopg import IsolationLevel
@@ -43,7 +42,7 @@ class Strategy:
 
     It raises AlreadyCreated where the order's id is taken, and lets the server's errors through. `isolation` is the
     level it is meant for, None the server's own. `retry` says how often a refused transaction is run again.
-    `release` gives an order's place back: inside the transaction that cancels it, or, where the load is in Redis, after.
+    `release` gives an order's place back: inside the transaction that cancels it; where the load is in Redis, after.
     `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
     """
 
