@@ -25,11 +25,11 @@ from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
-from zephyr_lab.explore.function_explorer import FunctionExplorer
-from zephyr_lab.explore.functions import Function
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.functions.session import Function
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -167,25 +167,45 @@ class Lab:
         budget: float | None = None,
         seen: Callable[[Exploration], None] | None = None,
     ) -> Exploration:
-        """Runs functions that take a psycopg connection in every order of their round trips, and judges each outcome.
+        """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
-        Each is a session (A, B, ... or the mapping's keys). What it returns or raises is part of the outcome, beside
-        the rows that are left; one that ends with 40001 or 40P01 was sent away. Its transaction is committed when it
-        returns and rolled back when it raises. `setup` is SQL or a function of a connection, run before every schedule
-        in an empty schema. Calls of `time.sleep` return at once. `counterexample` can be replayed, and shows itself.
+        Each function is a session (A, B, ... or the mapping's keys), synchronous or not. It is given what its
+        parameters ask for, by annotation or name: a psycopg connection (any other name), a Redis client (`redis`), a
+        pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
+        the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
+        with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
+        rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
+        makes in an empty schema (and an empty Redis). Sleeps return at once. `counterexample` can be replayed, and
+        shows itself.
 
         Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
-        round trip for long, ScheduleError for an endless retry.
+        round trip for long, ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
-        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
-        if not named:
-            raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
-        explorer = FunctionExplorer(self._runner, named, setup, IsolationLevel.of(isolation), invariant)
+        explorer = self.function_explorer(functions, setup=setup, isolation=isolation, invariant=invariant)
         found = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), seed), seen, budget)
         if found.anomalous:
             found.counterexample = explorer.counterexample(found.anomalous_example())
         return found
+
+    def function_explorer(
+        self,
+        functions: Sequence[Function] | Mapping[str, Function],
+        *,
+        setup: str | Function = "",
+        isolation: Any = IsolationLevel.READ_COMMITTED,
+        invariant: Invariant | None = None,
+    ) -> FunctionExplorer:
+        """What `explore` explores with: it can replay single schedules, and judge them. Raises BadInput."""
+        if callable(functions):
+            raise BadInput("explore takes a list of functions, one for each session: [book, book]")
+        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
+        if not named:
+            raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
+        return FunctionExplorer(
+            self._runner, named, setup, IsolationLevel.of(isolation), invariant,
+            keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self),
+        )  # fmt: skip
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.

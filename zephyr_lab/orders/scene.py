@@ -37,7 +37,7 @@ EARLIER = order(100, TAKEN).placed(SLOT)
 
 
 def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
-    """Tables with the earlier order in them; plain ones unless asked otherwise, since their rows are quickly put back."""
+    """Tables with the earlier order in them; plain ones unless asked otherwise: their rows are quickly put back."""
     parts = [schema.schema() if partitioned else schema.tables(partitioned=False)]
     if partitioned:
         parts.append("select create_orders_partition(date '2026-03-01');")

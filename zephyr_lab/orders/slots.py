@@ -81,8 +81,8 @@ class RedisSlots:
     def _keys(self, day: date) -> Keys:
         return Keys(day, self._prefix)
 
-    async def assign_slot(self, order_id: UUID, price: int, window: Window) -> Slot:
-        """The first slot with room; for an order that has one already, that one.
+    async def assign_slot(self, order_id: UUID, price: int, window: Window, at: datetime) -> Slot:
+        """The first slot with room; for an order that has one already, that one. `at` is when it was ordered.
 
         Raises SlotsFull, InvalidOrder (booked before with another price), and redis-py's errors.
         """
@@ -106,11 +106,13 @@ class RedisSlots:
         price, key, *_ = _text(known).split() if known else ("0", "")
         return int(price), key
 
-    async def assign_slot_with_retry(self, session: Session, order_id: UUID, price: int, window: Window) -> Slot:
+    async def assign_slot_with_retry(
+        self, session: Session, order_id: UUID, price: int, window: Window, at: datetime
+    ) -> Slot:
         """Three attempts; a full slot is never asked again. Raises SlotsFull, ServiceUnavailable."""
         policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_worth_another_try)
         try:
-            return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window)
+            return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window, at)
         except redis.exceptions.RedisError as error:
             raise ServiceUnavailable(f"Redis did not answer ({type(error).__name__}); try again") from error
 
@@ -179,7 +181,7 @@ class RedisSlots:
 
 @dataclass(frozen=True)
 class Booking:
-    """What Redis knows of an order; `at` is the unix time of the booking, 0 when it came from `reconcile`."""
+    """What Redis knows of an order; `at` is the unix time of the order, 0 when it came from `reconcile`."""
 
     slot: Slot
     price: int

@@ -20,7 +20,7 @@ from zephyr_lab.orders.strategies.base import Load, Strategy
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
     slots = RedisSlots(session.redis)
     try:
-        slot = await slots.assign_slot_with_retry(session, order.id, order.final_price, window)
+        slot = await slots.assign_slot_with_retry(session, order.id, order.final_price, window, order.created_at)
     except SlotsFull:
         return None
     try:

@@ -1,0 +1,216 @@
+"""Explores functions as `explore.explorer` does specs: every order of their round trips, judged by the serial ones."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.explore.explorer import Executed, Explorer, Invariant
+from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.replay import Replay
+from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
+from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
+from zephyr_lab.functions.execution import FunctionExecution
+from zephyr_lab.functions.ground import FunctionGround
+from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.keyvalue import Content, redis_takes_turns
+from zephyr_lab.functions.session import Function
+from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
+from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.schedule.transcript import End, Event, Transcript
+
+if TYPE_CHECKING:
+    from zephyr_lab.servers.keyvalue import KeyValue
+
+
+class Counterexample(str):
+    """An anomalous schedule, such as `A B B A`; it shows itself as a timeline, and can be run again."""
+
+    transcript: Transcript
+    verdict: Verdict
+    explorer: FunctionExplorer
+
+    def replay(self) -> Transcript:
+        """The same schedule once more. Raises Nondeterminism where it cannot be had."""
+        return self.explorer.replay(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.transcript._repr_mimebundle_()
+
+
+class FunctionExplorer(Explorer):
+    """Explores functions, by session, after `setup` (SQL, or a function) in a schema of the lab's own.
+
+    `keyvalue` gives the lab's Redis, and `uses_redis` says that it is to be put back before each schedule although no
+    function takes it as a parameter.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        functions: Mapping[str, Function],
+        setup: str | Function,
+        isolation: IsolationLevel,
+        invariant: Invariant | None = None,
+        *,
+        keyvalue: Callable[[], KeyValue],
+        uses_redis: bool = False,
+    ) -> None:
+        self._functions, self._is_intercepted = functions, False
+        self._supplies = Supplies(runner.database, keyvalue)
+        prepare = None if isinstance(setup, str) else setup
+        kinds = [parameters_of(one).kinds() for one in (*functions.values(), *([prepare] if prepare else []))]
+        uses_redis = uses_redis or any(Kind.REDIS in some for some in kinds)
+        content = Content(keyvalue()) if uses_redis else None
+        self._ground = FunctionGround(prepare, self._supplies, content, runner.database)
+        setups = (setup,) if isinstance(setup, str) and setup else (self._ground.key,) if prepare else ()
+        sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
+        super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
+        self._serial = SerialOutcomes(self._run_in_order)
+        self._serializable = False
+        for function, some in zip((*functions.values(), prepare), kinds, strict=False):
+            if function is not None:
+                self._supplies.prepare(some, is_async(function))
+
+    def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
+        """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""
+        with self._intercepted():
+            if self._ground.content:  # the first run opens connections
+                self._run_in_order(Schedule(tuple(self._functions)))
+            check_same_run(*(self._run_in_order(Schedule(tuple(self._functions))) for _ in range(2)))
+            return super().explore(scheduler, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def _intercepted(self) -> Iterator[None]:
+        if self._is_intercepted:
+            yield
+            return
+        self._is_intercepted = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(setattr, self, "_is_intercepted", False)
+            stack.enter_context(intercepted())
+            if self._ground.content:
+                stack.enter_context(redis_takes_turns(self._ground.content))
+            stack.callback(self.close)
+            yield
+
+    def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
+        return FunctionExecution(self._runner, spec, self._isolation, functions, self._ground, self._supplies)
+
+    def execute(self, scheduler: Scheduler) -> Executed | None:
+        execution = None
+        last: str | None = None
+        try:
+            execution = self._begin(self._spec, self._functions)
+            while runnable := execution.runnable():
+                last = scheduler.next_session(runnable, last)
+                if last is None:
+                    execution.finish()
+                    return None
+                execution.take(last)
+            question = self._invariant if isinstance(self._invariant, str) else None
+            return Executed(execution.finish(question), None)
+        except BaseException:
+            self._abandon(execution)
+            raise
+
+    def _abandon(self, execution: FunctionExecution | None) -> None:
+        if execution:
+            execution.abandon()
+        self._runner.abandon()
+
+    def verdict(self, transcript: Transcript) -> Verdict:
+        """As for a spec; but a function that returns what no serial order has it return, having been sent away, has
+        reported just that, and is judged as aborted."""
+        first = super().verdict(transcript)
+        refused = {one.session for one in transcript.transactions if one.sqlstate and one.end is End.COMMITTED}
+        if not (first.anomalous and refused):
+            return first
+        usual = {said for outcome in first.serial.values() for said in outcome.told}
+        reported = {name for name, told in first.outcome.told if name in refused and (name, told) not in usual}
+        transactions = tuple(
+            replace(one, end=End.ABORTED) if one.session in reported else one for one in transcript.transactions
+        )
+        return judge(replace(transcript, transactions=transactions), self._serial) if reported else first
+
+    def replay(self, schedule: str) -> Transcript:
+        """One schedule, as it was printed. Raises BadInput, and Nondeterminism where it cannot be had."""
+        replay = Replay(schedule)
+        replay.new_execution()
+        with self._intercepted():
+            executed = self.execute(replay)
+        assert executed
+        return executed.transcript
+
+    def counterexample(self, schedule: str) -> Counterexample:
+        """An anomalous schedule with as few switches as any, given one that is anomalous. Raises Nondeterminism."""
+        with self._intercepted():
+            found = Counterexample(fewest_switches(self, schedule))
+            found.explorer, found.transcript = self, self.replay(found)
+            check_same_run(found.transcript, self.replay(found))
+            found.verdict = self.verdict(found.transcript)
+        return found
+
+    def _run_in_order(self, order: Schedule) -> Transcript:
+        functions = {name: self._functions[name] for name in order.steps}
+        spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
+        execution = None
+        try:
+            execution = self._begin(spec, functions)
+            for name in order.steps:
+                while name in execution.runnable():
+                    execution.take(name)
+            return execution.finish()
+        except BaseException:
+            self._abandon(execution)
+            raise
+
+    def close(self) -> None:
+        """Lets go of connections of its own; what is done later opens them again."""
+        self._ground.close()
+        self._supplies.close()
+
+
+def check_same_run(one: Transcript, two: Transcript) -> None:
+    """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same."""
+    whole = f"of the schedule {one.schedule!r}"
+    for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
+        if first != second:
+            session = (first or second).session  # type: ignore[union-attr]
+            raise Nondeterminism(
+                f"session {session}, round trip {place} {whole}: {_shown(first, session)}, and when it was run again "
+                f"{_shown(second, session)}. {_WHY}"
+            )
+    for name, table in one.final.items():
+        if two.final.get(name) != table:
+            columns = _differing(table.rows, two.final[name].rows, table.columns) if name in two.final else ()
+            raise Nondeterminism(
+                f"after all round trips {whole}, run twice, {name} holds other rows"
+                + (f" ({', '.join(columns)})" if columns else "") + f". {_WHY}"
+            )  # fmt: skip
+
+
+_WHY = (
+    "The functions do not depend on their schedule alone: chance, a clock, an id made up, threads of their own? Hand "
+    "such values in as arguments"
+)
+
+
+def _shown(event: Event | None, session: str) -> str:
+    return f"{event.sql!r} {event.text()}" if event and event.session == session else "another session's"
+
+
+def _differing(rows: Any, others: Any, columns: tuple[str, ...]) -> tuple[str, ...]:
+    if len(rows) != len(others):
+        return ()
+    return tuple(
+        name for place, name in enumerate(columns)
+        if any(row[place] != other[place] for row, other in zip(rows, others, strict=True))
+    )  # fmt: skip
