@@ -217,6 +217,35 @@ def doctor() -> None:
 
 
 @app.command()
+def strategies(
+    names: Annotated[list[str] | None, typer.Argument(help="Strategies; without names all.")] = None,
+    explore: Annotated[bool, typer.Option(help="Run each over all orders, at three levels.")] = False,
+    sessions: Annotated[int, typer.Option(min=2, max=4, help="How many book the slot's last place.")] = 2,
+    samples: Annotated[int | None, typer.Option(min=1, help="That many random schedules instead of all.")] = None,
+) -> None:
+    """The ways to book a slot that the order service has, and, when asked, what each level makes of them."""
+    from zephyr_lab.course.strategies import measure, to_markdown
+    from zephyr_lab.orders.strategies import STRATEGIES, strategy
+
+    chosen = [strategy(name) for name in names or STRATEGIES]
+    if explore:
+        with Lab() as lab, _progress() as progress:
+            task = progress.add_task("exploring", total=3 * len(chosen))
+            cells = measure(
+                lab, [one.name for one in chosen], sessions=sessions, samples=samples,
+                seen=lambda _: progress.advance(task),
+            )  # fmt: skip
+        print(to_markdown(cells))
+        return
+    table = Table("strategy", "level", "load in", "", box=None, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
+    for one in chosen:
+        level = one.isolation.name.replace("_", " ").lower() if one.isolation else "any"
+        table.add_row(one.name, level, str(one.load), one.documentation.splitlines()[0])
+    out.print(table)
+
+
+@app.command()
 def notebooks(
     folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = Path("notebooks"),
     into: Annotated[Path, typer.Option(help="Where executed notebooks, pages and index.html go.")] = Path("build"),

@@ -8,6 +8,7 @@ remedy in `slots`, `service` and `strategies`.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -60,6 +61,33 @@ class DocumentedSlots:
             return
         keys = (slot_id, f"{slot_id}:orders", f"order:slot:{order_id}")
         await settled(self._redis.eval(lua("documented_release"), 3, *keys, str(order_id), price))
+
+    async def put_right(self, orders: dict[UUID, tuple[Slot, int]]) -> None:
+        """Makes Redis what these orders make it. Safe only while nobody books: what is on its way is forgotten."""
+        stale = [key async for key in _keys(self._redis, "slot:*")] + [
+            key async for key in _keys(self._redis, "order:slot:*")
+        ]
+        if stale:
+            await settled(self._redis.delete(*stale))
+        for order_id, (slot, price) in orders.items():
+            await settled(self._redis.incrby(slot.id, price))
+            await settled(self._redis.sadd(f"{slot.id}:orders", str(order_id)))
+            await settled(self._redis.hset(f"order:slot:{order_id}", mapping={"slot_id": slot.id, "price": price}))
+
+    async def loads(self, slots: list[Slot]) -> dict[str, int]:
+        """Roubles by slot id, for slots that have any."""
+        found = {slot.id: int(await settled(self._redis.get(slot.id)) or 0) for slot in slots}
+        return {id: load for id, load in found.items() if load}
+
+
+async def _keys(client: Any, pattern: str) -> AsyncIterator[str]:
+    cursor = 0
+    while True:
+        cursor, keys = await settled(client.scan(cursor, match=pattern, count=1000))
+        for key in keys:
+            yield key
+        if int(cursor) == 0:
+            return
 
 
 async def release_as_documented(session: Session, order_id: UUID, slot_id: str, price: int) -> None:

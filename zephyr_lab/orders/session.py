@@ -54,7 +54,7 @@ class Session:
         isolation: IsolationLevel | None = None,
         waited: Callable[[float], None] | None = None,
     ) -> None:
-        if connection is not None and connection.autocommit:
+        if connection.autocommit:
             raise BadInput("the order service needs a connection with autocommit off: its transactions are its own")
         self.connection = connection
         self.redis = redis

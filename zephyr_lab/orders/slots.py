@@ -88,9 +88,8 @@ class RedisSlots:
         """
         keys, slots = self._keys(window.day), window.slots()
         names = [keys.orders, *map(keys.slot, slots)]
-        number, booked, _ = await settled(
-            self._redis.eval(lua("book"), len(names), *names, str(order_id), price, self._capacity, keys.forgotten_at)
-        )
+        asked = (str(order_id), price, self._capacity, keys.forgotten_at, int(at.timestamp()))
+        number, booked, _ = await settled(self._redis.eval(lua("book"), len(names), *names, *asked))
         if number == 0:
             raise SlotsFull(
                 f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles"
@@ -113,7 +112,7 @@ class RedisSlots:
         policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_worth_another_try)
         try:
             return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window, at)
-        except redis.exceptions.RedisError as error:
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
             raise ServiceUnavailable(f"Redis did not answer ({type(error).__name__}); try again") from error
 
     async def release_slot(self, order_id: UUID, day: date) -> int:
@@ -150,20 +149,17 @@ class RedisSlots:
                 found[slot.id] = int(load)
         return found
 
-    async def set_load(self, slot: Slot, orders: dict[UUID, int]) -> None:
-        """Puts a slot right: these orders with these prices, and no others."""
+    async def restore(self, order_id: UUID, price: int, slot: Slot) -> bool:
+        """Puts an order that PostgreSQL has into its slot, whether or not it fits; False where it is there."""
         keys = self._keys(slot.day)
-        known = [order for order, one in (await self.bookings(keys.day)).items() if one.slot == slot]
-        pipe = self._redis.pipeline(transaction=True)
-        for order in known:
-            if order not in orders:
-                pipe.hdel(keys.orders, str(order))
-        for order, price in orders.items():
-            pipe.hset(keys.orders, str(order), f"{price} {keys.slot(slot)} 0")
-        pipe.hset(keys.slot(slot), "load", sum(orders.values()))
-        pipe.expireat(keys.slot(slot), keys.forgotten_at)
-        pipe.expireat(keys.orders, keys.forgotten_at)
-        await settled(pipe.execute())
+        asked = (str(order_id), price, keys.forgotten_at)
+        return bool(await settled(self._redis.eval(lua("restore"), 2, keys.orders, keys.slot(slot), *asked)))
+
+    async def recount(self, slot: Slot) -> tuple[int, int]:
+        """Makes a slot's load the sum of its orders in Redis; the load before and now."""
+        keys = self._keys(slot.day)
+        before, now = await settled(self._redis.eval(lua("recount"), 2, keys.orders, keys.slot(slot)))
+        return int(before), int(now)
 
     async def publish(self, session: Session, day: date) -> None:
         """Tells Redis the capacities of a day's slots, and which are disabled, as they are in PostgreSQL."""
