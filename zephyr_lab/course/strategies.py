@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
@@ -12,9 +12,6 @@ from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.orders import scene
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 from zephyr_lab.schedule.levels import IsolationLevel
-
-if TYPE_CHECKING:
-    from zephyr_lab.lab import Lab
 
 LEVELS = [level for level in IsolationLevel if level is not IsolationLevel.READ_UNCOMMITTED]
 
@@ -41,11 +38,11 @@ class Cell:
 
 
 def explore_strategy(
-    lab: Lab, name: str, isolation: Any, *, sessions: int = 2, samples: int | None = None, partitioned: bool = False
+    lab: Any, name: str, isolation: Any, *, sessions: int = 2, samples: int | None = None, partitioned: bool = False
 ) -> Exploration:
     """Sessions that each want the slot's last place, at a level that overrides the strategy's own.
 
-    In all orders, or in `samples` random ones. Raises BadInput.
+    In all orders, or in `samples` random ones. `lab` is a `Lab`. Raises BadInput.
     """
     one = strategy(name)
     explorer = lab.function_explorer(
@@ -56,7 +53,7 @@ def explore_strategy(
 
 
 def measure(
-    lab: Lab,
+    lab: Any,
     names: Iterable[str] = STRATEGIES,
     *,
     sessions: int = 2,
@@ -68,13 +65,9 @@ def measure(
     for name in names:
         for level in LEVELS:
             found = explore_strategy(lab, name, level, sessions=sessions, samples=samples)
-            run = found.run
-            cells.append(
-                Cell(
-                    name, str(level), sessions, str(found.kind), run.schedules, run.anomalous, run.violated, run.aborted,
-                    found.complete,
-                )
-            )  # fmt: skip
+            run, kind = found.run, str(found.kind)
+            counts = (run.schedules, run.anomalous, run.violated, run.aborted)
+            cells.append(Cell(name, str(level), sessions, kind, *counts, found.complete))
             if seen:
                 seen(cells[-1])
     return cells

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from zephyr_lab.errors import BadInput
 from zephyr_lab.orders.strategies import (
     advisory_lock,
@@ -25,7 +27,7 @@ from zephyr_lab.orders.strategies import (
 from zephyr_lab.orders.strategies.base import Load, Strategy
 
 STRATEGIES: dict[str, Strategy] = {
-    module.STRATEGY.name: module.STRATEGY
+    module.STRATEGY.name: replace(module.STRATEGY, documentation=module.__doc__ or "")
     for module in (
         check_then_insert, read_then_write, conditional_update, select_for_update, skip_locked, repeatable_read_retry,
         serializable_retry, advisory_lock, advisory_lock_before_snapshot, version_column, unique_constraint,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,6 +43,7 @@ class Strategy:
     level it is meant for, None the server's own. `retry` says how often a refused transaction is run again.
     `release` gives an order's place back: inside the transaction that cancels it; where the load is in Redis, after.
     `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
+    `documentation` is the docstring of its file.
     """
 
     name: str
@@ -54,11 +54,7 @@ class Strategy:
     release: Release = release_slot
     promises: bool = True
     idempotent: bool = True
-
-    @property
-    def documentation(self) -> str:
-        """What it does, guarantees and costs: the docstring of its file."""
-        return (sys.modules[self.book.__module__].__doc__ or "").strip()
+    documentation: str = ""
 
     async def attempt(self, session: Session, order: Order, window: Window) -> Slot | None:
         """Books with the strategy's own retries, on one connection."""
