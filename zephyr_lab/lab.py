@@ -177,6 +177,7 @@ class Lab:
         seed: int = 0,
         budget: float | None = None,
         seen: Callable[[Exploration], None] | None = None,
+        ignore: Sequence[str] = (),
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
@@ -186,14 +187,17 @@ class Lab:
         the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
         with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
         rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
-        makes in an empty schema (and an empty Redis). Sleeps return at once. `counterexample` can be replayed, and
-        shows itself.
+        makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
+        and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
+        `counterexample` can be replayed, and shows itself.
 
         Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
         round trip for long, ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
-        explorer = self.function_explorer(functions, setup=setup, isolation=isolation, invariant=invariant)
+        explorer = self.function_explorer(
+            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
+        )
         found = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), seed), seen, budget)
         if found.anomalous:
             found.counterexample = explorer.counterexample(found.anomalous_example())
@@ -206,6 +210,7 @@ class Lab:
         setup: str | Function = "",
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
+        ignore: Sequence[str] = (),
     ) -> FunctionExplorer:
         """What `explore` explores with: it can replay single schedules, and judge them. Raises BadInput."""
         if callable(functions):
@@ -215,7 +220,7 @@ class Lab:
             raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
         return FunctionExplorer(
             self._runner, named, setup, IsolationLevel.of(isolation), invariant,
-            keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self),
+            keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
         )  # fmt: skip
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,11 @@ from zephyr_lab.functions.interception import intercepted
 from zephyr_lab.functions.keyvalue import Content, redis_takes_turns
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.surrogates import Surrogates
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import End, Event, Transcript
+from zephyr_lab.schedule.transcript import End, Event, Table, Transcript
 
 if TYPE_CHECKING:
     from zephyr_lab.servers.keyvalue import KeyValue
@@ -62,6 +63,7 @@ class FunctionExplorer(Explorer):
         *,
         keyvalue: Callable[[], KeyValue],
         uses_redis: bool = False,
+        ignore: Sequence[str] = (),
     ) -> None:
         self._functions, self._is_intercepted = functions, False
         self._supplies = Supplies(runner.database, keyvalue)
@@ -73,7 +75,9 @@ class FunctionExplorer(Explorer):
         setups = (setup,) if isinstance(setup, str) and setup else (self._ground.key,) if prepare else ()
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
-        self._serial = SerialOutcomes(self._run_in_order)
+        self._ignore = ignore
+        self._known_surrogates: Surrogates | None = None
+        self._serial = SerialOutcomes(lambda order: self._surrogates.without(self._run_in_order(order)))
         self._serializable = False
         for function, some in zip((*functions.values(), prepare), kinds, strict=False):
             if function is not None:
@@ -82,9 +86,10 @@ class FunctionExplorer(Explorer):
     def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
         """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""
         with self._intercepted():
+            order = Schedule(tuple(self._functions))
             if self._ground.content:  # the first run opens connections
-                self._run_in_order(Schedule(tuple(self._functions)))
-            check_same_run(*(self._run_in_order(Schedule(tuple(self._functions))) for _ in range(2)))
+                self._run_in_order(order)
+            self._check_same_run(self._run_in_order(order), self._run_in_order(order))
             return super().explore(scheduler, *args, **kwargs)
 
     @contextlib.contextmanager
@@ -101,8 +106,21 @@ class FunctionExplorer(Explorer):
             stack.callback(self.close)
             yield
 
+    @property
+    def _surrogates(self) -> Surrogates:
+        return self._known_surrogates or Surrogates()
+
     def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
-        return FunctionExecution(self._runner, spec, self._isolation, functions, self._ground, self._supplies)
+        execution = FunctionExecution(self._runner, spec, self._isolation, functions, self._ground, self._supplies)
+        if self._known_surrogates is None:
+            try:
+                self._known_surrogates = Surrogates.ask(
+                    lambda sql: self._runner.control_execute(sql, "what the setup has made"), self._ignore
+                )
+            except BaseException:
+                self._abandon(execution)
+                raise
+        return execution
 
     def execute(self, scheduler: Scheduler) -> Executed | None:
         execution = None
@@ -129,7 +147,7 @@ class FunctionExplorer(Explorer):
     def verdict(self, transcript: Transcript) -> Verdict:
         """As for a spec; but a function that returns what no serial order has it return, having been sent away, has
         reported just that, and is judged as aborted."""
-        first = super().verdict(transcript)
+        first = super().verdict(self._surrogates.without(transcript))
         refused = {one.session for one in transcript.transactions if one.sqlstate and one.end is End.COMMITTED}
         if not (first.anomalous and refused):
             return first
@@ -138,7 +156,7 @@ class FunctionExplorer(Explorer):
         transactions = tuple(
             replace(one, end=End.ABORTED) if one.session in reported else one for one in transcript.transactions
         )
-        return judge(replace(transcript, transactions=transactions), self._serial) if reported else first
+        return judge(replace(first.transcript, transactions=transactions), self._serial) if reported else first
 
     def replay(self, schedule: str) -> Transcript:
         """One schedule, as it was printed. Raises BadInput, and Nondeterminism where it cannot be had."""
@@ -154,7 +172,7 @@ class FunctionExplorer(Explorer):
         with self._intercepted():
             found = Counterexample(fewest_switches(self, schedule))
             found.explorer, found.transcript = self, self.replay(found)
-            check_same_run(found.transcript, self.replay(found))
+            self._check_same_run(found.transcript, self.replay(found))
             found.verdict = self.verdict(found.transcript)
         return found
 
@@ -172,29 +190,31 @@ class FunctionExplorer(Explorer):
             self._abandon(execution)
             raise
 
+    def _check_same_run(self, one: Transcript, two: Transcript) -> None:
+        """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same."""
+        whole = f"of the schedule {one.schedule!r}"
+        for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
+            if self._as_compared(first) != self._as_compared(second):
+                session = (first or second).session  # type: ignore[union-attr]
+                raise Nondeterminism(
+                    f"session {session}, round trip {place} {whole}: {_shown(first, session)}, and when it was run "
+                    f"again {_shown(second, session)}. {_WHY}"
+                )
+        mine, other = self._surrogates.without(one).final, self._surrogates.without(two).final
+        for name in {**mine, **other}:
+            if mine.get(name) != other.get(name):
+                columns = [f"{name}.{column}" for column in _differing(mine.get(name), other.get(name))]
+                where = f" in {', '.join(columns)}" if columns else ""
+                way_on = f", or leave columns out of the comparison: ignore={columns}" if columns else ""
+                raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {_WHY}{way_on}")
+
+    def _as_compared(self, event: Event | None) -> Event | None:
+        return self._surrogates.without_values(event) if event else None
+
     def close(self) -> None:
         """Lets go of connections of its own; what is done later opens them again."""
         self._ground.close()
         self._supplies.close()
-
-
-def check_same_run(one: Transcript, two: Transcript) -> None:
-    """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same."""
-    whole = f"of the schedule {one.schedule!r}"
-    for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
-        if first != second:
-            session = (first or second).session  # type: ignore[union-attr]
-            raise Nondeterminism(
-                f"session {session}, round trip {place} {whole}: {_shown(first, session)}, and when it was run again "
-                f"{_shown(second, session)}. {_WHY}"
-            )
-    for name, table in one.final.items():
-        if two.final.get(name) != table:
-            columns = _differing(table.rows, two.final[name].rows, table.columns) if name in two.final else ()
-            raise Nondeterminism(
-                f"after all round trips {whole}, run twice, {name} holds other rows"
-                + (f" ({', '.join(columns)})" if columns else "") + f". {_WHY}"
-            )  # fmt: skip
 
 
 _WHY = (
@@ -207,10 +227,11 @@ def _shown(event: Event | None, session: str) -> str:
     return f"{event.sql!r} {event.text()}" if event and event.session == session else "another session's"
 
 
-def _differing(rows: Any, others: Any, columns: tuple[str, ...]) -> tuple[str, ...]:
-    if len(rows) != len(others):
+def _differing(one: Table | None, two: Table | None) -> tuple[str, ...]:
+    """The columns in which two tables with as many rows differ."""
+    if one is None or two is None or len(one.rows) != len(two.rows):
         return ()
+    rows = list(zip(one.rows, two.rows, strict=True))
     return tuple(
-        name for place, name in enumerate(columns)
-        if any(row[place] != other[place] for row, other in zip(rows, others, strict=True))
-    )  # fmt: skip
+        name for place, name in enumerate(one.columns) if any(row[place] != other[place] for row, other in rows)
+    )

@@ -89,8 +89,9 @@ class FunctionGround:
             self.content.restore()
 
     def rows(self) -> dict[str, Table]:
-        """What is in Redis, as a table among the others."""
-        return {"redis": self.content.table()} if self.content else {}
+        """What is in Redis, as a table among the others; nothing where it is empty."""
+        table = self.content.table() if self.content else None
+        return {"redis": table} if table and table.rows else {}
 
     def close(self) -> None:
         if self._connection is not None:

@@ -14,7 +14,7 @@ import redis
 import redis.asyncio.connection
 import redis.connection
 
-from zephyr_lab.errors import SetupFailed
+from zephyr_lab.errors import ScheduleError, SetupFailed
 from zephyr_lab.functions.interception import patched
 from zephyr_lab.functions.turn import RoundTrip, here
 from zephyr_lab.schedule.transcript import Failure, Result, Table
@@ -22,6 +22,11 @@ from zephyr_lab.servers.keyvalue import KeyValue, client
 
 # Nobody else can tell when it happens.
 _PRIVATE = frozenset({"PING", "HELLO", "AUTH", "SELECT", "CLIENT", "COMMAND", "READONLY", "UNWATCH", "SCRIPT"})
+
+_BLOCKING = frozenset(
+    {"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "WAIT", "WAITAOF",
+     "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"}
+)  # fmt: skip
 
 _CONTENT = """
 local found = {}
@@ -144,6 +149,14 @@ def _begin(connection: Any, message: Any, content: Content) -> None:
     commands = _commands(message)
     if all(command[0].upper() in _PRIVATE for command in commands) or _is_unknown_script(commands, content):
         return
+    for command in commands:
+        if command[0].upper() in _BLOCKING or "BLOCK" in (word.upper() for word in command[1:3]):
+            raise turn.refuse(
+                ScheduleError(
+                    f"session {turn.name} sent {command[0]}, which waits inside Redis, where nobody can tell for whom: "
+                    "explore the command that does not block (LPOP for BLPOP), in a loop that sleeps"
+                )
+            )
     words = [content.hide_prefix(" ".join(command)) for command in commands]
     turn.on_the_wire[id(connection)] = turn.take("redis: " + "; ".join(words))
 

@@ -1,7 +1,8 @@
 """psycopg connections that wait for their turn before each round trip.
 
 All round trips pass through `wait`, so cursors, `with conn.transaction()`, savepoints, COPY and pipelines need no care
-of their own. Several such connections, one after another, may stand for one session's backend.
+of their own; but in a pipeline each waits for its answer, which would otherwise come with one or another of the later
+ones. Several such connections, one after another, may stand for one session's backend.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Controlled:
             self.turn.refused = ""
 
     def _fail_trip(self, trip: RoundTrip | None, error: psycopg.Error) -> None:
-        if trip is None:
+        if trip is None or isinstance(error, psycopg.errors.PipelineAborted):  # told after the error itself, or not
             return
         trip.failure = Failure(error.sqlstate or "08006", error.diag.constraint_name or "")
         trip.lost = self.closed
@@ -87,6 +88,8 @@ class ControlledConnection(_Controlled, psycopg.Connection[Any]):
         cursor, trip = gen.gi_frame.f_locals.get("self"), self._begin_trip(gen)
         try:
             told = super().wait(gen, *args, **kwargs)
+            if self._pipeline and trip:
+                super().wait(self._pipeline._fetch_gen(flush=True))
         except psycopg.Error as error:
             self._fail_trip(trip, error)
             raise
@@ -107,6 +110,8 @@ class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):
         cursor, trip = gen.gi_frame.f_locals.get("self"), self._begin_trip(gen)
         try:
             told = await super().wait(gen, *args, **kwargs)
+            if self._pipeline and trip:
+                await super().wait(self._pipeline._fetch_gen(flush=True))
         except psycopg.Error as error:
             self._fail_trip(trip, error)
             raise

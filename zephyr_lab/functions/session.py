@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import inspect
@@ -39,6 +40,8 @@ class FunctionSession:
         self.returned: Any = None
         self.raised: BaseException | None = None
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
         self.turn = Turn(self.name, self.open_connection)
         self._thread = threading.Thread(target=self._run, name=f"session {self.name}", daemon=True)
         self._thread.start()
@@ -94,6 +97,7 @@ class FunctionSession:
         return self._supplies.loops.run(self._call_async())
 
     async def _call_async(self) -> Any:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         parameters = parameters_of(self.function)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._drop_connection)
@@ -171,7 +175,10 @@ class FunctionSession:
                 self.channel.connection.get_cancel().cancel()
 
     def interrupt(self) -> None:
-        """Has its thread end where it is busy with Python only."""
+        """Has its thread end where it waits in an event loop, or is busy with Python only."""
+        if self._loop and self._task:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._task.cancel)
         if self._thread.ident and self._thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
 
