@@ -1,7 +1,7 @@
 """A small scene to run strategies in: one slot with room for one more order, and two or three who want it.
 
 18:00, 100,000 roubles, 95,000 of them taken by an order that is there; each new order is of 3,000. Times and ids are
-fixed, so that a schedule decides everything.
+fixed, so that a schedule decides everything; they are far off, because Redis is told to forget days that are over.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from zephyr_lab.orders.models import Item, Order, Slot, Window
 from zephyr_lab.orders.slots import Keys
 from zephyr_lab.orders.strategies import Load, Strategy
 
-NOW = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
-SLOT = Slot.at(datetime(2026, 3, 2, 18, 0, tzinfo=UTC))
+NOW = datetime(2099, 3, 2, 17, 0, tzinfo=UTC)
+SLOT = Slot.at(datetime(2099, 3, 2, 18, 0, tzinfo=UTC))
 WINDOW = Window(first=SLOT.start, last=SLOT.start)
 TAKEN, PRICE = 95_000, 3_000
 
@@ -40,7 +40,7 @@ def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
     """Tables with the earlier order in them; plain ones unless asked otherwise: their rows are quickly put back."""
     parts = [schema.schema() if partitioned else schema.tables(partitioned=False)]
     if partitioned:
-        parts.append("select create_orders_partition(date '2026-03-01');")
+        parts.append("select create_orders_partition(date '2099-03-01');")
     elif strategy.name == "server-side-function":
         parts.append(schema.statement("create_order"))
     fill = sql.SQL(
