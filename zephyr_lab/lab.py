@@ -21,7 +21,6 @@ import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.errors import BadInput, ServerLost
-from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
@@ -178,6 +177,7 @@ class Lab:
         budget: float | None = None,
         seen: Callable[[Exploration], None] | None = None,
         ignore: Sequence[str] = (),
+        reduction: bool | None = None,
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
@@ -191,6 +191,10 @@ class Lab:
         and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
         `counterexample` can be replayed, and shows itself.
 
+        All orders are run one by one while they are few (200); where there are more, one of those that differ only in
+        the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
+        are as for a case.
+
         Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
         round trip for long, ScheduleError for an endless retry or a second connection.
         """
@@ -198,7 +202,10 @@ class Lab:
         explorer = self.function_explorer(
             functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
         )
-        found = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), seed), seen, budget)
+        if samples is not None:
+            found = explorer.explore(Sampled(range(samples), seed), seen, budget)
+        else:
+            found = explorer.search(reduction, seen, budget)
         if found.anomalous:
             found.counterexample = explorer.counterexample(found.anomalous_example())
         return found

@@ -54,7 +54,7 @@ def of_sql(lab: Lab, spec: Spec, isolation: str) -> set[Outcome]:
         outcomes.add((told, final(transcript)))
         return True
 
-    lab.case(spec, isolation).explore(reduction=False, invariant=note, shrink=False)
+    lab.case(spec, isolation).explore(invariant=note, shrink=False)
     return outcomes
 
 
@@ -76,7 +76,7 @@ def of_functions(lab: Lab, spec: Spec, isolation: str) -> set[Outcome]:
         return True
 
     functions = {session.name: as_function(session) for session in spec.sessions}
-    lab.explore(functions, setup="; ".join(spec.setups), isolation=isolation, invariant=note)
+    lab.explore(functions, setup="; ".join(spec.setups), isolation=isolation, invariant=note, reduction=True)
     return outcomes
 
 

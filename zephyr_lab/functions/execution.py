@@ -41,14 +41,14 @@ class FunctionExecution:
         self._runner, self._spec, self._isolation, self._ground = runner, spec, isolation, ground
         begun = runner.begin(spec, isolation, prepare=ground.prepare)
         ground.restore()
-        self._sessions: dict[str, FunctionSession] = {}
+        self.sessions: dict[str, FunctionSession] = {}
         self.events: list[Event] = []
         self.taken: list[str] = []
         try:
             for name, function in functions.items():
-                self._sessions[name] = FunctionSession(begun.channel(name), function, supplies)
+                self.sessions[name] = FunctionSession(begun.channel(name), function, supplies)
             self._watch = Watch(
-                self._sessions, runner.observer,  # type: ignore[arg-type]
+                self.sessions, runner.observer,  # type: ignore[arg-type]
                 may_stop=runner.database.is_ours, on_deadlock=lambda graph: None,
             )  # fmt: skip
             self._patient = begun.may_be_impatient
@@ -59,39 +59,43 @@ class FunctionExecution:
 
     def runnable(self) -> tuple[str, ...]:
         """Sessions that have not ended and could move now; who naps on and on lets the others go first."""
-        able = [name for name, one in self._sessions.items() if not one.ended and name not in self._watch.waits]
-        awake = [name for name in able if self._sessions[name].turn.naps <= MOST_NAPS]
+        able = [name for name, one in self.sessions.items() if not one.ended and name not in self._watch.waits]
+        awake = [name for name in able if self.sessions[name].turn.naps <= MOST_NAPS]
         return tuple(awake or able)
 
-    def take(self, name: str) -> None:
-        """Lets a function make its next round trip and run on until another one. Raises StepTimeout, ScheduleError."""
-        session, before = self._sessions[name], self._watch.waits
+    def take(self, name: str) -> list[Event]:
+        """Lets a function make its next round trip and run on until another one; gives what happened.
+
+        Raises StepTimeout, ScheduleError.
+        """
+        session, before = self.sessions[name], self._watch.waits
         waiting = sorted(before, key=lambda one: max(i for i, word in enumerate(self.taken) if word == one))
         if self.taken.count(name) >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
         self.taken.append(name)
-        for other in self._sessions.values():
+        for other in self.sessions.values():
             if other is not session:
                 other.turn.naps = 0
         self._make_impatient(session)
         over = self._follow(session.go, waiting)
         waits = self._watch.waits
-        if name in over:
-            self.events += session.events(resumed=False)
+        events = session.events(resumed=False) if name in over else []
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
-                sql = self._sessions[one].underway()
-                self.events.append(Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1]))
+                sql = self.sessions[one].underway()
+                events.append(Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1]))
         for one in waiting:
             if one in over:
-                self.events += self._sessions[one].events(resumed=True)
+                events += self.sessions[one].events(resumed=True)
+        self.events += events
+        return events
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
         try:
             over = self._watch.carry_out(send, waiting, time.monotonic() + min(TURN_SECONDS, self._runner.step_seconds))
         except TimeoutError:
             raise StepTimeout(self._never_comes_back()) from None
-        for session in self._sessions.values():
+        for session in self.sessions.values():
             if session.turn.misuse:
                 raise session.turn.misuse
         return over
@@ -99,7 +103,7 @@ class FunctionExecution:
     def _never_comes_back(self) -> str:
         moving = [
             f"session {name}" + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
-            for name, one in self._sessions.items() if one.busy and name not in self._watch.waits
+            for name, one in self.sessions.items() if one.busy and name not in self._watch.waits
         ]  # fmt: skip
         return (
             f"{' and '.join(moving)}: neither a round trip nor an end within {TURN_SECONDS:g} s, and it waits for no "
@@ -108,7 +112,7 @@ class FunctionExecution:
         )
 
     def _nothing_to_order(self) -> str:
-        raised = [f"{one.name} raised {one.raised!r}; " for one in self._sessions.values() if one.raised]
+        raised = [f"{one.name} raised {one.raised!r}; " for one in self.sessions.values() if one.raised]
         return (
             "".join(raised) + "none of the functions made a round trip that the lab controls, so there is nothing to "
             "order: let them take a connection (psycopg 3), pool, engine or Redis client as a parameter; psycopg2 and "
@@ -127,11 +131,11 @@ class FunctionExecution:
 
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is still open, reads the tables, and gives the transcript: round trips, then what came of each."""
-        if not any(one.turn.trips for one in self._sessions.values()):
+        if not any(one.turn.trips for one in self.sessions.values()):
             self.abandon()
             raise ScheduleError(self._nothing_to_order())
-        lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self._sessions.values())
-        unfinished = any(not one.ended for one in self._sessions.values())
+        lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self.sessions.values())
+        unfinished = any(not one.ended for one in self.sessions.values())
         self.abandon()
         if unfinished or lost:
             self._runner.abandon()
@@ -140,15 +144,15 @@ class FunctionExecution:
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
-            sessions=tuple(self._sessions), events=(*self.events, *map(_ending, self._sessions.values())),
+            sessions=tuple(self.sessions), events=(*self.events, *map(_ending, self.sessions.values())),
             final={**final, **self._ground.rows()}, answer=answer,
             transactions=tuple(
-                Transaction(name, 1, (name,), _end(one), one.sent_away) for name, one in self._sessions.items()
+                Transaction(name, 1, (name,), _end(one), one.sent_away) for name, one in self.sessions.items()
             ),
         )  # fmt: skip
 
     def abandon(self) -> None:
-        end(self._sessions.values())
+        end(self.sessions.values())
 
 
 def _ending(session: FunctionSession) -> Event:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.explorer import Executed, Explorer, Invariant
+from zephyr_lab.explore.explorer import Executed, Explorer, Invariant, Seen
 from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.replay import Replay
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
+from zephyr_lab.functions.effects import FunctionEffects, NotReducible
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.interception import intercepted
@@ -29,6 +34,13 @@ from zephyr_lab.schedule.transcript import End, Event, Table, Transcript
 
 if TYPE_CHECKING:
     from zephyr_lab.servers.keyvalue import KeyValue
+
+
+FEW = 200
+
+
+class _TooMany(Exception):
+    """There are more orders than are run one by one."""
 
 
 class Counterexample(str):
@@ -76,6 +88,8 @@ class FunctionExplorer(Explorer):
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
         self._ignore = ignore
+        self._running: FunctionExecution | None = None
+        self._function_effects: FunctionEffects | None = None
         self._known_surrogates: Surrogates | None = None
         self._serial = SerialOutcomes(lambda order: self._surrogates.without(self._run_in_order(order)))
         self._serializable = False
@@ -122,22 +136,67 @@ class FunctionExplorer(Explorer):
                 raise
         return execution
 
-    def execute(self, scheduler: Scheduler) -> Executed | None:
-        execution = None
-        last: str | None = None
+    def search(self, reduction: bool | None, seen: Seen | None = None, budget: float | None = None) -> Exploration:
+        """Explores all orders: one by one where there are at most FEW, else with reduction, if that is possible.
+
+        True or False for `reduction` has it so in any case, but for functions that do what forbids it.
+        """
+        deadline = None if budget is None else time.monotonic() + budget
+
+        def run(scheduler: Scheduler, seen: Seen | None = seen) -> Exploration:
+            return self.explore(scheduler, seen, None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+        def give_up_early(found: Exploration) -> None:
+            if found.schedules > FEW:
+                raise _TooMany
+            if seen:
+                seen(found)
+
         try:
-            execution = self._begin(self._spec, self._functions)
+            if reduction is None:
+                with contextlib.suppress(_TooMany):
+                    return run(Exhaustive(), give_up_early)
+            if reduction is not False:
+                return run(Reduced(self.is_local))
+        except NotReducible:
+            pass
+        return run(Exhaustive())
+
+    def is_local(self, session: str) -> bool:
+        assert self._running
+        assert self._function_effects
+        return self._function_effects.next_is_local(self._running.sessions[session])
+
+    def execute(self, scheduler: Scheduler) -> Executed | None:
+        execution = self._running = None
+        last: str | None = None
+        effects: list[Effect] | None = [] if scheduler.wants_effects else None
+        try:
+            execution = self._running = self._begin(self._spec, self._functions)
+            follow = self._follower() if scheduler.wants_effects else None
             while runnable := execution.runnable():
                 last = scheduler.next_session(runnable, last)
                 if last is None:
                     execution.finish()
                     return None
-                execution.take(last)
+                events = execution.take(last)
+                if follow and effects is not None:
+                    effects.append(follow.after_turn(events, execution.sessions))
+                    scheduler.observe(effects[-1])
             question = self._invariant if isinstance(self._invariant, str) else None
-            return Executed(execution.finish(question), None)
+            return Executed(execution.finish(question), effects)
         except BaseException:
             self._abandon(execution)
             raise
+
+    def _follower(self) -> FunctionEffects:
+        if self._function_effects is None:
+            from zephyr_lab.explore.statement import Schema  # its parser takes as long to import as all the rest
+
+            schema = Schema.ask(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
+            self._function_effects = FunctionEffects(self._spec, self._isolation, schema.footprint)
+        self._function_effects.begin()
+        return self._function_effects
 
     def _abandon(self, execution: FunctionExecution | None) -> None:
         if execution:
@@ -209,7 +268,9 @@ class FunctionExplorer(Explorer):
                 raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {_WHY}{way_on}")
 
     def _as_compared(self, event: Event | None) -> Event | None:
-        return self._surrogates.without_values(event) if event else None
+        """Whoever has columns ignored may well put a clock's time into a statement."""
+        seen = self._surrogates.without_values(event) if event else None
+        return replace(seen, sql="") if seen and self._ignore else seen
 
     def close(self) -> None:
         """Lets go of connections of its own; what is done later opens them again."""

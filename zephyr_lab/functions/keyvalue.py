@@ -23,10 +23,15 @@ from zephyr_lab.servers.keyvalue import KeyValue, client
 # Nobody else can tell when it happens.
 _PRIVATE = frozenset({"PING", "HELLO", "AUTH", "SELECT", "CLIENT", "COMMAND", "READONLY", "UNWATCH", "SCRIPT"})
 
-_BLOCKING = frozenset(
-    {"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "WAIT", "WAITAOF",
-     "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"}
-)  # fmt: skip
+_READING = {
+    "GET", "MGET", "GETRANGE", "STRLEN", "EXISTS", "TYPE", "TTL", "PTTL", "HGET", "HMGET", "HGETALL", "HEXISTS", "HLEN",
+    "HKEYS", "HVALS", "LRANGE", "LLEN", "LINDEX", "SMEMBERS", "SISMEMBER", "SCARD", "ZRANGE", "ZSCORE", "ZCARD", "KEYS",
+    "SCAN",
+}  # fmt: skip
+_BLOCKING = {
+    "BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "WAIT", "WAITAOF", "MONITOR",
+    "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE",
+}  # fmt: skip
 
 _CONTENT = """
 local found = {}
@@ -158,7 +163,8 @@ def _begin(connection: Any, message: Any, content: Content) -> None:
                 )
             )
     words = [content.hide_prefix(" ".join(command)) for command in commands]
-    turn.on_the_wire[id(connection)] = turn.take("redis: " + "; ".join(words))
+    access = "reads" if all(command[0].upper() in _READING for command in commands) else "writes"
+    turn.on_the_wire[id(connection)] = turn.take(RoundTrip("redis: " + "; ".join(words), redis=access))
 
 
 def _is_unknown_script(commands: list[list[str]], content: Content) -> bool:

@@ -7,6 +7,7 @@ ones. Several such connections, one after another, may stand for one session's b
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Self
 
 import psycopg
@@ -33,6 +34,7 @@ class _Controlled:
 
     turn: Turn
     pgconn: pq.abc.PGconn
+    autocommit: bool
     closed: bool
     _closed: bool
     _failed: bool  # whether the last round trip was made in a failed transaction
@@ -47,8 +49,10 @@ class _Controlled:
         if name in _SILENT or (idle and name in _WORDS) or self.closed:
             return None
         sql = _text(name, known, self)
+        begins = idle and not self.autocommit and name not in _WORDS and not is_private(sql)
+        whole = f"{_begin_of(self)}; {sql}" if begins else sql
         self._failed = self.pgconn.transaction_status == pq.TransactionStatus.INERROR
-        return self.turn.note(sql, private=True) if is_private(sql) else self.turn.take(sql)
+        return self.turn.take(RoundTrip(sql, whole, is_private(sql)))
 
     def _end_trip(self, trip: RoundTrip | None, cursor: Any) -> None:
         if trip is None:
@@ -56,7 +60,8 @@ class _Controlled:
         result = getattr(cursor, "pgresult", None)
         if result is not None:
             trip.results.append(result_of(result))
-        ended = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        trip.status = self.pgconn.transaction_status
+        ended = trip.status == pq.TransactionStatus.IDLE
         if ended and not self._failed and not trip.sql.lower().startswith("rollback"):
             self.turn.refused = ""
 
@@ -64,7 +69,7 @@ class _Controlled:
         if trip is None or isinstance(error, psycopg.errors.PipelineAborted):  # told after the error itself, or not
             return
         trip.failure = Failure(error.sqlstate or "08006", error.diag.constraint_name or "")
-        trip.lost = self.closed
+        trip.lost, trip.status = self.closed, self.pgconn.transaction_status
         if is_retryable(error):
             self.turn.refused = error.sqlstate or ""
 
@@ -125,19 +130,27 @@ class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):
             self.disown()
 
 
+def _begin_of(connection: Any) -> str:
+    return str(connection._get_tx_start_command().decode().lower())
+
+
 def _text(generator: str, known: dict[str, Any], connection: Any) -> str:
-    """What a generator of psycopg's sends, as far as it can be told before it does."""
-    owner, query = known.get("self"), known.get("query")
+    """What a generator of psycopg's sends, its parameters filled in, as far as it can be told before it does."""
+    owner, query = known.get("self"), known.get("query", known.get("statement"))
     if isinstance(owner, psycopg.Transaction | psycopg.AsyncTransaction):
         name, fails = owner.savepoint_name, known.get("exc_type") is not None or owner.force_rollback
         if generator == "_enter_gen":
             idle = connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
-            return "begin" if idle else f"savepoint {name or '_'}"
+            return _begin_of(connection) if idle else f"savepoint {name or '_'}"
         if owner._outer_transaction:
             return "rollback" if fails else "commit"
         return f"rollback to {name}" if fails else f"release {name}"
     if query is None:
         return _WORDS.get(generator, generator.strip("_").removesuffix("_gen").replace("_", " "))
+    if known.get("params"):
+        kind = psycopg.AsyncClientCursor if isinstance(connection, psycopg.AsyncConnection) else psycopg.ClientCursor
+        with contextlib.suppress(Exception):  # which the function is going to be told
+            return kind(connection).mogrify(query, known["params"])
     if isinstance(query, bytes):
         return query.decode()
     return query if isinstance(query, str) else str(query.as_string(connection))

@@ -9,7 +9,8 @@ import inspect
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -37,6 +38,7 @@ class FunctionSession:
         self.name, self.pid, self.lost = channel.name, channel.pid, False
         self.busy = True  # until its first round trip, or its end
         self.ended = False
+        self.last: RoundTrip | None = None  # what the last events told, if it was one round trip
         self.returned: Any = None
         self.raised: BaseException | None = None
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
@@ -150,9 +152,10 @@ class FunctionSession:
 
     def events(self, *, resumed: bool) -> list[Event]:
         """The round trips since the last time; the first of them may have waited."""
-        trips = _merged(self.turn.done)
+        trips = merged(self.turn.done)
         # Private ones go with what comes after them.
-        self.turn.done = [] if trips else self.turn.done
+        self.turn.done = self.turn.done[_end_of_told(self.turn.done) :]
+        self.last = trips[-1] if len(trips) == 1 else None
         return [self._event(trip, resumed and place == 0) for place, trip in enumerate(trips)]
 
     def _event(self, trip: RoundTrip, resumed: bool) -> Event:
@@ -164,8 +167,20 @@ class FunctionSession:
 
     def underway(self) -> str:
         """What it was last let go to do."""
-        trips = _merged(self.turn.done)
+        trips = merged(self.turn.done)
         return trips[-1].sql if trips else ""
+
+    def last_of(self, event: Event) -> RoundTrip | None:
+        """The round trip that an event of the last turn tells of, if it was the only one."""
+        if event.kind is not EventKind.WAITS:
+            return self.last
+        trips = merged(self.turn.done)
+        return trips[-1] if len(trips) == 1 else None
+
+    def upcoming(self) -> RoundTrip | None:
+        """What it waits to send, with what private ones came before it."""
+        trips = merged([*self.turn.done, self.turn.next]) if self.turn.next else []
+        return trips[-1] if len(trips) == 1 else None
 
     def abandon(self) -> None:
         """Has its thread end at its next round trip, or in the midst of one."""
@@ -203,15 +218,24 @@ def end(sessions: Iterable[FunctionSession]) -> None:
         one.close()
 
 
-def _merged(trips: Iterable[RoundTrip]) -> list[RoundTrip]:
+def _end_of_told(trips: Sequence[RoundTrip]) -> int:
+    """Where the private round trips begin that nothing has come after."""
+    place = len(trips)
+    while place and trips[place - 1].private and not trips[place - 1].failure:
+        place -= 1
+    return place
+
+
+def merged(trips: Iterable[RoundTrip]) -> list[RoundTrip]:
     """Private round trips are told together with the one that follows."""
-    merged: list[RoundTrip] = []
-    before: list[str] = []
+    told: list[RoundTrip] = []
+    before: list[RoundTrip] = []
     for trip in trips:
         if trip.private and not trip.failure:
-            before.append(trip.sql)
-        else:
-            sql = "; ".join([*before, trip.sql])
-            merged.append(RoundTrip(sql, results=trip.results, failure=trip.failure, lost=trip.lost))
-            before = []
-    return merged
+            before.append(trip)
+            continue
+        sql = "; ".join([*(one.sql for one in before), trip.sql])
+        whole = "; ".join([*(one.whole for one in before), trip.whole])
+        told.append(replace(trip, sql=sql, whole=whole))
+        before = []
+    return told

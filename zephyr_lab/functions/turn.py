@@ -29,10 +29,17 @@ class Abandoned(BaseException):
 
 @dataclass
 class RoundTrip:
-    """What a function asked a server, and what it was told. A `private` one takes no turn."""
+    """What a function asked a server, and what it was told. A `private` one takes no turn.
+
+    `whole` is all that is sent, an implicit BEGIN included; `status` is how the session's transaction stood then, as a
+    pq.TransactionStatus; `redis` is "reads" or "writes" for a message to Redis.
+    """
 
     sql: str
+    whole: str = ""
     private: bool = False
+    redis: str = ""
+    status: int = 0
     results: list[Result] = field(default_factory=list)
     failure: Failure | None = None
     lost: bool = False
@@ -46,14 +53,16 @@ def is_private(sql: str) -> bool:
 class Turn:
     """Stands between a function's thread and the scheduler: the thread parks before a round trip until it is let go.
 
-    `done` holds the round trips since the events were last taken; `naps` counts sleeps since somebody else moved.
-    `misuse` is what the function did that cannot be explored, whatever it makes of the error it was told. `refused` is
-    the SQLSTATE with which the last transaction was sent away; what is committed after it clears it.
+    `next` is what it waits to send, `done` what it has sent since the events were last taken; `naps` counts sleeps
+    since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
+    that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
+    it clears it.
     """
 
     def __init__(self, name: str, open_connection: Callable[[type], Any]) -> None:
         self.name = name
         self.open_connection = open_connection  # for the class of psycopg's that is asked for one
+        self.next: RoundTrip | None = None
         self.done: list[RoundTrip] = []
         self.naps = 0
         self.trips = 0
@@ -68,20 +77,18 @@ class Turn:
 
     # -- the thread's side
 
-    def take(self, sql: str) -> RoundTrip:
-        """Waits until it is this session's turn. Raises Abandoned."""
+    def take(self, trip: RoundTrip) -> RoundTrip:
+        """Waits until it is this session's turn, unless the trip is private. Raises Abandoned."""
         self._check()
-        self.say()
-        self._go.acquire()
-        self._check()
-        return self.note(sql)
-
-    def note(self, sql: str, *, private: bool = False) -> RoundTrip:
-        """A round trip that is being made."""
-        self._check()
+        if not trip.private:
+            self.next = trip
+            self.say()
+            self._go.acquire()
+            self._check()
+            self.next = None
         self.trips += 1
-        self.done.append(RoundTrip(sql, private))
-        return self.done[-1]
+        self.done.append(trip)
+        return trip
 
     def _check(self) -> None:
         if self.abandoned:
