@@ -7,7 +7,7 @@ declare
     month_end   constant timestamptz := (date_trunc('month', day::timestamp) + interval '1 month') at time zone 'UTC';
     name        constant text := 'orders_' || to_char(day, 'YYYY_MM');
 begin
-    perform pg_advisory_xact_lock(hashtextextended('create_orders_partition', 0));  -- two at once: the second finds it made
+    perform pg_advisory_xact_lock(hashtextextended('create_orders_partition', 0));
     if exists (select from pg_inherits where inhparent = 'orders'::regclass and inhrelid = to_regclass(name)) then
         return name;
     end if;
@@ -42,6 +42,8 @@ begin
     if months < 0 then
         raise exception 'months must be 0 or more, not %', months using errcode = '22023';
     end if;
+    -- Two at once: the second looks when the first is done.
+    perform pg_advisory_xact_lock(hashtextextended('create_orders_partition', 0));
     for i in 0 .. months loop
         name := 'orders_' || to_char(first + make_interval(months => i), 'YYYY_MM');
         if not exists (select from pg_inherits where inhparent = 'orders'::regclass and inhrelid = to_regclass(name)) then
