@@ -232,6 +232,13 @@ def test_as_documented_an_answer_lost_at_commit_sells_the_slot_twice(
             assert strategy("redis-lua-serializable").run(connection, next_one, WINDOW, shop.redis) == SLOT
     assert [one.over for one in shop.money() if one.over] == [20_000]
     assert run(slots.loads([SLOT])) == {SLOT.id: 60_000}
+    # Redis can be put right, while nobody books; what was sold cannot.
+    run(slots.put_right({one.id: (SLOT, one.final_price) for one in (saved, next_one)}))
+    assert (
+        run(slots.loads([SLOT]))
+        == {SLOT.id: 120_000}
+        == {one.slot.id: one.orders for one in shop.money() if one.orders}
+    )
 
 
 @pytest.mark.parametrize("name", ["one-statement", "select-for-update", "redis-lua-idempotent"])
