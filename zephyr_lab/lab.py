@@ -127,6 +127,11 @@ class Lab:
         self._runner.disturbed_by(connection)
         return connection
 
+    def conninfo(self, **settings: str) -> str:
+        """A DSN, password included, into the lab's schema, for a pool or another process. Raises ServerLost."""
+        self._check_open()
+        return self._database.conninfo("lab", **settings)
+
     @cached_property
     def _keyvalue(self) -> KeyValue:
         from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
@@ -146,6 +151,12 @@ class Lab:
         """A client of the lab's Valkey, or of your Redis; the first use starts it. Commands are never sent twice."""
         self._check_open()
         return self._keyvalue.client
+
+    @property
+    def redis_url(self) -> str:
+        """Where the lab's Redis is, password included; the first use starts it. Raises ServerLost."""
+        self._check_open()
+        return self._keyvalue.url
 
     @property
     def redis_prefix(self) -> str:
