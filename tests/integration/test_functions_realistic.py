@@ -208,3 +208,63 @@ def test_what_are_no_sessions_is_refused(lab: Lab) -> None:
     for functions in ({"two words": lost_update}, {1: lost_update}, [lost_update] * 27, None):
         with pytest.raises(BadInput):
             lab.explore(functions, setup=SETUP)  # type: ignore[arg-type]
+
+
+# -- ids
+
+
+ORDERS = """
+create table jobs (id serial primary key);
+insert into jobs default values;
+create table orders (id serial primary key, guest text, token uuid default gen_random_uuid());
+create table items (order_id int references orders);
+analyze jobs, orders, items;
+"""
+
+
+def ordered_once(guest: str) -> Callable[[Conn], int]:
+    """At SERIALIZABLE, with a retry: a refused attempt has taken a number."""
+
+    def order(conn: Conn) -> int:
+        while True:
+            try:
+                with conn.transaction():
+                    conn.execute("select count(*) from orders")
+                    return number(conn, f"insert into orders (guest) values ('{guest}') returning id")
+            except psycopg.errors.SerializationFailure:
+                pass
+
+    return order
+
+
+def test_an_id_that_is_returned_is_as_good_as_another(lab: Lab) -> None:
+    """1 and 3 are as good as 1 and 2; that 1 is also the id of a job means nothing."""
+    for guests in (("Anna", "Boris"), ("Anna", "Anna")):
+        functions = [ordered_once(guest) for guest in guests]
+        found = lab.explore(functions, setup=ORDERS, isolation="serializable")
+        assert safe(found)
+        assert "A returned 3" in str(found)
+
+
+def test_the_id_of_another_is_not_as_good(lab: Lab) -> None:
+    """Rows that look alike are told apart: the greatest id is not the one that was inserted."""
+
+    def order(conn: Conn) -> int:
+        conn.execute("insert into orders (guest) values ('Anna')")
+        conn.commit()
+        return number(conn, "select max(id) as id from orders")
+
+    found = lab.replay([order] * 2, "A A B B B B A A", setup=ORDERS)
+    assert found.anomalous
+    assert "A returned 2; B returned 2" in found.outcome.text()
+
+
+def test_a_uuid_made_by_the_server_is_no_chance(lab: Lab) -> None:
+    """Returned, and handed on to another table."""
+
+    def order(conn: Conn) -> Any:
+        (order_id, token) = conn.execute("insert into orders (guest) values ('A') returning id, token").fetchone() or ()
+        conn.execute("insert into items (order_id) values (%s)", (order_id,))
+        return {"token": token}
+
+    assert safe(lab.explore([order] * 2, setup=ORDERS))
