@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import psycopg
 import pytest
+import redis as redis_py
 from psycopg.errors import ForeignKeyViolation
 from psycopg_pool import ConnectionPool
 
@@ -268,3 +273,71 @@ def test_a_uuid_made_by_the_server_is_no_chance(lab: Lab) -> None:
         return {"token": token}
 
     assert safe(lab.explore([order] * 2, setup=ORDERS))
+
+
+# -- Redis, sleeps, threads
+
+
+def five(redis: redis_py.Redis) -> None:
+    redis.set("stock", 5)
+
+
+def take_one(redis: redis_py.Redis) -> None:
+    redis.set("stock", int(redis.get("stock")) - 1)  # type: ignore[arg-type]
+
+
+def under_lock(redis: redis_py.Redis) -> None:
+    with redis.lock("lock", timeout=10):
+        take_one(redis)
+
+
+async def under_lock_asynchronously(redis: redis_py.asyncio.Redis) -> None:
+    async with redis.lock("lock", timeout=10):
+        await redis.set("stock", int(await redis.get("stock")) - 1)
+
+
+def by_a_lock_of_its_own(redis: redis_py.Redis) -> None:
+    while not redis.set("lock", "held", nx=True):
+        sleep(5)
+    take_one(redis)
+    redis.delete("lock")
+
+
+@pytest.mark.parametrize("function", [under_lock, under_lock_asynchronously, by_a_lock_of_its_own])
+def test_a_lock_in_redis_is_safe_and_waited_for_in_no_time(lab: Lab, function: Callable[..., Any]) -> None:
+    """redis-py makes up a token for its locks, and `from time import sleep` is a sleep as well."""
+    assert safe(lab.explore([function] * 2, setup=five))
+
+
+def in_a_pool(redis: redis_py.Redis) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        stock = int(threads.submit(redis.get, "stock").result())  # type: ignore[arg-type]
+        threads.submit(redis.set, "stock", stock - 1).result()
+
+
+def in_a_thread(redis: redis_py.Redis) -> None:
+    thread = threading.Thread(target=take_one, args=[redis])
+    thread.start()
+    thread.join()
+
+
+def to_thread(redis: redis_py.Redis) -> Callable[[], Any]:
+    async def take() -> None:
+        await asyncio.to_thread(take_one, redis)
+
+    return take
+
+
+def test_threads_of_a_function_take_its_turns(lab: Lab) -> None:
+    """One after another; what two of them ask at once has no order that could be had again."""
+    for function in (in_a_pool, in_a_thread, to_thread(lab.redis)):
+        found = lab.explore([function] * 2, setup=five)
+        assert (found.anomalous, found.schedules) == (4, 6)
+
+    def at_once(redis: redis_py.Redis) -> None:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(redis.incr, ["one", "two"]))
+
+    with pytest.raises(ScheduleError, match="session A asked two things at once, in threads of its own"):
+        lab.explore([at_once] * 2, setup=five)
+    assert not [one for one in threading.enumerate() if one.name.startswith(("session", "ThreadPool"))]
