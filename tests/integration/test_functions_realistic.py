@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import psycopg
 import pytest
+import redis as redis_py
 from psycopg.errors import ForeignKeyViolation
 from psycopg_pool import ConnectionPool
 
@@ -208,3 +213,131 @@ def test_what_are_no_sessions_is_refused(lab: Lab) -> None:
     for functions in ({"two words": lost_update}, {1: lost_update}, [lost_update] * 27, None):
         with pytest.raises(BadInput):
             lab.explore(functions, setup=SETUP)  # type: ignore[arg-type]
+
+
+# -- ids
+
+
+ORDERS = """
+create table jobs (id serial primary key);
+insert into jobs default values;
+create table orders (id serial primary key, guest text, token uuid default gen_random_uuid());
+create table items (order_id int references orders);
+analyze jobs, orders, items;
+"""
+
+
+def ordered_once(guest: str) -> Callable[[Conn], int]:
+    """At SERIALIZABLE, with a retry: a refused attempt has taken a number."""
+
+    def order(conn: Conn) -> int:
+        while True:
+            try:
+                with conn.transaction():
+                    conn.execute("select count(*) from orders")
+                    return number(conn, f"insert into orders (guest) values ('{guest}') returning id")
+            except psycopg.errors.SerializationFailure:
+                pass
+
+    return order
+
+
+def test_an_id_that_is_returned_is_as_good_as_another(lab: Lab) -> None:
+    """1 and 3 are as good as 1 and 2; that 1 is also the id of a job means nothing."""
+    for guests in (("Anna", "Boris"), ("Anna", "Anna")):
+        functions = [ordered_once(guest) for guest in guests]
+        found = lab.explore(functions, setup=ORDERS, isolation="serializable")
+        assert safe(found)
+        assert "A returned 3" in str(found)
+
+
+def test_the_id_of_another_is_not_as_good(lab: Lab) -> None:
+    """Rows that look alike are told apart: the greatest id is not the one that was inserted."""
+
+    def order(conn: Conn) -> int:
+        conn.execute("insert into orders (guest) values ('Anna')")
+        conn.commit()
+        return number(conn, "select max(id) as id from orders")
+
+    found = lab.replay([order] * 2, "A A B B B B A A", setup=ORDERS)
+    assert found.anomalous
+    assert "A returned 2; B returned 2" in found.outcome.text()
+
+
+def test_a_uuid_made_by_the_server_is_no_chance(lab: Lab) -> None:
+    """Returned, and handed on to another table."""
+
+    def order(conn: Conn) -> Any:
+        (order_id, token) = conn.execute("insert into orders (guest) values ('A') returning id, token").fetchone() or ()
+        conn.execute("insert into items (order_id) values (%s)", (order_id,))
+        return {"token": token}
+
+    assert safe(lab.explore([order] * 2, setup=ORDERS))
+
+
+# -- Redis, sleeps, threads
+
+
+def five(redis: redis_py.Redis) -> None:
+    redis.set("stock", 5)
+
+
+def take_one(redis: redis_py.Redis) -> None:
+    redis.set("stock", int(redis.get("stock")) - 1)  # type: ignore[arg-type]
+
+
+def under_lock(redis: redis_py.Redis) -> None:
+    with redis.lock("lock", timeout=10):
+        take_one(redis)
+
+
+async def under_lock_asynchronously(redis: redis_py.asyncio.Redis) -> None:
+    async with redis.lock("lock", timeout=10):
+        await redis.set("stock", int(await redis.get("stock")) - 1)
+
+
+def by_a_lock_of_its_own(redis: redis_py.Redis) -> None:
+    while not redis.set("lock", "held", nx=True):
+        sleep(5)
+    take_one(redis)
+    redis.delete("lock")
+
+
+@pytest.mark.parametrize("function", [under_lock, under_lock_asynchronously, by_a_lock_of_its_own])
+def test_a_lock_in_redis_is_safe_and_waited_for_in_no_time(lab: Lab, function: Callable[..., Any]) -> None:
+    """redis-py makes up a token for its locks, and `from time import sleep` is a sleep as well."""
+    assert safe(lab.explore([function] * 2, setup=five))
+
+
+def in_a_pool(redis: redis_py.Redis) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        stock = int(threads.submit(redis.get, "stock").result())  # type: ignore[arg-type]
+        threads.submit(redis.set, "stock", stock - 1).result()
+
+
+def in_a_thread(redis: redis_py.Redis) -> None:
+    thread = threading.Thread(target=take_one, args=[redis])
+    thread.start()
+    thread.join()
+
+
+def to_thread(redis: redis_py.Redis) -> Callable[[], Any]:
+    async def take() -> None:
+        await asyncio.to_thread(take_one, redis)
+
+    return take
+
+
+def test_threads_of_a_function_take_its_turns(lab: Lab) -> None:
+    """One after another; what two of them ask at once has no order that could be had again."""
+    for function in (in_a_pool, in_a_thread, to_thread(lab.redis)):
+        found = lab.explore([function] * 2, setup=five)
+        assert (found.anomalous, found.schedules) == (4, 6)
+
+    def at_once(redis: redis_py.Redis) -> None:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(redis.incr, ["one", "two"]))
+
+    with pytest.raises(ScheduleError, match="session A asked two things at once, in threads of its own"):
+        lab.explore([at_once] * 2, setup=five)
+    assert not [one for one in threading.enumerate() if one.name.startswith(("session", "ThreadPool"))]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from zephyr_lab.errors import LabError
+from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.schedule.transcript import Failure, Result
 
 # Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
@@ -82,6 +82,13 @@ class Turn:
         """Waits until it is this session's turn, unless the trip is private. Raises Abandoned."""
         self._check()
         if not trip.private:
+            if self.next is not None:
+                raise self.refuse(
+                    ScheduleError(
+                        f"session {self.name} asked two things at once, in threads of its own: {self.next.sql!r} and "
+                        f"{trip.sql!r}; let one wait for the other, or make two functions of it, two sessions"
+                    )
+                )
             self.next = trip
             self.say()
             self._go.acquire()
@@ -132,6 +139,20 @@ def here() -> Turn | None:
     return getattr(_local, "turn", None)
 
 
-def belongs_to(turn: Turn) -> None:
+def belongs_to(turn: Turn | None) -> None:
     """Makes the thread that calls a session's."""
     _local.turn = turn
+
+
+def as_session(turn: Turn | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; what it does is that session's, whichever thread it runs in."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        before = here()
+        belongs_to(turn)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            belongs_to(before)
+
+    return run
