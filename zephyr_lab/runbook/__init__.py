@@ -9,8 +9,9 @@ The questions are files in sql/runbook, one a question, that psql runs as well. 
 write-up asked instead.
 """
 
+from zephyr_lab.runbook import report
 from zephyr_lab.runbook.ask import Runbook
 from zephyr_lab.runbook.questions import Question, as_written, question, questions
 from zephyr_lab.runbook.wait_tree import WaitTree
 
-__all__ = ["Question", "Runbook", "WaitTree", "as_written", "question", "questions"]
+__all__ = ["Question", "Runbook", "WaitTree", "as_written", "question", "questions", "report"]

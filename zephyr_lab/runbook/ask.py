@@ -1,9 +1,9 @@
 """How to ask a production server and disturb nobody?
 
-Each question has a transaction of its own, or a savepoint where one is open already: read only, with a time limit for
-the answer and a shorter one for any lock, and rolled back at the end. So nothing is held from one question to the next,
-not even ACCESS SHARE on a partition, which would make an ALTER TABLE wait and everybody behind it. Settings are SET LOCAL
-and statements are not prepared, so a pooler between us and the server is no obstacle.
+Each question has a transaction of its own, or a savepoint where one is open already: read only, with a time limit
+for the answer and a shorter one for any lock, and rolled back at the end. So nothing is held from one question to the
+next, not even ACCESS SHARE on a partition, which would make an ALTER TABLE wait and everybody behind it. Settings are
+SET LOCAL and statements are not prepared, so a pooler between us and the server is no obstacle.
 
 The role's search_path finds the table. While a question runs, only pg_catalog is searched: a function or operator that
 somebody has put into another schema under a built-in name is not called, with a superuser's rights, by mistake.
@@ -37,15 +37,20 @@ _NAME = """
 select format('%%I.%%I', n.nspname, c.relname), c.relkind
 from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = %(oid)s"""
 _TABLE_KINDS = "rpmvf"
+# A table's name that cannot be read, a role that does not exist, an interval that is none.
+_MALFORMED = (
+    errors.InvalidName, errors.InvalidParameterValue, errors.SyntaxError, errors.FeatureNotSupported,
+    errors.UndefinedObject, errors.InvalidDatetimeFormat, errors.DatetimeFieldOverflow,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Runbook:
     """Questions about a table and its server, asked over a connection.
 
-    `table` is written as in SQL, `"Orders"` in double quotes. `role` is the one whose rights are looked at, by default the
-    one that asks. `months` counts the months after this one, `older_than` is an interval. Raises ServerUnavailable for a
-    PostgreSQL older than 14.
+    `table` is written as in SQL, `"Orders"` in double quotes. `role` is the one whose rights are looked at, by default
+    the one that asks. `months` counts the months after this one, `older_than` is an interval. Raises BadInput, and
+    ServerUnavailable for a PostgreSQL older than 14.
     """
 
     connection: psycopg.Connection[Any]
@@ -72,11 +77,14 @@ class Runbook:
         ServerLost.
         """
         one = question(asked) if isinstance(asked, str) else asked
-        with self._told_in_our_words(one), self._read_only(one) as cursor:
-            if not one.parameters:
-                return _frame(cursor.execute(one.sql.encode(), prepare=False))
-            values = self._values(cursor, one)
-            return _frame(cursor.execute(one.placeholders.encode(), values, prepare=False))
+        try:
+            with self._read_only(one) as cursor:
+                if not one.parameters:
+                    return _frame(cursor.execute(one.sql.encode(), prepare=False))
+                values = self._values(cursor, one)
+                return _frame(cursor.execute(one.placeholders.encode(), values, prepare=False))
+        except psycopg.Error as error:
+            raise self._in_our_words(one, error) from error
 
     def ask_all(self) -> dict[str, pd.DataFrame | LabError]:
         """Every question's answer by name; the error where it has none. Raises ServerLost."""
@@ -121,35 +129,17 @@ class Runbook:
             raise BadInput(f"{name} is no table: name the table itself")
         return str(name)
 
-    @contextmanager
-    def _told_in_our_words(self, one: Question) -> Iterator[None]:
-        try:
-            yield
-        except errors.QueryCanceled as error:
-            raise QuestionFailed(
-                f"{one.name}: no answer within {self.statement_seconds:g} s; ask again with more statement_seconds"
-            ) from error
-        except errors.LockNotAvailable as error:
-            raise QuestionFailed(
-                f"{one.name}: waited {self.lock_seconds:g} s for a lock that somebody holds; ask locks, which waits for none"
-            ) from error
-        except (
-            errors.InvalidName,
-            errors.InvalidParameterValue,
-            errors.SyntaxError,
-            errors.FeatureNotSupported,
-        ) as error:
-            if one.parameters:
-                raise BadInput(f"{one.name}: {_said(error)}: write the table as in SQL, schema.table") from error
-            raise QuestionFailed(f"{one.name}: {error.sqlstate} {_said(error)}") from error
-        except (errors.UndefinedObject, errors.InvalidDatetimeFormat, errors.DatetimeFieldOverflow) as error:
-            raise BadInput(f"{one.name}: {_said(error)}") from error
-        except psycopg.OperationalError as error:
-            if self.connection.closed:
-                raise ServerLost(f"{one.name}: the server closed the connection; connect again") from error
-            raise QuestionFailed(f"{one.name}: {error.sqlstate} {_said(error)}") from error
-        except psycopg.Error as error:
-            raise QuestionFailed(f"{one.name}: {error.sqlstate} {_said(error)}") from error
+    def _in_our_words(self, one: Question, error: psycopg.Error) -> LabError:
+        if self.connection.closed:
+            return ServerLost(f"{one.name}: the server closed the connection; connect again")
+        if isinstance(error, errors.QueryCanceled):
+            limit = f"{self.statement_seconds:g} s"
+            return QuestionFailed(f"{one.name}: no answer within {limit}; ask again with more statement_seconds")
+        if isinstance(error, errors.LockNotAvailable):
+            return QuestionFailed(f"{one.name}: waited {self.lock_seconds:g} s for a lock; `locks` waits for none")
+        if one.parameters and isinstance(error, _MALFORMED):
+            return BadInput(f"{one.name}: {_said(error)}; a table is written as in SQL: orders, public.orders")
+        return QuestionFailed(f"{one.name}: {error.sqlstate} {_said(error)}")
 
 
 def _said(error: psycopg.Error) -> str:

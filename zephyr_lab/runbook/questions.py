@@ -18,7 +18,8 @@ from zephyr_lab.shipped import shipped
 # In the order in which somebody on call would ask.
 ORDER = (
     "this-connection", "table-exists", "tables", "columns", "partitions", "missing-partitions", "permissions",
-    "role-access", "indexes", "isolation-level", "locks", "who-blocks-whom", "long-transactions", "ssi-locks", "counters",
+    "role-access", "indexes", "isolation-level", "locks", "who-blocks-whom", "long-transactions", "ssi-locks",
+    "counters",
 )  # fmt: skip
 _PARAMETER = re.compile(r"(?<!:):'(\w+)'")
 
@@ -39,9 +40,7 @@ class Question:
         head = [line.removeprefix("--").strip() for line in _leading_comments(lines)]
         sql = "\n".join(lines[len(head) :]).strip().removesuffix(";")
         if len(head) < 2 or not head[0] or not head[1] or not sql:
-            raise BadInput(
-                f"{source}: a question begins with two comment lines, its name and what it answers; then SQL"
-            )
+            raise BadInput(f"{source}: first two comment lines, a name and what is answered; then SQL")
         return cls(head[0], head[1], " ".join(head[2:]), sql)
 
     @property
@@ -86,7 +85,7 @@ def question(name: str) -> Question:
 
 
 def as_written(name: str) -> Question:
-    """What the write-up asked, by its file's name in sql/runbook/as_written: it fails or misleads, and its title says how.
+    """What the write-up asked, by its file's name in sql/runbook/as_written. It fails or misleads: its title says how.
 
     `Runbook.ask` runs it like any other. Raises BadInput, listing the names.
     """

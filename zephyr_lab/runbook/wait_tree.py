@@ -33,7 +33,7 @@ class WaitTree:
 
     @classmethod
     def of(cls, answer: pd.DataFrame) -> WaitTree:
-        """From the answer to who-blocks-whom. A session has its application_name, and its pid where that is not enough."""
+        """From the answer to who-blocks-whom. A session is called by its application_name, with its pid if need be."""
         rows: dict[int, dict[str, Any]] = {
             row["pid"]: {key: None if _empty(value) else value for key, value in row.items()}
             for row in answer.to_dict("records")
