@@ -2,7 +2,8 @@
 -- The columns of the table: types, defaults, and which of them make the primary key and the partition key.
 -- A unique key of a partitioned table must hold the partition key, so no key can make an id unique across partitions.
 select a.attname as "column", format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
-       pg_get_expr(d.adbin, d.adrelid) as default_or_generated,
+       -- Given the table, pg_get_expr opens it, and waits behind ACCESS EXCLUSIVE; a default names no columns.
+       pg_get_expr(d.adbin, case when a.attgenerated = '' then 0 else d.adrelid end) as default_or_generated,
        a.attgenerated <> '' as generated,
        coalesce(a.attnum = any (pk.indkey), false) as primary_key,
        coalesce(a.attnum = any (pt.partattrs), false) as partition_key

@@ -1,7 +1,8 @@
 -- indexes
 -- The indexes of the table, on which partitions each is missing, and their use summed over the partitions.
 -- The parent's index is only a definition: scans are counted on the partitions' indexes. Counts are since the
--- statistics were last reset (see counters). `bytes` leaves out an index that somebody holds ACCESS EXCLUSIVE.
+-- statistics were last reset (see counters). `bytes` leaves out an index that somebody holds ACCESS EXCLUSIVE, and
+-- `definition` is empty where somebody holds its table so: pg_get_indexdef opens the table.
 with recursive tree as (
     select to_regclass(:'table')::oid as oid
     union all
@@ -34,7 +35,7 @@ select c.relname as index, t.relname as "on",
        coalesce(sum(m.idx_tup_read), 0)::bigint as entries_read,
        coalesce(sum(m.idx_tup_fetch), 0)::bigint as rows_fetched,
        sum(m.bytes)::bigint as bytes,
-       pg_get_indexdef(roots.root) as definition
+       case when i.indrelid not in (select relation from locked) then pg_get_indexdef(roots.root) end as definition
 from roots join pg_index i on i.indexrelid = roots.root
 join pg_class c on c.oid = roots.root join pg_class t on t.oid = i.indrelid
 left join members m on m.root = roots.root

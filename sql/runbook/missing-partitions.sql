@@ -11,7 +11,7 @@ with parent as (
     where c.oid = to_regclass(:'table')
 ),
 bounds as (
-    select c.relname, pg_get_expr(c.relpartbound, c.oid) as bound
+    select c.relname, pg_get_expr(c.relpartbound, 0) as bound
     from pg_inherits i join pg_class c on c.oid = i.inhrelid join parent on parent.oid = i.inhparent
     where not i.inhdetachpending and parent.by_time
 ),

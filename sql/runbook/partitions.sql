@@ -1,7 +1,8 @@
 -- partitions
 -- The whole partition tree, with bounds and sizes.
--- By pg_inherits, which needs no lock: pg_partition_tree() waits behind an ACCESS EXCLUSIVE lock on a partition. So does
--- a size, and so `size` is empty for whatever somebody holds, or waits for, in that mode; `locked` says so.
+-- By pg_inherits, which needs no lock: pg_partition_tree() waits behind an ACCESS EXCLUSIVE lock on a partition, and so
+-- does pg_get_expr(relpartbound, oid), which opens the table that it is given, and every size. `size` is empty for what
+-- somebody holds, or waits for, in that mode; `locked` says so.
 with recursive tree as (
     select to_regclass(:'table')::oid as oid, null::oid as parent, 0 as level, false as detaching
     union all
@@ -15,7 +16,7 @@ locked as materialized (
 ),
 parts as (
     select tree.level, tree.detaching, c.oid, n.nspname, c.relname, c.relkind, c.reltuples, p.relname as parent,
-           pg_get_expr(c.relpartbound, c.oid) as bound,
+           pg_get_expr(c.relpartbound, 0) as bound,
            exists (select from locked where locked.relation in (c.oid, c.reltoastrelid)
                       or locked.relation in (select indexrelid from pg_index where indrelid = c.oid)) as locked
     from tree join pg_class c on c.oid = tree.oid join pg_namespace n on n.oid = c.relnamespace
