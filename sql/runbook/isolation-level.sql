@@ -8,10 +8,11 @@ with here as (
     from pg_settings where name = 'default_transaction_isolation'
 ),
 in_files as (
-    -- Asked through text, and only by who may: a view that is for superusers would refuse the whole question.
-    select readable, case when readable then substring(query_to_xml(
-                    $$select setting from pg_file_settings where name = 'default_transaction_isolation' and applied$$,
-                    true, true, '')::text from '<setting>([^<]*)</setting>') end as value
+    -- A view that is for superusers would refuse the whole question, even in a branch that is not taken. So it is asked in
+    -- a text of its own, by the one function that runs a text and is in every build: ts_stat gives words of tsvectors.
+    select readable, case when readable then (
+               select word from ts_stat($$select array_to_tsvector(array[setting]) from pg_catalog.pg_file_settings
+                                         where name = 'default_transaction_isolation' and applied$$)) end as value
     from (select has_function_privilege('pg_show_all_file_settings()', 'execute')
                  and has_table_privilege('pg_file_settings', 'select') as readable) as files
 ),

@@ -5,7 +5,7 @@
 -- pid 0 is a prepared transaction. `depth` is the longest way to a root, and empty behind a deadlock. Each waiting session
 -- is asked about in turn, so a busy server may show a wait that is over. Look by hand, not in a tight loop.
 with recursive
-locks as materialized (select pid, locktype, mode, granted, database, relation, waitstart from pg_locks),
+locks as materialized (select * from pg_locks),
 sessions as materialized (
     select pid, application_name, usename, state, wait_event, xact_start, query from pg_stat_activity
     where pid <> pg_backend_pid()
@@ -18,19 +18,39 @@ asked as materialized (
     where wait_event = 'SafeSnapshot' or state is null  -- hidden from this role
 ),
 edges as materialized (select distinct pid, blocker from asked, unnest(blockers) as blocker),
-nearest as materialized (
-    select e.pid, e.blocker from edges e
-    where not exists (
-        select from edges closer join edges beyond on beyond.pid = closer.blocker and beyond.blocker = e.blocker
-        where closer.pid = e.pid
-          and not exists (select from edges back where back.pid = closer.blocker and back.blocker = e.pid))
+-- In a queue everybody blocks all behind him: n * n edges. Of these one is needed, to the last one ahead, as far as that
+-- one waits for the rest as well.
+queues as materialized (
+    select distinct on (pid) pid, waitstart, row (locktype, database, relation, page, tuple, virtualxid, transactionid,
+                                                  classid, objid, objsubid)::text as what
+    from locks where not granted
+),
+last_ahead as materialized (
+    select distinct on (e.pid) e.pid, e.blocker
+    from edges e join queues mine on mine.pid = e.pid join queues theirs on theirs.pid = e.blocker
+    where theirs.what = mine.what
+    order by e.pid, theirs.waitstart desc nulls first, e.blocker
+),
+sparse as materialized (
+    select pid, blocker from edges
+    except
+    select ahead.pid, beyond.blocker from last_ahead ahead join edges beyond on beyond.pid = ahead.blocker
 ),
 reach as (
-    select pid, blocker from nearest
+    select pid, blocker from sparse
     union
-    select reach.pid, nearest.blocker from reach join nearest on nearest.pid = reach.blocker
+    select reach.pid, sparse.blocker from reach join sparse on sparse.pid = reach.blocker
 ),
 deadlocked as materialized (select pid from reach where pid = blocker),
+-- And of what is left, no edge to somebody whom one reaches by another: unless the way is round a deadlock.
+nearest as materialized (
+    select pid, blocker from sparse
+    except
+    select closer.pid, beyond.blocker from sparse closer join reach beyond on beyond.pid = closer.blocker
+    where closer.pid in (select pid from sparse group by pid having count(*) > 1)
+      and (beyond.blocker, closer.blocker) not in (select pid, blocker from reach)
+      and (closer.blocker, closer.pid) not in (select pid, blocker from reach)
+),
 depths as (
     select distinct blocker as pid, 0 as depth from edges where blocker not in (select pid from edges)
     union
