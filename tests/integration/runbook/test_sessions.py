@@ -1,11 +1,10 @@
-"""What the runbook answers about sessions: isolation levels, locks, waits, open transactions; on PostgreSQL 18 and 15."""
+"""What the runbook answers about sessions: isolation levels, locks, waits, transactions; on PostgreSQL 18 and 15."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -110,7 +109,7 @@ def test_each_source_of_the_isolation_level_beats_those_before_it(connect: Conne
         assert hidden["wins_in_new_session"][5]
     finally:
         for statement in (
-            f"alter system reset {LEVEL}", f"alter role all reset {LEVEL}", f"alter role keeper reset all",
+            f"alter system reset {LEVEL}", f"alter role all reset {LEVEL}", "alter role keeper reset all",
             f"alter role keeper in database {DATABASE} reset all", f"alter database {DATABASE} reset all",
             "select pg_reload_conf()",
         ):  # fmt: skip
@@ -318,7 +317,7 @@ def test_a_held_schedule_refuses_another_and_ends_with_its_block(lab: Lab) -> No
 
 
 def test_the_culprit_on_a_partition_and_a_queue_for_rows_are_among_the_locks(connect: Connect, lab: Lab) -> None:
-    """The holder of one partition's lock, who holds none on the parent; and waits for a transaction, without a relation."""
+    """Who locks one partition, and nothing on the parent; and who waits for a transaction, which is no relation."""
     keeper = connect("keeper")
     month = Runbook(keeper).ask("missing-partitions")["partitions"][0]
     with waiting(connect) as send:
