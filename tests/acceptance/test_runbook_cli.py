@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
 from tests.acceptance.test_cli import run
 from zephyr_lab import Lab
+from zephyr_lab.cli import main
 from zephyr_lab.orders import schema
 from zephyr_lab.runbook import questions
 
 
 @pytest.fixture(scope="module")
-def dsn(lab: Lab) -> str:
+def dsn(lab: Lab) -> Iterator[str]:
     """A database with the service's tables in it and this month's partition."""
     with lab.connect() as connection:
         connection.execute("create database runbook_cli")
@@ -29,28 +31,52 @@ def dsn(lab: Lab) -> str:
         connection.execute("drop database runbook_cli with (force)")
 
 
-def test_questions_are_listed_and_one_is_answered(dsn: str) -> None:
-    """Without a server the list; with one a table, or JSON."""
-    listed = run("runbook")
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == [one.name for one in questions()]
-    text = run("runbook", "missing-partitions", "--dsn", dsn, "--months", "1")
-    assert text.returncode == 0, text.stderr
-    assert text.stdout.startswith("== missing-partitions: Has this month a partition")
-    assert "missing: every INSERT fails with 23514" in text.stdout
-    told = json.loads(run("runbook", "table-exists", "--format", "json", ZEPHYR_LAB_PG_DSN=dsn).stdout)
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The program in this process: exit code, output, errors. Starting another one takes longer than all it does."""
+    for name in ("ZEPHYR_LAB_PG_DSN", "PGHOST"):
+        monkeypatch.delenv(name, raising=False)
+
+    def here(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["zephyr-lab", "runbook", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return here
+
+
+def test_questions_are_listed_and_one_is_answered(
+    dsn: str, here: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a question the list, which needs no server; with one a table, or JSON."""
+    assert [line.split()[0] for line in here()[1].splitlines()] == [one.name for one in questions()]
+    code, text, _ = here("missing-partitions", "--dsn", dsn, "--months", "1")
+    assert code == 0
+    assert text.startswith("== missing-partitions: Has this month a partition")
+    assert "missing: every INSERT fails with 23514" in text
+    monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", dsn)
+    told = json.loads(here("table-exists", "--format", "json")[1])
     assert told["table-exists"]["rows"][0]["verdict"] == "exists"
 
 
 def test_all_questions_are_answered_in_one_go(dsn: str) -> None:
-    """And say in what kind of transaction; a table that is not there costs only its own questions, and exit 1."""
+    """By the program as it is installed; the answer says in what kind of transaction it was given."""
     done = run("runbook", "--all", "--dsn", dsn, "--older-than", "0 s")
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("\n== ") == len(questions()) - 1
     assert "read only, statement_timeout 10s, lock_timeout 2s" in done.stdout
-    missing = run("runbook", "--all", "--dsn", dsn, "--table", "nope")
-    assert missing.returncode == 1
-    assert "no answer: role postgres finds no table nope" in missing.stdout
-    assert "missing: database runbook_cli has no table of this name" in missing.stdout
+
+
+def test_a_table_that_is_missing_costs_only_its_own_questions(
+    dsn: str, here: Callable[..., tuple[int, str, str]]
+) -> None:
+    """And exit 1."""
+    code, text, _ = here("--all", "--dsn", dsn, "--table", "nope")
+    assert code == 1
+    assert "no answer: role postgres finds no table nope" in text
+    assert "missing: database runbook_cli has no table of this name" in text
 
 
 @pytest.mark.parametrize(
@@ -64,10 +90,12 @@ def test_all_questions_are_answered_in_one_go(dsn: str) -> None:
         (["role-access", "--role", "nobody"], 'role "nobody" does not exist'),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(dsn: str, words: list[str], said: str) -> None:
+def test_bad_input_is_one_line_and_exit_2(
+    dsn: str, here: Callable[..., tuple[int, str, str]], words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And shows no password."""
-    done = run("runbook", *words, ZEPHYR_LAB_PG_DSN=dsn)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "s3cr3t" not in done.stderr + done.stdout
+    monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", dsn)
+    code, out, err = here(*words)
+    assert code == 2
+    assert said in err
+    assert "s3cr3t" not in out + err

@@ -61,10 +61,10 @@ def test_a_tree_is_text_that_names_each_session_once() -> None:
 
 def test_a_deep_and_long_queue_is_drawn() -> None:
     """Deeper than a figure is wide: from some level on the boxes stay where they are."""
-    rows = [(n, f"s{n}", [n - 1] if n else [], n, False) for n in range(30)]
+    rows = [(n, f"s{n}", [n - 1] if n else [], n, False) for n in range(16)]
     tree = WaitTree.of(answer(*rows))
-    assert [one.level for one in tree.sessions] == list(range(30))
-    assert tree._repr_mimebundle_()["image/svg+xml"].count(">waits for s") == 29
+    assert [one.level for one in tree.sessions] == list(range(16))
+    assert tree._repr_mimebundle_()["image/svg+xml"].count(">waits for s") == 15
 
 
 def test_answers_are_printed_as_text_and_as_json() -> None:

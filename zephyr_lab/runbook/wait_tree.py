@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from zephyr_lab.views.wait_tree import wait_tree
+QUERY = 80  # characters of a query that a line has
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,15 @@ class WaitTree:
         lines = []
         for one in self.sessions:
             name = "   " * (one.level - 1) + ("└─ " if one.level else "") + one.name
-            lines.append(f"{name:<{width}}  {one.said}" + (f": {one.query}" if one.query else ""))
+            query = textwrap.shorten(one.query, QUERY, placeholder=" ...")
+            lines.append(f"{name:<{width}}  {one.said}" + (f": {query}" if query else ""))
         return "\n".join(lines)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         if not self.sessions:
             return {"text/plain": str(self)}
+        from zephyr_lab.views.wait_tree import wait_tree  # matplotlib: not for those who read text
+
         return wait_tree([asdict(one) for one in self.sessions], str(self)).mimebundle()
 
 
