@@ -28,3 +28,10 @@ create table slot_ledger (
     load     int  not null,  -- after this booking
     primary key (slot_id, seq)
 );
+
+-- Which order has which place, where slots are assigned apart from saving orders.
+create table slot_bookings (
+    order_id uuid primary key,
+    slot_id  text not null,
+    price    int  not null
+);

@@ -116,8 +116,8 @@ class Explorer:
         return judge(transcript, self._serial)
 
     def _count(self, found: Exploration, executed: Executed) -> None:
-        transcript = executed.transcript
-        verdict = self.verdict(transcript)
+        verdict = self.verdict(executed.transcript)
+        transcript = verdict.transcript
         aborted = tuple((one.session, one.sqlstate) for one in transcript.transactions if one.end is End.ABORTED)
         states = [sqlstate for _, sqlstate in aborted]
         counts = Counts(

@@ -68,6 +68,12 @@ def install(connection: Connection, *, months: int = 1, capacity: int = 100_000,
             connection.execute(statement("role"))
 
 
+def is_installed(connection: Connection) -> bool:
+    """Whether the connection sees the service's tables."""
+    row = connection.execute("select to_regclass('orders'), to_regclass('order_ids')").fetchone()
+    return row is not None and None not in row
+
+
 # -- conditions that can be switched on
 
 
