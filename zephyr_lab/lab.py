@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,12 +34,13 @@ from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
-from zephyr_lab.schedule.transcript import Transcript
+from zephyr_lab.schedule.transcript import Event, Transcript
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 from zephyr_lab.shipped import shipped
 
 if TYPE_CHECKING:
+    import pandas as pd
     import redis
 
     from zephyr_lab.servers.keyvalue import KeyValue
@@ -304,6 +305,20 @@ class Lab:
                     seen(one, level)
         return Matrix(self.server, cells)
 
+    def runbook(self, question: str, **about: Any) -> pd.DataFrame:
+        """Asks the lab's server a question of the runbook, such as `who-blocks-whom`; `about` as `Runbook` takes it.
+
+        `session` is then the name that a session has in its case. Raises BadInput, QuestionFailed.
+        """
+        from zephyr_lab.runbook import Runbook  # pandas takes as long to import as all the rest
+
+        self._check_open()
+        with self._database.connect("runbook") as connection:
+            answer = Runbook(connection, **about).ask(question)
+        if "session" in answer:
+            answer["session"] = answer["session"].str.removeprefix(f"{self._database.schema} ")
+        return answer
+
     def close(self) -> None:
         """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
         self._finalizer()
@@ -356,6 +371,18 @@ class Case:
         words = self.schedule(schedule)
         self._lab._check_open()
         return self._lab._runner.run(self.spec, words, self.isolation, victim=victim)
+
+    @contextlib.contextmanager
+    def hold(self, schedule: str | Sequence[str] | None = None) -> Iterator[tuple[Event, ...]]:
+        """Carries out a schedule and leaves its sessions as they are, open or waiting, while the `with` block lasts.
+
+        To look at a blocked server: `with case.hold("A B"): lab.runbook("who-blocks-whom")`. Gives what has happened.
+        Transactions are rolled back in the end. Raises as `run` does, and ScheduleError for a run inside of it.
+        """
+        words = self.schedule(schedule)
+        self._lab._check_open()
+        with self._lab._runner.hold(self.spec, words, self.isolation) as execution:
+            yield tuple(execution.events)
 
     def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
         """Carries out a schedule, then every serial order of the sessions that took part, and compares."""
