@@ -39,6 +39,12 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class CheckFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    SVG = "svg"
+
+
 class MatrixFormat(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
@@ -197,6 +203,46 @@ def show_matrix(measured: Matrix, format: MatrixFormat = MatrixFormat.TEXT) -> N
         for name, *words in measured.rows():
             table.add_row(name, *(f"[{COLOURS.get(word.partition(':')[0], 'yellow')}]{word}" for word in words))
         out.print(table)
+
+
+@app.command()
+def check(
+    histories: Annotated[list[Path], typer.Argument(help="JSON lines, Jepsen's EDN, or r(k,v,s,t); .gz is unpacked.")],
+    workload: Annotated[
+        str | None, typer.Option(help="list-append, rw-register or predicate; without one the operations tell.")
+    ] = None,
+    level: Annotated[str, typer.Option(help="Elle's names: read-committed, snapshot-isolation, serializable ...")] = (
+        "strict-serializable"
+    ),
+    initial: Annotated[
+        int | None, typer.Option(help="What registers hold before the first write, besides null.")
+    ] = None,
+    wfr_keys: Annotated[bool, typer.Option("--wfr-keys", help="Registers: writes follow reads.")] = False,
+    sequential_keys: Annotated[bool, typer.Option("--sequential-keys", help="Registers: each is sequential.")] = False,
+    linearizable_keys: Annotated[
+        bool, typer.Option("--linearizable-keys", help="Registers: each is linearizable.")
+    ] = False,
+    format: Annotated[CheckFormat, typer.Option(help="How to print what was found; svg draws the worst cycle.")] = (
+        CheckFormat.TEXT
+    ),
+) -> None:
+    """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
+
+    Exit 0 valid, 1 violated, 2 cannot tell or bad input. With several histories, the worst of these.
+    """
+    from zephyr_lab import check as checking
+
+    assumptions = checking.Assumptions(wfr_keys, sequential_keys, linearizable_keys)
+    codes = set()
+    for path in histories:
+        report = checking.check(checking.read(path, workload, initial), level, assumptions)
+        codes.add({True: 0, False: 1, None: 2}[report.valid])
+        if format is CheckFormat.JSON:
+            print(json.dumps(report.to_dict()))
+        else:
+            print(report.figure().svg if format is CheckFormat.SVG else report)
+    if codes != {0}:
+        raise typer.Exit(1 if 1 in codes else 2)
 
 
 @app.command()

@@ -57,10 +57,14 @@ class _Axiom:
         self.w_op, self.w_key, self.w_txn = a.writes[order], key[order], txn[order]
         self.key_start = np.searchsorted(self.w_key, np.arange(len(h.keys) + 1))
         self.pair = self.w_key.astype(np.int64) * (self.n + 1) + self.w_txn
+        by_txn = np.argsort(self.w_txn, kind="stable")
+        self.w_by_txn, self.by_txn = self.w_op[by_txn], self.w_txn[by_txn]
 
     def check(self) -> Verdict:
         from_other = self.source != self.init
-        base = [(self.source[from_other], self.reader[from_other], Kind.WR, self.writer[from_other], self.reads[from_other])]
+        base = [
+            (self.source[from_other], self.reader[from_other], Kind.WR, self.writer[from_other], self.reads[from_other])
+        ]
         writers = np.unique(self.w_txn)
         none = np.full(len(writers), -1)
         base.append((np.full(len(writers), self.init), writers, Kind.WW, none, none))
@@ -79,9 +83,10 @@ class _Axiom:
 
     def _forced(self, base: list) -> list:
         if self.axiom == "monotonic-atomic-view":
-            pairs = self._read_before()
+            pairs = self._read_from(everywhere=False)
         elif self.axiom == "read-atomic":
-            pairs = self._read_or_followed()
+            # Of what came before in the session, the latest writer of a key stands for those before it.
+            pairs = self._read_from(everywhere=True) + (self._in_session() if self.process is not None else [])
         else:
             pairs = self._reached(base)
         return [(t2, t1, Kind.WW, w2, read) for t2, t1, w2, read in pairs]
@@ -100,20 +105,35 @@ class _Axiom:
         hit = (write >= 0) & (visible != self.source[read]) & (visible != self.reader[read])
         return visible[hit], self.source[read[hit]], write[hit], self.reads[read[hit]]
 
-    def _read_before(self) -> list[tuple[np.ndarray, ...]]:
-        """Every read with every read before it in the same transaction, of another transaction's write."""
-        start = np.searchsorted(self.reader, self.reader, side="left")
-        earlier = np.arange(len(self.reads)) - start
-        return list(self._spread(earlier, lambda read, within: self.source[start[read] + within]))
+    def _read_from(self, everywhere: bool) -> list[tuple[np.ndarray, ...]]:
+        """Reads of what a transaction wrote that the same reader read something else from: before, or anywhere."""
+        h = self.h
+        from_other = np.flatnonzero(self.source != self.init)
+        pair = self.reader[from_other].astype(np.int64) * (self.n + 1) + self.source[from_other]
+        _, first = np.unique(pair, return_index=True)
+        seen = from_other[first]  # of each reader and writer, the first read
+        start = np.searchsorted(self.by_txn, self.source[seen], side="left")
+        count = np.searchsorted(self.by_txn, self.source[seen], side="right") - start
+        seen, write = self._expanded(seen, start, count)
+        write = self.w_by_txn[write]
+        # The same reader's reads of the key that was written.
+        place = self.reader.astype(np.int64) * max(len(h.keys), 1) + h.key[self.reads]
+        by_place = np.argsort(place, kind="stable")
+        wanted = self.reader[seen].astype(np.int64) * max(len(h.keys), 1) + h.key[write]
+        start = np.searchsorted(place[by_place], wanted, side="left")
+        count = np.searchsorted(place[by_place], wanted, side="right") - start
+        which, read = self._expanded(np.arange(len(seen)), start, count)
+        read = by_place[read]
+        hit = self.source[read] != self.source[seen[which]]
+        if not everywhere:
+            hit &= self.reads[read] > self.reads[seen[which]]
+        read, which = read[hit], which[hit]
+        return [(self.source[seen[which]], self.source[read], write[which], self.reads[read])]
 
-    def _read_or_followed(self) -> list[tuple[np.ndarray, ...]]:
-        start = np.searchsorted(self.reader, self.reader, side="left")
-        end = np.searchsorted(self.reader, self.reader, side="right")
-        found = list(self._spread(end - start, lambda read, within: self.source[start[read] + within]))
-        if self.process is not None:
-            # All before it in its session; the latest writer of the key stands for those before.
-            found += self._in_session()
-        return found
+    @staticmethod
+    def _expanded(items: np.ndarray, start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each item as often as `count` says, beside the numbers from `start` on."""
+        return np.repeat(items, count), np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - start, count)
 
     def _in_session(self) -> list[tuple[np.ndarray, ...]]:
         sessions = self.h.session.astype(np.int64)
@@ -168,5 +188,3 @@ class _Axiom:
                     steps.append((one, other, kind, int(first[hit[0]]), int(second[hit[0]])))
                     break
         return steps
-
-

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -23,13 +24,14 @@ from zephyr_lab.check.graph import Edges, Kind
 _DATA = (Kind.WW, Kind.WR)
 _RW = (Kind.RW, Kind.RW_ON)
 ORDER_KINDS = {"": (), "process": (Kind.PROCESS,), "realtime": (Kind.REALTIME, Kind.REALTIME_ON)}
-VISITS = 150_000
+VISITS = 60_000
+MOST_PAIRS = 4 << 20
 SMALL = 200
 
 
 @dataclass(frozen=True)
 class Step:
-    """From one transaction to the next: the edge's kind, and the operations that prove it (-1: none)."""
+    """From one transaction to the next: the edge's kind, and the operations that prove it (-1: none), or a note."""
 
     source: int
     target: int
@@ -37,6 +39,8 @@ class Step:
     first: int = -1
     second: int = -1
     predicate: bool = False
+    note: str = ""
+    forced: bool = False  # not seen in the history: the other order would close a cycle
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,11 @@ class _Finder:
         cycles += self._each("G1c", inside & kinds[Kind.WR], set(self.data))
         for only_items in (True,) if item else (True, False):
             allowed = ~e.predicate if only_items else np.ones(len(e), np.bool_)
-            names = ("G-single-item", "G-nonadjacent-item", "G2-item") if only_items else ("G-single", "G-nonadjacent", "G2")
+            names = (
+                ("G-single-item", "G-nonadjacent-item", "G2-item")
+                if only_items
+                else ("G-single", "G-nonadjacent", "G2")
+            )
             lonely = self._inside_lonely(allowed) & rw
             cycles += self._each(names[0], lonely, set(self.data), rw=1, items=only_items)
             cycles += self._each(names[1], lonely, {*self.data, *_RW}, rw=2, items=only_items)
@@ -163,13 +171,12 @@ class _Finder:
         starts = starts[np.lexsort((span, self.label[self.edges.source[starts]]))]
         label = self.label[self.edges.source[starts]]
         bounds = np.flatnonzero(np.append(True, label[1:] != label[:-1])).tolist() + [len(starts)]
-        starts = starts.tolist()
+        starts, label_of = starts.tolist(), label.tolist()
+        short = self._two_steps(starting, allowed, rw, items)
         for begin, end in zip(bounds, bounds[1:], strict=False):
-            best, left = None, [VISITS]
+            best, left = short.get(label_of[begin]), [VISITS]
             large = self.large[self.s[starts[begin]]]
-            tries = starts[begin:end]
-            if large and (found := self._two_steps(tries, allowed, rw, items)):
-                best, tries = found, []
+            tries = () if best else starts[begin:end]
             for start in tries:
                 limit = len(best) if best else None
                 found = self._around(start, allowed, rw, items, left, limit)
@@ -180,27 +187,35 @@ class _Finder:
             if best:
                 yield Cycle(name + self.suffix, self._steps(best))
 
-    def _two_steps(self, starts: list[int], allowed: set[int], rw: int, items: bool | None) -> list[int] | None:
-        """A cycle of two edges, looked for among all starts before any longer one is in a big component."""
-        for start in starts[:20_000]:
-            a, b = self.s[start], self.t[start]
-            for i in range(self.starts[b], self.starts[b + 1]):
-                back = self.out[i]
-                if self.t[back] == a and self._closes(start, [start, back], allowed, rw, items):
-                    return [start, back]
-        return None
+    @cached_property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edges that lead back to where others come from: cycles of two edges."""
+        e = self.edges
+        forth = e.source.astype(np.int64) * e.nodes + e.target
+        back = e.target.astype(np.int64) * e.nodes + e.source
+        order = np.argsort(forth, kind="stable")
+        begin = np.searchsorted(forth[order], back, side="left")
+        count = np.searchsorted(forth[order], back, side="right") - begin
+        count[np.cumsum(count) > MOST_PAIRS] = 0
+        one = np.repeat(np.arange(len(e)), count)
+        return one, order[np.arange(len(one)) - np.repeat(np.cumsum(count) - count - begin, count)]
 
-    def _closes(self, start: int, path: list[int], allowed: set[int], rw: int, items: bool | None) -> bool:
-        kinds = [self.k[edge] for edge in path]
-        crossings = [kind == Kind.RW for kind in kinds if kind not in (Kind.RW_ON, Kind.REALTIME_ON)]
-        if any(kind not in allowed for kind in kinds[1:]) or (self.extra_set and not self.extra_set & set(kinds)):
-            return False
-        if items is not None and items == any(self.p[edge] for edge in path):
-            return False
-        adjacent = any(one and two for one, two in zip(crossings, crossings[1:] + crossings[:1], strict=True))
-        wanted = {0: sum(crossings) == 0, 1: sum(crossings) == 1, 2: sum(crossings) > 1 and not adjacent,
-                  3: sum(crossings) > 1 and adjacent}  # fmt: skip
-        return wanted[rw]
+    def _two_steps(self, starting: np.ndarray, allowed: set[int], rw: int, items: bool | None) -> dict[int, list[int]]:
+        """By component, a cycle of two edges that begins with one of these: none can be shorter."""
+        if rw == 2:
+            return {}
+        e, (one, two) = self.edges, self._pairs
+        hit = starting[one] & np.isin(e.kind[two], np.array(sorted(allowed), np.int8))
+        if rw:
+            hit &= (e.kind[two] == Kind.RW) == (rw == 3)
+        if self.extra:
+            hit &= _among(e, self.extra)[one] | _among(e, self.extra)[two]
+        if items is not None:
+            hit &= (e.predicate[one] | e.predicate[two]) != items
+        one, two = one[hit], two[hit]
+        label = self.label[e.source[one]]
+        label, at = np.unique(label, return_index=True)
+        return {int(key): [int(one[i]), int(two[i])] for key, i in zip(label, at, strict=True)}
 
     def _around(
         self, start: int, allowed: set[int], rw: int, items: bool | None, left: list[int], limit: int | None
@@ -280,8 +295,12 @@ class _Finder:
                 first, last = held[0], held[-1]
                 steps.append(
                     Step(
-                        int(self.nodes[self.s[first]]), int(self.nodes[self.t[last]]), Kind(self.k[first]),
-                        int(e.first[first]), int(e.second[last]), any(self.p[one] for one in held),
+                        int(self.nodes[self.s[first]]),
+                        int(self.nodes[self.t[last]]),
+                        Kind(self.k[first]),
+                        int(e.first[first]),
+                        int(e.second[last]),
+                        any(self.p[one] for one in held),
                     )  # fmt: skip
                 )
                 held = []

@@ -51,7 +51,7 @@ class Transaction:
 
     @property
     def name(self) -> str:
-        return f"T{self.number}"
+        return name(self.number)
 
     def text(self, width: int = 0) -> str:
         """`append x 3, r y [1 2]`; cut to `width` characters where that is not 0."""
@@ -63,6 +63,11 @@ class Transaction:
             "transaction": self.number, "line": self.line, "session": self.session,
             "type": self.status.name.lower(), "ops": [list(op) for op in self.ops], "t0": self.begin, "t1": self.end,
         }  # fmt: skip
+
+
+def name(number: int) -> str:
+    """T1 is the first transaction of a file, and in a file of JSON lines that on line 1."""
+    return f"T{number + 1}"
 
 
 def _op_text(op: Sequence[Any]) -> str:

@@ -27,6 +27,7 @@ class Inference:
 
     edges: Edges
     found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, anomaly: str, **case: Any) -> None:
         self.found.setdefault(anomaly, []).append(case)
@@ -79,7 +80,11 @@ class _Lists:
         self.first = np.zeros(keys, np.int64)
         at = np.cumsum(self.length) - self.length
         self.first[:] = at
-        index = np.arange(total) - np.repeat(at[have], self.length[have]) + np.repeat(h.at[longest[have]], self.length[have])
+        index = (
+            np.arange(total)
+            - np.repeat(at[have], self.length[have])
+            + np.repeat(h.at[longest[have]], self.length[have])
+        )
         self.order_key = np.repeat(have, self.length[have]).astype(np.int32)
         self.order = self.codes.of(self.order_key, h.elements[index])
         self._without_repeats()
@@ -211,13 +216,21 @@ class _Lists:
         # Read after read: the same list, which agreeing reads of one length are.
         plain = reading & (h.kind[prior] == READ) & agrees[second] & agrees[prior] & (size[second] == size[prior])
         # Read, append, read: one longer, ending in what was appended; or append, read: ending so.
-        own = reading & (h.kind[prior] == WRITE) & (size[second] > 0) & (h.value[second] == h.value[prior]) & agrees[second]
+        own = (
+            reading
+            & (h.kind[prior] == WRITE)
+            & (size[second] > 0)
+            & (h.value[second] == h.value[prior])
+            & agrees[second]
+        )
         earlier = self.before[prior]
         own &= (earlier < 0) | (
             (earlier >= 0) & (h.kind[earlier] == READ) & agrees[earlier] & (size[second] == size[earlier] + 1)
         )
         # An append whose element the transaction has read already.
-        place = self.place_of.get(self.codes.of(h.key[second], np.where(h.kind[second] == WRITE, h.value[second], self._any)))
+        place = self.place_of.get(
+            self.codes.of(h.key[second], np.where(h.kind[second] == WRITE, h.value[second], self._any))
+        )
         calm = (h.kind[second] == WRITE) & (h.kind[prior] == READ) & (self.before[prior] < 0) & agrees[prior]
         calm &= (place < 0) | (place >= size[prior])
         calm |= (h.kind[second] == WRITE) & (h.kind[prior] == WRITE) & (self.before[prior] < 0)
@@ -364,7 +377,14 @@ class _Lists:
         known = unread[self.length[h.key[unread]] > 0]
         before = self.writer_op[end[h.key[known]]]
         parts.append(
-            Edges.of(owner[before[before >= 0]], owner[known[before >= 0]], Kind.WW, n, before[before >= 0], known[before >= 0])
+            Edges.of(
+                owner[before[before >= 0]],
+                owner[known[before >= 0]],
+                Kind.WW,
+                n,
+                before[before >= 0],
+                known[before >= 0],
+            )
         )
         # Where in the order a read ends: the place of its last element, -1 for the empty list.
         empty = self.reads[h.size[self.reads] <= 0]

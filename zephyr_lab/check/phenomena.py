@@ -15,7 +15,6 @@ from zephyr_lab.check.lists import Inference
 
 _WW, _WR = (Kind.WW,), (Kind.WW, Kind.WR)
 _ALL = (Kind.WW, Kind.WR, Kind.RW, Kind.RW_ON)
-_NAMES = {"read-uncommitted": "PL-1", "read-committed": "PL-2", "snapshot-isolation": "PL-SI", "serializable": "PL-3"}
 
 
 @dataclass
@@ -30,7 +29,16 @@ class Findings:
 
     @property
     def names(self) -> list[str]:
-        return [*self.cases, *self.cycles, *(level + levels.CYCLE_EXISTS for level in self.exists)]
+        return list(dict.fromkeys([*self.cases, *self.cycles, *self.names_of_existence]))
+
+    @property
+    def names_of_existence(self) -> list[str]:
+        return [self.name_of(level) for level in self.exists]
+
+    @staticmethod
+    def name_of(level: str) -> str:
+        """The anomaly that a cycle exists which the level forbids, without a narrower name."""
+        return level + levels.CYCLE_EXISTS
 
 
 def examine(history: History, inference: Inference, level: str) -> Findings:
@@ -77,14 +85,3 @@ def _prove(edges: Edges, order: str, found: Findings) -> None:
         ruled_out = any(level in levels.violated_by(anomaly) for anomaly in found.names)
         if not ruled_out and exists():
             found.exists.append(level)
-
-
-def exists_name(level: str) -> str:
-    """The name of the anomaly that a level's cycle exists, as Elle has it: `PL-SI-cycle-exists`."""
-    for suffix, short in _NAMES.items():
-        if level.endswith(suffix) and (level == suffix or not level.startswith("strong-snapshot")):
-            if level in ("snapshot-isolation", "read-uncommitted", "read-committed", "serializable"):
-                return short + levels.CYCLE_EXISTS
-            if suffix.startswith("read-"):
-                return level.replace(suffix, short) + levels.CYCLE_EXISTS
-    return {"strong-serializable": "PL-SS", "repeatable-read": "PL-2.99"}.get(level, level) + levels.CYCLE_EXISTS

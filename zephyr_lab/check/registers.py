@@ -107,17 +107,27 @@ class _Registers:
                     "internal", key=h.keys[h.key[op]], expected=h.named(h.value[a.before[op]]),
                     read=h.named(h.value[op]), transactions=[number],
                 )  # fmt: skip
+            if h.kind[a.before[op]] == WRITE:
+                # No history at all in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
+                self.result.add(
+                    "own-write-unseen", key=h.keys[h.key[op]], expected=h.named(h.value[a.before[op]]),
+                    read=h.named(h.value[op]), transactions=[number],
+                )  # fmt: skip
 
     def _aborted_and_intermediate(self) -> None:
         h, a = self.history, self.a
         codes = a.codes.of(h.key[a.seen], h.value[a.seen])
         failed = np.where(a.writer[a.seen] < 0, a.failed.get(codes), -1)
         for i in np.flatnonzero(failed >= 0):
-            self.result.add("G1a", transactions=[int(a.owner[failed[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i]))
+            self.result.add(
+                "G1a", transactions=[int(a.owner[failed[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i])
+            )
         write = np.where(a.writer[a.seen] >= 0, a.writer[a.seen], failed)
         hit = (write >= 0) & ~a.final[write] & (a.owner[write] != a.owner[a.seen])
         for i in np.flatnonzero(hit):
-            self.result.add("G1b", transactions=[int(a.owner[write[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i]))
+            self.result.add(
+                "G1b", transactions=[int(a.owner[write[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i])
+            )
 
     def _lost_updates(self) -> None:
         h, a = self.history, self.a
@@ -138,7 +148,7 @@ class _Registers:
             number = int(self.a.owner[op])
             h.warnings.append(
                 f"{h.source}, line {h.line[number]}: reads {h.named(h.value[op])!r} in {h.keys[h.key[op]]!r}, which nobody "
-                "wrote: taken for a write that the history does not have"
+                "wrote: the history lacks a write"
             )
         if len(odd) > 20:
             h.warnings.append(f"{h.source}: {len(odd) - 20} more reads of values that nobody wrote")
