@@ -21,15 +21,14 @@ import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.errors import BadInput, ServerLost
-from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
-from zephyr_lab.explore.function_explorer import FunctionExplorer
-from zephyr_lab.explore.functions import Function
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.functions.session import Function
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -166,26 +165,81 @@ class Lab:
         seed: int = 0,
         budget: float | None = None,
         seen: Callable[[Exploration], None] | None = None,
+        ignore: Sequence[str] = (),
+        reduction: bool | None = None,
     ) -> Exploration:
-        """Runs functions that take a psycopg connection in every order of their round trips, and judges each outcome.
+        """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
-        Each is a session (A, B, ... or the mapping's keys). What it returns or raises is part of the outcome, beside
-        the rows that are left; one that ends with 40001 or 40P01 was sent away. Its transaction is committed when it
-        returns and rolled back when it raises. `setup` is SQL or a function of a connection, run before every schedule
-        in an empty schema. Calls of `time.sleep` return at once. `counterexample` can be replayed, and shows itself.
+        Each function is a session (A, B, ... or the mapping's keys), synchronous or not. It is given what its
+        parameters ask for, by annotation or name: a psycopg connection (any other name), a Redis client (`redis`), a
+        pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
+        the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
+        with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
+        rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
+        makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
+        and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
+        `counterexample` can be replayed, and shows itself.
+
+        All orders are run one by one while they are few (200); where there are more, one of those that differ only in
+        the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
+        are as for a case.
 
         Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
-        round trip for long, ScheduleError for an endless retry.
+        round trip for long, ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
+        explorer = self.function_explorer(
+            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
+        )
+        deadline = None if budget is None else time.time() + budget
+        if samples is not None:
+            found = explorer.explore(Sampled(range(samples), seed), seen, budget)
+        else:
+            found = explorer.search(reduction, seen, budget)
+        if found.anomalous:
+            found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
+        return found
+
+    def replay(
+        self,
+        functions: Sequence[Function] | Mapping[str, Function],
+        schedule: str,
+        *,
+        setup: str | Function = "",
+        isolation: Any = IsolationLevel.READ_COMMITTED,
+        invariant: Invariant | None = None,
+        ignore: Sequence[str] = (),
+    ) -> Verdict:
+        """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
+
+        Functions may have changed since it was printed: a turn of a session that waits or has ended is passed over,
+        and when the schedule is over the sessions run on. `transcript.schedule` says what was run. Raises BadInput.
+        """
+        self._check_open()
+        explorer = self.function_explorer(
+            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
+        )
+        return explorer.follow(schedule)
+
+    def function_explorer(
+        self,
+        functions: Sequence[Function] | Mapping[str, Function],
+        *,
+        setup: str | Function = "",
+        isolation: Any = IsolationLevel.READ_COMMITTED,
+        invariant: Invariant | None = None,
+        ignore: Sequence[str] = (),
+    ) -> FunctionExplorer:
+        """What `explore` explores with: it can replay single schedules, and judge them. Raises BadInput."""
+        if callable(functions):
+            raise BadInput("explore takes a list of functions, one for each session: [book, book]")
         named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
         if not named:
             raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
-        explorer = FunctionExplorer(self._runner, named, setup, IsolationLevel.of(isolation), invariant)
-        found = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), seed), seen, budget)
-        if found.anomalous:
-            found.counterexample = explorer.counterexample(found.anomalous_example())
-        return found
+        return FunctionExplorer(
+            self._runner, named, setup, IsolationLevel.of(isolation), invariant,
+            keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
+        )  # fmt: skip
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.

@@ -94,7 +94,7 @@ def test_a_lost_update_is_found_and_its_counterexample_replays(lab: Lab) -> None
     assert found.counterexample == "A B B B A A"
     shown = str(found.counterexample.replay())  # type: ignore[attr-defined]
     assert shown == str(found.counterexample.transcript)  # type: ignore[attr-defined]
-    assert "update slots set booked = %s where slot = '18:00'" in shown
+    assert "update slots set booked = 95000 where slot = '18:00'" in shown
     assert "image/svg+xml" in found.counterexample._repr_mimebundle_()  # type: ignore[attr-defined]
 
 

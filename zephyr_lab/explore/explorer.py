@@ -77,6 +77,7 @@ class Explorer:
             found.complete = scheduler.complete
         except KeyboardInterrupt:
             self._runner.abandon()
+            found.interrupted = True
         found.seconds = time.monotonic() - began
         return found
 
@@ -116,8 +117,8 @@ class Explorer:
         return judge(transcript, self._serial)
 
     def _count(self, found: Exploration, executed: Executed) -> None:
-        transcript = executed.transcript
-        verdict = self.verdict(transcript)
+        verdict = self.verdict(executed.transcript)
+        transcript = verdict.transcript
         aborted = tuple((one.session, one.sqlstate) for one in transcript.transactions if one.end is End.ABORTED)
         states = [sqlstate for _, sqlstate in aborted]
         counts = Counts(

@@ -73,15 +73,25 @@ class Runner:
             self.abandon()
             raise
 
-    def begin(self, spec: Spec, isolation: IsolationLevel, *, victim: str | None = None) -> Execution:
-        """Sets up a fresh schema and the sessions; steps are then taken one by one."""
+    def begin(
+        self,
+        spec: Spec,
+        isolation: IsolationLevel,
+        *,
+        victim: str | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> Execution:
+        """Sets up a fresh schema and the sessions; steps are then taken one by one.
+
+        `prepare` goes on with a schema that the spec's setups have just made anew.
+        """
         if victim is not None and victim not in spec.session_names:
             raise ScheduleError(f"the victim {victim!r} is no session of {spec.name} ({', '.join(spec.session_names)})")
         patience = self._patience(spec, victim)
         try:
             settings = self._settings(spec, isolation, patience)
             channels = self._channels_for(settings)
-            self._lay_ground(spec)
+            self._lay_ground(spec, prepare)
             self._settle(channels, settings)
             for session in spec.sessions:
                 if session.setup is not None:
@@ -92,28 +102,30 @@ class Runner:
             raise
         return Execution(self, spec, isolation, channels, patience, victim)
 
-    def _lay_ground(self, spec: Spec) -> None:
+    def _lay_ground(self, spec: Spec, prepare: Callable[[], None] | None) -> None:
         """The schema as `spec` sets it up, made anew unless the last run of the same has put its rows back."""
         undisturbed = all(connection.closed for connection in self.others)
         eligible = self.database.is_ours and undisturbed and changes_rows_only(spec) and spec.setups not in self._unfit
         if self._ground and self._ground[0] == spec.setups and eligible:
             return
         self._ground = None
-        self._make_anew(spec)
+        self._make_anew(spec, prepare)
         if eligible and self.control.status == pq.TransactionStatus.IDLE:
             if found := survey(self._ask):
                 self._ground = spec.setups, found
             else:
                 self._unfit.add(spec.setups)
-                self._make_anew(spec)  # what was tried has left traces
+                self._make_anew(spec, prepare)  # what was tried has left traces
 
-    def _make_anew(self, spec: Spec) -> None:
+    def _make_anew(self, spec: Spec, prepare: Callable[[], None] | None) -> None:
         schema = self.database.schema
         self._clean_control()
         self._may_be_prepared = spec.mentions("prepare transaction")
         self.control_execute(f"drop schema if exists {schema} cascade; create schema {schema}", "a fresh schema")
         for number, block in enumerate(spec.setups, start=1):
             self.control_execute(block, f"{spec.name}, setup block {number}", self.step_seconds)
+        if prepare:
+            prepare()
 
     def disturbed_by(self, connection: psycopg.Connection) -> None:
         """Somebody else may change the schema until that connection is closed."""

@@ -56,7 +56,7 @@ class Failure:
 
     def text(self) -> str:
         name = condition_name(self.sqlstate).replace("_", " ")
-        return f"{self.sqlstate} {name}".strip() + (f" ({self.constraint})" if self.constraint else "")
+        return " ".join(part for part in (self.sqlstate, name, self.constraint and f"({self.constraint})") if part)
 
 
 @dataclass(frozen=True)

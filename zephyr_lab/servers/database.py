@@ -219,6 +219,14 @@ class Database:
         except psycopg.OperationalError as error:
             raise ServerUnavailable(f"could not connect to {self.facts.where}: {str(error).strip()}") from None
 
+    async def connect_async(self, session: str = "lab") -> psycopg.AsyncConnection:
+        """The same for asyncio. Raises ServerUnavailable."""
+        try:
+            with environment_for(self.is_ours):
+                return await psycopg.AsyncConnection.connect(self.conninfo(session), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise ServerUnavailable(f"could not connect to {self.facts.where}: {str(error).strip()}") from None
+
     def open_as_isolationtester(self, spec: str, session: str) -> pq.abc.PGconn:
         """A connection as PostgreSQL's own test run makes it, in a database `isolation_regression` of our own server.
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -41,11 +43,17 @@ def url_without_password(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
-def client(url: str) -> redis.Redis:
+_ONCE = {"socket_connect_timeout": 5, "retry_on_timeout": False}
+
+
+def client(url: str, *, decode_responses: bool = True) -> redis.Redis:
     """A client that sends each command once: redis-py's default sends it again after a time-out, up to ten times."""
-    return redis.Redis.from_url(
-        url, decode_responses=True, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0), retry_on_timeout=False
-    )
+    return redis.Redis.from_url(url, decode_responses=decode_responses, retry=Retry(NoBackoff(), 0), **_ONCE)
+
+
+def async_client(url: str) -> redis.asyncio.Redis:
+    """The same for asyncio; it belongs to the event loop in which it is first used."""
+    return redis.asyncio.Redis.from_url(url, decode_responses=True, retry=AsyncRetry(NoBackoff(), 0), **_ONCE)
 
 
 def inspect(url: str) -> KeyValueFacts:
@@ -70,10 +78,15 @@ class KeyValue:
 
     def __init__(self, url: str, *, lasting: bool) -> None:
         self.facts = inspect(url)
+        self.url, self.is_ours = url, not lasting
         self.prefix = f"zephyr_lab_{secrets.token_hex(6)}:"
         self.client = client(url)
         janitor = Janitor({"redis_url": url, "prefix": self.prefix}) if lasting else None
         self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
+
+    def async_client(self) -> redis.asyncio.Redis:
+        """A client for asyncio, yours to close."""
+        return async_client(self.url)
 
     def close(self) -> None:
         self.client.close()

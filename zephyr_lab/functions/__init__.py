@@ -1,0 +1,1 @@
+"""Ordinary Python functions as sessions: what `Lab.explore` explores."""

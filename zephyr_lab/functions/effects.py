@@ -1,0 +1,80 @@
+"""What a function's round trip does to others, as `explore.effect` tells it of a step.
+
+What a function will send is known when it parks, and not before: so rows of a table are never told apart, and where a
+function says something that decides what others' statements mean, the search is to begin again without reduction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from zephyr_lab.explore.effect import Effect, Effects
+from zephyr_lab.explore.footprint import OPAQUE, Footprint, Rows, RowSet
+from zephyr_lab.functions.session import FunctionSession
+from zephyr_lab.functions.turn import RoundTrip
+from zephyr_lab.schedule.ground import may_change_more_than_rows
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Spec
+from zephyr_lab.schedule.transcript import Event
+
+_REDIS = frozenset({Rows("", "redis")})
+_LEVEL = re.compile(r"(?i)isolation\s+level|transaction_isolation")
+
+
+class NotReducible(Exception):
+    """A function chose a level of its own, or changed more than rows."""
+
+
+class FunctionEffects(Effects):
+    """Follows executions of functions. `footprint` is `statement.Schema.footprint`."""
+
+    def __init__(self, spec: Spec, isolation: IsolationLevel, footprint: Callable[[str], Footprint]) -> None:
+        self._known: dict[str, Footprint] = {}
+        super().__init__(spec, isolation, footprint)
+
+    def touched(self, trip: RoundTrip | None) -> Footprint:
+        """What a round trip to PostgreSQL may touch. Raises NotReducible."""
+        if trip is None:
+            return OPAQUE
+        if trip.whole not in self._known:
+            if may_change_more_than_rows(trip.whole) or _LEVEL.search(trip.whole):
+                raise NotReducible(trip.whole)
+            found = self.footprint(trip.whole)
+            self._known[trip.whole] = replace(
+                found, reads=_tables(found.reads), locks=_tables(found.locks), writes=_tables(found.writes),
+                inserts=_tables(found.inserts),
+            )  # fmt: skip
+        return self._known[trip.whole]
+
+    def next_is_local(self, session: FunctionSession) -> bool:
+        """Whether nobody else will be able to tell when the session's next round trip happens."""
+        trip = session.upcoming()
+        if trip is None or trip.redis:
+            return False
+        self._footprints[session.name] = self.touched(trip)
+        return self.is_local(session.name)
+
+    def after_turn(self, events: Sequence[Event], sessions: Mapping[str, FunctionSession]) -> Effect:
+        """The effect of a turn, by the events that it led to."""
+        statuses, asked = {}, []
+        whole = Effect(frozenset())
+        for event in events:
+            session = sessions[event.session]
+            trip = session.last_of(event)
+            if trip and trip.redis:
+                publishes: RowSet = _REDIS if trip.redis == "writes" else frozenset()
+                whole = whole.joined(Effect(frozenset({event.session}), looks=_REDIS, publishes=publishes))
+                continue
+            self._footprints[event.step] = self.touched(trip)
+            statuses[event.session] = trip.status if trip else 0
+            asked.append(event)
+        whole = whole.joined(self.after(asked, statuses))
+        # Who naps may go on once somebody else has moved, whoever it is.
+        napping = any(sessions[event.session].turn.naps for event in events)
+        return replace(whole, opaque=True) if napping else whole
+
+
+def _tables(rows: RowSet) -> RowSet:
+    return frozenset(Rows(one.table, one.column if not one.table else "") for one in rows)

@@ -1,0 +1,170 @@
+"""One run of functions, turn by turn: who could move, who waits, and what has happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from psycopg import pq
+
+from zephyr_lab.errors import ScheduleError, StepTimeout
+from zephyr_lab.functions.ground import FunctionGround
+from zephyr_lab.functions.session import Function, FunctionSession, end
+from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.schedule.execution import IMPATIENT_MS
+from zephyr_lab.schedule.ground import may_change_more_than_rows
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Spec
+from zephyr_lab.schedule.quiet import Watch
+from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Transaction, Transcript, one_line
+
+TURN_SECONDS = 6.0
+MOST_TURNS = 500
+MOST_NAPS = 2
+"""How often in a row a session may sleep and go on while others could move: who waits in a loop for another session,
+by sleeping, makes endless many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
+
+
+class FunctionExecution:
+    """Functions by session, each in its thread, from what `ground` lays to the end of all."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        spec: Spec,
+        isolation: IsolationLevel,
+        functions: Mapping[str, Function],
+        ground: FunctionGround,
+        supplies: Supplies,
+    ) -> None:
+        self._runner, self._spec, self._isolation, self._ground = runner, spec, isolation, ground
+        begun = runner.begin(spec, isolation, prepare=ground.prepare)
+        ground.restore()
+        self.sessions: dict[str, FunctionSession] = {}
+        self.events: list[Event] = []
+        self.taken: list[str] = []
+        try:
+            for name, function in functions.items():
+                self.sessions[name] = FunctionSession(begun.channel(name), function, supplies)
+            self._watch = Watch(
+                self.sessions, runner.observer,  # type: ignore[arg-type]
+                may_stop=runner.database.is_ours, on_deadlock=lambda graph: None,
+            )  # fmt: skip
+            self._patient = begun.may_be_impatient
+            self._follow(lambda: None, [])
+        except BaseException:
+            self.abandon()
+            raise
+
+    def runnable(self) -> tuple[str, ...]:
+        """Sessions that have not ended and could move now; who naps on and on lets the others go first."""
+        able = [name for name, one in self.sessions.items() if not one.ended and name not in self._watch.waits]
+        awake = [name for name in able if self.sessions[name].turn.naps <= MOST_NAPS]
+        return tuple(awake or able)
+
+    def take(self, name: str) -> list[Event]:
+        """Lets a function make its next round trip and run on until another one; gives what happened.
+
+        Raises StepTimeout, ScheduleError.
+        """
+        session, before = self.sessions[name], self._watch.waits
+        waiting = sorted(before, key=lambda one: max(i for i, word in enumerate(self.taken) if word == one))
+        if self.taken.count(name) >= MOST_TURNS:
+            raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
+        self.taken.append(name)
+        for other in self.sessions.values():
+            if other is not session:
+                other.turn.naps = 0
+        self._make_impatient(session)
+        over = self._follow(session.go, waiting)
+        waits = self._watch.waits
+        events = session.events(resumed=False) if name in over else []
+        for one in [name, *waiting]:
+            if one in waits and (one == name or waits[one] != before.get(one)):
+                sql = self.sessions[one].underway()
+                events.append(Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1]))
+        for one in waiting:
+            if one in over:
+                events += self.sessions[one].events(resumed=True)
+        self.events += events
+        return events
+
+    def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
+        try:
+            over = self._watch.carry_out(send, waiting, time.monotonic() + min(TURN_SECONDS, self._runner.step_seconds))
+        except TimeoutError:
+            raise StepTimeout(self._never_comes_back()) from None
+        for session in self.sessions.values():
+            if session.turn.misuse:
+                raise session.turn.misuse
+        return over
+
+    def _never_comes_back(self) -> str:
+        moving = [
+            f"session {name}" + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
+            for name, one in self.sessions.items() if one.busy and name not in self._watch.waits
+        ]  # fmt: skip
+        return (
+            f"{' and '.join(moving)}: neither a round trip nor an end within {TURN_SECONDS:g} s, and it waits for no "
+            f"session by a lock of PostgreSQL's; after the schedule {' '.join(self.taken)!r}. Commands of Redis that "
+            "block, and locks between threads, cannot be explored"
+        )
+
+    def _nothing_to_order(self) -> str:
+        raised = [f"{one.name} raised {one.raised!r}; " for one in self.sessions.values() if one.raised]
+        return (
+            "".join(raised) + "none of the functions made a round trip that the lab controls, so there is nothing to "
+            "order: let them take a connection (psycopg 3), pool, engine or Redis client as a parameter; psycopg2 and "
+            "asyncpg cannot be explored"
+        )
+
+    def _make_impatient(self, session: FunctionSession) -> None:
+        """As in `schedule.execution`: whoever holds up another session, and could close a cycle, looks first."""
+        connection, status = session.channel.connection, session.channel.status
+        at_rest = status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
+        if not (self._patient and at_rest and connection.pipeline_status == pq.PipelineStatus.OFF):
+            return
+        if any(session.pid in held_up_by for held_up_by, _ in self._watch.waits.values()):
+            session.channel.execute(f"set deadlock_timeout = '{IMPATIENT_MS}ms'", f"session {session.name}")
+            self._watch.impatient.add(session.name)
+
+    def finish(self, question: str | None = None) -> Transcript:
+        """Ends what is still open, reads the tables, and gives the transcript: round trips, then what came of each."""
+        if not any(one.turn.trips for one in self.sessions.values()):
+            self.abandon()
+            raise ScheduleError(self._nothing_to_order())
+        lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self.sessions.values())
+        unfinished = any(not one.ended for one in self.sessions.values())
+        self.abandon()
+        if unfinished or lost:
+            self._runner.abandon()
+        elif any(may_change_more_than_rows(event.sql) for event in self.events):
+            self._runner.forget_ground()
+        final, answer = self._runner.clear_up(self._spec, lambda: None, question)
+        return Transcript(
+            case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
+            sessions=tuple(self.sessions), events=(*self.events, *map(_ending, self.sessions.values())),
+            final={**final, **self._ground.rows()}, answer=answer,
+            transactions=tuple(
+                Transaction(name, 1, (name,), _end(one), one.sent_away) for name, one in self.sessions.items()
+            ),
+        )  # fmt: skip
+
+    def abandon(self) -> None:
+        end(self.sessions.values())
+
+
+def _ending(session: FunctionSession) -> Event:
+    """What a function returned or raised, as what its one transaction was told."""
+    told, kind = session.told(), EventKind.FAILED if session.raised else EventKind.COMPLETED
+    if isinstance(told, Failure):
+        return Event(session.name, session.name, "return", kind, transaction=1, failure=told)
+    return Event(session.name, session.name, "return", kind, transaction=1, results=(told,))
+
+
+def _end(session: FunctionSession) -> End:
+    """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
+    if not session.ended:
+        return End.UNFINISHED
+    return End.ABORTED if session.sent_away and session.raised else End.COMMITTED

@@ -1,0 +1,313 @@
+"""Explores functions as `explore.explorer` does specs: every order of their round trips, judged by the serial ones."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.exhaustive import Exhaustive
+from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.explore.explorer import Executed, Explorer, Invariant, Seen
+from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.reduced import Reduced
+from zephyr_lab.explore.replay import Following, Replay
+from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
+from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
+from zephyr_lab.functions.effects import FunctionEffects, NotReducible
+from zephyr_lab.functions.execution import FunctionExecution
+from zephyr_lab.functions.ground import FunctionGround
+from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.session import Function
+from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.surrogates import Surrogates
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
+from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.schedule.transcript import End, Event, Table, Transcript
+
+if TYPE_CHECKING:
+    from zephyr_lab.servers.keyvalue import KeyValue
+
+
+FEW = 200
+
+
+class _TooMany(Exception):
+    """There are more orders than are run one by one."""
+
+
+class Counterexample(str):
+    """An anomalous schedule, such as `A B B A`; it shows itself as a timeline, and can be run again."""
+
+    transcript: Transcript
+    verdict: Verdict
+    explorer: FunctionExplorer
+
+    def replay(self) -> Transcript:
+        """The same schedule once more. Raises Nondeterminism where it cannot be had."""
+        return self.explorer.replay(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.transcript._repr_mimebundle_()
+
+
+class FunctionExplorer(Explorer):
+    """Explores functions, by session, after `setup` (SQL, or a function) in a schema of the lab's own.
+
+    `keyvalue` gives the lab's Redis, and `uses_redis` says that it is to be put back before each schedule although no
+    function takes it as a parameter.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        functions: Mapping[str, Function],
+        setup: str | Function,
+        isolation: IsolationLevel,
+        invariant: Invariant | None = None,
+        *,
+        keyvalue: Callable[[], KeyValue],
+        uses_redis: bool = False,
+        ignore: Sequence[str] = (),
+    ) -> None:
+        self._functions, self._is_intercepted = functions, False
+        self._supplies = Supplies(runner.database, keyvalue)
+        prepare = None if isinstance(setup, str) else setup
+        kinds = [parameters_of(one).kinds() for one in (*functions.values(), *([prepare] if prepare else []))]
+        uses_redis = uses_redis or any(Kind.REDIS in some for some in kinds)
+        content = None
+        if uses_redis:
+            from zephyr_lab.functions.keyvalue import Content  # redis-py takes as long to import as all the rest
+
+            content = Content(keyvalue())
+        self._ground = FunctionGround(prepare, self._supplies, content, runner.database)
+        setups = (setup,) if isinstance(setup, str) and setup else (self._ground.key,) if prepare else ()
+        sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
+        super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
+        self._ignore = ignore
+        self._running: FunctionExecution | None = None
+        self._function_effects: FunctionEffects | None = None
+        self._known_surrogates: Surrogates | None = None
+        self._serial = SerialOutcomes(lambda order: self._surrogates.without(self._run_in_order(order)))
+        self._serializable = False
+        for function, some in zip((*functions.values(), prepare), kinds, strict=False):
+            if function is not None:
+                self._supplies.prepare(some, is_async(function))
+
+    def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
+        """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""
+        with self._intercepted():
+            order = Schedule(tuple(self._functions))
+            if self._ground.content:  # the first run opens connections
+                self._run_in_order(order)
+            self._check_same_run(self._run_in_order(order), self._run_in_order(order))
+            return super().explore(scheduler, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def _intercepted(self) -> Iterator[None]:
+        if self._is_intercepted:
+            yield
+            return
+        self._is_intercepted = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(setattr, self, "_is_intercepted", False)
+            stack.enter_context(intercepted())
+            if self._ground.content:
+                from zephyr_lab.functions.keyvalue import redis_takes_turns
+
+                stack.enter_context(redis_takes_turns(self._ground.content))
+            stack.callback(self.close)
+            yield
+
+    @property
+    def _surrogates(self) -> Surrogates:
+        return self._known_surrogates or Surrogates()
+
+    def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
+        execution = FunctionExecution(self._runner, spec, self._isolation, functions, self._ground, self._supplies)
+        if self._known_surrogates is None:
+            try:
+                self._known_surrogates = Surrogates.ask(
+                    lambda sql: self._runner.control_execute(sql, "what the setup has made"), self._ignore
+                )
+            except BaseException:
+                self._abandon(execution)
+                raise
+        return execution
+
+    def search(self, reduction: bool | None, seen: Seen | None = None, budget: float | None = None) -> Exploration:
+        """Explores all orders: one by one where there are at most FEW, else with reduction, if that is possible.
+
+        True or False for `reduction` has it so in any case, but for functions that do what forbids it.
+        """
+        deadline = None if budget is None else time.monotonic() + budget
+
+        def run(scheduler: Scheduler, seen: Seen | None = seen) -> Exploration:
+            return self.explore(scheduler, seen, None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+        def give_up_early(found: Exploration) -> None:
+            if found.schedules > FEW:
+                raise _TooMany
+            if seen:
+                seen(found)
+
+        try:
+            if reduction is None:
+                with contextlib.suppress(_TooMany):
+                    return run(Exhaustive(), give_up_early)
+            if reduction is not False:
+                return run(Reduced(self.is_local))
+        except NotReducible:
+            pass
+        return run(Exhaustive())
+
+    def is_local(self, session: str) -> bool:
+        assert self._running
+        assert self._function_effects
+        return self._function_effects.next_is_local(self._running.sessions[session])
+
+    def execute(self, scheduler: Scheduler) -> Executed | None:
+        execution = self._running = None
+        last: str | None = None
+        effects: list[Effect] | None = [] if scheduler.wants_effects else None
+        try:
+            execution = self._running = self._begin(self._spec, self._functions)
+            follow = self._follower() if scheduler.wants_effects else None
+            while runnable := execution.runnable():
+                last = scheduler.next_session(runnable, last)
+                if last is None:
+                    execution.finish()
+                    return None
+                events = execution.take(last)
+                if follow and effects is not None:
+                    effects.append(follow.after_turn(events, execution.sessions))
+                    scheduler.observe(effects[-1])
+            question = self._invariant if isinstance(self._invariant, str) else None
+            return Executed(execution.finish(question), effects)
+        except BaseException:
+            self._abandon(execution)
+            raise
+
+    def _follower(self) -> FunctionEffects:
+        if self._function_effects is None:
+            from zephyr_lab.explore.statement import Schema  # its parser takes as long to import as all the rest
+
+            schema = Schema.ask(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
+            self._function_effects = FunctionEffects(self._spec, self._isolation, schema.footprint)
+        self._function_effects.begin()
+        return self._function_effects
+
+    def _abandon(self, execution: FunctionExecution | None) -> None:
+        if execution:
+            execution.abandon()
+        self._runner.abandon()
+
+    def verdict(self, transcript: Transcript) -> Verdict:
+        """As for a spec; but a function that returns what no serial order has it return, having been sent away, has
+        reported just that, and is judged as aborted."""
+        first = super().verdict(self._surrogates.without(transcript))
+        refused = {one.session for one in transcript.transactions if one.sqlstate and one.end is End.COMMITTED}
+        if not (first.anomalous and refused):
+            return first
+        usual = {said for outcome in first.serial.values() for said in outcome.told}
+        reported = {name for name, told in first.outcome.told if name in refused and (name, told) not in usual}
+        transactions = tuple(
+            replace(one, end=End.ABORTED) if one.session in reported else one for one in transcript.transactions
+        )
+        return judge(replace(first.transcript, transactions=transactions), self._serial) if reported else first
+
+    def replay(self, schedule: str) -> Transcript:
+        """One schedule, as it was printed. Raises BadInput, and Nondeterminism where it cannot be had."""
+        replay = Replay(schedule)
+        replay.new_execution()
+        with self._intercepted():
+            executed = self.execute(replay)
+        assert executed
+        return executed.transcript
+
+    def follow(self, schedule: str) -> Verdict:
+        """Runs a schedule as nearly as the functions allow, and judges it. Raises BadInput."""
+        with self._intercepted():
+            executed = self.execute(Following(schedule, tuple(self._functions)))
+            assert executed
+            return self.verdict(executed.transcript)
+
+    def counterexample(self, schedule: str, deadline: float | None = None) -> Counterexample:
+        """An anomalous schedule with as few switches as any, given one that is anomalous. Raises Nondeterminism.
+
+        The deadline (of time.time) ends the search for a better one.
+        """
+        with self._intercepted():
+            found = Counterexample(fewest_switches(self, schedule, deadline))
+            found.explorer, found.transcript = self, self.replay(found)
+            self._check_same_run(found.transcript, self.replay(found))
+            found.verdict = self.verdict(found.transcript)
+        return found
+
+    def _run_in_order(self, order: Schedule) -> Transcript:
+        functions = {name: self._functions[name] for name in order.steps}
+        spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
+        execution = None
+        try:
+            execution = self._begin(spec, functions)
+            for name in order.steps:
+                while name in execution.runnable():
+                    execution.take(name)
+            return execution.finish()
+        except BaseException:
+            self._abandon(execution)
+            raise
+
+    def _check_same_run(self, one: Transcript, two: Transcript) -> None:
+        """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same."""
+        whole = f"of the schedule {one.schedule!r}"
+        for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
+            if self._as_compared(first) != self._as_compared(second):
+                session = (first or second).session  # type: ignore[union-attr]
+                raise Nondeterminism(
+                    f"session {session}, round trip {place} {whole}: {_shown(first, session)}, and when it was run "
+                    f"again {_shown(second, session)}. {_WHY}"
+                )
+        mine, other = self._surrogates.without(one).final, self._surrogates.without(two).final
+        for name in {**mine, **other}:
+            if mine.get(name) != other.get(name):
+                columns = [f"{name}.{column}" for column in _differing(mine.get(name), other.get(name))]
+                where = f" in {', '.join(columns)}" if columns else ""
+                way_on = f", or leave columns out of the comparison: ignore={columns}" if columns else ""
+                raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {_WHY}{way_on}")
+
+    def _as_compared(self, event: Event | None) -> Event | None:
+        """Whoever has columns ignored may well put a clock's time into a statement."""
+        seen = self._surrogates.without_values(event) if event else None
+        return replace(seen, sql="") if seen and self._ignore else seen
+
+    def close(self) -> None:
+        """Lets go of connections of its own; what is done later opens them again."""
+        self._ground.close()
+        self._supplies.close()
+
+
+_WHY = (
+    "The functions do not depend on their schedule alone: chance, a clock, an id made up, threads of their own? Hand "
+    "such values in as arguments"
+)
+
+
+def _shown(event: Event | None, session: str) -> str:
+    return f"{event.sql!r} {event.text()}" if event and event.session == session else "another session's"
+
+
+def _differing(one: Table | None, two: Table | None) -> tuple[str, ...]:
+    """The columns in which two tables with as many rows differ."""
+    if one is None or two is None or len(one.rows) != len(two.rows):
+        return ()
+    rows = list(zip(one.rows, two.rows, strict=True))
+    return tuple(
+        name for place, name in enumerate(one.columns) if any(row[place] != other[place] for row, other in rows)
+    )

@@ -1,0 +1,156 @@
+"""psycopg connections that wait for their turn before each round trip.
+
+All round trips pass through `wait`, so cursors, `with conn.transaction()`, savepoints, COPY and pipelines need no care
+of their own; but in a pipeline each waits for its answer, which would otherwise come with one or another of the later
+ones. Several such connections, one after another, may stand for one session's backend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Self
+
+import psycopg
+from psycopg import pq
+
+from zephyr_lab.errors import is_retryable
+from zephyr_lab.functions.turn import RoundTrip, Turn, is_private
+from zephyr_lab.schedule.channel import result_of
+from zephyr_lab.schedule.transcript import Failure
+
+# Generators of psycopg's that send nothing.
+_SILENT = ("_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen", "_set_deferrable_gen")
+_WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
+
+
+def _dead() -> pq.abc.PGconn:
+    connection = pq.PGconn.connect_start(b"host=/nowhere")
+    connection.finish()
+    return connection
+
+
+class _Controlled:
+    """What both kinds of connection share."""
+
+    turn: Turn
+    pgconn: pq.abc.PGconn
+    autocommit: bool
+    closed: bool
+    _closed: bool
+    _failed: bool  # whether the last round trip was made in a failed transaction
+
+    # What is prepared when would depend on how often the function ran before.
+    prepare_threshold = property(lambda self: None, lambda self, value: None)
+
+    def _begin_trip(self, gen: Any) -> RoundTrip | None:
+        """Waits for the turn of what `gen` is going to send; None where it sends nothing."""
+        name, known = gen.__name__, gen.gi_frame.f_locals
+        idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        if name in _SILENT or (idle and name in _WORDS) or self.closed:
+            return None
+        sql = _text(name, known, self)
+        begins = idle and not self.autocommit and name not in _WORDS and not is_private(sql)
+        whole = f"{_begin_of(self)}; {sql}" if begins else sql
+        self._failed = self.pgconn.transaction_status == pq.TransactionStatus.INERROR
+        return self.turn.take(RoundTrip(sql, whole, is_private(sql)))
+
+    def _end_trip(self, trip: RoundTrip | None, cursor: Any) -> None:
+        if trip is None:
+            return
+        result = getattr(cursor, "pgresult", None)
+        if result is not None:
+            trip.results.append(result_of(result))
+        trip.status = self.pgconn.transaction_status
+        ended = trip.status == pq.TransactionStatus.IDLE
+        if ended and not self._failed and not trip.sql.lower().startswith("rollback"):
+            self.turn.refused = ""
+
+    def _fail_trip(self, trip: RoundTrip | None, error: psycopg.Error) -> None:
+        if trip is None or isinstance(error, psycopg.errors.PipelineAborted):  # told after the error itself, or not
+            return
+        trip.failure = Failure(error.sqlstate or "08006", error.diag.constraint_name or "")
+        trip.lost, trip.status = self.closed, self.pgconn.transaction_status
+        if is_retryable(error):
+            self.turn.refused = error.sqlstate or ""
+
+    @classmethod
+    def of(cls, backend: pq.abc.PGconn, turn: Turn) -> Self:
+        """A new connection object for a backend that is connected."""
+        connection = cls(backend)  # type: ignore[call-arg]
+        connection.turn = turn
+        return connection
+
+    def disown(self) -> None:
+        """Closes the connection, but not the backend behind it."""
+        if not self.closed:
+            self._closed, self.pgconn = True, _dead()
+
+
+class ControlledConnection(_Controlled, psycopg.Connection[Any]):
+    """An ordinary connection but for this: it waits for its turn before each round trip."""
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        cursor, trip = gen.gi_frame.f_locals.get("self"), self._begin_trip(gen)
+        try:
+            told = super().wait(gen, *args, **kwargs)
+            if self._pipeline and trip:
+                super().wait(self._pipeline._fetch_gen(flush=True))
+        except psycopg.Error as error:
+            self._fail_trip(trip, error)
+            raise
+        self._end_trip(trip, cursor)
+        return told
+
+    def close(self) -> None:
+        if not self.closed:
+            if not self.turn.abandoned:
+                self.wait(self._rollback_gen())
+            self.disown()
+
+
+class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):
+    """The same for asyncio. A session's thread runs its event loop, and stands still with it until its turn."""
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        cursor, trip = gen.gi_frame.f_locals.get("self"), self._begin_trip(gen)
+        try:
+            told = await super().wait(gen, *args, **kwargs)
+            if self._pipeline and trip:
+                await super().wait(self._pipeline._fetch_gen(flush=True))
+        except psycopg.Error as error:
+            self._fail_trip(trip, error)
+            raise
+        self._end_trip(trip, cursor)
+        return told
+
+    async def close(self) -> None:
+        if not self.closed:
+            if not self.turn.abandoned:
+                await self.wait(self._rollback_gen())
+            self.disown()
+
+
+def _begin_of(connection: Any) -> str:
+    return str(connection._get_tx_start_command().decode().lower())
+
+
+def _text(generator: str, known: dict[str, Any], connection: Any) -> str:
+    """What a generator of psycopg's sends, its parameters filled in, as far as it can be told before it does."""
+    owner, query = known.get("self"), known.get("query", known.get("statement"))
+    if isinstance(owner, psycopg.Transaction | psycopg.AsyncTransaction):
+        name, fails = owner.savepoint_name, known.get("exc_type") is not None or owner.force_rollback
+        if generator == "_enter_gen":
+            idle = connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
+            return _begin_of(connection) if idle else f"savepoint {name or '_'}"
+        if owner._outer_transaction:
+            return "rollback" if fails else "commit"
+        return f"rollback to {name}" if fails else f"release {name}"
+    if query is None:
+        return _WORDS.get(generator, generator.strip("_").removesuffix("_gen").replace("_", " "))
+    if known.get("params"):
+        kind = psycopg.AsyncClientCursor if isinstance(connection, psycopg.AsyncConnection) else psycopg.ClientCursor
+        with contextlib.suppress(Exception):  # which the function is going to be told
+            return kind(connection).mogrify(query, known["params"])
+    if isinstance(query, bytes):
+        return query.decode()
+    return query if isinstance(query, str) else str(query.as_string(connection))

@@ -1,0 +1,241 @@
+"""A session that runs a function in a thread of its own; its steps are the function's round trips."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import inspect
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from zephyr_lab.errors import ScheduleError, is_retryable
+from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
+from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
+from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, belongs_to
+from zephyr_lab.schedule.channel import Channel
+from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
+
+Function = Callable[..., Any]
+
+END_SECONDS = 2.0  # that abandoned threads are given to end
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+class FunctionSession:
+    """A function's thread and its turn, and what `schedule.quiet` needs to know of a channel."""
+
+    def __init__(self, channel: Channel, function: Function, supplies: Supplies) -> None:
+        self.channel, self.function, self._supplies = channel, function, supplies
+        self.name, self.pid, self.lost = channel.name, channel.pid, False
+        self.busy = True  # until its first round trip, or its end
+        self.ended = False
+        self.last: RoundTrip | None = None  # what the last events told, if it was one round trip
+        self.returned: Any = None
+        self.raised: BaseException | None = None
+        self._connection: ControlledConnection | AsyncControlledConnection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self.turn = Turn(self.name, self.open_connection)
+        self._thread = threading.Thread(target=self._run, name=f"session {self.name}", daemon=True)
+        self._thread.start()
+
+    # -- in the thread
+
+    def open_connection(self, asked: type) -> ControlledConnection | AsyncControlledConnection:
+        """Another connection object for the session's backend. Raises ScheduleError while one is open."""
+        if self._connection is not None and not self._connection.closed:
+            raise self.turn.refuse(
+                ScheduleError(
+                    f"session {self.name} ({name_of(self.function)}) opened a second connection while its first one "
+                    "was open: a session is one connection; close the first, or make two functions of it, two sessions"
+                )
+            )
+        if self.channel.connection.status != pq.ConnStatus.OK:
+            raise psycopg.OperationalError("the session's backend has ended, and there is no other one for it")
+        kind = AsyncControlledConnection if issubclass(asked, psycopg.AsyncConnection) else ControlledConnection
+        self._connection = kind.of(self.channel.connection, self.turn)
+        return self._connection
+
+    def _run(self) -> None:
+        with contextlib.suppress(Abandoned):  # an interrupt that comes late
+            self._run_function()
+
+    def _run_function(self) -> None:
+        belongs_to(self.turn)
+        try:
+            if is_async(self.function):
+                self.returned = self._supplies.loops.run(self._call_async())
+            else:
+                self.returned = self._call()
+        except BaseException as error:
+            self.raised = error
+        finally:
+            self.ended = True
+            self.turn.say()
+
+    def _call(self) -> Any:
+        parameters = parameters_of(self.function)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._drop_connection)
+            give = [stack.enter_context(self._supplies.give(self, kind)) for kind in parameters.positional]
+            named = {
+                name: stack.enter_context(self._supplies.give(self, kind)) for name, kind in parameters.named.items()
+            }
+            told = self.function(*give, **named)
+            if not inspect.iscoroutine(told):
+                return told
+            told.close()  # of a lambda that calls an async function; nothing of that has been run
+            if self._connection is not None:
+                self._connection.disown()
+        return self._supplies.loops.run(self._call_async())
+
+    async def _call_async(self) -> Any:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        parameters = parameters_of(self.function)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._drop_connection)
+            give = [await stack.enter_async_context(self._supplies.give_async(self, k)) for k in parameters.positional]
+            named = {
+                name: await stack.enter_async_context(self._supplies.give_async(self, kind))
+                for name, kind in parameters.named.items()
+            }
+            return await self.function(*give, **named)
+
+    def _drop_connection(self) -> None:
+        """As at the end of a process: what is still open is closed, which rolls its transaction back."""
+        if self._connection is None or self._connection.closed:
+            return
+        self._connection.disown()
+        if self.channel.connection.transaction_status != pq.TransactionStatus.IDLE:
+            ControlledConnection.of(self.channel.connection, self.turn).rollback()
+
+    # -- in the scheduler's thread
+
+    @property
+    def socket(self) -> int:
+        return self.turn.heard_at.fileno()
+
+    def collect(self) -> bool:
+        """Whether the function has come to its next round trip, or to its end."""
+        self.busy = not self.turn.heard()
+        return not self.busy
+
+    def go(self) -> None:
+        self.busy = True
+        self.turn.let_go()
+
+    @property
+    def sent_away(self) -> str:
+        """The SQLSTATE of a serialization failure or deadlock that was the last word on what it did, else ''."""
+        return str(getattr(self.raised, "sqlstate", None) or self.turn.refused) if self._was_refused else ""
+
+    @property
+    def _was_refused(self) -> bool:
+        return is_retryable(self.raised) or bool(self.turn.refused)
+
+    def told(self) -> Result | Failure:
+        """What the function returned or raised, as part of the outcome."""
+        if self.raised is None:
+            return Result("RETURN", ("returned",), ((_ADDRESS.sub("", repr(self.returned)),),))
+        if isinstance(self.raised, psycopg.Error) and self.raised.sqlstate:
+            return Failure(self.raised.sqlstate, self.raised.diag.constraint_name or "")
+        return Result("RAISE", ("raised",), ((_ADDRESS.sub("", repr(self.raised)),),))
+
+    def events(self, *, resumed: bool) -> list[Event]:
+        """The round trips since the last time; the first of them may have waited."""
+        trips = merged(self.turn.done)
+        # Private ones go with what comes after them.
+        self.turn.done = self.turn.done[_end_of_told(self.turn.done) :]
+        self.last = trips[-1] if len(trips) == 1 else None
+        return [self._event(trip, resumed and place == 0) for place, trip in enumerate(trips)]
+
+    def _event(self, trip: RoundTrip, resumed: bool) -> Event:
+        kind = EventKind.LOST if trip.lost else EventKind.FAILED if trip.failure else EventKind.COMPLETED
+        return Event(
+            self.name, self.name, trip.sql, kind,
+            resumed=resumed, results=tuple(trip.results), failure=trip.failure,
+        )  # fmt: skip
+
+    def underway(self) -> str:
+        """What it was last let go to do."""
+        trips = merged(self.turn.done)
+        return trips[-1].sql if trips else ""
+
+    def last_of(self, event: Event) -> RoundTrip | None:
+        """The round trip that an event of the last turn tells of, if it was the only one."""
+        if event.kind is not EventKind.WAITS:
+            return self.last
+        trips = merged(self.turn.done)
+        return trips[-1] if len(trips) == 1 else None
+
+    def upcoming(self) -> RoundTrip | None:
+        """What it waits to send, with what private ones came before it."""
+        trips = merged([*self.turn.done, self.turn.next]) if self.turn.next else []
+        return trips[-1] if len(trips) == 1 else None
+
+    def abandon(self) -> None:
+        """Has its thread end at its next round trip, or in the midst of one."""
+        self.turn.abandon()
+        if not self.ended:
+            with contextlib.suppress(psycopg.Error):
+                self.channel.connection.get_cancel().cancel()
+
+    def interrupt(self) -> None:
+        """Has its thread end where it waits in an event loop, or is busy with Python only."""
+        if self._loop and self._task:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        if self._thread.ident and self._thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    def close(self) -> None:
+        self.turn.close()
+
+
+def end(sessions: Iterable[FunctionSession]) -> None:
+    """Ends the threads; one that even then goes on, in C, is left to itself."""
+    sessions = list(sessions)
+    for one in sessions:
+        one.abandon()
+    for hurry in (lambda one: None, FunctionSession.interrupt):
+        deadline = time.monotonic() + END_SECONDS / 2
+        for one in sessions:
+            hurry(one)
+            one.join(max(0.0, deadline - time.monotonic()))
+    for one in sessions:
+        one.close()
+
+
+def _end_of_told(trips: Sequence[RoundTrip]) -> int:
+    """Where the private round trips begin that nothing has come after."""
+    place = len(trips)
+    while place and trips[place - 1].private and not trips[place - 1].failure:
+        place -= 1
+    return place
+
+
+def merged(trips: Iterable[RoundTrip]) -> list[RoundTrip]:
+    """Private round trips are told together with the one that follows."""
+    told: list[RoundTrip] = []
+    before: list[RoundTrip] = []
+    for trip in trips:
+        if trip.private and not trip.failure:
+            before.append(trip)
+            continue
+        sql = "; ".join([*(one.sql for one in before), trip.sql])
+        whole = "; ".join([*(one.whole for one in before), trip.whole])
+        told.append(replace(trip, sql=sql, whole=whole))
+        before = []
+    return told

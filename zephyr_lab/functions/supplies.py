@@ -1,0 +1,165 @@
+"""Hands functions what they take: each leads to the session's own, controlled connection.
+
+Commits what a function has left open when it returns, and rolls it back when it raises, where the connection or ORM
+session was given to it: as `with psycopg.connect(...)` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from zephyr_lab.errors import BadInput
+from zephyr_lab.functions.arguments import Kind
+from zephyr_lab.functions.loops import Loops
+from zephyr_lab.functions.turn import here
+from zephyr_lab.servers.database import Database
+
+if TYPE_CHECKING:
+    from zephyr_lab.functions.session import FunctionSession
+    from zephyr_lab.servers.keyvalue import KeyValue
+
+_DIALECT = "postgresql+psycopg://"
+
+
+class Supplies:
+    """What the sessions of one exploration share. `keyvalue` starts the lab's Redis when first called."""
+
+    def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
+        self._database, self._keyvalue = database, keyvalue
+        self.loops = Loops()
+        self._async_redis: dict[asyncio.AbstractEventLoop, Any] = {}
+
+    @contextlib.contextmanager
+    def give(self, session: FunctionSession, kind: Kind) -> Iterator[Any]:
+        """What a parameter of that kind is given, until the function ends."""
+        match kind:
+            case Kind.CONNECTION:
+                with session.open_connection(psycopg.Connection) as connection:
+                    yield connection
+            case Kind.REDIS:
+                yield self.redis
+            case Kind.POOL:
+                with self._pools.pool(session) as pool:
+                    yield pool
+            case Kind.ENGINE:
+                yield self.engine
+            case Kind.ORM:
+                from sqlalchemy.orm import Session
+
+                with Session(self.engine) as orm:
+                    yield orm
+                    orm.commit()
+            case Kind.CORE:
+                with self.engine.connect() as core:
+                    yield core
+                    core.commit()
+
+    @contextlib.asynccontextmanager
+    async def give_async(self, session: FunctionSession, kind: Kind) -> AsyncIterator[Any]:
+        """The same for an asynchronous function."""
+        match kind:
+            case Kind.CONNECTION:
+                async with session.open_connection(psycopg.AsyncConnection) as connection:
+                    yield connection
+            case Kind.REDIS:
+                yield self.async_redis()
+            case Kind.POOL:
+                async with self._pools.async_pool(session) as pool:
+                    yield pool
+            case Kind.ENGINE:
+                yield self.async_engine
+            case Kind.ORM:
+                from sqlalchemy.ext.asyncio import AsyncSession
+
+                async with AsyncSession(self.async_engine) as orm:
+                    yield orm
+                    await orm.commit()
+            case Kind.CORE:
+                async with self.async_engine.connect() as core:
+                    yield core
+                    await core.commit()
+
+    @property
+    def redis(self) -> Any:
+        return self._keyvalue().client
+
+    def async_redis(self) -> Any:
+        """The client of the event loop that runs."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async_redis:
+            self._async_redis[loop] = self._keyvalue().async_client()
+        return self._async_redis[loop]
+
+    @cached_property
+    def _pools(self) -> Any:
+        try:
+            from zephyr_lab.functions import pools
+        except ImportError:
+            raise BadInput(
+                "a function takes a pool, and psycopg_pool is not installed: pip install psycopg-pool"
+            ) from None
+        return pools
+
+    # What an engine asks on its first connection is asked of a plain one, outside of all schedules.
+
+    @cached_property
+    def engine(self) -> Any:
+        sqlalchemy = _sqlalchemy()
+
+        def connect() -> Any:
+            turn = here()
+            return turn.open_connection(psycopg.Connection) if turn else self._database.connect("setup")
+
+        engine = sqlalchemy.create_engine(_DIALECT, creator=connect, poolclass=sqlalchemy.NullPool)
+        engine.connect().close()
+        return engine
+
+    @cached_property
+    def async_engine(self) -> Any:
+        sqlalchemy = _sqlalchemy()
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        async def connect() -> Any:
+            turn = here()
+            if turn:
+                return turn.open_connection(psycopg.AsyncConnection)
+            return await self._database.connect_async("setup")
+
+        engine = create_async_engine(_DIALECT, async_creator=connect, poolclass=sqlalchemy.NullPool)
+
+        async def ask() -> None:
+            async with engine.connect():
+                pass
+
+        self.loops.run(ask())
+        return engine
+
+    def prepare(self, kinds: tuple[Kind, ...], asynchronous: bool) -> None:
+        """Makes what is made once, before any schedule."""
+        if {Kind.ENGINE, Kind.ORM, Kind.CORE} & set(kinds):
+            _ = self.async_engine if asynchronous else self.engine
+        if Kind.POOL in kinds:
+            _ = self._pools
+
+    def close(self) -> None:
+        for loop, client in self._async_redis.items():
+            if not loop.is_closed():
+                loop.run_until_complete(client.aclose())
+        self._async_redis.clear()
+        self.loops.close()
+
+
+def _sqlalchemy() -> Any:
+    try:
+        import sqlalchemy
+    except ImportError:
+        raise BadInput(
+            "a function takes a SQLAlchemy engine, and SQLAlchemy is not installed: pip install sqlalchemy"
+        ) from None
+    return sqlalchemy

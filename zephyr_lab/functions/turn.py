@@ -1,0 +1,135 @@
+"""A function's thread waits for its turn before each round trip; the scheduler says whose turn it is.
+
+Between two turns a function runs on until its next round trip, or to its end. A thread knows its own turn (`here`), so
+that clients that nobody handed to it, such as a Redis client in a global variable, can be asked to wait as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from zephyr_lab.errors import LabError
+from zephyr_lab.schedule.transcript import Failure, Result
+
+# Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
+_PRIVATE = re.compile(
+    r"(?is)\s*(begin|start\s+transaction|savepoint|release|set(?!.*\bsnapshot\b)|show|reset|deallocate)\b[^;]*;?\s*"
+)
+
+
+class Abandoned(BaseException):
+    """Raised in a function's thread when its schedule is given up; no `except Exception` catches it."""
+
+
+@dataclass
+class RoundTrip:
+    """What a function asked a server, and what it was told. A `private` one takes no turn.
+
+    `whole` is all that is sent, an implicit BEGIN included; `status` is how the session's transaction stood then, as a
+    pq.TransactionStatus; `redis` is "reads" or "writes" for a message to Redis.
+    """
+
+    sql: str
+    whole: str = ""
+    private: bool = False
+    redis: str = ""
+    status: int = 0
+    results: list[Result] = field(default_factory=list)
+    failure: Failure | None = None
+    lost: bool = False
+
+
+def is_private(sql: str) -> bool:
+    """Whether a statement is nobody else's business."""
+    return bool(_PRIVATE.fullmatch(sql))
+
+
+class Turn:
+    """Stands between a function's thread and the scheduler: the thread parks before a round trip until it is let go.
+
+    `next` is what it waits to send, `done` what it has sent since the events were last taken; `naps` counts sleeps
+    since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
+    that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
+    it clears it.
+    """
+
+    def __init__(self, name: str, open_connection: Callable[[type], Any]) -> None:
+        self.name = name
+        self.open_connection = open_connection  # for the class of psycopg's that is asked for one
+        self.next: RoundTrip | None = None
+        self.done: list[RoundTrip] = []
+        self.naps = 0
+        self.trips = 0
+        self.misuse: LabError | None = None
+        self.refused = ""
+        # Redis connections by id: those whose messages belong to a larger one, and what each has asked last.
+        self.inside: set[int] = set()
+        self.on_the_wire: dict[int, RoundTrip | None] = {}
+        self._go = threading.Semaphore(0)
+        self.abandoned = False
+        self.heard_at, self._say_at = socket.socketpair()
+
+    # -- the thread's side
+
+    def take(self, trip: RoundTrip) -> RoundTrip:
+        """Waits until it is this session's turn, unless the trip is private. Raises Abandoned."""
+        self._check()
+        if not trip.private:
+            self.next = trip
+            self.say()
+            self._go.acquire()
+            self._check()
+            self.next = None
+        self.trips += 1
+        self.done.append(trip)
+        return trip
+
+    def _check(self) -> None:
+        if self.abandoned:
+            raise Abandoned
+
+    def refuse(self, error: LabError) -> LabError:
+        """Keeps the first thing that cannot be explored, for the scheduler to raise."""
+        self.misuse = self.misuse or error
+        return error
+
+    def say(self) -> None:
+        """Tells the scheduler that the thread has parked, or has ended."""
+        with contextlib.suppress(OSError):
+            self._say_at.send(b".")
+
+    # -- the scheduler's side
+
+    def let_go(self) -> None:
+        self._go.release()
+
+    def heard(self) -> bool:
+        """Whether the thread has parked or ended since it was let go."""
+        return bool(self.heard_at.recv(1))
+
+    def abandon(self) -> None:
+        self.abandoned = True
+        self._go.release()
+
+    def close(self) -> None:
+        self.heard_at.close()
+        self._say_at.close()
+
+
+_local = threading.local()
+
+
+def here() -> Turn | None:
+    """The turn of the thread that asks; None where it is not a session's."""
+    return getattr(_local, "turn", None)
+
+
+def belongs_to(turn: Turn) -> None:
+    """Makes the thread that calls a session's."""
+    _local.turn = turn
