@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from zephyr_lab import lab as labs
-from zephyr_lab.anomalies import CATALOGUE, Matrix, anomaly
 from zephyr_lab.errors import LabError
-from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.lab import Lab
 from zephyr_lab.schedule.levels import IsolationLevel
-from zephyr_lab.schedule.model import Schedule, example
-from zephyr_lab.schedule.runner import STEP_SECONDS
-from zephyr_lab.servers.doctor import diagnose
+
+if TYPE_CHECKING:
+    from zephyr_lab.anomalies import Matrix
+    from zephyr_lab.explore.exploration import Exploration
+
+
+class _Late:
+    """A module that is imported when something of it is asked for: `check` needs no server, and starts in half the time."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._module), name)
+
+
+labs, catalogue, model = _Late("zephyr_lab.lab"), _Late("zephyr_lab.anomalies"), _Late("zephyr_lab.schedule.model")
 
 HELP = """Transaction isolation, understood by running it on a real PostgreSQL.
 
@@ -61,10 +72,10 @@ def cases() -> None:
     """The cases that can be run, with the schedule that shows each."""
     table = Table("case", "schedule", "shows", box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
-    titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in CATALOGUE}
+    titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in catalogue.CATALOGUE}
     for name in labs.cases():
         spec = labs.load_case(name)
-        table.add_row(name, example(spec), titles.get(name, ""))
+        table.add_row(name, model.example(spec), titles.get(name, ""))
     out.print(table)
 
 
@@ -74,15 +85,15 @@ def run(
     isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
     schedule: Annotated[str | None, typer.Option(help='Whose step comes next: "A B A B", or names of steps.')] = None,
     victim: Annotated[str | None, typer.Option(help="The session that is to lose a deadlock.")] = None,
-    step_seconds: Annotated[float, typer.Option(help="How long a step may take that waits for nobody.")] = STEP_SECONDS,
+    step_seconds: Annotated[float, typer.Option(help="How long a step may take that waits for nobody.")] = 30,
     format: Annotated[Format, typer.Option(help="How to print the transcript.")] = Format.TEXT,
 ) -> None:
     """Carry out one schedule, then the serial ones, and say whether the outcome is an anomaly."""
     level = IsolationLevel.of(isolation)
     chosen = labs.load_case(case)
     if schedule is not None:
-        Schedule.parse(schedule, chosen)  # what can be refused without a server is
-    with Lab(step_seconds=step_seconds) as lab:
+        model.Schedule.parse(schedule, chosen)  # what can be refused without a server is
+    with labs.Lab(step_seconds=step_seconds) as lab:
         verdict = lab.case(chosen, level).verdict(schedule, victim=victim)
     if format is Format.JSON:
         said = verdict.to_dict()
@@ -118,7 +129,7 @@ def explore(
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with Lab() as lab, _progress(*columns) as progress:
+    with labs.Lab() as lab, _progress(*columns) as progress:
         task = progress.add_task("exploring", total=None if samples is None else samples, said="")
 
         def show(state: Exploration) -> None:
@@ -140,7 +151,7 @@ def spec(
     step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 300,
 ) -> None:
     """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
-    with Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
+    with labs.Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
         lab.isolationtester(file, sys.stdout.write)
 
 
@@ -152,7 +163,7 @@ def hermitage(
 
     Exit 1 where it does not.
     """
-    with Lab() as lab:
+    with labs.Lab() as lab:
         compared = lab.hermitage(file)
         server = lab.server
     for test, differences in compared:
@@ -179,8 +190,8 @@ def matrix(
 
     Exit 1 where it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
     """
-    chosen = [anomaly(name).name for name in anomalies or []] or [one.name for one in CATALOGUE]
-    with Lab() as lab, _progress() as progress:
+    chosen = [catalogue.anomaly(name).name for name in anomalies or []] or [one.name for one in catalogue.CATALOGUE]
+    with labs.Lab() as lab, _progress() as progress:
         task = progress.add_task("running every cell", total=len(chosen) * len(IsolationLevel))
         measured = lab.matrix(chosen, seen=lambda *_: progress.advance(task))
     show_matrix(measured, format)
@@ -248,6 +259,8 @@ def check(
 @app.command()
 def doctor() -> None:
     """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
+    from zephyr_lab.servers.doctor import diagnose
+
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for overflow in ("ellipsis", "ellipsis", "fold"):
         table.add_column(overflow=overflow)
@@ -276,7 +289,7 @@ def notebooks(
         report = execute_all(
             folder, into, jobs, seen=lambda done, all: progress.update(task, completed=done, total=all)
         )
-    with Lab() as lab:
+    with labs.Lab() as lab:
         measured = lab.matrix()
     report.write_index(measured)
     show_matrix(measured)

@@ -11,6 +11,7 @@ from zephyr_lab.check.explain import Explainer
 from zephyr_lab.check.graph import Kind
 from zephyr_lab.check.history import History, Workload
 from zephyr_lab.check.phenomena import Findings, examine
+from zephyr_lab.check.read import no_collector
 from zephyr_lab.check.registers import Assumptions
 from zephyr_lab.check.report import Report
 
@@ -33,6 +34,11 @@ def check(history: History, level: str = DEFAULT_LEVEL, assumptions: Assumptions
     dependency says nothing: that cannot be told. Raises BadInput for an unknown level, and with the line for a history
     that cannot be: a list with an element that nobody appended.
     """
+    with no_collector():
+        return _check(history, level, assumptions)
+
+
+def _check(history: History, level: str, assumptions: Assumptions) -> Report:
     begun = time.perf_counter()
     level = levels.canonical(level)
     if history.workload is Workload.RW_REGISTER:

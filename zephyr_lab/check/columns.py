@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import chain, compress
+from itertools import chain, compress, repeat
+from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ STATUS = {"ok": 0, "fail": 1, "info": 2}
 KINDS = {"r": READ, "append": WRITE, "w": WRITE}
 PREDICATES = frozenset({"rp", "insert", "delete"})
 LARGEST = 2**62
+_FIELDS = itemgetter("session", "type", "ops")
+_MALFORMED = (TypeError, ValueError, KeyError, OverflowError, AttributeError, IndexError)
 _LIST, _REGISTER = Workload.LIST_APPEND, Workload.RW_REGISTER
 
 
@@ -70,13 +73,25 @@ class Columns:
         if not records:
             return
         try:
-            self._parts.append(self._columns(records))
-        except (TypeError, ValueError, KeyError, OverflowError, AttributeError, IndexError):
+            self._parts.append(self._columns(*zip(*records, strict=True)))
+        except _MALFORMED:
             self._explain(records)
 
-    def _columns(self, records: Sequence[Record]) -> tuple[np.ndarray, ...]:
-        n = len(records)
-        lines, sessions, types, ops, begins, ends = zip(*records, strict=True)
+    def add_objects(self, lines: Sequence[int], objects: Sequence[dict[str, Any]]) -> bool:
+        """One chunk of JSON's objects, without a record for each; False where they are to be gone through one by one."""
+        try:
+            sessions, types, ops = zip(*map(_FIELDS, objects), strict=True)
+            begins, ends = ([one.get(name) for one in objects] for name in ("t0", "t1"))
+            self._parts.append(self._columns(lines, sessions, types, ops, begins, ends))
+        except (NeedsRecords, *_MALFORMED):
+            return False
+        return True
+
+    def _columns(
+        self, lines: Sequence[int], sessions: Sequence[Any], types: Sequence[Any], ops: Sequence[Any],
+        begins: Sequence[Any], ends: Sequence[Any],
+    ) -> tuple[np.ndarray, ...]:  # fmt: skip
+        n = len(lines)
         if not set(map(type, ops)) <= {list}:
             raise TypeError
         flat = list(chain.from_iterable(ops))
@@ -121,7 +136,7 @@ class Columns:
         lists = list(compress(values, reads))
         if not set(map(type, lists)) <= {list, type(None)}:
             raise TypeError
-        null = np.fromiter((one is None for one in lists), np.bool_, len(lists))
+        null = np.fromiter(map(is_, lists, repeat(None)), np.bool_, len(lists))
         full = [one or () for one in lists]
         length = np.fromiter(map(len, full), np.int32, len(full))
         elements = self._integers(chain.from_iterable(full))
@@ -137,7 +152,7 @@ class Columns:
 
     def _registers(self, values: Iterable[Any]) -> np.ndarray:
         values = list(values)
-        null = np.fromiter((one is None for one in values), np.bool_, len(values))
+        null = np.fromiter(map(is_, values, repeat(None)), np.bool_, len(values))
         value = np.full(len(values), NULL, np.int64)
         value[~null] = self._integers(compress(values, ~null))
         return value
@@ -146,8 +161,7 @@ class Columns:
         if self.values is not None:
             names = [_plain(value) for value in values]
             return np.fromiter(map(self.values.__getitem__, names), np.int64, len(names))
-        held = array("q")
-        held.extend(values)  # refuses floats and strings, which numpy would bend into integers
+        held = array("q", list(values))  # refuses floats and strings, which numpy would bend into integers
         return np.frombuffer(held, np.int64) if len(held) else np.zeros(0, np.int64)
 
     def _explain(self, records: Sequence[Record]) -> None:

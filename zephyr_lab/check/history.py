@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ class History:
     def operations(self) -> int:
         return sum(len(one.ops) for one in self.records) if self.records else len(self.kind)
 
-    @property
+    @cached_property
     def owner(self) -> np.ndarray:
         """The transaction of each operation."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.start))

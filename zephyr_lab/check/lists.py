@@ -209,38 +209,36 @@ class _Lists:
         self.after[by_group[:-1][same]] = by_group[1:][same]
         agrees = np.ones(len(group), np.bool_)
         agrees[self.full] = self.agrees
+        read_later = self._read_later(by_group, same)
         second = np.flatnonzero((self.before >= 0) & self.ok)
         prior = self.before[second]
-        size = np.maximum(h.size, 0)
-        reading = h.kind[second] == READ
-        # Read after read: the same list, which agreeing reads of one length are.
-        plain = reading & (h.kind[prior] == READ) & agrees[second] & agrees[prior] & (size[second] == size[prior])
-        # Read, append, read: one longer, ending in what was appended; or append, read: ending so.
-        own = (
-            reading
-            & (h.kind[prior] == WRITE)
-            & (size[second] > 0)
-            & (h.value[second] == h.value[prior])
-            & agrees[second]
-        )
-        earlier = self.before[prior]
-        own &= (earlier < 0) | (
-            (earlier >= 0) & (h.kind[earlier] == READ) & agrees[earlier] & (size[second] == size[earlier] + 1)
-        )
-        # An append whose element the transaction has read already.
-        place = self.place_of.get(
-            self.codes.of(h.key[second], np.where(h.kind[second] == WRITE, h.value[second], self._any))
-        )
-        calm = (h.kind[second] == WRITE) & (h.kind[prior] == READ) & (self.before[prior] < 0) & agrees[prior]
-        calm &= (place < 0) | (place >= size[prior])
-        calm |= (h.kind[second] == WRITE) & (h.kind[prior] == WRITE) & (self.before[prior] < 0)
-        for number in np.unique(self.owner[second[~(plain | own | calm)]]):
+        # Where in the key's order an operation leaves the list, as far as others' reads tell: -1 for an unread append.
+        at = np.maximum(h.size, 0).astype(np.int64)
+        writes = np.flatnonzero(h.kind == WRITE)
+        at[writes] = self.place_of.get(self.codes.of(h.key[writes], h.value[writes])) + 1
+        at[writes[at[writes] == 0]] = -1
+        reading, after_read = h.kind[second] == READ, h.kind[prior] == READ
+        # A read leaves the list as it is; an append that is read later makes it longer by one.
+        calm = agrees[second] & agrees[prior] & (at[prior] >= 0)
+        calm &= np.where(reading, at[second] == at[prior], at[second] == at[prior] + 1)
+        # Of an append that is not read later it only matters that it was not read before.
+        calm |= ~reading & ~read_later[second] & ((at[second] < 0) | ((at[second] > at[prior]) & agrees[prior] & (at[prior] >= 0)))
+        # Nothing is known before the first append, and so any place is right.
+        calm |= ~reading & ~after_read & (self.before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
+        for number in np.unique(self.owner[second[~calm]]):
             self._one_transaction(int(number))
 
-    @property
-    def _any(self) -> int:
-        """Some value that occurs, to have a code where none is asked for."""
-        return int(self.history.value[self.appends[0]]) if len(self.appends) else 0
+    def _read_later(self, by_group: np.ndarray, same: np.ndarray) -> np.ndarray:
+        """Whether a read of the same key follows in the same transaction."""
+        if not len(by_group):
+            return np.zeros(0, np.bool_)
+        starts = np.flatnonzero(np.append(True, ~same))
+        place = np.arange(len(by_group))
+        reads = np.where(self.history.kind[by_group] == READ, place, -1)
+        last = np.repeat(np.maximum.reduceat(reads, starts), np.diff(np.append(starts, len(by_group))))
+        later = np.zeros(len(by_group), np.bool_)
+        later[by_group] = place < last
+        return later
 
     def _one_transaction(self, number: int) -> None:
         """Internal consistency (Cerone's INT), and reads of what the transaction appends later."""

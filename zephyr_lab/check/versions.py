@@ -15,7 +15,7 @@ class Codes:
     """Gives every (key, value) of a history a number."""
 
     def __init__(self, history: History) -> None:
-        values = [column[column != NULL] for column in (history.value, history.elements) if len(column)]
+        values = [history.elements, history.value[history.value != NULL]]
         low = min((int(column.min()) for column in values if len(column)), default=0)
         high = max((int(column.max()) for column in values if len(column)), default=0)
         self._ranks = None
