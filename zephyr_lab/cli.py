@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Late:
-    """A module that is imported when something of it is asked for: `check` needs no server, and starts in half the time."""
+    """A module imported when something of it is asked for: `check` needs no server, and starts in half the time."""
 
     def __init__(self, module: str) -> None:
         self._module = module
@@ -254,6 +254,27 @@ def check(
             print(report.figure().svg if format is CheckFormat.SVG else report)
     if codes != {0}:
         raise typer.Exit(1 if 1 in codes else 2)
+
+
+@app.command()
+def record(
+    file: Annotated[Path, typer.Argument(help="Where the history goes, as JSON lines.")],
+    workload: Annotated[str, typer.Option(help="list-append or rw-register.")] = "list-append",
+    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "serializable",
+    sessions: Annotated[int, typer.Option(min=1, help="How many at once.")] = 4,
+    seconds: Annotated[float | None, typer.Option(help="How long; or")] = None,
+    transactions: Annotated[int | None, typer.Option(min=1, help="how many in all; without either 200.")] = None,
+    keys: Annotated[int, typer.Option(min=1, help="How many keys they meet on.")] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same transactions.")] = 0,
+) -> None:
+    """Record random transactions on the lab's PostgreSQL as a history for `zephyr-lab check`."""
+    level = IsolationLevel.of(isolation)
+    with labs.Lab() as lab:
+        recorded = lab.record(
+            workload, level, sessions=sessions, seconds=seconds, transactions=transactions, keys=keys, seed=seed
+        )
+    recorded.write(file)
+    err.print(f"{recorded}, in {file}; now: zephyr-lab check {file}", soft_wrap=True)
 
 
 @app.command()

@@ -97,7 +97,7 @@ def _axiom_step(
 
 def _decide(history: History, level: str, found: Findings) -> str:
     """Adds the levels that no order of the writes satisfies; why it cannot be told, where it cannot."""
-    if level not in _MODELS or found.empty:
+    if level not in _MODELS or found.empty or history.told_order:
         return ""
 
     def ruled_out(one: str) -> bool:

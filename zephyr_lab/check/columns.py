@@ -65,7 +65,8 @@ class Columns:
         self.source, self.workload = source, workload
         self.sessions, self.keys = _Numbering(), _Numbering()
         self.values = _Numbering() if names else None
-        self._told: dict[str, list[Any]] = {"sessions": [], "keys": [], "values": []}
+        self._replaced: dict[int, int] = {}
+        self._operations = 0
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, records: Sequence[Record]) -> None:
@@ -97,8 +98,10 @@ class Columns:
         flat = list(chain.from_iterable(ops))
         m = len(flat)
         counts = np.fromiter(map(len, ops), np.int64, n)
+        told: dict[int, Any] = {}
         if m:
             if set(map(len, flat)) != {3}:
+                told = {i: op[3] for i, op in enumerate(flat) if len(op) == 4 and op[0] == "w"}
                 flat = [_padded(op) for op in flat]
             kinds, keys, values = zip(*flat, strict=True)
         else:
@@ -108,7 +111,12 @@ class Columns:
         if self.workload is _LIST:
             value, size, elements = self._lists(kind, values)
         else:
+            if any(map(is_, compress(values, kind == WRITE), repeat(None))):
+                raise TypeError  # null is what was never written
             value, size, elements = self._registers(values), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        replaced = self._registers(told.values()).tolist()
+        self._replaced.update(zip((self._operations + i for i in told), replaced, strict=True))
+        self._operations += m
         return (
             self._numbered(self.sessions, sessions, n),
             np.fromiter(map(STATUS.__getitem__, types), np.int8, n),
@@ -202,6 +210,7 @@ class Columns:
             raise BadInput(f"{where}: unknown operation {kind!r:.40}; known are {known}")
         if kind == "r" and len(rest) == 1:
             rest = [*rest, None]
+        replaced = rest.pop() if kind == "w" and len(rest) == 3 else None
         if len(rest) != 2:
             raise BadInput(f"{where}: operation {op!r:.60} has {len(op)} parts; it has 3: kind, key, value")
         key, value = rest
@@ -219,9 +228,10 @@ class Columns:
                 f"{where}: {value!r:.40} as the value of {kind!r} in a history of {self.workload or 'registers'}"
             )
         values = value if lists and value else [value]
-        if any(isinstance(one, list | dict) for one in values):
+        if any(isinstance(one, list | dict) for one in [*values, replaced]):
             raise BadInput(f"{where}: {value!r:.60} as a value; a value is an integer or a string")
-        return any(type(one) is not int or not -LARGEST < one < LARGEST for one in values if one is not None)
+        values = [one for one in [*values, replaced] if one is not None]
+        return any(type(one) is not int or not -LARGEST < one < LARGEST for one in values)
 
     def history(self) -> History:
         parts = [np.concatenate(column) for column in zip(*self._parts, strict=True)] if self._parts else []
@@ -241,7 +251,7 @@ class Columns:
         return History(
             workload, session, status, begin, end, line, start, kind, key, value, at, size, elements,
             [_told(name) for name in self.sessions], [_told(name) for name in self.keys],
-            None if self.values is None else [_told(name) for name in self.values], source=self.source,
+            None if self.values is None else [_told(name) for name in self.values], self._replaced, source=self.source,
         )  # fmt: skip
 
 
@@ -249,6 +259,8 @@ def _padded(op: Any) -> Any:
     """`["r", "x"]`, as Elle writes a read of nothing, with its null."""
     if len(op) == 2 and op[0] == "r":
         return [*op, None]
+    if len(op) == 4 and op[0] == "w":
+        return op[:3]
     if len(op) != 3:
         raise TypeError
     return op
@@ -289,7 +301,7 @@ def predicate_history(source: str, records: Iterable[Record]) -> History:
         np.fromiter((one.status for one in kept), np.int8, n),
         _times([one.begin for one in kept]), _times([one.end for one in kept]),
         np.fromiter((one.line for one in kept), np.int64, n), np.zeros(n + 1, np.int64),
-        empty, empty, empty, empty, empty, empty, list(sessions), [], None, kept, source=source,
+        empty, empty, empty, empty, empty, empty, list(sessions), [], None, {}, kept, source=source,
     )  # fmt: skip
 
 

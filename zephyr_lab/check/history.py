@@ -7,7 +7,7 @@ value, a read returns one. *predicate*: registers with inserts, deletes and read
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
@@ -72,7 +72,7 @@ def name(number: int) -> str:
 
 
 def _op_text(op: Sequence[Any]) -> str:
-    kind, *rest = op
+    kind, *rest = op[:3]
     return " ".join([{"r": "r", "rp": "r where"}.get(kind, str(kind)), *(value_text(one) for one in rest)])
 
 
@@ -97,7 +97,8 @@ class History:
     `session`, `status`, `begin`, `end`, `line`: length n; sessions are numbered, names in `sessions`. `start`: length
     n+1, where each transaction's operations begin. `kind`, `key`, `value`: length m; a value is an integer of the
     file, or the number of a name in `values`; a read of a list has its last element, or NULL. `at`, `size`: where a
-    read's list is in `elements`, and how long it is; -1 for null. `records` holds the transactions of a predicate
+    read's list is in `elements`, and how long it is; -1 for null. `replaced`: of writes whose server told it, the value
+    that they replaced, by operation; a file has it as a fourth part, ["w", "x", 2, 1]. `records` holds the transactions of a predicate
     history, which has no columns of operations.
     """
 
@@ -117,6 +118,7 @@ class History:
     sessions: Sequence[Any]
     keys: Sequence[Any]
     values: Sequence[Any] | None = None
+    replaced: Mapping[int, int] = field(default_factory=dict)
     records: Sequence[Transaction] = ()
     initial: Any = None
     source: str = ""
@@ -135,6 +137,12 @@ class History:
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.start))
 
     @property
+    def told_order(self) -> bool:
+        """Whether the server told of every write what it replaced, so that no order of versions is left open."""
+        writes = int(((self.kind == WRITE) & (self.status != Status.FAIL)[self.owner]).sum()) if self.replaced else 0
+        return 0 < writes <= len(self.replaced)
+
+    @property
     def timed(self) -> bool:
         """Whether real time is known of any transaction."""
         return bool((self.end >= 0).any())
@@ -143,7 +151,7 @@ class History:
         """A value as the file has it."""
         if value == NULL:
             return None
-        return int(value) if self.values is None else self.values[value]
+        return int(value) if self.values is None else self.values[int(value)]
 
     def transaction(self, number: int) -> Transaction:
         if self.records:
@@ -160,7 +168,9 @@ class History:
         """One operation as the file has it."""
         key = self.keys[self.key[i]]
         if self.kind[i] == WRITE:
-            return ["append" if self.workload is Workload.LIST_APPEND else "w", key, self.named(self.value[i])]
+            kind = "append" if self.workload is Workload.LIST_APPEND else "w"
+            told = [self.named(self.replaced[i])] if i in self.replaced else []
+            return [kind, key, self.named(self.value[i]), *told]
         if self.workload is Workload.LIST_APPEND:
             return ["r", key, self.list_of(i)]
         return ["r", key, self.named(self.value[i])]

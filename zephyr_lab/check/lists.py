@@ -222,7 +222,11 @@ class _Lists:
         calm = agrees[second] & agrees[prior] & (at[prior] >= 0)
         calm &= np.where(reading, at[second] == at[prior], at[second] == at[prior] + 1)
         # Of an append that is not read later it only matters that it was not read before.
-        calm |= ~reading & ~read_later[second] & ((at[second] < 0) | ((at[second] > at[prior]) & agrees[prior] & (at[prior] >= 0)))
+        calm |= (
+            ~reading
+            & ~read_later[second]
+            & ((at[second] < 0) | ((at[second] > at[prior]) & agrees[prior] & (at[prior] >= 0)))
+        )
         # Nothing is known before the first append, and so any place is right.
         calm |= ~reading & ~after_read & (self.before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
         for number in np.unique(self.owner[second[~calm]]):

@@ -171,8 +171,15 @@ class _Registers:
 
     def _assumed(self, nodes: int) -> list[Edges]:
         """ww and rw edges from the version orders that were assumed; an order that is cyclic is an anomaly, and left out."""
-        sources = {"wfr": self._wfr, "sequential": self._sequential, "linearizable": self._linearizable}
         links: set[tuple[int, int]] = set()
+        if self.history.replaced:
+            links = self._told()
+            if cyclic := self._cyclic_keys(links):
+                for key, values in cyclic.items():
+                    self.result.add(
+                        "cyclic-versions", key=key, values=values, assumed="as the server told", transactions=[]
+                    )
+        sources = {"wfr": self._wfr, "sequential": self._sequential, "linearizable": self._linearizable}
         for name, source in sources.items():
             if not getattr(self.assumptions, name):
                 continue
@@ -201,6 +208,24 @@ class _Registers:
             last, first = writes.get(place, reads.get(place)), reads.get(place, writes.get(place))
             found.setdefault(place[1], {})[place[0]] = (self._version(last), self._version(first))
         return found
+
+    def _told(self) -> set[tuple[int, int]]:
+        """The versions that writes replaced, as far as the server told; within a transaction its last write counts."""
+        h, a = self.history, self.a
+        links = set()
+        for op, replaced in h.replaced.items():
+            if a.possible[op]:
+                before = -1 - int(h.key[op])
+                if replaced != NULL:
+                    before = int(a.codes.of(h.key[op : op + 1], np.array([replaced]))[0])
+                links.add((before, self._version(op)))
+        final = {self._version(int(op)) for op in a.writes}
+        after = dict(links)
+        for before, version in sorted(links):
+            while version not in final and version in after:
+                version = after[version]
+            links.add((before, version))
+        return links
 
     def _wfr(self) -> Iterator[tuple[int, int]]:
         for by_transaction in self._last_and_first().values():

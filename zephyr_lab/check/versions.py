@@ -16,6 +16,9 @@ class Codes:
 
     def __init__(self, history: History) -> None:
         values = [history.elements, history.value[history.value != NULL]]
+        if history.replaced:
+            told = np.array(list(history.replaced.values()), np.int64)
+            values.append(told[told != NULL])
         low = min((int(column.min()) for column in values if len(column)), default=0)
         high = max((int(column.max()) for column in values if len(column)), default=0)
         self._ranks = None
