@@ -144,14 +144,16 @@ class _Registers:
     def _unwritten(self) -> None:
         h = self.history
         odd = unwritten(h, self.a.codes, self.a.live, self.a.failed)
+        said = []
         for op in odd[:20]:
             number = int(self.a.owner[op])
-            h.warnings.append(
+            said.append(
                 f"{h.source}, line {h.line[number]}: reads {h.named(h.value[op])!r} in {h.keys[h.key[op]]!r}, which nobody "
                 "wrote: the history lacks a write"
             )
         if len(odd) > 20:
-            h.warnings.append(f"{h.source}: {len(odd) - 20} more reads of values that nobody wrote")
+            said.append(f"{h.source}: {len(odd) - 20} more reads of values that nobody wrote")
+        h.warnings[:] = said
 
     def _edges(self) -> None:
         h, a, n = self.history, self.a, len(self.history)
