@@ -1,4 +1,4 @@
-"""The checker's verdict of a transcript's history, and the explorer's by running the serial orders: one and the same."""
+"""The checker's verdict of a transcript's history is the explorer's, who runs the serial orders."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_every_schedule_of_the_catalogue_is_judged_alike(lab: Lab, name: str) ->
 
 @pytest.mark.slow
 def test_two_hundred_generated_programs_are_judged_alike(lab: Lab) -> None:
-    """Two or three sessions of one to three operations on two keys; some random schedules of each, at a random level."""
+    """Two or three sessions of one to three operations on two keys; four random schedules of each."""
     found = 0
     for seed in range(200):
         chance = random.Random(f"program {seed}")

@@ -240,7 +240,7 @@ def mutated(rows: list[Row], chance: random.Random) -> tuple[str, list[Row]] | N
 
 
 def still_explained(rows: list[Row]) -> bool:
-    """Whether a search in session and real-time order finds a serial explanation: a proof that a change was harmless."""
+    """Whether a search finds a serial order that keeps real time: a proof that a change was harmless."""
     remaining = frozenset(range(len(rows)))
     seen: set[tuple[frozenset[int], tuple]] = set()
 

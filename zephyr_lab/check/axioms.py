@@ -1,9 +1,10 @@
-"""The weak levels for registers, as Biswas and Enea define them ("On the Complexity of Checking Transactional Consistency",
-OOPSLA 2019): some order of all transactions (arbitration) extends who-read-whom and, within sessions, their order, and
+"""The weak levels for registers, as Biswas and Enea define them ("On the Complexity of Checking Transactional
+Consistency", OOPSLA 2019): some order of all transactions (arbitration) extends who-read-whom and, within sessions,
+their order, and
     if t3 reads x from t1, and t2, another writer of x, is visible to t3, then t2 is arbitrated before t1.
-What is visible makes the level. *monotonic-atomic-view* (they call it read committed): transactions that t3 has read from
-before that read. *read-atomic*: those t3 reads from at all, or follows in its session. *causal*: all that reach t3.
-Each is a polynomial check: add the orders that the axiom forces, and look for a cycle.
+What is visible makes the level. *monotonic-atomic-view* (they call it read committed): transactions that t3 has read
+from before that read. *read-atomic*: those t3 reads from at all, or follows in its session. *causal*: all that reach
+t3. Each is a polynomial check: add the orders that the axiom forces, and look for a cycle.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Verdict:
 
 
 def check(history: History, axiom: str, sessions: bool) -> Verdict:
-    """Whether the axiom holds: `monotonic-atomic-view`, `read-atomic` or `causal`; with the order of sessions or without."""
+    """Whether `monotonic-atomic-view`, `read-atomic` or `causal` holds, with the order of sessions or without."""
     return _Axiom(Accesses(history), axiom, sessions).check()
 
 
@@ -161,7 +162,7 @@ class _Axiom:
 
         return list(self._spread(count, writer, lambda txn, read: closure.reaches(txn, self.reader[read])))
 
-    def _spread(self, count: np.ndarray, visible, keep=None):  # noqa: ANN001
+    def _spread(self, count: np.ndarray, visible, keep=None):
         """For every read its candidates, in chunks: those that force an order."""
         stops = np.cumsum(count)
         begin = 0

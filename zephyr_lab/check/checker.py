@@ -59,8 +59,8 @@ def _check(history: History, level: str, assumptions: Assumptions) -> Report:
     elif valid and why:
         valid = None
     return Report(
-        history, level, valid, found.cycles, found.cases, tuple(found.names_of_existence), "" if valid is False else why,
-        inference.notes, time.perf_counter() - begun,
+        history, level, valid, found.cycles, found.cases, tuple(found.names_of_existence),
+        "" if valid is False else why, inference.notes, time.perf_counter() - begun,
     )  # fmt: skip
 
 
@@ -88,10 +88,9 @@ def _axiom_step(
         key, read = explainer._of(second) if second >= 0 else ("", "")
         reader = explainer.name(int(history.owner[second])) if second >= 0 else ""
         state = "the first state" if other >= len(history) else f"{explainer.name(other)}'s write"
-        note = (
-            f"{explainer.name(one)}'s write to {key} was visible to {reader}, which read {key} = {read}: so it comes before "
-            f"{state}" if second >= 0 else f"the first state comes before {explainer.name(other)}'s writes"
-        )  # fmt: skip
+        note = f"{explainer.name(one)}'s write to {key} was visible to {reader}, which read {key} = {read} from {state}"
+        if second < 0:
+            note = f"the first state comes before {explainer.name(other)}'s writes"
     return Step(one, other, kind, first, second, note=note)
 
 

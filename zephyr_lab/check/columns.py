@@ -79,7 +79,7 @@ class Columns:
             self._explain(records)
 
     def add_objects(self, lines: Sequence[int], objects: Sequence[dict[str, Any]]) -> bool:
-        """One chunk of JSON's objects, without a record for each; False where they are to be gone through one by one."""
+        """One chunk of JSON's objects, without a record for each; False where it takes a look at every one."""
         try:
             sessions, types, ops = zip(*map(_FIELDS, objects), strict=True)
             begins, ends = ([one.get(name) for one in objects] for name in ("t0", "t1"))
@@ -196,7 +196,8 @@ class Columns:
         _check_frame(where, record)
         if isinstance(record.ops, dict):
             raise NeedsRecords
-        return any([self._explain_op(where, op) for op in record.ops])
+        names = [self._explain_op(where, op) for op in record.ops]  # all of them, whatever the first ones give
+        return any(names)
 
     def _explain_op(self, where: str, op: Any) -> bool:
         """Whether the operation has values that are no integers."""

@@ -1,15 +1,16 @@
 """Finds cycles in the dependency graph: whether any of a kind exists, and of each class of anomaly a shortest one.
 
 Classes are Adya's by the edges of the cycle: G0 only ww; G1c ww and wr; G-single exactly one rw; G-nonadjacent several,
-no two in a row; G2 two in a row. `-item` where no edge comes from a predicate; `-process` and `-realtime` where the order
-of a session or of time is one of the edges. Whether a cycle exists is decided for the whole graph in linear time by
-strongly connected components: of the edges allowed, or, for snapshot isolation, of pairs (node, last edge was rw), in
-which no two rw can follow each other. A search then looks for an example in each component. It is bounded by the number
-of nodes that it may visit, so that a hostile component costs no more than a big one.
+no two in a row; G2 two in a row. `-item` where no edge comes from a predicate; `-process` and `-realtime` where the
+order of a session or of time is one of the edges. Whether a cycle exists is decided for the whole graph in linear time
+by strongly connected components: of the edges allowed, or, for snapshot isolation, of pairs (node, last edge was rw),
+in which no two rw can follow each other. A search then looks for an example in each component. It is bounded by the
+number of nodes that it may visit, so that a hostile component costs no more than a big one.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -170,10 +171,10 @@ class _Finder:
         span = np.abs(self.nodes[self.edges.source[starts]] - self.nodes[self.edges.target[starts]])
         starts = starts[np.lexsort((span, self.label[self.edges.source[starts]]))]
         label = self.label[self.edges.source[starts]]
-        bounds = np.flatnonzero(np.append(True, label[1:] != label[:-1])).tolist() + [len(starts)]
+        bounds = [*np.flatnonzero(np.append(True, label[1:] != label[:-1])).tolist(), len(starts)]
         starts, label_of = starts.tolist(), label.tolist()
         short = self._two_steps(starting, allowed, rw, items)
-        for begin, end in zip(bounds, bounds[1:], strict=False):
+        for begin, end in itertools.pairwise(bounds):
             best, left = short.get(label_of[begin]), [VISITS]
             large = self.large[self.s[starts[begin]]]
             tries = () if best else starts[begin:end]
@@ -301,7 +302,7 @@ class _Finder:
                         int(e.first[first]),
                         int(e.second[last]),
                         any(self.p[one] for one in held),
-                    )  # fmt: skip
+                    )
                 )
                 held = []
         return tuple(steps)

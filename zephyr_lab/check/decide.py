@@ -2,11 +2,11 @@
 
 Who read whose write is known, and which write came before which is not: that is a choice for each, and the history is
 allowed if choices can be made that close no forbidden cycle (Papadimitriou, "The Serializability of Concurrent Database
-Updates", 1979, calls it a polygraph; Tan et al., "Cobra", OSDI 2020; Huang et al., "PolySI", VLDB 2023). First everything is
-added that follows from what is known, until nothing more does: most histories of real databases end here, with a cycle
-or without a choice. Then a likely order is tried. What is left goes to a SAT solver, which chooses; each cycle that its
-choice closes is told it as a clause, until there is none or no choice left. Both are bounded, and beyond that the
-answer is that it cannot be told.
+Updates", 1979, calls it a polygraph; Tan et al., "Cobra", OSDI 2020; Huang et al., "PolySI", VLDB 2023). First
+everything is added that follows from what is known, until nothing more does: most histories of real databases end
+here, with a cycle or without a choice. Then a likely order is tried. What is left goes to a SAT solver, which chooses;
+each cycle that its choice closes is told it as a clause, until there is none or no choice left. Both are bounded, and
+beyond that the answer is that it cannot be told.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class _Serializable(_Solver):
     def _serial(self, order: np.ndarray) -> list[int]:
         return [int(node) for node in order if node < len(self.p.history) and self.p.a.happened[node]]
 
-    def _candidates(self):  # noqa: ANN202
+    def _candidates(self):
         """Chunks of (read, place of another writer of its key)."""
         p = self.p
         real = np.flatnonzero(p.r_from >= 0)
@@ -195,7 +195,7 @@ class _Serializable(_Solver):
             yield read[other], place[other]
             begin = until
 
-    def _forced(self, closure: Closure, undecided):  # noqa: ANN001, ANN202
+    def _forced(self, closure: Closure, undecided):
         """Edges that follow: another writer between a write and its reader is before the one or after the other."""
         p, forced, left = self.p, [], []
         for read, place in [undecided] if undecided is not None else self._candidates():
@@ -248,7 +248,7 @@ class _Serializable(_Solver):
 
 
 class _Snapshot(_Solver):
-    """Walks without two rw in a row: every node is there twice, and from the second, which an rw led to, no rw leads on."""
+    """Walks without two rw in a row: every node has a double, where an rw led to and from which no rw leads on."""
 
     def decide(self) -> Decision:
         p = self.p
@@ -309,7 +309,7 @@ class _Snapshot(_Solver):
         )
 
     def _impossible(self, closure: Closure, one: np.ndarray, two: np.ndarray, readers: tuple) -> np.ndarray:
-        """Which pairs cannot have the first write before the second: a cycle would close, by ww or by some reader's rw."""
+        """Which pairs cannot have the first write before the second: a cycle would close, by ww or a reader's rw."""
         p, n = self.p, self.p.nodes
         a, b = p.w_txn[one], p.w_txn[two]
         wrong = closure.reaches(b, a) | closure.reaches(b, a + n)
@@ -365,7 +365,7 @@ class _Chooser:
         variable = self.variables.setdefault((low, high), len(self.variables) + 1)
         return variable if one == low else -variable
 
-    def decide(self, chosen, holds) -> Decision:  # noqa: ANN001
+    def decide(self, chosen, holds) -> Decision:
         """`chosen`: from true literals to edges, each with the literal that it follows from."""
         solver = self.solver
         try:

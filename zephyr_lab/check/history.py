@@ -2,7 +2,8 @@
 
 Three workloads. *list-append*: a write appends a unique value to a list, a read returns the whole list, so that a read
 tells the order of the writes before it (Kingsbury and Alvaro, "Elle", VLDB 2020). *rw-register*: a write sets a unique
-value, a read returns one. *predicate*: registers with inserts, deletes and reads by predicate; few, and kept as they are.
+value, a read returns one. *predicate*: registers with inserts, deletes and reads by predicate; few, and kept as they
+are.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class History:
     n+1, where each transaction's operations begin. `kind`, `key`, `value`: length m; a value is an integer of the
     file, or the number of a name in `values`; a read of a list has its last element, or NULL. `at`, `size`: where a
     read's list is in `elements`, and how long it is; -1 for null. `replaced`: of writes whose server told it, the value
-    that they replaced, by operation; a file has it as a fourth part, ["w", "x", 2, 1]. `records` holds the transactions of a predicate
-    history, which has no columns of operations.
+    that they replaced, by operation; a file has it as a fourth part, ["w", "x", 2, 1]. `records`
+    holds the transactions of a predicate history, which has no columns of operations.
     """
 
     workload: Workload

@@ -58,7 +58,8 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
 
 ALIASES = {
     "strict-serializable": "strong-serializable", "pl-1": "read-uncommitted", "pl-2": "read-committed",
-    "pl-2l": "monotonic-view", "pl-cs": "cursor-stability", "pl-2+": "consistent-view", "pl-msr": "monotonic-snapshot-read",
+    "pl-2l": "monotonic-view", "pl-cs": "cursor-stability", "pl-2+": "consistent-view",
+    "pl-msr": "monotonic-snapshot-read",
     "pl-fcv": "forward-consistent-view", "pl-2.99": "repeatable-read", "pl-3u": "update-serializable",
     "pl-si": "snapshot-isolation", "pl-3": "serializable", "pl-ss": "strong-serializable",
     "conflict-serializable": "serializable", "rola": "update-atomic", "causal": "strong-session-causal",

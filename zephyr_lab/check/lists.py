@@ -1,9 +1,9 @@
 """What a list-append history says of itself: the order of versions, the edges, and the anomalies that need no graph.
 
-A read of `[1 2 3]` tells that 1, 2 and 3 were appended in this order. Of each key the longest read gives the order; every
-other read must be a beginning of it (Kingsbury and Alvaro, "Elle", VLDB 2020, section 4). An append that nobody read
-comes after the last version that anybody read. All is done by joins of columns; Python's loop sees only the operations
-that a join has found suspicious.
+A read of `[1 2 3]` tells that 1, 2 and 3 were appended in this order. Of each key the longest read gives the order;
+every other read must be a beginning of it (Kingsbury and Alvaro, "Elle", VLDB 2020, section 4). An append that nobody
+read comes after the last version that anybody read. All is done by joins of columns; Python's loop sees only the
+operations that a join has found suspicious.
 """
 
 from __future__ import annotations
@@ -158,13 +158,11 @@ class _Lists:
     def _unwritten(self) -> None:
         h = self.history
         odd = self.full[~self.agrees]
-        codes = [self.order] + [self._elements(op) for op in odd]
-        ops = [self.longest[self.order_key]] + [np.full(h.size[op], op) for op in odd]
-        code, op = np.concatenate(codes), np.concatenate(ops)
+        code = np.concatenate([self.order, *(self._elements(op) for op in odd)])
         missing = np.flatnonzero((self.live.get(code) < 0) & (self.failed.get(code) < 0))
         if len(missing):
             # Of the reads that have it, the first in the file.
-            key, value = divmod(int(code[missing[0]]), self.codes.span)
+            key = int(code[missing[0]]) // self.codes.span
             for read in self.full[h.key[self.full] == key]:
                 if code[missing[0]] in self._elements(read):
                     number = int(self.owner[read])

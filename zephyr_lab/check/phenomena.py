@@ -54,7 +54,7 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
             parts.append(realtime_edges(history, edges.nodes))
             orders.append("realtime")
     whole = Edges.joined(parts, parts[-1].nodes)
-    found = Findings(dict(inference.found), empty=not len(whole))
+    found = Findings(dict(inference.found), empty=not (whole.target < n).any())
     inner = cycles.cyclic_part(whole)
     if len(inner):
         for order in orders:

@@ -4,10 +4,10 @@
     ["insert", key, value]  ["delete", key]  ["w", key, value]  ["append", key, element]  ["r", key, value]
 A first transaction whose `ops` is an object says what was there at the beginning: {"x": 0, "y": 1}.
 
-A predicate read meets one version of every key, also of those that it did not return (Adya's version set). Of a key that
-it did not return it met a version that does not match; where only one does not, that one (Kingsbury's closed-predicate
-workload of Elle). The versions of a register follow the order of the file, those of a list the longest read.
-"""
+A predicate read meets one version of every key, also of those that it did not return (Adya's version set). Of a key
+that it did not return it met a version that does not match; where only one does not, that one (Kingsbury's
+closed-predicate workload of Elle). The versions of a register follow the order of the file, those of a list the
+longest read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UNBORN, DEAD = _Absent("unborn"), _Absent("deleted")
 
 @dataclass
 class _Versions:
-    """A key's versions in order, and who made each: (transaction, index of the operation); -1 for nobody of the history."""
+    """A key's versions in order, and the transaction that made each; -1 for nobody of the history."""
 
     values: list[Any] = field(default_factory=list)
     makers: list[int] = field(default_factory=list)
@@ -212,6 +212,7 @@ class _Predicates:
             if low is None or low < 0:
                 continue
             said = f"{reader.name} read where {value_text(op[1])}, and "
+            earlier = " or earlier" if low < high else ""
             met = "met" if key in returned else "not returning it met"
             self._edge(
                 versions.makers[low], reader.number, Kind.WR,
@@ -222,8 +223,9 @@ class _Predicates:
                 if fits[i] != fits[high]:
                     self._edge(
                         reader.number, versions.makers[i], Kind.RW,
-                        f"{said}{met} {key} = {_version_text(versions.values[high])}{' or earlier' if low < high else ''}, and "
-                        f"{name(versions.makers[i])} made {_version_text(versions.values[i])}, which changes the match", True,
+                        f"{said}{met} {key} = {_version_text(versions.values[high])}{earlier}, and "
+                        f"{name(versions.makers[i])} made {_version_text(versions.values[i])}, which changes the match",
+                        True,
                     )  # fmt: skip
 
     def _follow(self) -> None:
@@ -232,7 +234,8 @@ class _Predicates:
                 one, other = versions.makers[i - 1 : i + 1]
                 self._edge(
                     one, other, Kind.WW,
-                    f"{name(other)} replaced {key} = {_version_text(versions.values[i - 1])} with {_version_text(versions.values[i])}",
+                    f"{name(other)} replaced {key} = {_version_text(versions.values[i - 1])} with "
+                    f"{_version_text(versions.values[i])}",
                 )  # fmt: skip
 
 

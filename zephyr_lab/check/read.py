@@ -2,10 +2,11 @@
 
 JSON lines, one transaction a line, in the order of completion:
     {"session": 0, "type": "ok", "ops": [["append", "x", 1], ["r", "y", [2, 3]]], "t0": 4, "t1": 9}
-`type` is ok, fail or info (nobody knows); `t0` and `t1`, positions of invocation and completion, may be left out or null.
-An operation is `["r", key, value]`, `["append", key, value]`, `["w", key, value]`, or by predicate (`check/predicates.py`).
-Jepsen's events ({:process 0, :type :invoke, :value [[:r 1 nil]]} ...) are paired by process, in EDN or as JSON.
-Text: `r(key,value,session,transaction)` and `w(...)`, a line each; every transaction committed, 0 is what was there first.
+`type` is ok, fail or info (nobody knows); `t0` and `t1`, positions of invocation and completion, may be left out or
+null. An operation is `["r", key, value]`, `["append", key, value]`, `["w", key, value]`, or by predicate
+(`check/predicates.py`). Jepsen's events ({:process 0, :type :invoke, :value [[:r 1 nil]]} ...) are paired by process,
+in EDN or as JSON. Text: `r(key,value,session,transaction)` and `w(...)`, a line each; every transaction committed, 0
+is what was there first.
 
 What is wrong raises BadInput with the line. A file that ends in `.gz` is unpacked as it is read.
 """
@@ -23,7 +24,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import orjson
 
 from zephyr_lab.check import edn

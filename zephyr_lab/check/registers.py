@@ -1,10 +1,10 @@
 """What a register history says of itself, and no more: who read whose write, and what came before it for certain.
 
 A read tells whose write it saw, and not what that write replaced. Certain is that every write comes after the initial
-state. More follows from assumptions that a store may or may not keep, so each is asked for by name (Kingsbury and Alvaro,
-"Elle", VLDB 2020, section 5): *wfr* a transaction that reads and writes a key writes the next version; *sequential* each
-key's versions follow the order of every session; *linearizable* they follow real time. What is left open, `decide.py`
-settles by trying.
+state. More follows from assumptions that a store may or may not keep, so each is asked for by name (Kingsbury and
+Alvaro, "Elle", VLDB 2020, section 5): *wfr* a transaction that reads and writes a key writes the next version;
+*sequential* each key's versions follow the order of every session; *linearizable* they follow real time. What is left
+open, `decide.py` settles by trying.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Accesses:
         self.writes = np.flatnonzero(final & self.happened[self.owner])
 
 
-def infer(history: History, assumptions: Assumptions = Assumptions()) -> Inference:  # noqa: B008
+def infer(history: History, assumptions: Assumptions = Assumptions()) -> Inference:
     """The edges and cycle-free anomalies of a register history."""
     return _Registers(Accesses(history), assumptions).infer()
 
@@ -148,8 +148,8 @@ class _Registers:
         for op in odd[:20]:
             number = int(self.a.owner[op])
             said.append(
-                f"{h.source}, line {h.line[number]}: reads {h.named(h.value[op])!r} in {h.keys[h.key[op]]!r}, which nobody "
-                "wrote: the history lacks a write"
+                f"{h.source}, line {h.line[number]}: reads {h.named(h.value[op])!r} in {h.keys[h.key[op]]!r}, "
+                "which nobody wrote: the history lacks a write"
             )
         if len(odd) > 20:
             said.append(f"{h.source}: {len(odd) - 20} more reads of values that nobody wrote")
@@ -172,7 +172,7 @@ class _Registers:
     # ------------------------------------------------------------------ version orders by assumption
 
     def _assumed(self, nodes: int) -> list[Edges]:
-        """ww and rw edges from the version orders that were assumed; an order that is cyclic is an anomaly, and left out."""
+        """ww and rw edges from version orders that were told or assumed; a cyclic one is an anomaly, and left out."""
         links: set[tuple[int, int]] = set()
         if self.history.replaced:
             links = self._told()
@@ -279,7 +279,7 @@ class _Registers:
         return found
 
     def _edges_of(self, links: set[tuple[int, int]], nodes: int) -> list[Edges]:
-        h, a = self.history, self.a
+        a = self.a
         reads: dict[int, list[int]] = {}
         for op in a.reads:
             reads.setdefault(self._version(int(op)), []).append(int(op))

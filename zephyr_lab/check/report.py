@@ -37,7 +37,8 @@ class Report:
     """`valid`: True, False, or None where it cannot be told (`why`). `anomalies`: name -> cases, the worst name first.
 
     `forbidden`: those of the names that the level forbids. `weakest`: the weakest levels that the history violates, and
-    `fallen` all that fall with those, of the levels that were looked at: with `level` serializable, no order of sessions.
+    `fallen` all that fall with those, of the levels that were looked at: with `level` serializable, no order of
+    sessions.
     """
 
     history: History
@@ -171,7 +172,8 @@ class Report:
         return {
             "title": f"{self.said} at {self.level}" + (f": {worst.anomaly}" if worst else ""),
             "transactions": [
-                {"name": one.name, "session": str(one.session), "text": one.text(60), "begin": one.begin, "end": one.end}
+                {"name": one.name, "session": str(one.session), "text": one.text(60), "begin": one.begin,
+                 "end": one.end}
                 for one in known
             ],
             "edges": [

@@ -1,4 +1,4 @@
-"""Versions of keys: a number for each key with each of its values, and tables from such numbers to what is known of them."""
+"""Versions of keys: a number for each key with each of its values, and tables from those numbers."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
     ops, owner = ops[history.status[owner] == Status.OK], owner[history.status[owner] == Status.OK]
     codes = Codes(history)
     of_writes = codes.of(history.key[ops], history.value[ops])
-    if codes.size <= min(_DENSE, 16 * len(ops) + (1 << 20)):
-        if not len(ops) or np.bincount(of_writes, minlength=1).max() < 2:
-            return None
+    dense = codes.size <= min(_DENSE, 16 * len(ops) + (1 << 20))
+    if not len(ops) or (dense and np.bincount(of_writes).max() < 2):
+        return None
     order = np.argsort(of_writes, kind="stable")
     again = np.flatnonzero(of_writes[order][1:] == of_writes[order][:-1])
     if not len(again):

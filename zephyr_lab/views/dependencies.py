@@ -16,8 +16,9 @@ WIDTH, RADIUS, LINE, LANE, MOST = 7.6, 0.32, 0.2, 0.5, 12
 
 
 def dependencies(drawn: dict[str, Any], text: str) -> Picture:
-    """`drawn`: `title`; `transactions`, each with name, session, text, begin and end (None where unknown); `edges`, each
-    with from, to, type (ww, wr, rw, process, realtime) and text. More than twelve transactions are named, not drawn.
+    """`drawn`: `title`; `transactions`, each with name, session, text, begin and end (None where unknown); `edges`,
+    each with from, to, type (ww, wr, rw, process, realtime) and text. More than twelve transactions are named, not
+    drawn.
     """
     transactions = drawn["transactions"][:MOST]
     sessions = list(dict.fromkeys(one["session"] for one in transactions))
@@ -38,7 +39,8 @@ def dependencies(drawn: dict[str, Any], text: str) -> Picture:
         for number, line in enumerate(nodes + words):
             axes.text(
                 0.12, top + (number + 0.5) * LINE, line if len(line) < 118 else line[:115] + "...", va="center",
-                color=INK if number < len(nodes) else PALE, size=8.2, family="DejaVu Sans Mono" if number < len(nodes) else None,
+                color=INK if number < len(nodes) else PALE, size=8.2,
+                family="DejaVu Sans Mono" if number < len(nodes) else None,
             )  # fmt: skip
         if at:
             _draw_lanes(axes, transactions, colours, top + LINE * (len(words) + len(nodes)) + 0.25)
@@ -69,7 +71,8 @@ def _draw_graph(
         bend = 0.28 if count < 3 else 0.16
         axes.add_patch(
             FancyArrowPatch(
-                (x, y), (u, v), arrowstyle="-|>", mutation_scale=13, shrinkA=24, shrinkB=24, color=colour, linewidth=1.5,
+                (x, y), (u, v), arrowstyle="-|>", mutation_scale=13, shrinkA=24, shrinkB=24, color=colour,
+                linewidth=1.5,
                 connectionstyle=f"arc3,rad={bend}", linestyle="-" if edge["type"] in ("ww", "wr", "rw") else "--",
             )
         )  # fmt: skip
@@ -113,12 +116,14 @@ def _draw_lanes(axes: Axes, transactions: list[dict[str, Any]], colours: dict[st
                 x, u = left + wide * begin / last, left + wide * end / last
                 axes.add_patch(
                     FancyBboxPatch(
-                        (x, y - 0.14), max(u - x, 0.3), 0.28, boxstyle="round,pad=0,rounding_size=0.05", facecolor="white",
+                        (x, y - 0.14), max(u - x, 0.3), 0.28, boxstyle="round,pad=0,rounding_size=0.05",
+                        facecolor="white",
                         edgecolor=colour, linewidth=1.2,
                     )
                 )  # fmt: skip
                 axes.text((x + max(u, x + 0.3)) / 2, y, one["name"], ha="center", va="center", color=INK, size=8.2)
     axes.text(
-        left + wide, top + len(colours) * LANE - 0.14, "events in order, not to scale" if timed else "order within sessions",
+        left + wide, top + len(colours) * LANE - 0.14,
+        "events in order, not to scale" if timed else "order within sessions",
         ha="right", va="center", color=PALE, size=7.5,
     )  # fmt: skip
