@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from zephyr_lab.check.versions import Codes
 
 NULL = np.iinfo(np.int64).min
 """The value of a read that found nothing."""
@@ -136,6 +139,13 @@ class History:
     def owner(self) -> np.ndarray:
         """The transaction of each operation."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.start))
+
+    @cached_property
+    def codes(self) -> Codes:
+        """A number for every version."""
+        from zephyr_lab.check.versions import Codes
+
+        return Codes(self)
 
     @property
     def told_order(self) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import READ, WRITE, History, Status
-from zephyr_lab.check.versions import Codes, writers
+from zephyr_lab.check.versions import Table, writers
 from zephyr_lab.errors import BadInput
 
 _CHUNK = 1 << 20
@@ -44,7 +44,7 @@ class _Lists:
         self.owner = h.owner
         self.ok = (h.status == Status.OK)[self.owner]
         self.possible = (h.status != Status.FAIL)[self.owner]
-        self.codes = Codes(h)
+        self.codes = h.codes
         self.live, self.failed = writers(h, self.codes)
         self.reads = np.flatnonzero((h.kind == READ) & self.possible & (h.size >= 0) | (h.kind == READ) & self.ok)
         self.full = self.reads[h.size[self.reads] > 0]
@@ -92,8 +92,6 @@ class _Lists:
         self.longest = longest
         self.place = np.full(len(self.order), 0, np.int32)
         self.place[:] = np.arange(len(self.order)) - self.first[self.order_key]
-        from zephyr_lab.check.versions import Table
-
         self.place_of = Table(self.order, self.place, self.codes.size)
         self.writer_op = self.live.get(self.order)
 

@@ -18,7 +18,7 @@ from zephyr_lab.check.cycles import components
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
 from zephyr_lab.check.lists import Inference
-from zephyr_lab.check.versions import Codes, unwritten, writers
+from zephyr_lab.check.versions import unwritten, writers
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Accesses:
         final = (h.kind == WRITE) & (self.next_write < 0)
         self.final = final
         self.reads = np.flatnonzero((h.kind == READ) & (self.before < 0) & self.ok)
-        self.codes = Codes(h)
+        self.codes = h.codes
         self.live, self.failed = writers(h, self.codes)
         self.writer = np.full(len(h.kind), -1, np.int64)
         seen = np.flatnonzero((h.kind == READ) & (h.value != NULL) & self.ok)

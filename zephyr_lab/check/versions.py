@@ -78,7 +78,7 @@ def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
     ops = np.flatnonzero(history.kind == WRITE)
     owner = history.owner[ops]
     ops, owner = ops[history.status[owner] == Status.OK], owner[history.status[owner] == Status.OK]
-    codes = Codes(history)
+    codes = history.codes
     of_writes = codes.of(history.key[ops], history.value[ops])
     dense = codes.size <= min(_DENSE, 16 * len(ops) + (1 << 20))
     if not len(ops) or (dense and np.bincount(of_writes).max() < 2):
