@@ -157,6 +157,22 @@ def test_a_history_of_nothing_says_nothing(tmp_path: Path) -> None:
     assert "says nothing" in report.why
 
 
+def test_a_small_history_is_written_as_a_report_prints_it() -> None:
+    """A transaction a line: its session, how it ended, its operations."""
+    history = check.parse("""
+        A: append x 1, r y []
+        B (fail): append x 2
+        A: r x [1], r y
+    """)
+    assert [(one.session, one.status.name, one.text()) for one in history.transactions()] == [
+        ("A", "OK", "append x 1, r y []"), ("B", "FAIL", "append x 2"), ("A", "OK", "r x [1], r y null"),
+    ]  # fmt: skip
+    assert str(check.parse("A: w x 1\nB: r x 1").workload) == "rw-register"
+    for wrong in ("append x 1", "A: append", "A: r x [one]"):
+        with pytest.raises(BadInput, match="line 1"):
+            check.parse(wrong)
+
+
 def test_an_unknown_level_or_workload_is_refused(tmp_path: Path) -> None:
     """The known ones are listed."""
     path = written(tmp_path, as_lines(LINES))

@@ -18,14 +18,15 @@ from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from zephyr_lab.check.graph import Edges, Kind
 
 _DATA = (Kind.WW, Kind.WR)
 _RW = (Kind.RW, Kind.RW_ON)
 ORDER_KINDS = {"": (), "process": (Kind.PROCESS,), "realtime": (Kind.REALTIME, Kind.REALTIME_ON)}
-VISITS = 60_000
+VISITS, VISITS_IN_ALL, VISITS_AT_LEAST = 60_000, 1_000_000, 500
+FAR = 16
 MOST_PAIRS = 4 << 20
 SMALL = 200
 
@@ -174,10 +175,15 @@ class _Finder:
         bounds = [*np.flatnonzero(np.append(True, label[1:] != label[:-1])).tolist(), len(starts)]
         starts, label_of = starts.tolist(), label.tolist()
         short = self._two_steps(starting, allowed, rw, items)
+        in_all = VISITS_IN_ALL
         for begin, end in itertools.pairwise(bounds):
-            best, left = short.get(label_of[begin]), [VISITS]
+            best, left = short.get(label_of[begin]), [max(min(VISITS, in_all), VISITS_AT_LEAST)]
+            given = left[0]
             large = self.large[self.s[starts[begin]]]
             tries = () if best else starts[begin:end]
+            if large and tries and rw != 2:
+                best = self._far(tries, allowed, rw, items)
+                tries = () if best else tries
             for start in tries:
                 limit = len(best) if best else None
                 found = self._around(start, allowed, rw, items, left, limit)
@@ -185,6 +191,7 @@ class _Finder:
                     best = found
                 if left[0] <= 0 or (best and (large or len(best) == 2)):
                     break
+            in_all -= given - left[0]
             if best:
                 yield Cycle(name + self.suffix, self._steps(best))
 
@@ -217,6 +224,38 @@ class _Finder:
         label = self.label[e.source[one]]
         label, at = np.unique(label, return_index=True)
         return {int(key): [int(one[i]), int(two[i])] for key, i in zip(label, at, strict=True)}
+
+    def _far(self, starts: list[int], allowed: set[int], rw: int, items: bool | None) -> list[int] | None:
+        """In a big component, a shortest way back for the edges that lead farthest against the order of the file: those
+        are the odd ones. One search of the whole component each, at the speed of C."""
+        e = self.edges
+        usable = _among(e, tuple(Kind(kind) for kind in allowed)) & (~e.predicate if items else True)
+        at = np.flatnonzero(usable)
+        # Numbers of edges as data, from 1: of several between two nodes one is kept.
+        pair = e.source[at].astype(np.int64) * e.nodes + e.target[at]
+        _, once = np.unique(pair, return_index=True)
+        at = at[once]
+        graph = csr_matrix((at + 1, (e.source[at], e.target[at])), shape=(e.nodes, e.nodes))
+        back = self.nodes[e.source[starts]] - self.nodes[e.target[starts]]
+        for start in np.array(starts)[np.argsort(-back, kind="stable")][:FAR].tolist():
+            home, next_ = self.s[start], self.t[start]
+            begun = [start]
+            if rw == 3:
+                second = [i for i in self.out[self.starts[next_] : self.starts[next_ + 1]] if self.k[i] in _RW]
+                if not second:
+                    continue
+                begun.append(second[0])
+            reached = self.t[begun[-1]]
+            _, came = breadth_first_order(graph, reached, directed=True, return_predecessors=True)
+            path, node = [], home
+            while node != reached and came[node] >= 0:
+                path.append(int(graph[came[node], node]) - 1)
+                node = int(came[node])
+            if node == reached:
+                path = begun + path[::-1]
+                if self._simple(path) and (not self.extra_set or self.extra_set & {self.k[edge] for edge in path}):
+                    return path
+        return None
 
     def _around(
         self, start: int, allowed: set[int], rw: int, items: bool | None, left: list[int], limit: int | None

@@ -141,6 +141,11 @@ def canonical(level: str) -> str:
     return name
 
 
+def title(level: str) -> str:
+    """The name by which a level is called in a sentence: of the two for the strictest, the usual one."""
+    return "strict-serializable" if level == "strong-serializable" else level
+
+
 def _closure(starts: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
     seen, left = set(), list(starts)
     while left:

@@ -19,6 +19,8 @@ from zephyr_lab.check.versions import Table, writers
 from zephyr_lab.errors import BadInput
 
 _CHUNK = 1 << 20
+MOST_CASES = 10_000
+"""Of one anomaly without a cycle; a store that loses every append is known for what it is by then."""
 
 
 @dataclass
@@ -30,7 +32,9 @@ class Inference:
     notes: list[str] = field(default_factory=list)
 
     def add(self, anomaly: str, **case: Any) -> None:
-        self.found.setdefault(anomaly, []).append(case)
+        cases = self.found.setdefault(anomaly, [])
+        if len(cases) < MOST_CASES:
+            cases.append(case)
 
 
 def infer(history: History) -> Inference:
@@ -145,7 +149,7 @@ class _Lists:
                 self.agrees[of_read[wrong]] = False
             begin = end
         self._unwritten()
-        for i in np.flatnonzero(~self.agrees)[:1000]:
+        for i in np.flatnonzero(~self.agrees)[:MOST_CASES]:
             op, key = int(full[i]), int(h.key[full[i]])
             self.result.add(
                 "incompatible-order", key=h.keys[key], values=[h.list_of(op), h.list_of(int(self.longest[key]))],
@@ -278,10 +282,10 @@ class _Lists:
         if len(dead):
             first_dead = np.full(len(h.keys), np.iinfo(np.int64).max)
             np.minimum.at(first_dead, self.order_key[dead], self.place[dead])
-            for op in self.full[self.agrees & self.ok[self.full]]:
-                if first_dead[h.key[op]] < h.size[op]:
-                    at = self.first[h.key[op]] + first_dead[h.key[op]]
-                    self._aborted_read(int(op), int(dead_op[at]))
+            reads = self.full[self.agrees & self.ok[self.full]]
+            for op in reads[first_dead[h.key[reads]] < h.size[reads]][:MOST_CASES]:
+                at = self.first[h.key[op]] + first_dead[h.key[op]]
+                self._aborted_read(int(op), int(dead_op[at]))
             committed = (self.writer_op >= 0) & self.ok[self.writer_op]
             for at in dead:
                 end = self.first[self.order_key[at]] + self.length[self.order_key[at]]
@@ -319,7 +323,7 @@ class _Lists:
         live, dead = self.live.get(self.last_code), self.failed.get(self.last_code)
         write = np.where(live >= 0, live, dead)
         hit = (write >= 0) & self.overwritten[write] & (self.owner[write] != self.owner[self.full]) & self.ok[self.full]
-        for i in np.flatnonzero(hit):
+        for i in np.flatnonzero(hit)[:MOST_CASES]:
             self.result.add(
                 "G1b", key=h.keys[h.key[write[i]]], value=h.named(h.value[write[i]]),
                 transactions=[int(self.owner[write[i]]), int(self.owner[self.full[i]])],

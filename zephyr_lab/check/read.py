@@ -56,6 +56,35 @@ def from_transactions(transactions: Iterable[dict[str, Any]], workload: Workload
     return _read(lambda: _chunked(_of_objects(enumerate(rows, 1), "history")), "history", workload, None)
 
 
+def parse(text: str) -> History:
+    """A small history as a report prints it, a transaction a line: `A: r x [1 2], append y 3`, `B (fail): append x 1`.
+
+    A read without a value found nothing; `w x 1` writes a register, and then reads have single values.
+    """
+    rows = []
+    for number, line in enumerate(text.strip().splitlines(), 1):
+        match = re.match(r"\s*(\w+)\s*(?:\((ok|fail|info)\))?\s*:(.*)", line)
+        if not match:
+            raise BadInput(f"history, line {number}: {line.strip()!r:.60} is not `session: operation, operation`")
+        ops = [_parsed(op.split(maxsplit=2), number) for op in match[3].split(",") if op.strip()]
+        rows.append({"session": match[1], "type": match[2] or "ok", "ops": ops})
+    return from_transactions(rows)
+
+
+def _parsed(words: list[str], number: int) -> list[Any]:
+    if len(words) < 2:
+        raise BadInput(
+            f"history, line {number}: {' '.join(words)!r} is not `r key value`, `append key value` or `w key value`"
+        )
+    value: Any = words[2].strip() if len(words) > 2 else None
+    try:
+        if value is not None:
+            value = [int(one) for one in value.strip("[]").split()] if value.startswith("[") else int(value)
+    except ValueError:
+        raise BadInput(f"history, line {number}: {words[2]!r} is neither a number nor a list such as [1 2]") from None
+    return [words[0], words[1], value]
+
+
 def _read(records: Any, source: str, workload: Workload | str | None, initial: Any) -> History:
     if workload is not None:
         try:

@@ -11,7 +11,7 @@ from zephyr_lab.check.cycles import Cycle
 from zephyr_lab.check.explain import Explainer, case_text
 from zephyr_lab.check.history import History, Transaction
 
-SHOWN = 3
+SHOWN, LONGEST = 3, 12
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For JSON. `valid` is true, false or "unknown"."""
         return {
-            "history": self.history.source, "workload": str(self.history.workload), "level": self.level,
+            "history": self.history.source, "workload": str(self.history.workload), "level": levels.title(self.level),
             "valid": "unknown" if self.valid is None else self.valid,
             **({"why": self.why} if self.why else {}),
             "anomalies": {
@@ -132,7 +132,7 @@ class Report:
     def __str__(self) -> str:
         h = self.history
         head = f"{h.source}: {h.workload}, {len(h):,} transactions, {h.operations:,} operations"
-        lines = [head, f"{self.said} at {self.level}" + (f": {self.why}" if self.why else "")]
+        lines = [head, f"{self.said} at {levels.title(self.level)}" + (f": {self.why}" if self.why else "")]
         for name in self.names:
             count = len(self.cycles.get(name, [])) + len(self.cases.get(name, []))
             lines += ["", name + (f", {count:,} times" if count > 1 else "") + self._allowed(name)]
@@ -140,7 +140,10 @@ class Report:
                 lines += [
                     f"  {self._line(h.transaction(number))}" for number in one.transactions[:8] if number < len(h)
                 ]
-                lines += [f"  {line}" for line in one.text.split("; ")]
+                steps = one.text.split("; ")
+                if len(steps) > LONGEST:
+                    steps = [*steps[: LONGEST // 2], f"... {len(steps) - LONGEST:,} more ...", *steps[-LONGEST // 2 :]]
+                lines += [f"  {line}" for line in steps]
         if self.names:
             lines += ["", f"not: {', '.join(self.weakest)}"]
             if self.fallen:
@@ -151,7 +154,7 @@ class Report:
     __repr__ = __str__
 
     def _allowed(self, name: str) -> str:
-        return "" if name in self.forbidden else f"  ({self.level} allows it)"
+        return "" if name in self.forbidden else f"  ({levels.title(self.level)} allows it)"
 
     @staticmethod
     def _line(one: Transaction) -> str:
@@ -170,7 +173,7 @@ class Report:
         numbers = list(worst.transactions) if worst else []
         known = [self.history.transaction(number) for number in numbers if number < len(self.history)]
         return {
-            "title": f"{self.said} at {self.level}" + (f": {worst.anomaly}" if worst else ""),
+            "title": f"{self.said} at {levels.title(self.level)}" + (f": {worst.anomaly}" if worst else ""),
             "transactions": [
                 {"name": one.name, "session": str(one.session), "text": one.text(60), "begin": one.begin,
                  "end": one.end}
