@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
+import redis as redis_py
 from psycopg.errors import SerializationFailure, UniqueViolation
 
 from zephyr_lab import Lab
@@ -204,7 +207,18 @@ def endless(conn: Connection) -> None:
         conn.execute("select 1")
 
 
-BAD = {
+async def stand_still(conn: psycopg.AsyncConnection) -> None:
+    await conn.execute("select 1")
+    await asyncio.Event().wait()
+
+
+def block(redis: redis_py.Redis) -> None:
+    redis.blpop("queue")
+
+
+BAD: dict[str, tuple[Callable[..., Any], type[LabError], str]] = {
+    "an event that never comes": (stand_still, StepTimeout, "neither a round trip nor an end"),
+    "a wait inside Redis": (block, ScheduleError, "BLPOP, which waits inside Redis"),
     "chance": (chance, Nondeterminism, "round trip 1 of the schedule 'A A'"),
     "a hang": (hang, StepTimeout, "pg_sleep"),
     "an endless retry": (endless, ScheduleError, "endless retry"),
@@ -218,7 +232,8 @@ def test_what_cannot_be_explored_ends_in_a_clear_error(lab: Lab, name: str) -> N
     began = time.monotonic()
     with pytest.raises(error, match=said):
         lab.explore([function], setup=SLOTS)
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 10
+    assert not [one for one in threading.enumerate() if one.name.startswith("session ")]
     assert issubclass(error, LabError)
     assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
 
@@ -230,3 +245,15 @@ def test_a_function_that_ends_its_own_session_is_told_so(lab: Lab) -> None:
     assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
     with pytest.raises(BadInput, match="no functions to explore"):
         lab.explore([])
+
+
+def test_who_waits_when_all_others_have_ended_is_not_judged(lab: Lab) -> None:
+    """A lock that nobody gives back: undecided, and the schedule says who waits."""
+
+    def keep(conn: Connection) -> None:
+        conn.execute("select pg_advisory_lock(5)")
+
+    found = lab.explore([keep, keep], setup=SLOTS)
+    assert found.run.undecided == found.schedules > 0
+    assert "B is waiting" in lab.replay([keep, keep], "A A B", setup=SLOTS).reason
+    assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
