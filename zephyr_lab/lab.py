@@ -29,6 +29,7 @@ from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.functions.session import Function
+from zephyr_lab.recording import Recording, record
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -258,6 +259,29 @@ class Lab:
         return FunctionExplorer(
             self._runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
+        )  # fmt: skip
+
+    def record(
+        self,
+        workload: str = "list-append",
+        isolation: Any = IsolationLevel.SERIALIZABLE,
+        *,
+        sessions: int = 4,
+        seconds: float | None = None,
+        transactions: int | None = None,
+        keys: int = 5,
+        operations: int = 4,
+        seed: int = 0,
+    ) -> Recording:
+        """Records random transactions of several sessions at once, as a history; then `.check()` it.
+
+        `workload` is list-append or rw-register; `seconds` or a number of `transactions` (200) ends it. Sessions race
+        as they like: another run is another history. Raises BadInput.
+        """
+        self._check_open()
+        return record(
+            self.connect, workload=workload, isolation=isolation, sessions=sessions, seconds=seconds,
+            transactions=transactions, keys=keys, operations=operations, seed=seed,
         )  # fmt: skip
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
