@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test lab notebooks lock check unit nbval bench clean
+.PHONY: run test thorough lab notebooks lock check unit nbval bench clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -25,7 +25,10 @@ check: $(VENV)/dev.installed
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/dev.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not thorough" tests
+
+thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m thorough tests
 
 # One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs.
 NBVAL ?= --nbval

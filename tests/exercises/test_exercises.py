@@ -49,10 +49,10 @@ def answer_to(lab: Lab, name: str, function: Function) -> Answer:
 
 
 def both(solutions: dict[str, Any], first: int = 99) -> list[Any]:
-    """Exercises with functions; those after the `first` of each are slow."""
+    """Exercises with functions; those after the `first` of each are for `make thorough`."""
     return [
         pytest.param(
-            name, function, id=f"{name}-{function.__name__}", marks=[pytest.mark.slow] if place >= first else []
+            name, function, id=f"{name}-{function.__name__}", marks=[pytest.mark.thorough] if place >= first else []
         )
         for name, functions in solutions.items()
         for place, function in enumerate(functions)
@@ -76,7 +76,7 @@ def test_what_holds_is_taken(lab: Lab, name: str, function: Function) -> None:
     assert answer.transcript is None
 
 
-@pytest.mark.parametrize(("name", "function"), both(REFUSED))
+@pytest.mark.parametrize(("name", "function"), both(REFUSED, first=3))
 def test_what_does_not_hold_is_answered_with_the_rule_that_it_breaks(lab: Lab, name: str, function: Function) -> None:
     """Never with the word "wrong"; with a hint, and with the schedule where one was run."""
     answer = answer_to(lab, name, function)

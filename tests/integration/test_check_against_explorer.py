@@ -107,7 +107,7 @@ def test_every_schedule_of_the_catalogue_is_judged_alike(lab: Lab, name: str) ->
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_hundred_generated_programs_are_judged_alike(lab: Lab) -> None:
     """Two or three sessions of one to three operations on two keys; four random schedules of each."""
     found = 0

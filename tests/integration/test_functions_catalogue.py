@@ -83,7 +83,11 @@ def of_functions(lab: Lab, spec: Spec, isolation: str) -> set[Outcome]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "isolation"),
-    [(one.case, "serializable" if place % 2 else "read committed") for place, one in enumerate(CATALOGUE)],
+    [
+        pytest.param(one.case, isolation, marks=[pytest.mark.thorough] if place % 3 else [])
+        for isolation in ("read committed", "serializable")
+        for place, one in enumerate(CATALOGUE)
+    ],
 )
 def test_both_forms_have_the_same_outcomes(lab: Lab, case: str, isolation: str) -> None:
     """What the server told each session, and the rows that are left, over all orders of both."""

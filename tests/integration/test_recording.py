@@ -79,7 +79,7 @@ def test_what_cannot_be_recorded_is_refused(lab: Lab, wrong: dict) -> None:
         lab.record(**wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_thousand_histories_at_serializable_are_valid(lab: Lab) -> None:
     """No false alarm, and none of PostgreSQL's."""
     kept = [lab.connect() for _ in range(4)]

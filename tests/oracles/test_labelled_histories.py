@@ -24,7 +24,7 @@ OF_REGISTERS = {
 
 
 def ids(entries: list[dict[str, Any]]) -> list[Any]:
-    return [pytest.param(one, id=one["id"], marks=[pytest.mark.slow] * (one["id"] in BIG)) for one in entries]
+    return [pytest.param(one, id=one["id"], marks=[pytest.mark.thorough] * (one["id"] in BIG)) for one in entries]
 
 
 ELLE = [one for one in LABELLED if one["id"].startswith("elle-")]

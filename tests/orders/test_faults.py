@@ -322,7 +322,7 @@ for number in range(int(first), int(last)):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_sixty_clients_killed_between_redis_and_commit_leak_nothing_for_good(shop: Shop) -> None:
     """Sixty places without an order; `reconcile` voids their ids and frees them. Who orders again is served."""
     with shop.service("redis-lua-idempotent") as service:

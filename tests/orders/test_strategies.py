@@ -30,7 +30,7 @@ def test_two_sessions_in_all_orders_are_as_documented(lab: Lab, name: str) -> No
     assert all(cell.complete and cell.oversold == cell.anomalous for cell in cells)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_three_sessions_are_as_documented(lab: Lab, name: str) -> None:
     """All orders where they are few, else some that are drawn by a fixed seed."""

@@ -112,7 +112,7 @@ def test_a_thousand_orders_at_once_oversell_nothing_and_lose_none(shop: Shop, na
     assert metrics.failure_rate == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_serializable_on_a_hot_slot_fails_far_more_often_than_the_write_up_expects(shop: Shop) -> None:
     """It oversells nothing, and "< 5 %" does not hold. By how much depends on the machine; that it does, not."""
     wrong, metrics = stress(shop, "serializable-retry", 200)

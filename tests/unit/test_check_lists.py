@@ -207,7 +207,7 @@ def serial_store(chance: random.Random, transactions: int = 30, sessions: int = 
     return rows
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ten_thousand_histories_of_a_serial_store_are_valid() -> None:
     """At the strictest level: no false alarm."""
     for seed in range(10_000):
@@ -269,7 +269,7 @@ def still_explained(rows: list[Row]) -> bool:
     return search(remaining, {})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_thousand_broken_histories_are_found_or_proved_harmless() -> None:
     """Where the checker says valid, an explanation must exist; and most changes do harm."""
     found = harmless = 0
