@@ -316,7 +316,7 @@ def test_a_lock_in_redis_is_safe_and_waited_for_in_no_time(lab: Lab, function: C
 
 
 def test_on_a_redis_of_ones_own_functions_keep_to_the_prefix(lab: Lab) -> None:
-    """A command that names no key of the lab's is refused before it is sent, FLUSHDB too; with the prefix all is well."""
+    """A command that names no key of the lab's is refused before it is sent, FLUSHDB too."""
     server, url = start_valkey()
     try:
         with keyvalue.client(url) as theirs, Lab(pg_dsn=lab._database.conninfo("lab"), redis_url=url) as other:
