@@ -49,6 +49,10 @@ class ServerLost(LabError):
     """The server went away under the lab's own connection, or the lab is closed."""
 
 
+class QuestionFailed(LabError):
+    """A question of the runbook has no answer: a time limit, a missing privilege, SQL that is wrong."""
+
+
 class NotebookFailed(LabError):
     """A cell of a notebook that is to be stored raised an error."""
 

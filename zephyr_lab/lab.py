@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,17 +29,19 @@ from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.functions.session import Function
+from zephyr_lab.recording import Recording, record
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
-from zephyr_lab.schedule.transcript import Transcript
+from zephyr_lab.schedule.transcript import Event, Transcript
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 from zephyr_lab.shipped import shipped
 
 if TYPE_CHECKING:
+    import pandas as pd
     import redis
 
     from zephyr_lab.servers.keyvalue import KeyValue
@@ -127,6 +129,11 @@ class Lab:
         self._runner.disturbed_by(connection)
         return connection
 
+    def conninfo(self, **settings: str) -> str:
+        """A DSN, password included, into the lab's schema, for a pool or another process. Raises ServerLost."""
+        self._check_open()
+        return self._database.conninfo("lab", **settings)
+
     @cached_property
     def _keyvalue(self) -> KeyValue:
         from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
@@ -148,6 +155,12 @@ class Lab:
         return self._keyvalue.client
 
     @property
+    def redis_url(self) -> str:
+        """Where the lab's Redis is, password included; the first use starts it. Raises ServerLost."""
+        self._check_open()
+        return self._keyvalue.url
+
+    @property
     def redis_prefix(self) -> str:
         """What every key must begin with; on a Redis of yours, keys with this prefix are deleted in the end."""
         return self._keyvalue.prefix
@@ -164,6 +177,7 @@ class Lab:
         samples: int | None = None,
         seed: int = 0,
         budget: float | None = None,
+        shrink: bool = True,
         seen: Callable[[Exploration], None] | None = None,
         ignore: Sequence[str] = (),
         reduction: bool | None = None,
@@ -178,7 +192,7 @@ class Lab:
         rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
         makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
         and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
-        `counterexample` can be replayed, and shows itself.
+        `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
         the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
@@ -196,7 +210,7 @@ class Lab:
             found = explorer.explore(Sampled(range(samples), seed), seen, budget)
         else:
             found = explorer.search(reduction, seen, budget)
-        if found.anomalous:
+        if found.anomalous and shrink:
             found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
         return found
 
@@ -247,6 +261,29 @@ class Lab:
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
         )  # fmt: skip
 
+    def record(
+        self,
+        workload: str = "list-append",
+        isolation: Any = IsolationLevel.SERIALIZABLE,
+        *,
+        sessions: int = 4,
+        seconds: float | None = None,
+        transactions: int | None = None,
+        keys: int = 5,
+        operations: int = 4,
+        seed: int = 0,
+    ) -> Recording:
+        """Records random transactions of several sessions at once, as a history; then `.check()` it.
+
+        `workload` is list-append or rw-register; `seconds` or a number of `transactions` (200) ends it. Sessions race
+        as they like: another run is another history. Raises BadInput.
+        """
+        self._check_open()
+        return record(
+            self.connect, workload=workload, isolation=isolation, sessions=sessions, seconds=seconds,
+            transactions=transactions, keys=keys, operations=operations, seed=seed,
+        )  # fmt: skip
+
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.
 
@@ -291,6 +328,20 @@ class Lab:
                 if seen:
                     seen(one, level)
         return Matrix(self.server, cells)
+
+    def runbook(self, question: str, **about: Any) -> pd.DataFrame:
+        """Asks the lab's server a question of the runbook, such as `who-blocks-whom`; `about` as `Runbook` takes it.
+
+        `session` is then the name that a session has in its case. Raises BadInput, QuestionFailed.
+        """
+        from zephyr_lab.runbook import Runbook  # pandas takes as long to import as all the rest
+
+        self._check_open()
+        with self._database.connect("runbook") as connection:
+            answer = Runbook(connection, **about).ask(question)
+        if "session" in answer:
+            answer["session"] = answer["session"].str.removeprefix(f"{self._database.schema} ")
+        return answer
 
     def close(self) -> None:
         """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
@@ -344,6 +395,18 @@ class Case:
         words = self.schedule(schedule)
         self._lab._check_open()
         return self._lab._runner.run(self.spec, words, self.isolation, victim=victim)
+
+    @contextlib.contextmanager
+    def hold(self, schedule: str | Sequence[str] | None = None) -> Iterator[tuple[Event, ...]]:
+        """Carries out a schedule and leaves its sessions as they are, open or waiting, while the `with` block lasts.
+
+        To look at a blocked server: `with case.hold("A B"): lab.runbook("who-blocks-whom")`. Gives what has happened.
+        Transactions are rolled back in the end. Raises as `run` does, and ScheduleError for a run inside of it.
+        """
+        words = self.schedule(schedule)
+        self._lab._check_open()
+        with self._lab._runner.hold(self.spec, words, self.isolation) as execution:
+            yield tuple(execution.events)
 
     def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
         """Carries out a schedule, then every serial order of the sessions that took part, and compares."""

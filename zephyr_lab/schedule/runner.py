@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import psycopg
 from psycopg import pq
@@ -48,6 +48,7 @@ class Runner:
         self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
         self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
         self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
+        self._held = False
         with contextlib.ExitStack() as opened:
             self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
             opened.callback(self.control.close)
@@ -72,6 +73,25 @@ class Runner:
             self.abandon()
             raise
 
+    @contextlib.contextmanager
+    def hold(self, spec: Spec, schedule: Schedule, isolation: IsolationLevel) -> Iterator[Execution]:
+        """Carries out a schedule, and keeps its sessions as they are, open or waiting, until the block ends.
+
+        Raises what `run` raises; meanwhile nothing else can be run.
+        """
+        execution = self.begin(spec, isolation)
+        try:
+            for name in schedule.steps:
+                execution.take(spec.steps[name])
+            self._held = True
+            yield execution
+            execution.finish()
+        except BaseException:
+            self.abandon()
+            raise
+        finally:
+            self._held = False
+
     def begin(
         self,
         spec: Spec,
@@ -84,11 +104,15 @@ class Runner:
 
         `prepare` goes on with a schema that the spec's setups have just made anew.
         """
+        if self._held:
+            raise ScheduleError("a schedule is held: leave its `with` block before another one is run")
         if victim is not None and victim not in spec.session_names:
             raise ScheduleError(f"the victim {victim!r} is no session of {spec.name} ({', '.join(spec.session_names)})")
         patience = self._patience(spec, victim)
         try:
             settings = self._settings(spec, isolation, patience)
+            # What an absent session still holds, such as an advisory lock of its own, would hold up the others.
+            self.release([name for name in self._channels if name not in settings])
             channels = self._channels_for(settings)
             self._lay_ground(spec, prepare)
             self._settle(channels, settings)
