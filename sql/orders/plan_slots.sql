@@ -10,7 +10,7 @@ begin
                          (day + p.closes) at time zone 'UTC' - make_interval(mins => p.minutes),
                          make_interval(mins => p.minutes)) as s
     where p.weekday = extract(isodow from day)
-    on conflict (id) do nothing;
+    on conflict do nothing;  -- not (id): of two at once, the second may meet the key on start_time first, and is told 23505
     get diagnostics made = row_count;
     return made;
 end $$;
