@@ -22,6 +22,8 @@ from sqlalchemy.orm import Session
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, ScheduleError
 from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.servers import keyvalue
+from zephyr_lab.servers.embedded import start_valkey
 
 SETUP = """
 create table counters (name text primary key, n int not null);
@@ -311,6 +313,24 @@ def by_a_lock_of_its_own(redis: redis_py.Redis) -> None:
 def test_a_lock_in_redis_is_safe_and_waited_for_in_no_time(lab: Lab, function: Callable[..., Any]) -> None:
     """redis-py makes up a token for its locks, and `from time import sleep` is a sleep as well."""
     assert safe(lab.explore([function] * 2, setup=five))
+
+
+def test_on_a_redis_of_ones_own_functions_keep_to_the_prefix(lab: Lab) -> None:
+    """A command that names no key of the lab's is refused before it is sent, FLUSHDB too."""
+    server, url = start_valkey()
+    try:
+        with keyvalue.client(url) as theirs, Lab(pg_dsn=lab._database.conninfo("lab"), redis_url=url) as other:
+            theirs.set("stock", "theirs")
+            for stray in (lambda redis: redis.incr("stock"), lambda redis: redis.flushdb()):
+                with pytest.raises(ScheduleError, match=r"have the function begin its keys with lab\.redis_prefix"):
+                    other.explore([stray] * 2)
+            key = other.redis_prefix + "stock"
+            found = other.explore([lambda redis: redis.set(key, int(redis.get(key) or 0) + 1)] * 2)
+            assert (found.anomalous, found.schedules) == (4, 6)
+            assert "redis: key=stock, value=1" in str(found)
+            assert theirs.get("stock") == "theirs"
+    finally:
+        server.close()
 
 
 def in_a_pool(redis: redis_py.Redis) -> None:

@@ -25,6 +25,7 @@ from zephyr_lab.servers.keyvalue import KeyValue, client
 # Nobody else can tell when it happens.
 _PRIVATE = frozenset({"PING", "HELLO", "AUTH", "SELECT", "CLIENT", "COMMAND", "READONLY", "UNWATCH", "SCRIPT"})
 
+_OF_TRANSACTIONS = {"MULTI", "EXEC", "DISCARD", "WATCH"}
 _READING = {
     "GET", "MGET", "GETRANGE", "STRLEN", "EXISTS", "TYPE", "TTL", "PTTL", "HGET", "HMGET", "HGETALL", "HEXISTS", "HLEN",
     "HKEYS", "HVALS", "LRANGE", "LLEN", "LINDEX", "SMEMBERS", "SISMEMBER", "SCARD", "ZRANGE", "ZSCORE", "ZCARD", "KEYS",
@@ -106,6 +107,11 @@ class Content:
         except redis.RedisError as error:
             raise SetupFailed(f"the lab's Redis could not be read: {error}") from None
 
+    def is_free_to(self, command: list[str]) -> bool:
+        """Whether a command that may write names a key of the lab's, as far as can be told, or none."""
+        prefix = self._prefix.decode()
+        return command[0].upper() in _OF_TRANSACTIONS or any(prefix in word for word in command[1:] or [""])
+
     def hide_prefix(self, text: str) -> str:
         return text.replace(self._prefix.decode(), "") if self._prefix else text
 
@@ -168,6 +174,15 @@ def _begin(connection: Any, message: Any, content: Content) -> None:
             )
     words = [content.hide_prefix(" ".join(command)) for command in commands]
     access = "reads" if all(command[0].upper() in _READING for command in commands) else "writes"
+    for command in commands if access == "writes" else ():
+        if not content.is_free_to(command):
+            raise turn.refuse(
+                ScheduleError(
+                    f"session {turn.name} would have sent {' '.join(command)!r} to a Redis that is not the lab's own, "
+                    "where only keys with its prefix are touched, and put back: have the function begin its keys with "
+                    "lab.redis_prefix, or explore it on the lab's own Redis"
+                )
+            )
     turn.on_the_wire[id(connection)] = turn.take(RoundTrip("redis: " + "; ".join(words), redis=access))
 
 
