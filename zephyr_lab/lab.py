@@ -34,6 +34,7 @@ from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
+from zephyr_lab.schedule.terminals import Terminals
 from zephyr_lab.schedule.transcript import Transcript
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
@@ -240,6 +241,19 @@ class Lab:
             self._runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
         )  # fmt: skip
+
+    def terminals(self, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> Terminals:
+        """Sessions that are sent one statement after another by hand, in a schema that `setup` makes.
+
+            two = lab.terminals("create table slots (booked int); insert into slots values (0)")
+            two.send("A", "begin; update slots set booked = booked + 1")
+            two.send("B", "update slots set booked = booked + 1")  # waits for A (transactionid, slots)
+            two.send("A", "commit")  # A: ok; B resumes: 1 row
+
+        They end when another schedule runs on this lab. Raises BadInput, SetupFailed, ServerLost.
+        """
+        self._check_open()
+        return Terminals(self._runner, setup, isolation)
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.
