@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
-from zephyr_lab.errors import BadInput, ServerLost
+from zephyr_lab.errors import BadInput, ScheduleError, ServerLost
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     import redis
 
     from zephyr_lab.servers.keyvalue import KeyValue
+    from zephyr_lab.views.stepper import Stepper
+
+_DIFFERENT = (IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE)
 
 
 @dataclass(frozen=True)
@@ -358,6 +361,32 @@ class Case:
         runner = self._lab._runner
         serial = SerialOutcomes(lambda order: runner.run(self.spec, order, self.isolation))
         return judge(self.run(schedule, victim=victim), serial)
+
+    def stepper(
+        self, *, levels: Sequence[Any] | None = None, schedules: Sequence[str | Sequence[str]] | None = None
+    ) -> Stepper:
+        """The case to step through in the browser, at several levels and by several schedules that the reader chooses.
+
+        Without `levels` the case's own and the others that differ (READ UNCOMMITTED is READ COMMITTED); without
+        `schedules` the case's own one. Each is run once, observed: what is committed is read after every step. A
+        schedule that the server does not admit at a level is told there. Raises BadInput.
+        """
+        from zephyr_lab.views.stepper import stepper
+
+        chosen = [self.isolation, *_DIFFERENT] if levels is None else [IsolationLevel.of(one) for one in levels]
+        orders = [self.schedule(words) for words in ([None] if schedules is None else schedules)]
+        self._lab._check_open()
+        told, refused = [], []
+        for level in dict.fromkeys(chosen):
+            for order in dict.fromkeys(orders):
+                try:
+                    told.append(self._lab._runner.run(self.spec, order, level, observed=True))
+                except ScheduleError as error:
+                    why = str(error).partition(" Replay up to here")[0]
+                    refused.append({"level": str(level), "schedule": order.text(self.spec), "refused": why})
+        if not told:
+            raise BadInput(f"there is nothing to step through: {refused[0]['refused'] if refused else 'no schedule'}")
+        return stepper(told, refused)
 
     def with_sessions(self, number: int) -> Case:
         """The same case with more sessions, copies of its last one, or fewer. Raises BadInput."""

@@ -23,7 +23,18 @@ from zephyr_lab.schedule.channel import CANCEL_SECONDS, Channel
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.quiet import Graph, Watch
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Table, Transaction, Transcript, Value, Wait, one_line
+from zephyr_lab.schedule.transcript import (
+    End,
+    Event,
+    EventKind,
+    Glance,
+    Table,
+    Transaction,
+    Transcript,
+    Value,
+    Wait,
+    one_line,
+)
 from zephyr_lab.schedule.waiting import in_a_cycle
 
 if TYPE_CHECKING:
@@ -67,6 +78,11 @@ class Execution:
         self._places = dict.fromkeys(self._programs, 0)  # how much of its program each session has behind it
         self._sent: dict[str, int] = {}  # the place in `taken` of each session's last step
         self._transactions: dict[str, list[_Transaction]] = {name: [] for name in self._programs}
+        self._glances: list[Glance] | None = None
+
+    def observe(self) -> None:
+        """Looks from now on, after every step, what is committed in the tables: for whoever shows the run later."""
+        self._glances = [Glance(0, self._runner.tables_now())]
 
     def channel(self, session: str) -> Channel:
         """A session's connection."""
@@ -188,6 +204,8 @@ class Execution:
 
     def _record(self, events: list[Event]) -> list[Event]:
         self.events += events
+        if self._glances is not None:
+            self._glances.append(Glance(len(self.events), self._runner.tables_now()))
         return events
 
     def finish(self, question: str | None = None) -> Transcript:
@@ -221,6 +239,7 @@ class Execution:
             ),
             final=final,
             answer=answer,
+            glances=tuple(self._glances or ()),
         )
 
     def _tear_down(self, usable: Mapping[str, Channel]) -> None:

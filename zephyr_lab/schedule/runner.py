@@ -62,14 +62,24 @@ class Runner:
             self._opened = opened.pop_all()
 
     def run(
-        self, spec: Spec, schedule: Schedule, isolation: IsolationLevel, *, victim: str | None = None
+        self,
+        spec: Spec,
+        schedule: Schedule,
+        isolation: IsolationLevel,
+        *,
+        victim: str | None = None,
+        observed: bool = False,
     ) -> Transcript:
         """Sets up, carries out the schedule, tears down. `victim` is the session that is to lose a deadlock.
+
+        `observed`: the transcript also tells what was committed after each step.
 
         Raises ScheduleError (a step for a waiting session), SetupFailed, StepTimeout, ServerLost.
         """
         execution = self.begin(spec, isolation, victim=victim)
         try:
+            if observed:
+                execution.observe()
             for name in schedule.steps:
                 execution.take(spec.steps[name])
             return execution.finish()

@@ -88,6 +88,7 @@ class Terminals:
         spec = Spec(NAME, (), setups=(setup,) if setup.strip() else ())
         self._execution: Execution = _talk(lambda: runner.begin(spec, self.isolation, anew=True))
         self._begun = runner.begun
+        _talk(self._execution.observe)
 
     def send(self, session: str, sql: str) -> Answer:
         """Sends SQL as a session, statement by statement, until it waits.
@@ -100,8 +101,7 @@ class Terminals:
             raise BadInput(f"{session!r} is no name of a session: take a letter, such as A")
         if not todo:
             raise BadInput(f"nothing to send as {session}: write a statement below %%session {session}")
-        if self._runner.begun != self._begun:
-            raise ScheduleError("another schedule has run on this lab since, and has ended these sessions: begin anew")
+        self._check_current()
         if session in self._execution.spec.session_names and (wait := self._execution.waiting(session)):
             whom = " or ".join(wait.sessions) or "the other session"
             raise ScheduleError(
@@ -133,14 +133,20 @@ class Terminals:
 
     def transcript(self) -> Transcript:
         """What has happened so far; the tables as they are committed by now. Raises BadInput before the first step."""
+        self._check_current()
         if not self._execution.taken:
             raise BadInput("no session has been sent anything yet: begin a cell with %%session A")
         return _talk(self._execution.so_far)
 
     def tables(self) -> str:
         """The tables as they are committed by now, a line each."""
+        self._check_current()
         final = _talk(self._execution.so_far).final
         return "\n".join(f"{name}: {table.text()}" for name, table in final.items())
+
+    def _check_current(self) -> None:
+        if self._runner.begun != self._begun:
+            raise ScheduleError("another schedule has run on this lab since, and has ended these sessions: begin anew")
 
     def close(self) -> None:
         """Ends the sessions; what they have not committed is rolled back."""
