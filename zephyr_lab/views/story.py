@@ -127,7 +127,7 @@ def _ends(transcript: dict[str, Any], events: Sequence[Event], at: int) -> str |
 
 
 class _Tale:
-    """The events of a transcript, which version was the newest when each was sent, and since when each version is there."""
+    """The events of a transcript, the newest version when each was sent, and since when each version is there."""
 
     def __init__(
         self, transcript: dict[str, Any], events: Sequence[Event], seen_from: Sequence[int | None], since: Sequence[int]
