@@ -79,7 +79,8 @@ class Lab:
 
     `pg_dsn`, `pg_bin` and `redis_url` default to ZEPHYR_LAB_PG_DSN, ZEPHYR_LAB_PG_BIN and ZEPHYR_LAB_REDIS_URL;
     without them the lab starts servers of its own from wheels. On a server of yours it works in a schema
-    `zephyr_lab_<id>` that it removes, and touches nothing else. `step_seconds` is how long a step may take that waits
+    `zephyr_lab_<id>` that it removes, and touches nothing else. With ZEPHYR_LAB_OBSERVE set, `Case.run` looks after
+    every step what is committed, and transcripts show themselves as steppers. `step_seconds` is how long a step may take that waits
     for no other session. Raises ServerUnavailable, with the remedy.
     """
 
@@ -91,6 +92,7 @@ class Lab:
         redis_url: str | None = None,
         step_seconds: float = STEP_SECONDS,
     ) -> None:
+        self._observed = bool(os.environ.get("ZEPHYR_LAB_OBSERVE"))
         self._redis_url = redis_url or os.environ.get("ZEPHYR_LAB_REDIS_URL")
         self._open = contextlib.ExitStack()
         self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
@@ -354,7 +356,8 @@ class Case:
         """Carries out a schedule, such as `"A B A B A B"`. Raises BadInput, ScheduleError, StepTimeout, SetupFailed."""
         words = self.schedule(schedule)
         self._lab._check_open()
-        return self._lab._runner.run(self.spec, words, self.isolation, victim=victim)
+        observed = self._lab._observed
+        return self._lab._runner.run(self.spec, words, self.isolation, victim=victim, observed=observed)
 
     def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
         """Carries out a schedule, then every serial order of the sessions that took part, and compares."""

@@ -176,7 +176,7 @@ class Transcript:
     """One execution of a schedule; `final` holds every table of the lab's schema as committed.
 
     `answer` holds the rows that a question asked at the end was answered with. `glances` are there where the run was
-    observed: one before the first step and one after each.
+    observed: one before the first step and one after each; then it shows itself as a stepper that stands at the end.
     """
 
     case: str
@@ -269,7 +269,12 @@ class Transcript:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from zephyr_lab.views.timeline import timeline
 
-        return timeline(self.to_dict(), text=str(self)).mimebundle()
+        picture = timeline(self.to_dict(), text=str(self)).mimebundle()
+        if not self.glances:
+            return picture
+        from zephyr_lab.views.stepper import stepper
+
+        return {**stepper([self], at_end=True)._repr_mimebundle_(), **picture}  # the widget where there can be one
 
 
 def _tables(tables: Mapping[str, Table]) -> dict[str, Any]:

@@ -223,7 +223,7 @@ function render({ model, el }) {
     const found = runs.find((one) => one.level === chosen.level && one.schedule === chosen.schedule);
     run = drawRun(found || { refused: "it was not run" });
     stage.replaceChildren(run.root);
-    move(0);
+    move(model.get("at_end") ? run.length : 0);
   }
   root.addEventListener("keydown", (event) => {
     if (event.target.tagName === "SELECT" || event.ctrlKey || event.altKey || event.metaKey) return;

@@ -36,9 +36,10 @@ class Stepper(anywidget.AnyWidget):
     _esm = (_HERE / "stepper.js").read_text(encoding="utf-8")
     _css = (_HERE / "stepper.css").read_text(encoding="utf-8")
     runs = traitlets.List().tag(sync=True)
+    at_end = traitlets.Bool().tag(sync=True)
 
-    def __init__(self, runs: Sequence[dict[str, Any]], text: str) -> None:
-        super().__init__(runs=list(runs))
+    def __init__(self, runs: Sequence[dict[str, Any]], text: str, at_end: bool = False) -> None:
+        super().__init__(runs=list(runs), at_end=at_end)
         self._text = text
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
@@ -48,19 +49,19 @@ class Stepper(anywidget.AnyWidget):
         return {**(data or {}), "text/plain": self._text, "text/html": "\n".join(map(_as_table, self.runs))}
 
 
-def stepper(transcripts: Iterable[SomeTranscript], refused: Iterable[dict[str, str]] = ()) -> Stepper:
+def stepper(
+    transcripts: Iterable[SomeTranscript], refused: Iterable[dict[str, str]] = (), *, at_end: bool = False
+) -> Stepper:
     """A stepper of transcripts; `refused` names levels and schedules that ended in an error.
 
-    The first one is shown first. Two of the same level and schedule cannot be told apart by the reader. Raises
-    ValueError where there is none.
+    The first one is shown first, before its first step or, `at_end`, after its last. Two of the same level and schedule
+    cannot be told apart by the reader. Raises ValueError where there is none.
     """
     told, refusals = list(transcripts), list(refused)
     if not told:
         raise ValueError("a stepper needs a transcript to show")
-    text = "\n\n".join(
-        [*map(str, told), *(f"{one['schedule']} at {one['level']}: {one['refused']}" for one in refusals)]
-    )
-    return Stepper([*(story(one.to_dict()) for one in told), *refusals], text)
+    texts = [*map(str, told), *(f"{one['schedule']} at {one['level']}: {one['refused']}" for one in refusals)]
+    return Stepper([*(story(one.to_dict()) for one in told), *refusals], "\n\n".join(texts), at_end)
 
 
 def _as_table(run: dict[str, Any]) -> str:
