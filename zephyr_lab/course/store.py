@@ -48,21 +48,6 @@ def executed(path: Path) -> str:
     return normal_form(notebook)
 
 
-def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook as a page shows it that has no widget manager: what stands beside each widget, and no state."""
-    notebook = nbformat.from_dict(notebook)
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            _drop_widget_view(output)
-    return notebook
-
-
-def _drop_widget_view(output: nbformat.NotebookNode) -> None:
-    if "data" in output and len(output.data) > 1:
-        output.data.pop(WIDGET_VIEW, None)
-
-
 def normal_form(notebook: nbformat.NotebookNode) -> str:
     """A notebook as text, without whatever differs between two executions or two machines."""
     notebook = nbformat.from_dict(notebook)
@@ -72,7 +57,8 @@ def normal_form(notebook: nbformat.NotebookNode) -> str:
         cell.id = f"cell-{number:02}"
         cell.metadata = nbformat.from_dict({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
         for output in cell.get("outputs", []):
-            _drop_widget_view(output)
+            if "data" in output and len(output.data) > 1:
+                output.data.pop(WIDGET_VIEW, None)
             if "metadata" in output:
                 output.metadata = {}
     nbformat.validate(notebook)

@@ -109,6 +109,8 @@ class Runner:
             self.abandon()  # an execution that nobody has finished
         try:
             settings = self._settings(spec, isolation, patience)
+            # What an absent session still holds, such as an advisory lock of its own, would hold up the others.
+            self.release([name for name in self._channels if name not in settings])
             channels = self._channels_for(settings)
             if anew:
                 self._ground = None
