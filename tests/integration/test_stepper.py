@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import slots_spec
 from zephyr_lab import IsolationLevel, Lab
 from zephyr_lab.errors import BadInput
-from zephyr_lab.views.stepper import stepper
+from zephyr_lab.views.stepper import WIDGET_VIEW, stepper
 from zephyr_lab.views.story import story
 
 LEVELS = ["read committed", "repeatable read", "serializable"]
@@ -87,7 +87,7 @@ def test_the_fallbacks_say_the_same_and_nothing_differs_between_two_runs(lab: La
     """Text and a table beside the widget; SQL is escaped; JSON holds it all."""
     made = [lab.case("lost-update").stepper() for _ in range(2)]
     bundles = [one._repr_mimebundle_() for one in made]
-    view = [bundle.pop("application/vnd.jupyter.widget-view+json") for bundle in bundles]
+    view = [bundle.pop(WIDGET_VIEW) for bundle in bundles]
     assert view[0]["model_id"] != view[1]["model_id"]
     assert bundles[0] == bundles[1]
     assert "waits for A (transactionid, slots)" in bundles[0]["text/plain"]
@@ -116,4 +116,5 @@ def test_observing_a_run_changes_nothing_of_its_transcript(lab: Lab) -> None:
             runner.run(case.spec, case.schedule(), case.isolation, observed=yes) for yes in (False, True)
         )
         assert str(observed) == str(plain)
+        assert (WIDGET_VIEW in observed._repr_mimebundle_()) > (WIDGET_VIEW in plain._repr_mimebundle_())
         assert plain.final == observed.final == (observed.glances[-1].tables or observed.final)

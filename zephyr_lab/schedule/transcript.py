@@ -272,9 +272,10 @@ class Transcript:
         picture = timeline(self.to_dict(), text=str(self)).mimebundle()
         if not self.glances:
             return picture
-        from zephyr_lab.views.stepper import stepper
+        from zephyr_lab.views.stepper import WIDGET_VIEW, stepper
 
-        return {**stepper([self], at_end=True)._repr_mimebundle_(), **picture}  # the widget where there can be one
+        shown = stepper([self], at_end=True)._repr_mimebundle_()
+        return {WIDGET_VIEW: shown[WIDGET_VIEW], **picture}
 
 
 def _tables(tables: Mapping[str, Table]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import traitlets
 
 from zephyr_lab.views.story import story
 
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _HERE = Path(__file__).parent
 _CELL = "padding: 3px 10px; text-align: left; vertical-align: top; border: 1px solid #8c959f"
 
