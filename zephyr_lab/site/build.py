@@ -82,7 +82,7 @@ def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], 
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), autoescape=False)
     readme = checkout / "README.md"
     limits = _LIMITS.search(readme.read_text(encoding="utf-8")) if readme.exists() else None
-    for name in ("index", "limits", "matrix"):
+    for name in ("index", "course", "limits", "matrix"):
         text = pages.get_template(f"{name}.md.j2").render(
             notebooks={name: _title(notebook) for name, notebook in notebooks.items()},
             limits=limits[1].strip() if limits else "",
