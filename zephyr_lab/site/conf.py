@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
-
-from zephyr_lab import __version__
 
 SETTINGS: dict[str, Any] = {
     "project": "zephyr_lab",
-    "version": __version__,
-    "release": __version__,
+    "release": version("zephyr-lab"),
     "copyright": "",
     "extensions": ["myst_nb", "sphinx.ext.autodoc"],
     "nb_execution_mode": "off",
