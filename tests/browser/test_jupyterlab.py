@@ -45,4 +45,9 @@ def test_the_first_notebook_runs_and_its_stepper_steps(browser: Browser, tmp_pat
         stepper.get_by_text("10 of 10", exact=True).wait_for()
         assert stepper.locator(".zls-badge").all_inner_texts() == ["B sees this"]
         assert stepper.get_by_role("button", name="Play").is_visible()  # it has stopped by itself
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        stepper.focus()
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowRight")
+        assert count.inner_text() == "1 of 10"  # without a kernel
         page.close()

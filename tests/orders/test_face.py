@@ -1,0 +1,235 @@
+"""The gRPC face: which answer each ending gets, health, reflection, deadlines, and the command that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import psycopg
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from tests.orders.conftest import NOON, Shop
+from zephyr_lab.orders import clients, schema
+from zephyr_lab.orders.face import PizzaOrderRequest, Serving, create_order_stub
+from zephyr_lab.orders.face.messages import COMPILED
+from zephyr_lab.orders.service import OrderService
+from zephyr_lab.orders.strategies import strategy
+
+CODE = grpc.StatusCode
+REQUEST = {"customer_id": 1, "pizza_name": "Margherita", "quantity": 1}
+
+
+@asynccontextmanager
+async def served(
+    shop: Shop, name: str = "one-statement", now: datetime = NOON, redis_url: str | None = None, **settings: Any
+) -> AsyncIterator[tuple[OrderService, grpc.aio.Channel]]:
+    """A service with its face, and a channel to it."""
+    async with (
+        clients.async_pool(shop.dsn, **{"min_size": 1, **settings}) as pool,
+        clients.async_redis_client(redis_url or shop.redis_url) as redis,
+    ):
+        service = OrderService(pool, strategy(name), redis)
+        serving = Serving(service, clock=lambda: now, health_seconds=0.1)
+        async with serving, grpc.aio.insecure_channel(f"127.0.0.1:{serving.port}") as channel:
+            yield service, channel
+
+
+async def told(channel: Any, request: Any = None, timeout: float = 10, **metadata: str) -> Any:
+    """The answer, or the status with its details and the field that it names."""
+    stub = create_order_stub(channel)
+    request = PizzaOrderRequest(**REQUEST) if request is None else request
+    if isinstance(request, bytes):
+        stub = channel.unary_unary("/order.OrderService/CreateOrder")
+    try:
+        pairs = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
+        return await stub(request, timeout=timeout, metadata=pairs)
+    except grpc.aio.AioRpcError as error:
+        return error.code(), error.details(), dict(error.trailing_metadata() or ()).get("field")
+
+
+def test_an_order_over_the_wire_is_saved_once(shop: Shop) -> None:
+    """With the key of a client that sends it again; the answer is the same."""
+
+    async def scenario() -> None:
+        async with served(shop) as (_, channel):
+            key = str(uuid4())
+            first, again = [await told(channel, idempotency_key=key) for _ in range(2)]
+            assert first == again
+            assert (first.order_id, first.status, len(first.display_id)) == (key, "pending", 4)
+            assert (await told(channel)).order_id != key
+            other = PizzaOrderRequest(**{**REQUEST, "quantity": 2})
+            assert (await told(channel, other, idempotency_key=key))[::2] == (CODE.INVALID_ARGUMENT, "id")
+
+    asyncio.run(scenario())
+    assert shop.count() == 2
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "an unknown pizza": ({"pizza_name": "Cheesecake"}, "pizza_name"),
+    "no pizza": ({"pizza_name": ""}, "pizza_name"),
+    "no quantity": ({"quantity": 0}, "quantity"),
+    "a negative quantity": ({"quantity": -1}, "quantity"),
+    "a quantity of all ints": ({"quantity": 2**31 - 1}, "quantity"),
+    "a negative customer": ({"customer_id": -1}, "customer_id"),
+    "a NUL": ({"customer_first_name": "a\x00b"}, "customer_first_name"),
+    "too many extras": ({"extras": ["x"] * 51}, "extras"),
+    "10 MB of extras": ({"extras": ["x" * 500] * 20_000}, "request"),
+}
+
+
+def test_bad_input_is_named_by_field_and_writes_nothing(shop: Shop) -> None:
+    """Bytes that are no UTF-8 and bytes that are no message too; quotes and SQL in a name are a name."""
+
+    async def scenario() -> None:
+        async with served(shop) as (_, channel):
+            for name, (change, field) in BAD.items():
+                answer = await told(channel, PizzaOrderRequest(**{**REQUEST, **change}))
+                assert answer[::2] == (CODE.INVALID_ARGUMENT, field), (name, answer)
+            for noise in (b"\xff\xff\xff", PizzaOrderRequest(**REQUEST).SerializeToString() + b"\x32\x02\xff\xfe"):
+                assert (await told(channel, noise))[::2] == (CODE.INVALID_ARGUMENT, "request")
+            assert (await told(channel, idempotency_key="7"))[::2] == (CODE.INVALID_ARGUMENT, "idempotency-key")
+            assert shop.count() == shop.count("order_ids") == 0
+            assert sum(one.booked for one in shop.money()) == 0
+            name = "Robert'); drop table orders;--\""
+            assert (await told(channel, PizzaOrderRequest(**REQUEST, customer_first_name=name))).status == "pending"
+            assert shop.admin.execute("select customer_first_name from orders").fetchone() == (name,)
+
+    asyncio.run(scenario())
+
+
+def test_full_closed_missing_and_unreachable_are_different_answers(shop: Shop) -> None:
+    """Full is RESOURCE_EXHAUSTED, and nothing else is; a driver's text stays in the log."""
+
+    async def scenario() -> None:
+        async with served(shop, timeout=0.2, max_size=1) as (service, channel):
+            shop.admin.execute("update slots set is_disabled = true")
+            assert (await told(channel))[0] is CODE.RESOURCE_EXHAUSTED
+            shop.admin.execute("update slots set is_disabled = false")
+            with schema.missing_table(shop.admin):
+                assert (await told(channel))[0] is CODE.INTERNAL
+            async with service.pool.connection():
+                assert (await told(channel))[0] is CODE.UNAVAILABLE
+            assert (await told(channel)).status == "pending"
+        async with served(shop, now=NOON.replace(hour=22)) as (_, channel):
+            assert (await told(channel))[0] is CODE.FAILED_PRECONDITION
+        async with served(shop, "redis-lua-idempotent", redis_url="unix:///nowhere.sock") as (_, channel):
+            assert (await told(channel))[0] is CODE.UNAVAILABLE
+
+    asyncio.run(scenario())
+    assert shop.count() == 1
+
+
+def test_a_deadline_ends_the_wait_for_a_lock_and_leaves_nothing_behind(shop: Shop) -> None:
+    """The client is told at its deadline; the statement is cancelled, the connection is good, no place is taken."""
+
+    async def scenario() -> None:
+        async with served(shop, "select-for-update") as (_, channel):
+            assert (await told(channel)).status == "pending"
+            with shop.connect() as holder:
+                holder.execute("select from slots for update")
+                assert (await told(channel, timeout=0.3))[0] is CODE.DEADLINE_EXCEEDED
+                waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+                for _ in range(100):
+                    if shop.admin.execute(waiting).fetchone() == (0,):
+                        break
+                    await asyncio.sleep(0.05)
+                assert shop.admin.execute(waiting).fetchone() == (0,)
+            assert (await told(channel)).status == "pending"
+
+    asyncio.run(scenario())
+    assert shop.count() == 2
+    assert shop.wrong("select-for-update") == []
+
+
+def test_health_is_that_of_the_servers_and_reflection_names_the_service(shop: Shop) -> None:
+    """SERVING, then NOT_SERVING when all connections are gone; a tool finds CreateOrder's fields."""
+
+    async def scenario() -> None:
+        async with served(shop, timeout=0.1, max_size=1) as (service, channel):
+            stub = health_pb2_grpc.HealthStub(channel)
+            watched = stub.Watch(health_pb2.HealthCheckRequest(service="order.OrderService"))
+            assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
+            async with service.pool.connection():
+                assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
+            watched.cancel()
+            asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="order.OrderService")
+            call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
+            answer = await call.read()
+            assert b"pickup_location_id" in answer.file_descriptor_response.file_descriptor_proto[0]
+
+    asyncio.run(scenario())
+
+
+def test_the_committed_form_is_order_proto_compiled(tmp_path: Path) -> None:
+    """By whatever compiler is installed."""
+    made = tmp_path / "order.binpb"
+    folder = COMPILED.parent
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"--descriptor_set_out={made}"]
+    subprocess.run([*command, str(folder / "order.proto")], check=True)
+    assert made.read_bytes() == COMPILED.read_bytes()
+
+
+def test_serve_serves_on_servers_of_its_own_and_ends_in_order() -> None:
+    """On loopback, with metrics; SIGTERM ends it with 0."""
+    program = [
+        Path(sys.executable).with_name("zephyr-lab"),
+        "serve",
+        "--strategy",
+        "redis-lua-idempotent",
+        "--port",
+        "0",
+    ]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ZEPHYR_LAB_")}
+    with subprocess.Popen([*program, "--metrics-port", "0"], stdout=subprocess.PIPE, text=True, env=clean) as process:
+        try:
+            assert process.stdout
+            where = process.stdout.readline().split()[-1]
+            assert where.startswith("127.0.0.1:")
+            with grpc.insecure_channel(where) as channel:
+                done = create_order_stub(channel).future(PizzaOrderRequest(**REQUEST), timeout=20)
+                assert done.exception() is None or done.code() is CODE.FAILED_PRECONDITION, "closed at night"
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_metrics_are_prometheus_text(shop: Shop) -> None:
+    """The write-up's four, and what became of the orders."""
+    from prometheus_client import generate_latest
+
+    async def scenario() -> str:
+        async with served(shop) as (service, channel):
+            await told(channel)
+            return generate_latest(service.metrics.registry).decode()
+
+    text = asyncio.run(scenario())
+    for line in ('orders_outcomes_total{outcome="created"} 1.0', "orders_attempts_total 1.0", "orders_retries_sum 0.0"):
+        assert line in text
+    for name in ("orders_transaction_seconds_count 1.0", "orders_lock_wait_seconds_count 1.0"):
+        assert name in text
+
+
+def test_serve_says_what_is_missing(shop: Shop) -> None:
+    """No tables, no Redis, an unknown strategy: a line each, and exit 2."""
+    program = str(Path(sys.executable).with_name("zephyr-lab"))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ZEPHYR_LAB_")}
+    empty = psycopg.conninfo.make_conninfo(shop.dsn, dbname="template1")
+    for words, said in (
+        (["--strategy", "hope"], "unknown strategy 'hope'"),
+        (["--dsn", empty], "add --install"),
+        (["--dsn", shop.dsn, "--strategy", "redis-lua"], "name one with --redis-url"),
+    ):
+        done = subprocess.run([program, "serve", *words], capture_output=True, text=True, timeout=60, env=clean)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -1,0 +1,397 @@
+"""Faults for real, and the statement that holds after each: money and counts are one, nothing acknowledged is lost.
+
+Of the documented design each fault is shown first, then the remedy beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+import redis
+from psycopg_pool import ConnectionPool
+
+from tests.orders.conftest import NOON, Shop, order
+from tests.orders.restartable import RestartablePostgres
+from zephyr_lab.orders import clients, documented, schema
+from zephyr_lab.orders.errors import OrderFailed, ServiceUnavailable
+from zephyr_lab.orders.models import Plan, Slot
+from zephyr_lab.orders.reconcile import reconcile
+from zephyr_lab.orders.service import OrderService
+from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.slots import RedisSlots
+from zephyr_lab.orders.strategies import Load, strategy
+from zephyr_lab.servers.embedded import start_valkey
+
+WINDOW = Plan().window(NOON)
+SLOT = Slot.at(NOON)
+
+
+def reconciled(shop: Shop, *, hours: int = 2) -> list[str]:
+    """Repairs Redis, as cron would some time later; then says what of the money statement does not hold."""
+    with shop.connect() as connection:
+        slots, now = RedisSlots(shop.redis), NOON + timedelta(hours=hours)
+        run(reconcile(Session(connection), NOON.date(), slots, repair=True, now=now))
+        assert run(reconcile(Session(connection), NOON.date(), slots, now=now)) == []
+    return shop.wrong("redis-lua-idempotent")
+
+
+def create_until_told(service: OrderService, number: int, seconds: float = 60) -> UUID | None:
+    """A client that sends its order again, with the same id, until it is told what became of it."""
+    deadline = time.monotonic() + seconds
+    wanted = order(3_000, number=number)
+    while time.monotonic() < deadline:
+        try:
+            return run(service.create(wanted)).order_id
+        except (ServiceUnavailable, psycopg.errors.SerializationFailure):
+            threading.Event().wait(0.05)
+        except OrderFailed:
+            return None
+    raise AssertionError("not told in time")
+
+
+# -- a stall of Redis
+
+
+CLIENT_SECONDS, STALL_SECONDS = 0.2, 0.3
+
+
+@contextlib.contextmanager
+def stalled(shop: Shop) -> Iterator[redis.Redis]:
+    """A connected client, and Valkey stopped for longer than that waits; then it reads what has come meanwhile."""
+    pid = shop.redis.info("server")["process_id"]
+    hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
+    hasty.ping()
+    os.kill(pid, signal.SIGSTOP)
+    timer = threading.Timer(STALL_SECONDS, os.kill, (pid, signal.SIGCONT))
+    timer.start()
+    try:
+        yield hasty
+    finally:
+        timer.join()
+        hasty.close()
+        shop.redis.ping()
+
+
+def test_as_documented_a_stall_of_redis_books_an_order_twice(shop: Shop) -> None:
+    """The first attempt times out at the client, is carried out at the server, and the second is as well."""
+    wanted = order(1_000)
+    with shop.connect() as connection, stalled(shop) as hasty:
+        session, slots = Session(connection, hasty), documented.DocumentedSlots(hasty)
+        run(slots.assign_slot_with_retry(session, wanted.id, 1_000, WINDOW))
+    assert int(shop.redis.get(SLOT.id)) == 2_000
+
+
+def test_by_order_id_a_stall_of_redis_books_it_once(shop: Shop) -> None:
+    """The same stall, the same client, the same retries."""
+    wanted = order(1_000)
+    with shop.connect() as connection, stalled(shop) as hasty:
+        assigned = RedisSlots(hasty).assign_slot_with_retry
+        assert run(assigned(Session(connection, hasty), wanted.id, 1_000, WINDOW, NOON)) == SLOT
+    assert run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
+
+
+def test_redis_pys_default_sends_a_command_again_by_itself(shop: Shop) -> None:
+    """One call, one answer, and the counter has it twice."""
+    where = shop.redis.connection_pool.connection_kwargs
+    default = redis.Redis(unix_socket_path=where["path"], password=where["password"], socket_timeout=CLIENT_SECONDS)
+    default.ping()
+    with stalled(shop):
+        default.incrby("counter", 1_000)
+    default.close()
+    assert int(shop.redis.get("counter")) >= 2_000
+
+
+# -- time to live, release
+
+
+def test_as_documented_a_slot_of_the_evening_is_forgotten(shop: Shop) -> None:
+    """Two hours after its last booking; by the day, nothing is. Nobody waits here: the expiry is asked for."""
+    late = Slot.at(NOON.replace(hour=21))
+    window = WINDOW.model_copy(update={"first": late.start, "last": late.start})
+    run(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))
+    assert shop.redis.expiretime(late.id) <= time.time() + documented.SECONDS_TO_LIVE + 1
+    shop.redis.expire(late.id, 0)
+    run(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))  # sold a second time
+    slots = RedisSlots(shop.redis)
+    run(slots.assign_slot(order(1).id, 99_000, window, NOON))
+    (name,) = (name for name in shop.redis.keys("{slots*") if not name.endswith("orders"))
+    assert shop.redis.expiretime(name) >= (late.start + timedelta(hours=24)).timestamp()
+
+
+def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> None:
+    """Both read before either takes off; inside of Lua the second finds nothing."""
+    slots = documented.DocumentedSlots(shop.redis)
+    kept, gone = order(5_000), order(1_000)
+    for one in (kept, gone):
+        run(slots.assign_slot(one.id, one.final_price, WINDOW))
+    first, second = slots.release_slot(gone.id), slots.release_slot(gone.id)
+    both_read: list[Any] = []
+    real = shop.redis.hmget
+    barrier = threading.Barrier(2)
+
+    def read(*words: Any) -> Any:
+        both_read.append(real(*words))
+        barrier.wait(10)
+        return both_read[-1]
+
+    shop.redis.hmget = read
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(run, (first, second)))
+    shop.redis.hmget = real
+    assert int(shop.redis.get(SLOT.id)) == 4_000, "5,000 of the order that is kept, and 1,000 off twice"
+    whole = RedisSlots(shop.redis)
+    for one in (kept, gone):
+        run(whole.assign_slot(one.id, one.final_price, WINDOW, NOON))
+    with ThreadPoolExecutor(4) as threads:
+        freed = threads.map(lambda _: run(whole.release_slot(gone.id, NOON.date())), range(4))
+    assert sorted(freed) == [0, 0, 0, 1_000]
+    assert run(whole.slot_info(SLOT)).booked == 5_000
+
+
+def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order is refused, and Redis does not hear that its place is free: as documented for good, else until cron."""
+    pid, wanted = shop.redis.info("server")["process_id"], order(1_000)
+    hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
+    real = Session.change
+
+    async def stop_redis_first(self: Session, *words: Any, **named: Any) -> int:
+        os.kill(pid, signal.SIGSTOP)
+        return await real(self, *words, **named)
+
+    def lose(book: Callable[[Session], Any]) -> None:
+        hasty.ping()
+        monkeypatch.setattr(Session, "change", stop_redis_first)
+        try:
+            with shop.connect() as connection, pytest.raises(redis.TimeoutError):
+                run(book(Session(connection, hasty)))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            monkeypatch.setattr(Session, "change", real)
+
+    lose(lambda session: documented.create_order(session, wanted, WINDOW))
+    with schema.missing_table(shop.admin):
+        lose(lambda session: strategy("redis-lua-idempotent").book(session, wanted, WINDOW))
+    assert shop.count() == 0
+    assert int(shop.redis.get(SLOT.id)) == run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
+    assert reconciled(shop) == []
+    assert run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 0
+    hasty.close()
+
+
+# -- an answer that is lost at COMMIT
+
+
+class LosesAnswer:
+    """Stands before PostgreSQL, and drops the answer to the first COMMIT, with the connection."""
+
+    def __init__(self, path: Path, upstream: str) -> None:
+        self.lost, self._upstream = 0, upstream
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._upstream)
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(one, other, one is server), daemon=True).start()
+
+    def _pump(self, one: socket.socket, other: socket.socket, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65_536):
+                # CommandComplete of a COMMIT: it has happened, and nobody is told.
+                if answers and not self.lost and b"COMMIT\x00" in data:
+                    self.lost += 1
+                    break
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@pytest.fixture
+def proxy(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LosesAnswer, str]]:
+    """The proxy, and a DSN through it."""
+    folder = Path(psycopg.conninfo.conninfo_to_dict(shop.dsn)["host"])
+    here = Path("/tmp") if len(str(tmp_path_factory.getbasetemp())) > 70 else tmp_path_factory.getbasetemp()
+    here = here / f"proxy{os.getpid()}"
+    here.mkdir()
+    proxy = LosesAnswer(here / ".s.PGSQL.5432", str(folder / ".s.PGSQL.5432"))
+    yield proxy, psycopg.conninfo.make_conninfo(shop.dsn, host=str(here))
+    proxy.close()
+    (here / ".s.PGSQL.5432").unlink()
+    here.rmdir()
+
+
+def test_as_documented_an_answer_lost_at_commit_sells_the_slot_twice(
+    shop: Shop, proxy: tuple[LosesAnswer, str]
+) -> None:
+    """The order is saved, its place is given back, and the next one takes it."""
+    lost, dsn = proxy
+    slots = documented.DocumentedSlots(shop.redis)
+    saved, next_one = order(60_000), order(60_000)
+    with ConnectionPool(dsn, min_size=1, max_size=2) as pool:
+        with pytest.raises(psycopg.OperationalError), pool.connection() as connection:
+            # What the documented fix does, with a statement that can run.
+            strategy("redis-lua-serializable").run(connection, saved, WINDOW, shop.redis)
+        assert lost.lost == 1
+        assert shop.count() == 1
+        with pool.connection() as connection:
+            assert strategy("redis-lua-serializable").run(connection, next_one, WINDOW, shop.redis) == SLOT
+    assert [one.over for one in shop.money() if one.over] == [20_000]
+    assert run(slots.loads([SLOT])) == {SLOT.id: 60_000}
+    # Redis can be put right, while nobody books; what was sold cannot.
+    run(slots.put_right({one.id: (SLOT, one.final_price) for one in (saved, next_one)}))
+    assert (
+        run(slots.loads([SLOT]))
+        == {SLOT.id: 120_000}
+        == {one.slot.id: one.orders for one in shop.money() if one.orders}
+    )
+
+
+@pytest.mark.parametrize("name", ["one-statement", "select-for-update", "redis-lua-idempotent"])
+def test_an_order_whose_answer_was_lost_is_found_by_its_id(
+    shop: Shop, proxy: tuple[LosesAnswer, str], name: str
+) -> None:
+    """The service asks again by itself, and tells the client that it is there; it is there once."""
+    lost, dsn = proxy
+    with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
+        service = OrderService(pool, strategy(name), shop.redis)
+        service._days.add(NOON.date())  # the first COMMIT is that of the order
+        created = run(service.create(order(60_000)))
+        assert (lost.lost, created.is_new, created.slot) == (1, False, SLOT)
+        assert run(service.create(order(60_000))).slot != SLOT
+    assert shop.count() == 2
+    assert shop.wrong(name) == []
+
+
+# -- processes that die
+
+
+CLIENT = """
+import sys, uuid, os, signal
+import psycopg
+from datetime import datetime
+from zephyr_lab.orders import clients
+from zephyr_lab.orders.models import Item, Order, Plan
+from zephyr_lab.orders.strategies import strategy
+from zephyr_lab.orders.session import Session
+
+dsn, url, now, first, last = sys.argv[1:]
+now, redis = datetime.fromisoformat(now), clients.redis_client(url)
+item = Item.checked(pizza_name="Margherita", quantity=1, price=1000)
+real = Session.change
+
+async def die(self, *args, **kwargs):
+    # Redis has booked; nothing of the order is in PostgreSQL, or all but COMMIT.
+    if number % 2:
+        await real(self, *args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Session.change = die
+for number in range(int(first), int(last)):
+    if not os.fork():
+        order = Order.of([item], id=uuid.UUID(int=number), now=now, customer_id=1)
+        with psycopg.connect(dsn) as connection:
+            strategy("redis-lua-idempotent").run(connection, order, Plan().window(now), redis)
+    if number % 20 == 19:
+        for _ in range(20):
+            assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL
+"""
+
+
+@pytest.mark.slow
+def test_sixty_clients_killed_between_redis_and_commit_leak_nothing_for_good(shop: Shop) -> None:
+    """Sixty places without an order; `reconcile` voids their ids and frees them. Who orders again is served."""
+    with shop.service("redis-lua-idempotent") as service:
+        kept = [run(service.create(order(1_000))) for _ in range(5)]
+        words = [shop.dsn, shop.redis_url, NOON.isoformat(), "900000", "900060"]
+        subprocess.run([sys.executable, "-c", CLIENT, *words], check=True, timeout=60)
+        assert shop.count() == 5
+        leaked = run(RedisSlots(shop.redis).bookings(NOON.date()))
+        assert len(leaked) == 65
+        assert len(shop.wrong("redis-lua-idempotent")) == 1, "60,000 roubles are taken by nobody"
+        assert reconciled(shop) == []
+        assert shop.count("order_ids where voided") == 60
+        assert [run(service.create(order(1_000))).slot for _ in range(60)] == [SLOT] * 60
+    assert shop.wrong("redis-lua-idempotent") == []
+    assert {one.order_id for one in kept} <= {id for (id,) in shop.admin.execute("select id from orders").fetchall()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["one-statement", "redis-lua-idempotent"])
+def test_postgresql_killed_during_bookings_loses_no_acknowledged_order(shop: Shop, name: str) -> None:
+    """SIGKILL and started again, twice, in the midst of 90 orders of six clients; each asks until it is told."""
+    server = RestartablePostgres()
+    try:
+        with psycopg.connect(server.dsn, autocommit=True) as admin:
+            schema.install(admin)
+        shop.dsn = server.dsn
+        with shop.service(name, max_size=6, timeout=10) as service, ThreadPoolExecutor(6) as threads:
+            results = [threads.submit(create_until_told, service, number) for number in range(5_000, 5_090)]
+            for share in (20, 50):
+                _wait_for(lambda share=share: sum(one.done() for one in results) >= share)
+                server.kill()
+                server.start_again()
+            told = [one.result() for one in results]
+        with psycopg.connect(server.dsn, autocommit=True) as shop.admin:
+            saved = [id for (id,) in shop.admin.execute("select id from orders").fetchall()]
+            assert sorted(saved) == sorted(one for one in told if one), "none lost, none twice"
+            assert len(saved) == 90
+            if strategy(name).load is Load.REDIS:
+                assert reconciled(shop) == []
+            assert shop.wrong(name) == []
+    finally:
+        server.close()
+
+
+def _wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to that"
+        threading.Event().wait(0.01)
+
+
+def test_valkey_killed_and_empty_again_is_filled_from_the_orders(shop: Shop) -> None:
+    """What it forgot would be sold again; `reconcile` puts it back before anybody orders."""
+    valkey, url = start_valkey()
+    shop.redis, shop.redis_url = clients.redis_client(url), url
+    with shop.service("redis-lua-idempotent") as service:
+        first = [run(service.create(order(30_000))) for _ in range(3)]
+        os.kill(valkey.pid, signal.SIGKILL)
+        lost = order(30_000)
+        with pytest.raises(ServiceUnavailable):
+            run(service.create(lost))
+        valkey.close()
+        again, url = start_valkey()
+        shop.redis = service.redis = clients.redis_client(url)
+        assert shop.redis.dbsize() == 0
+        assert reconciled(shop) == []
+        assert run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 90_000
+        service._days.clear()
+        assert run(service.create(lost)).slot == Slot.at(NOON + timedelta(minutes=15))
+    assert shop.wrong("redis-lua-idempotent") == []
+    assert {one.slot for one in first} == {SLOT}
+    again.close()

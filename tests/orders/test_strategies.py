@@ -1,0 +1,69 @@
+"""Every strategy in every order of its round trips: zephyr_lab/orders/strategies.md says what each level makes of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from zephyr_lab import Lab
+from zephyr_lab.course.strategies import LEVELS, explore_strategy, measure, own_level, to_markdown
+from zephyr_lab.orders.strategies import STRATEGIES, strategy
+
+DOCUMENTED = (ROOT / "zephyr_lab" / "orders" / "strategies.md").read_text(encoding="utf-8")
+
+
+def documented(sessions: str, name: str) -> str:
+    """The row of a strategy in the table below a heading."""
+    section = DOCUMENTED.split(f"## {sessions} sessions")[1].split("\n## ")[0]
+    (row,) = re.findall(rf"^\| {re.escape(name)} \|.*$", section, re.MULTILINE)
+    return str(row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_two_sessions_in_all_orders_are_as_documented(lab: Lab, name: str) -> None:
+    """At all levels; and wherever the outcome is anomalous the slot is oversold, and nowhere else."""
+    cells = measure(lab, [name])
+    assert documented("Two", name) == to_markdown(cells).splitlines()[-1]
+    assert all(cell.complete and cell.oversold == cell.anomalous for cell in cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_three_sessions_are_as_documented(lab: Lab, name: str) -> None:
+    """All orders where they are few, else some that are drawn by a fixed seed."""
+    cells = measure(lab, [name], sessions=3)
+    assert documented("Three", name) == to_markdown(cells).splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_promises_what_the_tables_show(name: str) -> None:
+    """At its own level, two sessions and three."""
+    place = LEVELS.index(own_level(name)) + 2
+    for sessions in ("Two", "Three"):
+        assert ("occurs" in documented(sessions, name).split("|")[place]) == (not strategy(name).promises)
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+def test_the_documented_fix_is_safe_by_lua_and_not_by_its_level(lab: Lab, isolation: str) -> None:
+    """GET, then INCRBY oversells at SERIALIZABLE as at READ COMMITTED; with Lua neither does."""
+    counter = explore_strategy(lab, "redis-get-then-incrby", isolation)
+    fix = explore_strategy(lab, "redis-lua-serializable", isolation)
+    assert (counter.run.violated, counter.run.aborted) == (40, 0)
+    assert (fix.run.violated, fix.run.aborted, fix.complete) == (0, 0, True)
+
+
+@pytest.mark.parametrize(("name", "counts"), [("check-then-insert", (20, 18)), ("one-statement", (4, 0))])
+def test_partitions_change_no_verdict(lab: Lab, name: str, counts: tuple[int, int]) -> None:
+    """The tables above are of a plain orders table, whose rows are quickly put back; here is the partitioned one."""
+    found = explore_strategy(lab, name, "read committed", partitioned=True)
+    assert (found.schedules, found.anomalous, found.run.violated) == (*counts, counts[1])
+
+
+def test_every_strategy_says_what_it_guarantees_and_what_it_costs() -> None:
+    """In its file's docstring."""
+    for one in STRATEGIES.values():
+        assert "\nGuarantees: " in one.documentation
+        assert "\nCosts: " in one.documentation

@@ -1,0 +1,174 @@
+"""CreateOrder over gRPC, on asyncio: which answer each ending gets, and that nothing is promised that was not done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from zephyr_lab.orders.errors import (
+    Closed,
+    InvalidOrder,
+    NotInstalled,
+    OrderVoided,
+    ServiceUnavailable,
+    SlotsFull,
+)
+from zephyr_lab.orders.face.messages import SERVICE, OrderResponse, PizzaOrderRequest
+from zephyr_lab.orders.models import Item, Order, menu
+from zephyr_lab.orders.retry import is_refused
+from zephyr_lab.orders.service import OrderService
+
+log = logging.getLogger(__name__)
+
+LARGEST_REQUEST = 256 * 1024  # bytes; what is larger is refused unread, as INVALID_ARGUMENT
+LARGEST_MESSAGE = 16 * 1024 * 1024  # bytes; beyond this gRPC itself hangs up, with RESOURCE_EXHAUSTED
+HEALTH_SECONDS = 1.0
+
+STATUS: list[tuple[type[Exception], grpc.StatusCode]] = [
+    (InvalidOrder, grpc.StatusCode.INVALID_ARGUMENT),
+    (SlotsFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Closed, grpc.StatusCode.FAILED_PRECONDITION),
+    (OrderVoided, grpc.StatusCode.FAILED_PRECONDITION),
+    (ServiceUnavailable, grpc.StatusCode.UNAVAILABLE),
+    (NotInstalled, grpc.StatusCode.INTERNAL),
+]
+
+
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """What a client is told. Refused five times is ABORTED: worth another try, as UNAVAILABLE is."""
+    for kind, code in STATUS:
+        if isinstance(error, kind):
+            return code, str(error)
+    if is_refused(error):
+        return grpc.StatusCode.ABORTED, "too many orders want the same slot; send the order again with the same id"
+    return grpc.StatusCode.INTERNAL, "the order could not be saved"  # a driver's text is for the log
+
+
+def order_from(message: bytes, order_id: UUID, now: datetime) -> Order:
+    """An order from a PizzaOrderRequest on the wire; its price is the menu's. Raises InvalidOrder."""
+    if len(message) > LARGEST_REQUEST:
+        raise InvalidOrder("request", f"has {len(message):,} bytes; at most {LARGEST_REQUEST:,} are read")
+    try:
+        asked = PizzaOrderRequest.FromString(message)
+    except DecodeError:
+        raise InvalidOrder("request", "is no PizzaOrderRequest, or one of its strings is not UTF-8") from None
+    price = menu().get(asked.pizza_name, {"price": 1})["price"]  # what is not on the menu is refused by name
+    item = Item.checked(
+        pizza_name=asked.pizza_name, quantity=asked.quantity, price=price,
+        ingredients=tuple(asked.ingredients), extras=tuple(asked.extras),
+    )  # fmt: skip
+    return Order.of(
+        [item], id=order_id, now=now, customer_id=asked.customer_id, customer_first_name=asked.customer_first_name,
+        customer_last_name=asked.customer_last_name, customer_phone=asked.customer_phone,
+        delivery_address=asked.delivery_address, is_pickup=asked.is_pickup,
+        pickup_location_id=asked.pickup_location_id,
+    )  # fmt: skip
+
+
+class OrderFace:
+    """The RPC. Takes the request as bytes, since what cannot be parsed is the client's error, not INTERNAL."""
+
+    def __init__(self, service: OrderService, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._service, self._clock = service, clock
+
+    async def create_order(self, message: bytes, context: grpc.aio.ServicerContext) -> Any:
+        """gRPC cancels this at the client's deadline, and with it the statement that is under way."""
+        try:
+            wanted = order_from(message, _order_id(context), self._clock())
+            created = await self._service.create(wanted)
+        except Exception as error:
+            code, said = status_of(error)
+            if code is grpc.StatusCode.INTERNAL:
+                log.exception("CreateOrder failed")
+            if isinstance(error, InvalidOrder):
+                context.set_trailing_metadata((("field", error.field),))
+            await context.abort(code, said)
+        return OrderResponse(
+            order_id=str(created.order_id), display_id=created.display_id, status=str(created.status)
+        )  # fmt: skip
+
+
+def _order_id(context: grpc.aio.ServicerContext) -> UUID:
+    for name, value in context.invocation_metadata() or ():
+        if name == "idempotency-key":
+            try:
+                return UUID(str(value))
+            except ValueError:
+                raise InvalidOrder("idempotency-key", "is not a UUID") from None
+    return uuid4()
+
+
+class Serving:
+    """A server from `async with` on, with health and reflection; `port` is the one that it got.
+
+    Health is that of PostgreSQL, and of Redis where the strategy needs it, asked every `health_seconds`.
+    """
+
+    def __init__(
+        self,
+        service: OrderService,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        health_seconds: float = HEALTH_SECONDS,
+    ) -> None:
+        self._service, self._health_seconds = service, health_seconds
+        self.server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+                ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
+            ]
+        )
+        face = OrderFace(service, clock)
+        handler = grpc.unary_unary_rpc_method_handler(
+            face.create_order, response_serializer=OrderResponse.SerializeToString
+        )
+        self.server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {"CreateOrder": handler}),)
+        )  # fmt: skip
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        self.port = self.server.add_insecure_port(f"{host}:{port}")
+
+    async def __aenter__(self) -> Serving:
+        await self._look()
+        await self.server.start()
+        self._looking = asyncio.create_task(self._keep_looking())
+        return self
+
+    async def _look(self) -> None:
+        try:
+            await asyncio.wait_for(self._service.ping(), timeout=5)
+            found = health_pb2.HealthCheckResponse.SERVING
+        except Exception:  # whatever it is, orders would meet it
+            found = health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", SERVICE):
+            await self._health.set(name, found)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(self._health_seconds)
+            await self._look()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Calls that are under way have five seconds."""
+        self._looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._looking
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(grace=5)

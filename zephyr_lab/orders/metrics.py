@@ -1,0 +1,46 @@
+"""What the write-up wants watched, for Prometheus: refusals, retries, how long transactions take, how long locks make
+them wait.
+
+No counter of the server tells 40001 apart, and retries per order only the client knows, so both are counted here.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class Metrics:
+    """On a registry of its own, so that two services in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        on = {"registry": self.registry}
+        self.attempts = Counter("orders_attempts", "Transactions begun, retries included", **on)
+        self.failures = Counter(
+            "orders_serialization_failures", "Transactions refused, to be run again", ["sqlstate"], **on
+        )
+        self.retries = Histogram(
+            "orders_retries", "Retries that an order needed", buckets=(0, 1, 2, 3, 4), **on
+        )  # fmt: skip
+        self.transaction_seconds = Histogram("orders_transaction_seconds", "One attempt", buckets=SECONDS, **on)
+        self.lock_wait_seconds = Histogram(
+            "orders_lock_wait_seconds", "A statement that may wait for a lock", buckets=SECONDS, **on
+        )
+        self.outcomes = Counter("orders_outcomes", "What became of each order", ["outcome"], **on)
+
+    def value(self, name: str, **labels: str) -> float:
+        """A sample by its full name, as `orders_attempts_total`; 0 where there is none yet."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    @property
+    def failure_rate(self) -> float:
+        """Failed attempts by attempts, from 0 to 1."""
+        failed = sum(
+            sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == "orders_serialization_failures_total"
+        )
+        return failed / (self.value("orders_attempts_total") or 1)

@@ -1,0 +1,190 @@
+"""Are the orders, the slots' counters and Redis one? And if not: what differs, and putting it right.
+
+The orders are the truth. A place in Redis whose order is not saved may belong to one that is on its way, or to a
+service that died. Waiting does not tell; so its id is *voided* in PostgreSQL first: if the order does come, it finds
+its id taken, is told so, and nothing was booked behind its back. Only then the place is freed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
+
+from zephyr_lab.orders.models import Slot
+from zephyr_lab.orders.session import Session
+from zephyr_lab.orders.slots import Booking, RedisSlots
+from zephyr_lab.orders.strategies.base import Load
+
+GRACE_SECONDS = 60
+"""How old a place without an order is before it is called leaked: an order takes far less."""
+
+# By the slot's day; the partition key is given a day around it, since an order is for the day on which it is made.
+_ORDERS = """
+select id, target_slot_id, final_price, status <> 'cancelled' from orders
+where target_slot_start_time >= %(begins)s and target_slot_start_time < %(ends)s
+  and created_at >= %(begins)s - interval '1 day' and created_at < %(ends)s + interval '1 day'"""
+
+_SLOTS = """
+select id, start_time, booked, capacity from slots
+where start_time >= %(begins)s and start_time < %(ends)s order by start_time"""
+
+_VOID = """
+insert into order_ids (id, created_at, voided) values (%s, %s, true) on conflict (id) do nothing returning id"""
+
+_PLACE = """
+select target_slot_id, final_price from orders join order_ids using (id, created_at)
+where id = %s and status <> 'cancelled'"""
+
+
+@dataclass(frozen=True)
+class SlotMoney:
+    """A slot by each of its accounts, in whole roubles; `redis` None where Redis was not asked."""
+
+    slot: Slot
+    capacity: int
+    orders: int
+    booked: int
+    redis: int | None = None
+
+    @property
+    def over(self) -> int:
+        """Roubles sold above capacity."""
+        return max(self.orders - self.capacity, 0)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as the orders say, and what was or would be done."""
+
+    slot: Slot
+    said: str
+    remedy: str
+    order_id: UUID | None = None
+
+    def __str__(self) -> str:
+        return f"{self.slot.id} ({self.slot.start:%H:%M}): {self.said}; {self.remedy}"
+
+
+def _bounds(day: date) -> dict[str, datetime]:
+    begins = datetime.combine(day, time(), UTC)
+    return {"begins": begins, "ends": begins + timedelta(days=1)}
+
+
+async def money(session: Session, day: date, slots: RedisSlots | None = None) -> list[SlotMoney]:
+    """Every slot of a day by its accounts: the sum of its orders, its counter, and its load in Redis."""
+    async with session.transaction():
+        rows = await session.rows(_SLOTS, _bounds(day))
+        orders = await session.rows(_ORDERS, _bounds(day))
+    loads = await slots.loads([Slot(id=id, start=start) for id, start, *_ in rows]) if slots else {}
+    sold: dict[str, int] = {}
+    for _, slot_id, price, counts in orders:
+        sold[slot_id] = sold.get(slot_id, 0) + (price if counts else 0)
+    return [
+        SlotMoney(
+            Slot(id=id, start=start), capacity, sold.get(id, 0), booked, loads.get(id, 0) if slots else None
+        )
+        for id, start, booked, capacity in rows
+    ]  # fmt: skip
+
+
+def wrong(accounts: Iterable[SlotMoney], load: Load, *, may_oversell: bool = False) -> list[str]:
+    """What of the money statement does not hold, in words: every account is the same, and none is over capacity."""
+    found = []
+    for one in accounts:
+        kept = {Load.ORDERS: one.orders, Load.SLOTS: one.booked, Load.REDIS: one.redis}[load]
+        if kept != one.orders:
+            found.append(f"{one.slot.id}: {load} has {kept} roubles, the orders are {one.orders}")
+        if one.over and not may_oversell:
+            found.append(f"{one.slot.id}: {one.over} roubles above its capacity of {one.capacity}")
+    return found
+
+
+async def reconcile(
+    session: Session, day: date, slots: RedisSlots | None, *, repair: bool = False, now: datetime | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+) -> list[Difference]:  # fmt: skip
+    """What of a day differs from the orders; with `repair` it is put right, beside running traffic.
+
+    With `slots` the account in question is Redis, without it slots.booked. Places without an order that are younger
+    than `grace_seconds` are left alone.
+    """
+    if slots is None:
+        return await _reconcile_counters(session, day, repair)
+    now = now or datetime.now(UTC)
+    found: list[Difference] = []
+    # Redis first: an order that is saved afterwards was placed before, and is in here.
+    places = await slots.bookings(day)
+    async with session.transaction():
+        rows = await session.rows(_ORDERS, _bounds(day))
+        every = [Slot(id=id, start=start) for id, start, *_ in await session.rows(_SLOTS, _bounds(day))]
+    orders = {id: (Slot.of_id(slot_id), price) for id, slot_id, price, counts in rows if counts}
+    for order_id, place in places.items():
+        if order_id in orders and place.slot == orders[order_id][0] and place.price == orders[order_id][1]:
+            continue
+        if order_id not in orders and now.timestamp() - place.at < grace_seconds:
+            continue
+        what = f"Redis has {place.price} roubles for order {order_id}, which PostgreSQL "
+        what += "has otherwise" if order_id in orders else "does not have"
+        done = "would be freed"
+        if repair:
+            freed = await _free(session, slots, order_id, place)
+            done = "freed" if freed else "saved meanwhile, and left alone"
+        found.append(Difference(place.slot, what, done, order_id))
+    for order_id, (slot, price) in orders.items():
+        place = places.get(order_id)
+        if place is not None and (place.slot, place.price) == (slot, price):
+            continue
+        if repair:
+            await slots.restore(order_id, price, slot)
+        what = f"Redis does not have order {order_id} of {price} roubles"
+        found.append(Difference(slot, what, "put back" if repair else "would be put back", order_id))
+    if repair:
+        for slot in every:
+            before, after = await slots.recount(slot)
+            if before != after:
+                found.append(
+                    Difference(slot, f"Redis counted {before} roubles, its orders are {after}", "counted anew")
+                )
+    else:
+        loads = await slots.loads(every)
+        for slot in every:
+            counted = sum(one.price for one in places.values() if one.slot == slot)
+            if loads.get(slot.id, 0) != counted:
+                what = f"Redis counted {loads.get(slot.id, 0)} roubles, its orders are {counted}"
+                found.append(Difference(slot, what, "would be counted anew"))
+    return found
+
+
+async def _free(session: Session, slots: RedisSlots, order_id: UUID, place: Booking) -> bool:
+    """Voids an id, unless its order is saved, and frees its place. False where the order is there after all."""
+    async with session.transaction():
+        # Waits for a transaction that is just saving the order, and then finds it.
+        await session.rows(_VOID, (order_id, datetime.combine(place.slot.day, time(), UTC)), may_wait=True)
+    async with session.transaction():
+        saved = await session.row(_PLACE, (order_id,))
+    if saved == (place.slot.id, place.price):
+        return False
+    await slots.release_slot(order_id, place.slot.day)
+    return True
+
+
+async def _reconcile_counters(session: Session, day: date, repair: bool) -> list[Difference]:
+    found = []
+    for one in await money(session, day):
+        if one.booked == one.orders:
+            continue
+        done = "would be counted anew"
+        if repair:
+            async with session.transaction():
+                # Who is booking holds this row until the order is there to be counted.
+                await session.rows("select from slots where id = %s for update", (one.slot.id,), may_wait=True)
+                await session.change(
+                    "update slots set booked = (select coalesce(sum(final_price), 0) from orders "
+                    "where target_slot_id = slots.id and status <> 'cancelled') where id = %s",
+                    (one.slot.id,),
+                )
+            done = "counted anew"
+        found.append(Difference(one.slot, f"booked is {one.booked} roubles, the orders are {one.orders}", done))
+    return found

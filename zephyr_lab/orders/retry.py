@@ -1,0 +1,51 @@
+"""What to do when a transaction is refused: should it run again? When? How often? By tenacity.
+
+A retry runs the whole transaction again, its decisions included; which errors are worth it is told by SQLSTATE through
+the chain of causes, never by a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_exponential, wait_random
+
+from zephyr_lab.errors import is_retryable
+from zephyr_lab.orders.errors import SlotChanged
+
+
+def is_refused(error: BaseException) -> bool:
+    """40001, 40P01, or a slot that somebody else has booked in between."""
+    return isinstance(error, SlotChanged) or is_retryable(error)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`attempts` in all; pauses of `base` seconds, doubled each time, plus up to `jitter` seconds of chance."""
+
+    attempts: int
+    base: float
+    jitter: float
+    wanted: Callable[[BaseException], bool] = is_refused
+
+    def retrying(
+        self, sleep: Callable[[float], Awaitable[None]], seen: Callable[[RetryCallState], None] | None = None
+    ) -> AsyncRetrying:
+        """Call it with a coroutine function. The last error is raised as it is; `seen` is told of each failure."""
+        return AsyncRetrying(
+            sleep=sleep,
+            stop=stop_after_attempt(self.attempts),
+            wait=wait_exponential(multiplier=self.base) + wait_random(0, self.jitter),
+            retry=retry_if_exception(self.wanted),
+            before_sleep=seen,
+            reraise=True,
+        )
+
+
+SAVE = Policy(attempts=5, base=0.010, jitter=0.010)
+"""The write-up's policy for saving an order."""
+
+ASSIGN = Policy(attempts=3, base=0.005, jitter=0.005)
+"""The write-up's policy for a slot, as far as numbers go: it also tries again after a time-out."""

@@ -1,0 +1,100 @@
+"""A small scene to run strategies in: one slot with room for one more order, and two or three who want it.
+
+18:00, 100,000 roubles, 95,000 of them taken by an order that is there; each new order is of 3,000. Times and ids are
+fixed, so that a schedule decides everything; they are far off, because Redis is told to forget days that are over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+
+from zephyr_lab.orders import schema
+from zephyr_lab.orders.documented import DocumentedSlots
+from zephyr_lab.orders.models import Item, Order, Slot, Window
+from zephyr_lab.orders.session import run
+from zephyr_lab.orders.slots import Keys, RedisSlots
+from zephyr_lab.orders.strategies import Load, Strategy
+
+NOW = datetime(2099, 3, 2, 17, 0, tzinfo=UTC)
+SLOT = Slot.at(datetime(2099, 3, 2, 18, 0, tzinfo=UTC))
+WINDOW = Window(first=SLOT.start, last=SLOT.start)
+TAKEN, PRICE = 95_000, 3_000
+
+INVARIANT = "select sum(final_price) <= 100000 from orders"
+"""True where the slot is not oversold, by the orders themselves and not by any counter."""
+
+
+def order(number: int, price: int = PRICE) -> Order:
+    """An order of one pizza, with an id that is this number."""
+    items = [Item.checked(pizza_name="Margherita", quantity=1, price=price)]
+    return Order.of(items, id=UUID(int=number), now=NOW, customer_id=number)
+
+
+EARLIER = order(100, TAKEN).placed(SLOT)
+
+
+def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
+    """Tables with the earlier order in them; plain ones unless asked otherwise: their rows are quickly put back."""
+    parts = [schema.schema() if partitioned else schema.tables(partitioned=False)]
+    if partitioned:
+        parts.append("select create_orders_partition(date '2099-03-01');")
+    elif strategy.name == "server-side-function":
+        parts.append(schema.statement("create_order"))
+    fill = sql.SQL(
+        "insert into slots (id, start_time, end_time, booked) values ({id}, {start}, {start}, {taken});"
+        "insert into orders select * from jsonb_populate_record(null::orders, {order}::jsonb);"
+        "insert into order_ids (id, created_at) values ({order_id}, {now});"
+        "insert into slot_ledger values ({id}, 1, {order_id}, {taken}, {taken});"
+        "analyze orders, order_ids, slots, slot_ledger;"
+    )
+    values = {
+        "id": SLOT.id, "start": SLOT.start.isoformat(), "taken": TAKEN, "order": EARLIER.model_dump_json(),
+        "order_id": str(EARLIER.id), "now": NOW.isoformat(),
+    }  # fmt: skip
+    filled = fill.format(**{name: sql.Literal(value) for name, value in values.items()}).as_string(None)
+    return "\n".join([*parts, filled])
+
+
+def fill_redis(client: Any) -> None:
+    """The earlier order's roubles, as the documented strategies keep them and as the one made whole does."""
+    keys = Keys(SLOT.day)
+    client.set(SLOT.id, TAKEN)
+    client.hset(keys.slot(SLOT), "load", TAKEN)
+    client.hset(keys.orders, str(EARLIER.id), f"{TAKEN} {keys.slot(SLOT)} 0")
+
+
+def setup(strategy: Strategy, *, partitioned: bool = False) -> str | Callable[[Any, Any], None]:
+    """What `Lab.explore` takes as a setup: SQL, or a function of a connection and a Redis client."""
+    if strategy.load is not Load.REDIS:
+        return setup_sql(strategy, partitioned=partitioned)
+
+    def prepare(connection: Any, redis: Any) -> None:
+        connection.execute(setup_sql(strategy, partitioned=partitioned))
+        fill_redis(redis)
+
+    return prepare
+
+
+def booking(strategy: Strategy, number: int) -> Callable[..., Slot | None]:
+    """A function of a connection, and of a Redis client where the strategy needs one, that books one order."""
+    wanted = order(number)
+    if strategy.load is Load.REDIS:
+        return lambda conn, redis: strategy.run(conn, wanted, WINDOW, redis)
+    return lambda conn: strategy.run(conn, wanted, WINDOW)
+
+
+def booked_in_redis(prices: Sequence[int]) -> tuple[Callable[[Any, Any], None], list[UUID]]:
+    """A setup that books orders of these prices, in the documented keys and in those of `RedisSlots`; and their ids."""
+    orders = [order(number + 1, price) for number, price in enumerate(prices)]
+
+    def prepare(connection: Any, redis: Any) -> None:
+        for one in orders:
+            run(DocumentedSlots(redis).assign_slot(one.id, one.final_price, WINDOW))
+            run(RedisSlots(redis).assign_slot(one.id, one.final_price, WINDOW, NOW))
+
+    return prepare, [one.id for one in orders]

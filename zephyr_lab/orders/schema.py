@@ -1,0 +1,116 @@
+"""The service's tables and functions, and the ways in which they may be missing.
+
+The SQL is in sql/orders, for a DBA to read; names in it are unqualified, so that it goes into whatever schema the
+connection is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from zephyr_lab.shipped import shipped
+
+Connection = psycopg.Connection[Any]
+
+TABLES = ("orders", "order_ids", "slots")
+FUNCTIONS = ("plan_slots", "partitions", "create_order")
+ROLE = "pizza_admin"
+
+_PARTITIONED = (
+    ("primary key (id, created_at)  -- a key of a partitioned table must hold the partition key: 0A000 without it",
+     "primary key (id)"),
+    (") partition by range (created_at);", ");"),
+)  # fmt: skip
+
+
+def statement(name: str) -> str:
+    """A file of sql/orders, by its name without `.sql`."""
+    return shipped("sql", "orders", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def tables(*, partitioned: bool = True) -> str:
+    """SQL of the tables. Unpartitioned, orders is the plain table that the write-up's own test would have needed."""
+    text = "\n".join(statement(name) for name in TABLES)
+    for clause, plain in () if partitioned else _PARTITIONED:
+        assert clause in text, clause
+        text = text.replace(clause, plain)
+    return text
+
+
+def schema(*, partitioned: bool = True) -> str:
+    """SQL of everything but the role: tables, then functions; no partition is made."""
+    functions = FUNCTIONS if partitioned else [name for name in FUNCTIONS if name != "partitions"]
+    return "\n".join([tables(partitioned=partitioned), *map(statement, functions)])
+
+
+WORKING_HOURS = """
+insert into slot_plans (weekday, opens, closes, capacity)
+select day, '10:00', '22:00', {capacity} from generate_series(1, 7) as day
+on conflict (weekday) do update set capacity = excluded.capacity;
+"""
+
+
+def install(connection: Connection, *, months: int = 1, capacity: int = 100_000, role: bool = False) -> None:
+    """Everything that the service needs, in the connection's schema, with partitions from this month on.
+
+    `role`: the role pizza_admin with its grants too; it belongs to the whole server, and needs CREATEROLE.
+    """
+    with connection.transaction():
+        connection.execute(schema())
+        connection.execute(WORKING_HOURS.format(capacity=int(capacity)))
+        connection.execute("select ensure_orders_partitions(%s)", [months])
+        if role:
+            connection.execute(statement("role"))
+
+
+def is_installed(connection: Connection) -> bool:
+    """Whether the connection sees the service's tables."""
+    row = connection.execute("select to_regclass('orders'), to_regclass('order_ids')").fetchone()
+    return row is not None and None not in row
+
+
+# -- conditions that can be switched on
+
+
+@contextmanager
+def missing_partition(connection: Connection, name: str) -> Iterator[None]:
+    """Detaches a partition: every order of its month fails with 23514, no partition of relation found for row."""
+    bounds = connection.execute(
+        "select pg_get_expr(relpartbound, oid) from pg_class where oid = to_regclass(%s)", [name]
+    ).fetchone()
+    if bounds is None or bounds[0] is None:
+        raise LookupError(f"{name} is no partition of orders")
+    partition = sql.Identifier(name)
+    connection.execute(sql.SQL("alter table orders detach partition {}").format(partition))
+    try:
+        yield
+    finally:
+        connection.execute(sql.SQL("alter table orders attach partition {} {}").format(partition, sql.SQL(bounds[0])))
+
+
+@contextmanager
+def missing_grant(connection: Connection, table: str = "orders") -> Iterator[None]:
+    """Takes pizza_admin's rights on a table: 42501, insufficient privilege, though the table exists."""
+    table_, role = sql.Identifier(table), sql.Identifier(ROLE)
+    rights = sql.SQL("select, insert, update, delete")
+    connection.execute(sql.SQL("revoke {} on {} from {}").format(rights, table_, role))
+    try:
+        yield
+    finally:
+        connection.execute(sql.SQL("grant {} on {} to {}").format(rights, table_, role))
+
+
+@contextmanager
+def missing_table(connection: Connection, table: str = "orders") -> Iterator[None]:
+    """Renames a table away: 42P01, undefined table."""
+    away = sql.Identifier(f"{table}_away")
+    connection.execute(sql.SQL("alter table {} rename to {}").format(sql.Identifier(table), away))
+    try:
+        yield
+    finally:
+        connection.execute(sql.SQL("alter table {} rename to {}").format(away, sql.Identifier(table)))

@@ -1,0 +1,269 @@
+"""OrderService: creates, saves, cancels and moves on orders, over a pool of connections.
+
+What makes it whole, beside the documented one: an order's id is registered in the transaction that saves it, so that
+whatever is sent again, by a client or by ourselves after an answer was lost, finds what is there. Nothing is released
+but on the server's word that the order was not saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import psycopg_pool
+import redis.exceptions
+from psycopg import IsolationLevel
+from tenacity import RetryCallState
+
+from zephyr_lab.orders import retry
+from zephyr_lab.orders.errors import (
+    AlreadyCreated,
+    InvalidOrder,
+    NotInstalled,
+    OrderUnknown,
+    OrderVoided,
+    ServiceUnavailable,
+    SlotsFull,
+    StatusRefused,
+)
+from zephyr_lab.orders.metrics import Metrics
+from zephyr_lab.orders.models import Order, Plan, Slot, Status
+from zephyr_lab.orders.session import Session, settled
+from zephyr_lab.orders.slots import RedisSlots
+from zephyr_lab.orders.statements import insert_order
+from zephyr_lab.orders.strategies.base import Load, Strategy
+
+POOL = {"min_size": 10, "max_size": 25, "timeout": 5.0}
+"""The write-up's pool: 25 connections, 10 of them kept idle."""
+
+_REGISTERED = """
+select orders.target_slot_id, orders.target_slot_start_time, orders.status, order_ids.digest, order_ids.voided
+from order_ids left join orders on orders.id = order_ids.id and orders.created_at = order_ids.created_at
+where order_ids.id = %s"""
+
+# The partition key with the id, or every partition would be looked at.
+_LOCK_ORDER = """
+select orders.status, orders.target_slot_id, orders.final_price, orders.created_at
+from order_ids join orders on orders.id = order_ids.id and orders.created_at = order_ids.created_at
+where order_ids.id = %s for update of orders"""
+
+
+@dataclass(frozen=True)
+class Created:
+    """What a client is told. `is_new`: this call has saved it; otherwise an earlier one had."""
+
+    order_id: UUID
+    display_id: str
+    status: Status
+    slot: Slot
+    is_new: bool
+
+
+def is_lost(error: BaseException) -> bool:
+    """A connection that broke: what was asked may have been done, COMMIT included."""
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    )
+
+
+def is_worth_another_try(error: BaseException) -> bool:
+    """Refused, or lost: the id's registration makes sure that a repetition of what was done does nothing."""
+    return retry.is_refused(error) or is_lost(error)
+
+
+def _said_clearly(error: Exception) -> Exception:
+    """A driver's error as one of ours, where a caller is to know what to do."""
+    if isinstance(error, psycopg.errors.CheckViolation) and not error.diag.constraint_name:
+        return NotInstalled(
+            "orders has no partition for the month of the order's created_at: run `zephyr-lab partitions ensure`"
+        )
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
+        return NotInstalled(f"the service's tables are not all there: {error.diag.message_primary}")
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return NotInstalled(f"the service's role may not: {error.diag.message_primary}; see sql/orders/role.sql")
+    if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
+        return ServiceUnavailable("every connection of the pool is taken; try again later")
+    if is_lost(error):
+        return ServiceUnavailable("PostgreSQL did not answer; send the order again with the same id")
+    if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
+        return ServiceUnavailable(
+            f"Redis did not answer ({type(error).__name__}); send the order again with the same id"
+        )
+    return error
+
+
+def _clearly(method: Any) -> Any:
+    @functools.wraps(method)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await method(*args, **kwargs)
+        except Exception as error:
+            clear = _said_clearly(error)
+            if clear is error:
+                raise
+            raise clear from error
+
+    return call
+
+
+@dataclass
+class OrderService:
+    """Over a psycopg pool, synchronous or asyncio, and a redis-py client of the same kind where the strategy needs one.
+
+    Its coroutines are awaited on asyncio; over synchronous connections they go through `session.run`.
+    """
+
+    pool: Any
+    strategy: Strategy
+    redis: Any = None
+    plan: Plan = field(default_factory=Plan)
+    metrics: Metrics = field(default_factory=Metrics)
+    _days: set[date] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def session(self, isolation: IsolationLevel | None = None) -> AsyncIterator[Session]:
+        """A session on a connection of the pool, for a `with` block."""
+        wait = self.metrics.lock_wait_seconds.observe
+        if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
+            async with self.pool.connection() as connection:
+                yield Session(connection, self.redis, isolation, wait)
+        else:
+            with self.pool.connection() as connection:
+                yield Session(connection, self.redis, isolation, wait)
+
+    # -- create
+
+    @_clearly
+    async def create(self, order: Order) -> Created:
+        """Books a slot and saves the order, once, however often it is asked.
+
+        Raises Closed, SlotsFull, InvalidOrder (an id that is taken by another order), OrderVoided, NotInstalled,
+        ServiceUnavailable, and psycopg's SerializationFailure where all attempts were refused.
+        """
+        window = self.plan.window(order.created_at)
+        await self._open_day(window.day)
+        tries = 0
+
+        async def attempt() -> Slot | None:
+            nonlocal tries
+            tries += 1
+            self.metrics.attempts.inc()
+            began = time.perf_counter()
+            try:
+                async with self.session(self.strategy.isolation) as session:
+                    return await self.strategy.book(session, order, window)
+            finally:
+                self.metrics.transaction_seconds.observe(time.perf_counter() - began)
+
+        try:
+            slot = await self._retrying()(attempt)
+        except AlreadyCreated:
+            return await self._created_before(order)
+        finally:
+            self.metrics.retries.observe(tries - 1)
+        if slot is None:
+            self.metrics.outcomes.labels("full").inc()
+            raise SlotsFull(f"no slot from {window.first:%H:%M} UTC on has room for {order.final_price} roubles today")
+        self.metrics.outcomes.labels("created").inc()
+        return Created(order.id, order.display_id, order.status, slot, is_new=True)
+
+    def _retrying(self) -> Any:
+        policy = self.strategy.retry or retry.SAVE
+        whole = retry.Policy(policy.attempts, policy.base, policy.jitter, is_worth_another_try)
+        return whole.retrying(self._sleep, self._refused)
+
+    async def _sleep(self, seconds: float) -> None:
+        if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
+            await asyncio.sleep(seconds)
+        else:
+            time.sleep(seconds)
+
+    def _refused(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.metrics.failures.labels(getattr(error, "sqlstate", None) or type(error).__name__).inc()
+
+    async def _open_day(self, day: date) -> None:
+        """A day's slots, made when its first order comes."""
+        if day in self._days:
+            return
+        async with self.session() as session:
+            async with session.transaction():
+                await session.rows("select plan_slots(%s)", (day,))
+            if self.strategy.load is Load.REDIS:
+                await RedisSlots(self.redis, capacity=self.plan.capacity).publish(session, day)
+        self._days.add(day)
+
+    async def _created_before(self, order: Order) -> Created:
+        """What is there under the order's id."""
+        async with self.session() as session, session.transaction():
+            known = await session.row(_REGISTERED, (order.id,))
+        slot_id, start, status, digest, voided = known or (None, None, None, "", False)
+        if voided or slot_id is None:
+            raise OrderVoided(f"order {order.id} was given up; order again with another id")
+        if digest != order.digest:
+            raise InvalidOrder("id", f"{order.id} is taken by an order with another content")
+        self.metrics.outcomes.labels("repeated").inc()
+        return Created(order.id, order.display_id, Status(status), Slot(id=slot_id, start=start), is_new=False)
+
+    # -- save
+
+    @_clearly
+    async def save_order(self, order: Order, slot: Slot, isolation: IsolationLevel | None = None) -> None:
+        """Saves an order in a slot that it has, at a level. Raises AlreadyCreated and psycopg's errors."""
+        async with self.session(isolation) as session, session.transaction():
+            await insert_order(session, order, slot)
+
+    async def save_order_with_retry(self, order: Order, slot: Slot, isolation: IsolationLevel | None = None) -> None:
+        """Five attempts, after 40001 and 40P01 only; no connection is held between two."""
+        await retry.SAVE.retrying(self._sleep, self._refused)(self.save_order, order, slot, isolation)
+
+    # -- what becomes of it
+
+    @_clearly
+    async def set_status(self, order_id: UUID, status: Status) -> Status:
+        """Moves an order on; gives the status that it had. Raises OrderUnknown, StatusRefused (never back)."""
+        released: tuple[str, int] | None = None
+        async with self.session() as session:
+            async with session.transaction():
+                found = await session.row(_LOCK_ORDER, (order_id,), may_wait=True)
+                if found is None:
+                    raise OrderUnknown(f"there is no order {order_id}")
+                before, slot_id, price, created_at = found
+                if before == status:
+                    return Status(before)
+                if before not in status.before:
+                    raise StatusRefused(f"order {order_id} is {before}, and cannot become {status}")
+                when = {"delivered": ", completed_at = now()", "cancelled": ", cancelled_at = now()"}.get(status, "")
+                await session.change(
+                    f"update orders set status = %s{when} where id = %s and created_at = %s",
+                    (str(status), order_id, created_at),
+                )
+                if status is Status.CANCELLED and slot_id:
+                    released = slot_id, price
+                    if self.strategy.load is not Load.REDIS:
+                        await self.strategy.release(session, order_id, slot_id, price)
+            if released and self.strategy.load is Load.REDIS:
+                await self.strategy.release(session, order_id, *released)
+        return Status(before)
+
+    async def cancel(self, order_id: UUID) -> bool:
+        """Cancels an order and gives its place back, once; False where it was cancelled already."""
+        return (
+            await retry.SAVE.retrying(self._sleep, self._refused)(self.set_status, order_id, Status.CANCELLED)
+            is not Status.CANCELLED
+        )
+
+    async def ping(self) -> None:
+        """Whether PostgreSQL, and Redis where the strategy needs it, answer. Raises psycopg's and redis-py's errors."""
+        async with self.session() as session, session.transaction():
+            await session.rows("select 1")
+        if self.strategy.load is Load.REDIS:
+            await settled(self.redis.ping())

@@ -1,0 +1,118 @@
+"""A PostgreSQL connection and a Redis client behind one `await`, whether they are synchronous or asyncio's.
+
+Strategies and services are written once, as coroutines. On asyncio connections they are awaited as usual. On
+synchronous ones nothing they await ever waits, since the driver has waited already: `run` drives such a coroutine to
+its end in one go, with no event loop. So the same source is explored (synchronous, one thread a session), loaded and
+served (asyncio).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import IsolationLevel
+
+from zephyr_lab.errors import BadInput
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Params = dict[str, Any] | Sequence[Any] | None
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Drives a coroutine over synchronous connections to its end."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise BadInput("this coroutine waits for an event loop: await it, or give it synchronous connections")
+
+
+async def settled(value: Any) -> Any:
+    """What a call gave: a synchronous one its result, an asyncio one something to await."""
+    return await value if inspect.isawaitable(value) else value
+
+
+class Session:
+    """One connection for the time of one booking.
+
+    `isolation` is the level of its transactions; None leaves the connection's own. `waited` is told the seconds of
+    each statement that may have waited for a lock.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        redis: Any = None,
+        isolation: IsolationLevel | None = None,
+        waited: Callable[[float], None] | None = None,
+    ) -> None:
+        if connection.autocommit:
+            raise BadInput("the order service needs a connection with autocommit off: its transactions are its own")
+        self.connection = connection
+        self.redis = redis
+        self.isolation = isolation
+        self._waited = waited
+        self._is_async = isinstance(connection, psycopg.AsyncConnection) or inspect.iscoroutinefunction(
+            getattr(redis, "execute_command", None)
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """BEGIN travels with the first statement; COMMIT at the end, ROLLBACK when an error leaves the block."""
+        connection, before = self.connection, self.connection.isolation_level
+        if self.isolation is not None:
+            await settled(connection.set_isolation_level(self.isolation))
+        try:
+            yield
+            await settled(connection.commit())
+        except BaseException:
+            with suppress(psycopg.Error):  # a lost connection has nothing to roll back
+                await settled(connection.rollback())
+            raise
+        finally:
+            if self.isolation is not None:
+                with suppress(psycopg.Error):  # the next one to have this connection from the pool has its own level
+                    await settled(connection.set_isolation_level(before))
+
+    async def rows(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
+        """The rows that a statement returns."""
+        began = time.perf_counter()
+        cursor = await settled(self.connection.execute(sql, params))
+        if may_wait and self._waited:
+            self._waited(time.perf_counter() - began)
+        return await settled(cursor.fetchall()) if cursor.description else []
+
+    async def alone(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
+        """The rows of a statement that is a transaction by itself, of one round trip; none may be open."""
+        await settled(self.connection.set_autocommit(True))
+        try:
+            return await self.rows(sql, params, may_wait=may_wait)
+        finally:
+            with suppress(psycopg.Error):  # of a lost connection
+                await settled(self.connection.set_autocommit(False))
+
+    async def row(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
+        """The first of them; None where there is none."""
+        return next(iter(await self.rows(sql, params, may_wait=may_wait)), None)
+
+    async def change(self, sql: str, params: Params = None, *, may_wait: bool = False) -> int:
+        """How many rows a statement has changed."""
+        began = time.perf_counter()
+        cursor = await settled(self.connection.execute(sql, params))
+        if may_wait and self._waited:
+            self._waited(time.perf_counter() - began)
+        return int(cursor.rowcount)
+
+    async def sleep(self, seconds: float) -> None:
+        if self._is_async:
+            await asyncio.sleep(seconds)
+        else:
+            time.sleep(seconds)

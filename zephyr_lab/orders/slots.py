@@ -1,0 +1,253 @@
+"""Places in slots, by order: assign, release, look. In PostgreSQL, or in Redis; both do a repetition once.
+
+Redis holds what the day's orders have taken, nothing more: the truth is PostgreSQL's orders, and `reconcile` puts the
+one right by the other. All keys of a day have its hash tag, so that a script that looks for a slot runs on a cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import redis.exceptions
+
+from zephyr_lab.orders import retry
+from zephyr_lab.orders.errors import InvalidOrder, ServiceUnavailable, SlotsFull
+from zephyr_lab.orders.models import Slot, Window
+from zephyr_lab.orders.session import Session, settled
+
+KEEP_DAYS = 2
+
+
+@dataclass(frozen=True)
+class SlotInfo:
+    """A slot as it stands; money in whole roubles."""
+
+    slot: Slot
+    booked: int
+    capacity: int
+    is_disabled: bool
+    orders: int
+
+
+@cache
+def lua(name: str) -> str:
+    """A script of orders/lua."""
+    return (Path(__file__).with_name("lua") / f"{name}.lua").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of a day's keys: `<prefix>{slots:2026-11-25}:orders` and `...:<unix start>`."""
+
+    day: date
+    prefix: str = ""
+
+    @property
+    def orders(self) -> str:
+        return f"{self.prefix}{{slots:{self.day}}}:orders"
+
+    def slot(self, slot: Slot) -> str:
+        return f"{self.prefix}{{slots:{self.day}}}:{slot.id.partition(':')[2]}"
+
+    @property
+    def forgotten_at(self) -> int:
+        """Unix time: by the day, not by the last booking, or a slot of the evening would be forgotten at noon."""
+        return int((datetime.combine(self.day, time(), UTC) + timedelta(days=KEEP_DAYS)).timestamp())
+
+
+def slot_of(key: str) -> Slot:
+    """The slot that a key of `Keys.slot` stands for."""
+    return Slot.of_id(f"slot:{key.rpartition(':')[2]}")
+
+
+def is_worth_another_try(error: BaseException) -> bool:
+    """A Redis that did not answer may have booked: asking again is harmless only because `book.lua` books once."""
+    return isinstance(error, (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)) or retry.is_refused(
+        error
+    )
+
+
+class RedisSlots:
+    """Bookings in Redis or Valkey. `capacity` is that of slots without one of their own; see `publish`."""
+
+    def __init__(self, client: Any, *, capacity: int = 100_000, prefix: str = "") -> None:
+        self._redis, self._capacity, self._prefix = client, capacity, prefix
+
+    def _keys(self, day: date) -> Keys:
+        return Keys(day, self._prefix)
+
+    async def assign_slot(self, order_id: UUID, price: int, window: Window, at: datetime) -> Slot:
+        """The first slot with room; for an order that has one already, that one. `at` is when it was ordered.
+
+        Raises SlotsFull, InvalidOrder (booked before with another price), and redis-py's errors.
+        """
+        keys, slots = self._keys(window.day), window.slots()
+        names = [keys.orders, *map(keys.slot, slots)]
+        asked = (str(order_id), price, self._capacity, keys.forgotten_at, int(at.timestamp()))
+        number, booked, _ = await settled(self._redis.eval(lua("book"), len(names), *names, *asked))
+        if number == 0:
+            raise SlotsFull(
+                f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles"
+            )
+        if booked != price:
+            raise InvalidOrder("final_price", f"order {order_id} is booked with {booked} roubles, not {price}")
+        if number == -1:
+            return slot_of((await self._booking(order_id, window.day))[1])
+        return slots[number - 1]
+
+    async def _booking(self, order_id: UUID, day: date) -> tuple[int, str]:
+        known = await settled(self._redis.hget(self._keys(day).orders, str(order_id)))
+        price, key, *_ = _text(known).split() if known else ("0", "")
+        return int(price), key
+
+    async def assign_slot_with_retry(
+        self, session: Session, order_id: UUID, price: int, window: Window, at: datetime
+    ) -> Slot:
+        """Three attempts; a full slot is never asked again. Raises SlotsFull, ServiceUnavailable."""
+        policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_worth_another_try)
+        try:
+            return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window, at)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            raise ServiceUnavailable(f"Redis did not answer ({type(error).__name__}); try again") from error
+
+    async def release_slot(self, order_id: UUID, day: date) -> int:
+        """Gives an order's place back, once; the roubles that were freed, 0 if it had none."""
+        _, key = await self._booking(order_id, day)
+        if not key:
+            return 0
+        freed = await settled(self._redis.eval(lua("release"), 2, self._keys(day).orders, key, str(order_id)))
+        return max(int(freed), 0)
+
+    async def slot_info(self, slot: Slot) -> SlotInfo:
+        """How full it is, by Redis."""
+        keys = self._keys(slot.day)
+        load, capacity, disabled = await settled(self._redis.hmget(keys.slot(slot), ["load", "capacity", "disabled"]))
+        bookings = await self.bookings(keys.day)
+        mine = sum(one.slot == slot for one in bookings.values())
+        return SlotInfo(slot, int(load or 0), int(capacity or self._capacity), _text(disabled or "") == "1", mine)
+
+    async def bookings(self, day: date) -> dict[UUID, Booking]:
+        """Every booking of a day, by order."""
+        known = await settled(self._redis.hgetall(self._keys(day).orders))
+        found = {}
+        for order_id, text in known.items():
+            price, key, at = _text(text).split()
+            found[UUID(_text(order_id))] = Booking(slot_of(key), int(price), int(at))
+        return found
+
+    async def loads(self, slots: list[Slot]) -> dict[str, int]:
+        """Roubles by slot id, for slots that have any."""
+        found = {}
+        for slot in slots:
+            load = await settled(self._redis.hget(self._keys(slot.day).slot(slot), "load"))
+            if int(load or 0):
+                found[slot.id] = int(load)
+        return found
+
+    async def restore(self, order_id: UUID, price: int, slot: Slot) -> bool:
+        """Puts an order that PostgreSQL has into its slot, whether or not it fits; False where it is there."""
+        keys = self._keys(slot.day)
+        asked = (str(order_id), price, keys.forgotten_at)
+        return bool(await settled(self._redis.eval(lua("restore"), 2, keys.orders, keys.slot(slot), *asked)))
+
+    async def recount(self, slot: Slot) -> tuple[int, int]:
+        """Makes a slot's load the sum of its orders in Redis; the load before and now."""
+        keys = self._keys(slot.day)
+        before, now = await settled(self._redis.eval(lua("recount"), 2, keys.orders, keys.slot(slot)))
+        return int(before), int(now)
+
+    async def publish(self, session: Session, day: date) -> None:
+        """Tells Redis the capacities of a day's slots, and which are disabled, as they are in PostgreSQL."""
+        keys = self._keys(day)
+        async with session.transaction():
+            rows = await session.rows(
+                "select start_time, capacity, is_disabled from slots where (start_time at time zone 'UTC')::date = %s",
+                (day,),
+            )
+        for start, capacity, disabled in rows:
+            name = keys.slot(Slot.at(start))
+            await settled(self._redis.hset(name, mapping={"capacity": capacity, "disabled": int(disabled)}))
+            await settled(self._redis.expireat(name, keys.forgotten_at))
+
+
+@dataclass(frozen=True)
+class Booking:
+    """What Redis knows of an order; `at` is the unix time of the order, 0 when it came from `reconcile`."""
+
+    slot: Slot
+    price: int
+    at: int
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+# One statement, so one decision: an order that has a place keeps it, and the row is looked at again after a wait.
+_ASSIGN = """
+with known as (
+    select slot_id, start_time, price from slot_bookings join slots on id = slot_id where order_id = %(order)s),
+found as (
+    select id, start_time from slots
+    where start_time between %(first)s and %(last)s and not is_disabled and booked + %(price)s <= capacity
+      and not exists (select from known)
+    order by start_time limit 1 for update),
+noted as (
+    insert into slot_bookings (order_id, slot_id, price) select %(order)s, id, %(price)s from found returning slot_id),
+booked as (
+    update slots set booked = booked + %(price)s from noted where id = noted.slot_id returning id)
+select id, start_time, %(price)s from found where id in (select id from booked) union all select * from known"""
+
+_RELEASE = """
+with gone as (delete from slot_bookings where order_id = %s returning slot_id, price)
+update slots set booked = booked - price from gone where id = slot_id returning price"""
+
+
+class PostgresSlots:
+    """Bookings in the tables slots and slot_bookings, in transactions of the session's."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def assign_slot(self, order_id: UUID, price: int, window: Window) -> Slot:
+        """The first slot with room; for an order that has one already, that one.
+
+        Raises SlotsFull, InvalidOrder (booked before with another price), and psycopg's errors: two assignments of
+        one order at once are 23505 for the second.
+        """
+        asked = {"order": order_id, "price": price, "first": window.first, "last": window.last}
+        async with self._session.transaction():
+            found = await self._session.row(_ASSIGN, asked, may_wait=True)
+        if found is None:
+            raise SlotsFull(
+                f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles"
+            )
+        if found[2] != price:
+            raise InvalidOrder("final_price", f"order {order_id} is booked with {found[2]} roubles, not {price}")
+        return Slot(id=found[0], start=found[1].astimezone(UTC))
+
+    async def assign_slot_with_retry(self, order_id: UUID, price: int, window: Window) -> Slot:
+        """Three attempts; a full slot is never asked again."""
+        return await retry.ASSIGN.retrying(self._session.sleep)(self.assign_slot, order_id, price, window)
+
+    async def release_slot(self, order_id: UUID) -> int:
+        """Gives an order's place back, once; the roubles that were freed, 0 if it had none."""
+        async with self._session.transaction():
+            freed = await self._session.row(_RELEASE, (order_id,), may_wait=True)
+        return int(freed[0]) if freed else 0
+
+    async def slot_info(self, slot: Slot) -> SlotInfo:
+        """How full it is. Raises LookupError where no plan has made it."""
+        async with self._session.transaction():
+            row = await self._session.row(
+                "select booked, capacity, is_disabled, (select count(*) from slot_bookings where slot_id = id) "
+                "from slots where id = %s", (slot.id,),
+            )  # fmt: skip
+        if row is None:
+            raise LookupError(f"there is no {slot.id}: plan_slots makes those of a day")
+        return SlotInfo(slot, *row)

@@ -1,0 +1,36 @@
+"""The two statements that most strategies share, and what they need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zephyr_lab.orders.errors import AlreadyCreated
+from zephyr_lab.orders.models import Order, Slot, Window
+from zephyr_lab.orders.session import Session
+
+FIND_SLOT = """
+select id, start_time, booked, version from slots
+where start_time between %(first)s and %(last)s and not is_disabled and booked + %(price)s <= capacity
+order by start_time limit 1"""
+"""The first slot with room. What of it is locked, and when, is the strategies' difference."""
+
+_COLUMNS = list(Order.model_fields)
+
+# An id that is taken inserts nothing, whatever month its order is in.
+INSERT_ORDER = f"""
+with registered as (
+    insert into order_ids (id, created_at, digest) values (%(id)s, %(created_at)s, %(digest)s)
+    on conflict (id) do nothing returning id)
+insert into orders ({", ".join(_COLUMNS)})
+select {", ".join(f"%({name})s" for name in _COLUMNS)} from registered"""
+
+
+def wanted(order: Order, window: Window) -> dict[str, Any]:
+    """The parameters of FIND_SLOT."""
+    return {"first": window.first, "last": window.last, "price": order.final_price}
+
+
+async def insert_order(session: Session, order: Order, slot: Slot) -> None:
+    """Saves an order in a slot. Raises AlreadyCreated where its id is taken."""
+    if not await session.change(INSERT_ORDER, {**order.placed(slot).row(), "digest": order.digest}, may_wait=True):
+        raise AlreadyCreated(f"the id {order.id} is taken")

@@ -1,0 +1,29 @@
+"""Queue for a number that stands for the day's slots, then read and write back.
+
+Guarantees: no slot above capacity at READ COMMITTED, where each statement takes a new snapshot. Above it the snapshot
+was taken by the very statement that waited for the lock: what is read is old, and the write is refused with 40001.
+Costs: all bookings of a day queue, for whatever slot; who writes without the lock is not held up.
+"""
+
+from zephyr_lab.orders.models import Order, Slot, Window
+from zephyr_lab.orders.session import Session
+from zephyr_lab.orders.statements import FIND_SLOT, insert_order, wanted
+from zephyr_lab.orders.strategies.base import Strategy
+
+LOCK = "select pg_advisory_xact_lock(hashtextextended('slots of ' || %s::text, 0))"
+WRITE = "update slots set booked = %s where id = %s"
+
+
+async def book(session: Session, order: Order, window: Window) -> Slot | None:
+    async with session.transaction():
+        await session.rows(LOCK, (window.day.isoformat(),), may_wait=True)
+        found = await session.row(FIND_SLOT, wanted(order, window))
+        if found is None:
+            return None
+        slot, booked = Slot(id=found[0], start=found[1]), found[2]
+        await session.change(WRITE, (booked + order.final_price, slot.id))
+        await insert_order(session, order, slot)
+    return slot
+
+
+STRATEGY = Strategy("advisory-lock", book)

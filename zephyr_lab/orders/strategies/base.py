@@ -1,0 +1,69 @@
+"""What a strategy is: a way to find a slot with room, book it, and save the order in it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from psycopg import IsolationLevel
+
+from zephyr_lab.orders import retry
+from zephyr_lab.orders.models import Order, Slot, Window
+from zephyr_lab.orders.session import Session, run
+
+Book = Callable[[Session, Order, Window], Awaitable[Slot | None]]
+Release = Callable[[Session, UUID, str, int], Awaitable[None]]
+
+
+class Load(StrEnum):
+    """Where a strategy keeps how many roubles a slot has taken."""
+
+    ORDERS = "orders"  # nowhere else: the sum of the orders
+    SLOTS = "slots"  # the column slots.booked
+    REDIS = "redis"
+
+
+async def release_slot(session: Session, order_id: UUID, slot_id: str, price: int) -> None:
+    """Takes a cancelled order's roubles off slots.booked, in the transaction that cancels it."""
+    await session.change("update slots set booked = booked - %s where id = %s", (price, slot_id), may_wait=True)
+
+
+async def release_nothing(session: Session, order_id: UUID, slot_id: str, price: int) -> None:
+    """Where the load is the sum of the orders."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """`book` runs one transaction on a session, and gives the slot, or None where all are full.
+
+    It raises AlreadyCreated where the order's id is taken, and lets the server's errors through. `isolation` is the
+    level it is meant for, None the server's own. `retry` says how often a refused transaction is run again.
+    `release` gives an order's place back: inside the transaction that cancels it; where the load is in Redis, after.
+    `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
+    `documentation` is the docstring of its file.
+    """
+
+    name: str
+    book: Book
+    isolation: IsolationLevel | None = None
+    retry: retry.Policy | None = None
+    load: Load = Load.SLOTS
+    release: Release = release_slot
+    promises: bool = True
+    idempotent: bool = True
+    documentation: str = ""
+
+    async def attempt(self, session: Session, order: Order, window: Window) -> Slot | None:
+        """Books with the strategy's own retries, on one connection."""
+        if self.retry is None:
+            return await self.book(session, order, window)
+        return await self.retry.retrying(session.sleep)(self.book, session, order, window)
+
+    def run(
+        self, connection: Any, order: Order, window: Window, redis: Any = None, isolation: IsolationLevel | None = None
+    ) -> Slot | None:
+        """`attempt` on synchronous connections, at `isolation`, or at the connection's own level."""
+        return run(self.attempt(Session(connection, redis, isolation), order, window))

@@ -1,0 +1,28 @@
+"""Ask Redis for the load, and add to it if it fits: check, then act, in two commands.
+
+Guarantees: nothing, at any isolation level: PostgreSQL sees orders with different ids, which do not meet.
+Costs: two commands and an insert; a crash between them leaks capacity.
+"""
+
+from zephyr_lab.orders.models import Order, Slot, Window
+from zephyr_lab.orders.session import Session, settled
+from zephyr_lab.orders.statements import insert_order
+from zephyr_lab.orders.strategies.base import Load, Strategy, release_nothing
+
+CAPACITY = 100_000
+
+
+async def book(session: Session, order: Order, window: Window) -> Slot | None:
+    for slot in window.slots():
+        load = int(await settled(session.redis.get(slot.id)) or 0)
+        if load + order.final_price <= CAPACITY:
+            await settled(session.redis.incrby(slot.id, order.final_price))
+            async with session.transaction():
+                await insert_order(session, order, slot)
+            return slot
+    return None
+
+
+STRATEGY = Strategy(
+    "redis-get-then-incrby", book, load=Load.REDIS, release=release_nothing, promises=False, idempotent=False
+)  # fmt: skip
