@@ -17,15 +17,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-<<<<<<< HEAD
-from zephyr_lab import lab as labs
-from zephyr_lab.anomalies import CATALOGUE, Matrix, anomaly
-from zephyr_lab.errors import LabError, SiteFailed
-from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.lab import Lab
-=======
-from zephyr_lab.errors import BadInput, LabError, condition_name
->>>>>>> main
+from zephyr_lab.errors import BadInput, LabError, SiteFailed, condition_name
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:

@@ -35,12 +35,8 @@ from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
-<<<<<<< HEAD
 from zephyr_lab.schedule.terminals import Terminals
-from zephyr_lab.schedule.transcript import Transcript
-=======
 from zephyr_lab.schedule.transcript import Event, Transcript
->>>>>>> main
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 from zephyr_lab.shipped import shipped
@@ -271,7 +267,6 @@ class Lab:
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
         )  # fmt: skip
 
-<<<<<<< HEAD
     def terminals(self, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> Terminals:
         """Sessions that are sent one statement after another by hand, in a schema that `setup` makes.
 
@@ -284,7 +279,7 @@ class Lab:
         """
         self._check_open()
         return Terminals(self._runner, setup, isolation)
-=======
+
     def record(
         self,
         workload: str = "list-append",
@@ -307,7 +302,6 @@ class Lab:
             self.connect, workload=workload, isolation=isolation, sessions=sessions, seconds=seconds,
             transactions=transactions, keys=keys, operations=operations, seed=seed,
         )  # fmt: skip
->>>>>>> main
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.

@@ -51,12 +51,8 @@ class Runner:
         self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
         self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
         self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
-<<<<<<< HEAD
-        self._may_be_prepared = False
         self.begun = 0  # executions up to now
-=======
         self._held = False
->>>>>>> main
         with contextlib.ExitStack() as opened:
             self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
             opened.callback(self.control.close)
