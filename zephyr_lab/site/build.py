@@ -37,6 +37,8 @@ HERE = Path(__file__).parent
 OWN = (".buildinfo", "index.html")  # by which a folder is known as one that may be replaced
 LEVELS = [str(level) for level in IsolationLevel if level is not IsolationLevel.READ_UNCOMMITTED]
 _LIMITS = re.compile(r"(?ms)^## What this does not show\n(.*?)(?=^## |\Z)")
+_OUTSIDE = re.compile(r"\]\(\.\./([\w./-]+)\)")
+_ORPHAN = "---\norphan: true\n---\n\n"  # a page that no table of contents names
 
 Execute = Callable[[Path], nbformat.NotebookNode]
 
@@ -79,6 +81,7 @@ def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], 
     shared: dict[str, str] = {}
     for name, notebook in notebooks.items():
         nbformat.write(static(notebook, shared), source / "notebooks" / f"{name}.ipynb")
+        _take_along(notebook, checkout, source)
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), autoescape=False)
     readme = checkout / "README.md"
     limits = _LIMITS.search(readme.read_text(encoding="utf-8")) if readme.exists() else None
@@ -99,6 +102,18 @@ def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], 
     for name in ("widgets.js", "site.css"):
         shutil.copy(HERE / name, statics)
     (statics / "sources.js").write_text(widget_sources(shared), encoding="utf-8")
+
+
+def _take_along(notebook: nbformat.NotebookNode, checkout: Path, source: Path) -> None:
+    """Copies what a notebook links to outside of its folder: Markdown becomes a page, anything else can be fetched."""
+    for link in set(
+        _OUTSIDE.findall("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"))
+    ):
+        target = source / link
+        if (checkout / link).is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = (checkout / link).read_text(encoding="utf-8")
+            target.write_text(_ORPHAN + text if target.suffix == ".md" else text, encoding="utf-8")
 
 
 def widget_sources(shared: Mapping[str, str]) -> str:
