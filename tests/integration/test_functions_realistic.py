@@ -13,7 +13,11 @@ import psycopg
 import pytest
 import redis as redis_py
 from psycopg.errors import ForeignKeyViolation
-from psycopg_pool import ConnectionPool
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import Session
 
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, ScheduleError
@@ -341,3 +345,60 @@ def test_threads_of_a_function_take_its_turns(lab: Lab) -> None:
     with pytest.raises(ScheduleError, match="session A asked two things at once, in threads of its own"):
         lab.explore([at_once] * 2, setup=five)
     assert not [one for one in threading.enumerate() if one.name.startswith(("session", "ThreadPool"))]
+
+
+# -- pools and engines of their own
+
+
+NOWHERE = "host=nowhere.invalid dbname=shop"
+POOL = ConnectionPool(NOWHERE, open=False, kwargs={"autocommit": True, "row_factory": dict_row})
+ASYNC_POOL = AsyncConnectionPool(NOWHERE, open=False)
+ENGINE = create_engine("postgresql+psycopg://nowhere.invalid/shop", pool_pre_ping=True)
+ASYNC_ENGINE = create_async_engine("postgresql+psycopg://nowhere.invalid/shop")
+
+
+def of_a_global_pool() -> None:
+    POOL.open()
+    with POOL.connection() as conn:
+        row = conn.execute(READ).fetchone()
+        conn.execute(WRITE, [row["n"] + 1])  # type: ignore[index, call-overload]
+
+
+def of_a_pool_of_its_own() -> None:
+    with ConnectionPool(NOWHERE, min_size=1, open=True) as pool, pool.connection() as conn:
+        lost_update(conn)
+
+
+async def of_a_global_async_pool() -> None:
+    async with ASYNC_POOL.connection() as conn:
+        ((n,),) = await (await conn.execute(READ)).fetchall()
+        await conn.execute(WRITE, [n + 1])
+
+
+def of_a_global_engine() -> None:
+    with Session(ENGINE) as session:
+        n = session.scalar(text(READ))
+        session.execute(text(WRITE.replace("%s", ":n")), {"n": n + 1})
+        session.commit()
+
+
+async def of_a_global_async_engine() -> None:
+    async with ASYNC_ENGINE.begin() as connection:
+        n = await connection.scalar(text(READ))
+        await connection.execute(text(WRITE.replace("%s", ":n")), {"n": n + 1})
+
+
+@pytest.mark.parametrize(
+    ("function", "schedules"),
+    [
+        (of_a_global_pool, 6), (of_a_pool_of_its_own, 14), (of_a_global_async_pool, 14), (of_a_global_engine, 14),
+        (of_a_global_async_engine, 14),
+    ],
+)  # fmt: skip
+def test_pools_and_engines_of_a_module_lead_to_the_session(
+    lab: Lab, function: Callable[..., Any], schedules: int
+) -> None:
+    """Whatever they were made with: settings of theirs hold, and their server is not asked."""
+    found = lab.explore([function] * 2, setup=SETUP)
+    assert (found.schedules, found.anomalous) == (schedules, schedules - 2)
+    assert not [one for one in threading.enumerate() if one.name.startswith("pool")]

@@ -1,4 +1,4 @@
-"""Every strategy in every order of its round trips: zephyr_lab/orders/strategies.md says what each level makes of it."""
+"""Every strategy in every order of its round trips: orders/strategies.md says what each level makes of it."""
 
 from __future__ import annotations
 

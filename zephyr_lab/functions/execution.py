@@ -52,7 +52,8 @@ class FunctionExecution:
                 may_stop=runner.database.is_ours, on_deadlock=lambda graph: None,
             )  # fmt: skip
             self._patient = begun.may_be_impatient
-            self._follow(lambda: None, [])
+            for session in self.sessions.values():  # one after another: what they do before a round trip has an order
+                self._follow(session.start, [])
         except BaseException:
             self.abandon()
             raise

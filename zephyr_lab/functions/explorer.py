@@ -23,6 +23,7 @@ from zephyr_lab.functions.effects import FunctionEffects, NotReducible
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.pools import pools_are_the_sessions
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import Surrogates
@@ -121,6 +122,7 @@ class FunctionExplorer(Explorer):
         with contextlib.ExitStack() as stack:
             stack.callback(setattr, self, "_is_intercepted", False)
             stack.enter_context(intercepted())
+            stack.enter_context(pools_are_the_sessions())
             if self._ground.content:
                 from zephyr_lab.functions.keyvalue import redis_takes_turns
 

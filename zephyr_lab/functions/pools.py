@@ -1,83 +1,106 @@
-"""psycopg pools of one connection: the session's own.
+"""Pools in the sessions' threads, a function's own and given ones: their connection is the session's.
 
-What sessions share in a pool of many, they do not share here: nobody waits for a connection to come back.
+What sessions share in a pool of many, they do not share here: nobody waits for a connection to come back. It is opened
+when it is asked for, and closed when it is given back; but for its locks, which a pool's connection keeps.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import psycopg
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
-
-if TYPE_CHECKING:
-    from zephyr_lab.functions.session import FunctionSession
-
-
-def pool(session: FunctionSession) -> ConnectionPool:
-    """A pool whose connection is opened when it is asked for, and closed when it is given back."""
-    return _Pool(session)
+from zephyr_lab.functions.interception import patched
+from zephyr_lab.functions.turn import here
 
 
-def async_pool(session: FunctionSession) -> AsyncConnectionPool:
-    return _AsyncPool(session)
+@contextlib.contextmanager
+def pools_are_the_sessions() -> Iterator[None]:
+    """Patches psycopg_pool and SQLAlchemy, as far as they have been imported."""
+    with contextlib.ExitStack() as stack:
+        if "psycopg_pool" in sys.modules:
+            from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+            for owner, nothing in ((ConnectionPool, _nothing), (AsyncConnectionPool, _nothing_async)):
+                stack.enter_context(patched(owner, "_open", _nothing))
+                for name in ("close", "wait", "check"):
+                    stack.enter_context(patched(owner, name, nothing))
+            stack.enter_context(patched(ConnectionPool, "getconn", _getconn))
+            stack.enter_context(patched(ConnectionPool, "putconn", _putconn))
+            stack.enter_context(patched(AsyncConnectionPool, "getconn", _getconn_async))
+            stack.enter_context(patched(AsyncConnectionPool, "putconn", _putconn_async))
+        if "sqlalchemy" in sys.modules:
+            from sqlalchemy import event
+            from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+            from sqlalchemy.pool import Pool
+
+            stack.enter_context(patched(PGDialect_psycopg, "initialize", _initialize))
+            event.listen(Pool, "checkin", _checked_in)
+            stack.callback(event.remove, Pool, "checkin", _checked_in)
+        yield
 
 
-class _Pool(ConnectionPool):
-    def __init__(self, session: FunctionSession) -> None:
-        super().__init__("", min_size=0, max_size=1, open=False, num_workers=1)
-        self._session = session
+def _getconn(real: Any) -> Any:
+    return lambda self, timeout=None: real(self, timeout) if here() is None else self._connect()
 
-    def open(self, *args: Any, **kwargs: Any) -> None:
-        self._opened, self._closed = True, False
 
-    def close(self, *args: Any, **kwargs: Any) -> None:
-        self._closed = True
+def _getconn_async(real: Any) -> Any:
+    async def getconn(self: Any, timeout: float | None = None) -> Any:
+        return await (real(self, timeout) if here() is None else self._connect())
 
-    def wait(self, *args: Any, **kwargs: Any) -> None:
-        """There is nothing to wait for."""
+    return getconn
 
-    def check(self) -> None:
-        """The connection is a new one each time."""
 
-    def getconn(self, timeout: float | None = None) -> Any:
-        self._check_open()
-        connection = self._session.open_connection(psycopg.Connection)
-        connection._pool = self
-        return connection
-
-    def putconn(self, conn: Any) -> None:
+def _putconn(real: Any) -> Any:
+    def putconn(self: Any, conn: Any) -> None:
+        if (turn := here()) is None:
+            return real(self, conn)
         conn._pool = None
-        if not self._session.turn.abandoned:
+        if not (turn.abandoned or conn.closed):
             conn.rollback()
-        conn.disown()
+        return conn.disown()
+
+    return putconn
 
 
-class _AsyncPool(AsyncConnectionPool):
-    def __init__(self, session: FunctionSession) -> None:
-        super().__init__("", min_size=0, max_size=1, open=False, num_workers=1)
-        self._session = session
-
-    async def open(self, *args: Any, **kwargs: Any) -> None:
-        self._opened, self._closed = True, False
-
-    async def close(self, *args: Any, **kwargs: Any) -> None:
-        self._closed = True
-
-    async def wait(self, *args: Any, **kwargs: Any) -> None:
-        """There is nothing to wait for."""
-
-    async def check(self) -> None:
-        """The connection is a new one each time."""
-
-    async def getconn(self, timeout: float | None = None) -> Any:
-        self._check_open()
-        connection = self._session.open_connection(psycopg.AsyncConnection)
-        connection._pool = self
-        return connection
-
-    async def putconn(self, conn: Any) -> None:
+def _putconn_async(real: Any) -> Any:
+    async def putconn(self: Any, conn: Any) -> None:
+        if (turn := here()) is None:
+            return await real(self, conn)
         conn._pool = None
-        if not self._session.turn.abandoned:
+        if not (turn.abandoned or conn.closed):
             await conn.rollback()
-        conn.disown()
+        return conn.disown()
+
+    return putconn
+
+
+def _nothing(real: Any) -> Any:
+    return lambda self, *args, **kwargs: real(self, *args, **kwargs) if here() is None else None
+
+
+def _nothing_async(real: Any) -> Any:
+    async def nothing(self: Any, *args: Any, **kwargs: Any) -> None:
+        if here() is None:
+            await real(self, *args, **kwargs)
+
+    return nothing
+
+
+def _initialize(real: Callable[[Any, Any], None]) -> Any:
+    """What an engine asks on its first connection is asked once, whoever comes first, and under a lock of its own."""
+
+    def initialize(self: Any, connection: Any) -> None:
+        turn = here()
+        with turn.aside() if turn else contextlib.nullcontext():
+            real(self, connection)
+            if turn:  # else SQLAlchemy rolls back afterwards, in a turn that comes while the lock is held
+                self.do_rollback(connection.connection)
+
+    return initialize
+
+
+def _checked_in(connection: Any, record: Any) -> None:
+    if here() is not None:
+        record.close()

@@ -52,7 +52,7 @@ class _Controlled:
         """Waits for the turn of what `gen` is going to send; None where it sends nothing."""
         name, known = gen.__name__, gen.gi_frame.f_locals
         idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
-        if name in _SILENT or (idle and name in _WORDS) or self.closed:
+        if name in _SILENT or (idle and name in _WORDS) or self.closed or self.turn.is_aside:
             return None
         sql = _text(name, known, self)
         begins = idle and not self.autocommit and name not in _WORDS and not is_private(sql)

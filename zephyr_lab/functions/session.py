@@ -36,7 +36,7 @@ class FunctionSession:
     def __init__(self, channel: Channel, function: Function, supplies: Supplies) -> None:
         self.channel, self.function, self._supplies = channel, function, supplies
         self.name, self.pid, self.lost = channel.name, channel.pid, False
-        self.busy = True  # until its first round trip, or its end
+        self.busy = False
         self.ended = False
         self.last: RoundTrip | None = None  # what the last events told, if it was one round trip
         self.returned: Any = None
@@ -46,6 +46,10 @@ class FunctionSession:
         self._task: asyncio.Task[Any] | None = None
         self.turn = Turn(self.name, self.open_connection)
         self._thread = threading.Thread(target=self._run, name=f"session {self.name}", daemon=True)
+
+    def start(self) -> None:
+        """Has the function run until its first round trip, or its end."""
+        self.busy = True
         self._thread.start()
 
     # -- in the thread
@@ -202,7 +206,8 @@ class FunctionSession:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
 
     def join(self, seconds: float) -> None:
-        self._thread.join(seconds)
+        if self._thread.ident:
+            self._thread.join(seconds)
 
     def close(self) -> None:
         self.turn.close()

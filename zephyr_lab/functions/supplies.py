@@ -45,8 +45,7 @@ class Supplies:
             case Kind.REDIS:
                 yield self.redis
             case Kind.POOL:
-                with self._pools.pool(session) as pool:
-                    yield pool
+                yield self._pools.ConnectionPool(open=False)
             case Kind.ENGINE:
                 yield self.engine
             case Kind.ORM:
@@ -70,8 +69,7 @@ class Supplies:
             case Kind.REDIS:
                 yield self.async_redis()
             case Kind.POOL:
-                async with self._pools.async_pool(session) as pool:
-                    yield pool
+                yield self._pools.AsyncConnectionPool(open=False)
             case Kind.ENGINE:
                 yield self.async_engine
             case Kind.ORM:
@@ -99,12 +97,12 @@ class Supplies:
     @cached_property
     def _pools(self) -> Any:
         try:
-            from zephyr_lab.functions import pools
+            import psycopg_pool
         except ImportError:
             raise BadInput(
                 "a function takes a pool, and psycopg_pool is not installed: pip install psycopg-pool"
             ) from None
-        return pools
+        return psycopg_pool
 
     # What an engine asks on its first connection is asked of a plain one, outside of all schedules.
 

@@ -10,7 +10,7 @@ import contextlib
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ class Turn:
         self.misuse: LabError | None = None
         self.refused = ""
         self.locks_on = False
+        self.is_aside = False
         # Redis connections by id: those whose messages belong to a larger one, and what each has asked last.
         self.inside: set[int] = set()
         self.on_the_wire: dict[int, RoundTrip | None] = {}
@@ -98,6 +99,15 @@ class Turn:
         self.locks_on = self.locks_on or "advisory_lock" in trip.sql
         self.done.append(trip)
         return trip
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is asked meanwhile is part of no schedule."""
+        self.is_aside = True
+        try:
+            yield
+        finally:
+            self.is_aside = False
 
     def _check(self) -> None:
         if self.abandoned:
