@@ -35,9 +35,18 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
 
 def executed(path: Path) -> str:
     """The text of a notebook's file after a fresh execution. Raises BadInput, NotebookFailed."""
+    return normal_form(_execute(path, widgets=False))
+
+
+def executed_with_widgets(path: Path) -> nbformat.NotebookNode:
+    """A notebook after a fresh execution, with the state of its widgets. Raises BadInput, NotebookFailed."""
+    return _execute(path, widgets=True)
+
+
+def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
     notebook = read_notebook(path)
     client = NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], record_timing=False, store_widget_state=False,
+        notebook, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], record_timing=False, store_widget_state=widgets,
         coalesce_streams=True, shutdown_kernel="immediate", extra_arguments=QUIET,
         resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
@@ -45,7 +54,7 @@ def executed(path: Path) -> str:
         client.execute()
     except CellExecutionError as error:
         raise NotebookFailed(f"{path}: a cell raised {error.ename}: {error.evalue}; nothing was stored") from None
-    return normal_form(notebook)
+    return notebook
 
 
 def normal_form(notebook: nbformat.NotebookNode) -> str:
