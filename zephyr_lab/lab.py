@@ -42,6 +42,7 @@ from zephyr_lab.shipped import shipped
 if TYPE_CHECKING:
     import redis
 
+    from zephyr_lab.load import Incident, Progress, Report
     from zephyr_lab.servers.keyvalue import KeyValue
 
 
@@ -274,6 +275,19 @@ class Lab:
                 if seen:
                     seen(one, level)
         return Matrix(self.server, cells)
+
+    def incident(
+        self, incident: Incident, seen: Callable[[Progress], object] = lambda progress: None
+    ) -> Report:  # fmt: skip
+        """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
+
+        `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. Raises BadInput.
+        """
+        from zephyr_lab.load import Place, run
+
+        self._check_open()
+        self._runner.forget_ground()
+        return run(incident, Place(self._database, lambda: self._keyvalue), seen)
 
     def close(self) -> None:
         """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
