@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from zephyr_lab import cli_load
 from zephyr_lab import lab as labs
 from zephyr_lab.anomalies import CATALOGUE, Matrix, anomaly
 from zephyr_lab.errors import BadInput, LabError, condition_name
@@ -338,6 +339,9 @@ def serve(
             chosen, dsn, redis_url, host, port, metrics_port=metrics_port, install=install,
             ready=lambda where: print(f"serving {chosen.name} on {where}", flush=True),
         )  # fmt: skip
+
+
+app.command()(cli_load.incident)
 
 
 @app.command()

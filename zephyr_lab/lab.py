@@ -42,7 +42,7 @@ from zephyr_lab.shipped import shipped
 if TYPE_CHECKING:
     import redis
 
-    from zephyr_lab.load import Incident, Progress, Report
+    from zephyr_lab.load import Idle, Incident, Progress, Report
     from zephyr_lab.servers.keyvalue import KeyValue
 
 
@@ -146,6 +146,14 @@ class Lab:
             keyvalue = KeyValue(url, lasting=False)
         self._open.callback(keyvalue.close)
         return keyvalue
+
+    @cached_property
+    def _idle(self) -> Idle:
+        from zephyr_lab.load import Idle
+
+        idle = Idle()
+        self._open.callback(idle.close)
+        return idle
 
     @property
     def redis(self) -> redis.Redis:
@@ -277,17 +285,23 @@ class Lab:
         return Matrix(self.server, cells)
 
     def incident(
-        self, incident: Incident, seen: Callable[[Progress], object] = lambda progress: None
-    ) -> Report:  # fmt: skip
+        self,
+        incident: Incident,
+        seen: Callable[[Progress], object] = lambda progress: None,
+        *,
+        yes_load_this_database: bool = False,
+    ) -> Report:
         """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
 
-        `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. Raises BadInput.
+        `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. A server of
+        yours is loaded only if you say so. Raises BadInput.
         """
         from zephyr_lab.load import Place, run
 
         self._check_open()
         self._runner.forget_ground()
-        return run(incident, Place(self._database, lambda: self._keyvalue), seen)
+        place = Place(self._database, lambda: self._keyvalue, self._idle, yes_load_this_database)
+        return run(incident, place, seen)
 
     def close(self) -> None:
         """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""

@@ -23,13 +23,19 @@ START_SECONDS, END_SECONDS = 60.0, 40.0
 class Process:
     """A worker, and what it has said so far."""
 
-    def __init__(self, role: str, share: Share) -> None:
+    def __init__(self) -> None:
         self.said: dict[str, Any] = {}
         self._buffer = b""
+        self.may_go_on = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "zephyr_lab.load.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
+
+    def begin(self, role: str, share: Share) -> None:
+        """A run. Whoever has spoken gRPC has it with one event loop, and is not taken a second time."""
+        self.said = {}
+        self.may_go_on = role == "clients" and share.where.face is None
         order = {
             "role": role, "incident": share.incident.to_dict(), "number": share.number, "pool": share.pool,
             "where": asdict(share.where), "today": share.today.isoformat(),
@@ -39,6 +45,10 @@ class Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     @property
     def output(self) -> Any:
@@ -77,15 +87,42 @@ class Process:
         self._process.stdout.close()
 
 
-class Processes:
-    """Some workers, listened to together."""
+class Idle:
+    """Workers between two runs: to start one takes longer than many a run."""
 
     def __init__(self) -> None:
+        self._waiting: list[Process] = []
+
+    def take(self) -> Process:
+        """One that waits, or a new one."""
+        while self._waiting:
+            if (one := self._waiting.pop()).is_alive:
+                return one
+            one.close()
+        return Process()
+
+    def give_back(self, one: Process) -> None:
+        if one.may_go_on and "counts" in one.said and one.is_alive:
+            self._waiting.append(one)
+        else:
+            one.close()
+
+    def close(self) -> None:
+        while self._waiting:
+            self._waiting.pop().close()
+
+
+class Processes:
+    """The workers of a run, listened to together."""
+
+    def __init__(self, idle: Idle) -> None:
         self.all: list[Process] = []
+        self._idle = idle
         self._selector = selectors.DefaultSelector()
 
     def start(self, role: str, share: Share) -> Process:
-        made = Process(role, share)
+        made = self._idle.take()
+        made.begin(role, share)
         self.all.append(made)
         self._selector.register(made.output, selectors.EVENT_READ, made)
         return made
@@ -122,14 +159,14 @@ class Processes:
         for one in self.all:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(one.output)
-            one.close()
+            self._idle.give_back(one)
         self._selector.close()
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
-    """They end with the block."""
-    made = Processes()
+def processes(idle: Idle) -> Iterator[Processes]:
+    """They end with the block, or are idle again."""
+    made = Processes(idle)
     try:
         yield made
     finally:

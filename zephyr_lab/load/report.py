@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zephyr_lab.errors import BadInput
+from zephyr_lab.errors import RETRYABLE, BadInput, condition_name
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome, milliseconds
 from zephyr_lab.load.truth import Truth
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from zephyr_lab.views.figure import Picture
+
+
+REFUSALS = RETRYABLE | {"SlotChanged"}
 
 
 @dataclass
@@ -67,7 +70,9 @@ class Report:
 
     @property
     def refusals(self) -> int:
-        return sum(self.counts.refusals.values()) + self.counts.of_outcome(Outcome.GIVEN_UP)
+        """Attempts that somebody else was faster than: 40001, 40P01, a slot that has changed."""
+        refused = sum(count for code, count in self.counts.refusals.items() if code in REFUSALS)
+        return refused + self.counts.of_outcome(Outcome.GIVEN_UP)
 
     @property
     def failed_attempts(self) -> float:
@@ -98,6 +103,18 @@ class Report:
     def wrong(self) -> list[str]:
         """What must not be, in words."""
         return self.truth.wrong()
+
+    @property
+    def breaks_a_promise(self) -> bool:
+        """Whether orders are lost, or more was sold than the strategy promises, at a level at which it does."""
+        truth, promises = self.truth, self.incident.as_strategy().promises and self.incident.isolation is None
+        return bool(truth.lost or truth.unexpected or truth.twice or (promises and self.wrong))
+
+    @property
+    def verdict(self) -> str:
+        failed = [f"{count:,} orders failed: {_named(code)}" for code, count in sorted(self.counts.errors.items())
+                  if self.counts.of_outcome(Outcome.FAILED) and code not in REFUSALS]  # fmt: skip
+        return "; ".join([*self.wrong, *failed]) or "nothing oversold, nothing lost"
 
     def row(self) -> dict[str, Any]:
         """Every figure by its name, flat."""
@@ -177,12 +194,14 @@ class Report:
                        f"{truth.unanswered} unanswered ones {truth.saved_unanswered} are saved"),
         ]  # fmt: skip
         if one.detector:
-            said.append(("client's detector", f"{counts.hits} race conditions; oversold slots in truth: {truth.oversold}"))
+            said.append(
+                ("client's detector", f"{counts.hits} race conditions; oversold slots in truth: {truth.oversold}")
+            )
         if self.killed_at is not None:
             said.append(("killed", f"PostgreSQL at {self.killed_at:.1f} s"))
         said += [
             ("processors", _cpu(self.cpu)),
-            ("verdict", "; ".join(self.wrong) or "nothing oversold, nothing lost"),
+            ("verdict", self.verdict),
         ]
         if self.processes_lost:
             said.append(("incomplete", f"{self.processes_lost} processes of the run ended without their counts"))
@@ -206,6 +225,10 @@ class Report:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.figure().mimebundle()
+
+
+def _named(code: str) -> str:
+    return f"{code} {condition_name(code)}".strip()
 
 
 def _by_code(codes: Any) -> str:
@@ -248,7 +271,18 @@ def check_path(path: Path) -> None:
         raise BadInput(f"there is no folder {path.parent} to write {path.name} into")
 
 
-COLUMNS = ("strategy", "created/s", "p50", "p99 ms", "refused", "given up", "retries", "lock ms", "oversold", "roubles over")
+COLUMNS = (
+    "strategy",
+    "created/s",
+    "p50",
+    "p99 ms",
+    "refused",
+    "given up",
+    "retries",
+    "lock ms",
+    "oversold",
+    "roubles over",
+)
 
 
 def compared(reports: Sequence[Report]) -> str:
@@ -263,7 +297,10 @@ def compared(reports: Sequence[Report]) -> str:
     ]  # fmt: skip
     widths = [max(len(row[at]) for row in (COLUMNS, *rows)) for at in range(len(COLUMNS))]
     return "\n".join(
-        "  ".join(cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in (COLUMNS, *rows)
     )
 

@@ -21,7 +21,7 @@ from zephyr_lab.load import truth
 from zephyr_lab.load.client import DRAIN_SECONDS, Share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Outcome, add_up
-from zephyr_lab.load.processes import Process, Processes, processes
+from zephyr_lab.load.processes import Idle, Process, Processes, processes
 from zephyr_lab.load.report import Report
 from zephyr_lab.load.service import Where
 from zephyr_lab.load.watch import CpuMeter, Watch
@@ -40,15 +40,24 @@ OWN_CONNECTIONS = 4  # the lab's, the watch, and who prepares and looks afterwar
 DURABLE = {"synchronous_commit": "on"}
 """An order that was acknowledged survives a crash. The lab's other sessions do without, and are faster."""
 
+_FREE_CONNECTIONS = """
+select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+       - (select count(*)::int from pg_stat_activity where backend_type = 'client backend')"""
+
 NO_INDEX = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off"}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run happens: the lab's schema, and the lab's Valkey, started when first asked for."""
+    """Where runs happen: the lab's schema, and the lab's Valkey, started when first asked for; `idle` processes.
+
+    `theirs` allows it on a server of somebody else's.
+    """
 
     database: Database
     keyvalue: Callable[[], KeyValue]
+    idle: Idle
+    theirs: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,11 @@ class _Run:
         self.today = datetime.now(UTC).date()
         self.stopped = False
         self.killed_at: float | None = None
+        if not self.database.is_ours and not place.theirs:
+            raise BadInput(
+                f"{self.database.facts.where} is a server of yours, and this writes {incident.expected:,} orders into "
+                "a schema of its own there: say --yes-load-this-database, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
+            )
         if incident.kill and not self.database.is_ours:
             raise BadInput("only a server of the lab's own is killed: unset ZEPHYR_LAB_PG_DSN")
         self.keyvalue = place.keyvalue() if self.uses_redis else None
@@ -104,17 +118,14 @@ class _Run:
             self._prepare()
             if self.incident.missing_partition:
                 stack.enter_context(self._partition_away())
-            workers = stack.enter_context(processes())
+            workers = stack.enter_context(processes(self.place.idle))
             return self._measure(workers)
 
     # -- before
 
     def _refuse_too_many_connections(self) -> None:
         with self.database.connect() as admin:
-            row = admin.execute(
-                "select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
-                " - (select count(*)::int from pg_stat_activity where backend_type = 'client backend')"
-            ).fetchone()
+            row = admin.execute(_FREE_CONNECTIONS).fetchone()
         free = (row or (0,))[0]
         wanted = self.incident.pool + OWN_CONNECTIONS - 1
         if wanted > free:

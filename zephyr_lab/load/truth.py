@@ -94,7 +94,7 @@ def _money(connection: psycopg.Connection[Any], redis: Any, incident: Incident, 
     if load is Load.REDIS:
         slots = [Slot.of_id(id) for id in kept]
         for keeper in (DocumentedSlots(redis), RedisSlots(redis)):
-            kept = {id: 0 for id in kept} | run(keeper.loads(slots))
+            kept = dict.fromkeys(kept, 0) | run(keeper.loads(slots))
             if any(kept.values()):
                 break
     for id, capacity, _, ordered, orders in rows:

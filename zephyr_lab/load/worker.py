@@ -1,19 +1,22 @@
-"""A process of a run: clients, or the service's gRPC face. JSON lines in and out.
+"""A process that takes part in runs, one after another: as clients, or as the service's gRPC face. JSON lines.
 
-Its standard input is a lifeline: a line `stop` ends the run early with what was counted, and when the pipe closes the
+Its standard input is a lifeline: a line `stop` ends a run early with what was counted, and when the pipe closes the
 process ends at once. It has a session of its own, so that Ctrl-C reaches only whoever started the run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import date, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import psycopg_pool
@@ -40,26 +43,40 @@ def tell(**said: Any) -> None:
 
 
 class Orders:
-    """What comes on standard input, read by a thread."""
+    """What is said about the run under way."""
+
+    current: ClassVar[Orders | None] = None
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
-        self.go: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        threading.Thread(target=self._read, args=(asyncio.get_running_loop(),), daemon=True).start()
+        self._loop = asyncio.get_running_loop()
+        self.go: asyncio.Future[float] = self._loop.create_future()
+        Orders.current = self
 
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        for line in sys.stdin:
-            word, _, rest = line.strip().partition(" ")
-            if word == "go":
-                loop.call_soon_threadsafe(self.go.set_result, float(rest))
-            elif word == "stop":
-                loop.call_soon_threadsafe(self._stop)
-        os._exit(1)  # whoever started us is gone
+    def take(self, line: str) -> None:
+        """From the thread that reads."""
+        word, _, rest = line.partition(" ")
+        with contextlib.suppress(RuntimeError):  # that run is over
+            self._loop.call_soon_threadsafe(self._go if word == "go" else self._stop, rest)
 
-    def _stop(self) -> None:
+    def _go(self, when: str) -> None:
+        if not self.go.done():
+            self.go.set_result(float(when))
+
+    def _stop(self, _: str) -> None:
         self.stop.set()
         if not self.go.done():
             self.go.cancel()
+
+
+def read(runs: queue.Queue[dict[str, Any]]) -> None:
+    """Hands on what comes on standard input, until it closes: whoever started us is gone."""
+    for line in sys.stdin:
+        if line.startswith("{"):
+            runs.put(json.loads(line))
+        elif Orders.current:
+            Orders.current.take(line.strip())
+    os._exit(1)
 
 
 async def clients(share: Share) -> None:
@@ -89,13 +106,15 @@ async def face(share: Share) -> None:
         number += 1
         return incident.moment(number - 1, (number - 1) % incident.slots, share.today)
 
-    async with service(incident, share.where, share.pool, share.today, counts) as made:
-        async with Serving(made, clock=clock) as serving:
-            tell(ready=True, face=f"127.0.0.1:{serving.port}")
-            waiting = asyncio.create_task(orders.stop.wait())
-            while not waiting.done():
-                await asyncio.wait([waiting], timeout=0.05)
-                made.pool.look()
+    async with (
+        service(incident, share.where, share.pool, share.today, counts) as made,
+        Serving(made, clock=clock) as serving,
+    ):
+        tell(ready=True, face=f"127.0.0.1:{serving.port}")
+        waiting = asyncio.create_task(orders.stop.wait())
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=0.05)
+            made.pool.look()
     tell(counts=counts.to_dict())
 
 
@@ -103,7 +122,15 @@ ROLES: dict[str, Callable[[Share], Coroutine[Any, Any, None]]] = {"clients": cli
 
 
 def main() -> None:
-    told = json.loads(sys.stdin.readline())
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # lost connections are counted
+    runs: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=read, args=(runs,), daemon=True).start()
+    while True:
+        carry_out(runs.get())
+
+
+def carry_out(told: dict[str, Any]) -> None:
+    """One run."""
     share = Share(
         Incident.of(told["incident"]), told["number"], told["pool"], Where(**told["where"]),
         date.fromisoformat(told["today"]),
@@ -114,7 +141,6 @@ def main() -> None:
         tell(counts=Counts(share=share.number).to_dict())  # stopped before it began
     except (psycopg.Error, psycopg_pool.PoolTimeout, redis.exceptions.RedisError, OSError) as error:
         tell(error=f"{type(error).__name__}: {error}")
-    os._exit(0)  # the thread that reads must not hold us up
 
 
 if __name__ == "__main__":

@@ -122,7 +122,13 @@ def _colour(report: dict[str, Any], key: str) -> str:
 
 
 def curves(
-    x: Sequence[Any], lines: Mapping[str, Sequence[float]], *, across: str, up: str, text: str, limit: float | None = None
+    x: Sequence[Any],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    across: str,
+    up: str,
+    text: str,
+    limit: float | None = None,
 ) -> Picture:
     """Figures over a condition that was changed step by step; `limit` is what somebody claims they stay under."""
     with style():
