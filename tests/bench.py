@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +21,10 @@ from rich.table import Table
 from tests.oracles.test_published_counts import LOST_UPDATE, LOST_UPDATE_THREE
 from zephyr_lab import Lab
 from zephyr_lab.explore.exhaustive import Exhaustive
+from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
+from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.functions.session import Function
 from zephyr_lab.lab import Case
 from zephyr_lab.schedule.model import Spec
 
@@ -101,6 +105,7 @@ def main(schedules: int = 3_000) -> None:
         reduced = median([three.explore(shrink=False).seconds for _ in range(TIMES)])
         table.add_row("3 sessions: all / reduced", f"{every:.2f} / {reduced:.2f} s", f"{every / reduced:.1f}")
         _growth(table, three, schedules)
+        _functions(table, lab)
         four = lab.case(LOST_UPDATE_THREE, "serializable").with_sessions(4)
         one = four.explore(samples=2 * schedules, shrink=False)
         two = four.explore(samples=2 * schedules, shrink=False, jobs=2)
@@ -110,6 +115,47 @@ def main(schedules: int = 3_000) -> None:
             f"{one.seconds:.1f} / {two.seconds:.1f} s", f"{one.seconds / two.seconds:.2f}",
         )  # fmt: skip
     Console(width=140).print(table)
+
+
+SLOTS = """
+create table slots (slot text primary key, booked int not null, capacity int not null);
+insert into slots values ('18:00', 90000, 100000); analyze slots;"""
+READ = "select booked from slots where slot = '18:00'"
+WRITE = "update slots set booked = %s where slot = '18:00'"
+
+
+def book(conn: psycopg.Connection) -> None:
+    (booked,) = conn.execute(READ).fetchone() or (0,)
+    conn.execute(WRITE, (booked + 5000,))
+
+
+async def book_asynchronously(conn: psycopg.AsyncConnection) -> None:
+    (booked,) = await (await conn.execute(READ)).fetchone() or (0,)
+    await conn.execute(WRITE, (booked + 5000,))
+
+
+def _functions(table: Table, lab: Lab) -> None:
+    """Lost updates as SQL, as functions, and as functions on asyncio: schedules a second, of the same number."""
+    number = 400
+
+    def rate(exploration: Exploration) -> float:
+        return exploration.schedules / exploration.seconds
+
+    sql, sync, asynchronous = [], [], []
+    for _ in range(TIMES):
+        sql.append(rate(lab.case("lost-update").explore(samples=number, shrink=False)))
+        sync.append(rate(_explored(lab, book, number)))
+        asynchronous.append(rate(_explored(lab, book_asynchronously, number)))
+    for name, some, others in (("psycopg / SQL", sync, sql), ("asyncio / psycopg", asynchronous, sync)):
+        table.add_row(
+            f"functions, schedules a second: {name}",
+            f"{median(some):.0f} / {median(others):.0f}", f"{median(some) / median(others):.2f}",
+        )  # fmt: skip
+
+
+def _explored(lab: Lab, function: Function, number: int) -> Exploration:
+    explorer = lab.function_explorer([function, function], setup=SLOTS)
+    return explorer.explore(Sampled(range(number), 0))
 
 
 def _growth(table: Table, case: Case, schedules: int) -> None:

@@ -6,8 +6,20 @@ with Lab() as lab:
     lab.case("lost-update", isolation="repeatable read").run("A B A B A B")
 """
 
-from zephyr_lab.lab import Case, Lab
-from zephyr_lab.schedule.levels import IsolationLevel
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zephyr_lab.lab import Case, Lab
+    from zephyr_lab.schedule.levels import IsolationLevel
 
 __version__ = "0.1.0"
 __all__ = ["Case", "IsolationLevel", "Lab", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: pytest loads `zephyr_lab.pytest_plugin` in every project of an environment that has it.
+    if name in __all__:
+        from zephyr_lab import lab
+
+        return getattr(lab, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

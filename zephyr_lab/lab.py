@@ -211,13 +211,35 @@ class Lab:
         explorer = self.function_explorer(
             functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
         )
+        deadline = None if budget is None else time.time() + budget
         if samples is not None:
             found = explorer.explore(Sampled(range(samples), seed), seen, budget)
         else:
             found = explorer.search(reduction, seen, budget)
         if found.anomalous:
-            found.counterexample = explorer.counterexample(found.anomalous_example())
+            found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
         return found
+
+    def replay(
+        self,
+        functions: Sequence[Function] | Mapping[str, Function],
+        schedule: str,
+        *,
+        setup: str | Function = "",
+        isolation: Any = IsolationLevel.READ_COMMITTED,
+        invariant: Invariant | None = None,
+        ignore: Sequence[str] = (),
+    ) -> Verdict:
+        """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
+
+        Functions may have changed since it was printed: a turn of a session that waits or has ended is passed over,
+        and when the schedule is over the sessions run on. `transcript.schedule` says what was run. Raises BadInput.
+        """
+        self._check_open()
+        explorer = self.function_explorer(
+            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
+        )
+        return explorer.follow(schedule)
 
     def function_explorer(
         self,

@@ -74,6 +74,23 @@ def test_the_wheel_runs_the_matrix_with_its_own_sql_and_data(elsewhere: Path) ->
     assert list(elsewhere.glob("venv/lib/*/site-packages/zephyr_lab/_shipped/data/*.csv"))
 
 
+def test_pytest_finds_the_plugin_in_the_wheel(elsewhere: Path) -> None:
+    """By its entry point, in a project that knows nothing of it but the fixture's name."""
+    project = elsewhere / "project"
+    project.mkdir()
+    (project / "test_one.py").write_text(
+        "def f(conn): conn.execute('update t set n = n + 1')\n"
+        "def test_f(zephyr): zephyr.explore([f, f], setup='create table t (n int); insert into t values (0)')\n"
+    )
+    done = subprocess.run(
+        [elsewhere / "venv/bin/python", "-m", "pytest", "-v"],
+        capture_output=True, text=True, cwd=project, timeout=100, check=False, env={"PATH": os.defpath},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all 4 schedules, 0 anomalous, 2 blocked steps" in done.stdout
+    assert list(elsewhere.glob("venv/lib/*/site-packages/zephyr_lab/pytest_plugin.md"))
+
+
 def test_an_ordinary_user_runs_it_too(elsewhere: Path) -> None:
     """As themselves, without another account."""
     if os.geteuid() != 0:

@@ -205,6 +205,14 @@ def test_the_clock_decides_which_slots_there_are() -> None:
     assert len(plan.window(at(hour=9)).slots()) == 48
 
 
+def test_a_level_does_not_stay_with_a_pooled_connection(shop: Shop) -> None:
+    """Who has the connection next has its own."""
+    with shop.service("serializable-retry", max_size=1) as service:
+        run(service.create(order(450)))
+        with service.pool.connection() as connection:
+            assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
+
+
 def test_an_exhausted_pool_is_unavailable_and_loses_nothing(shop: Shop) -> None:
     """Nobody waits for ever; the same order goes through when a connection is free."""
     wanted = order(450)

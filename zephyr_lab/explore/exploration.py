@@ -67,7 +67,8 @@ class Exploration:
     """`run` counts the schedules that were run, `stands_for` all that they stand for, where that is known.
 
     `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
-    schedule with as few switches between sessions as any; None where none was found.
+    schedule with as few switches between sessions as any; None where none was found. `violation`: the first schedule
+    that violates the invariant. `interrupted`: by Ctrl-C.
     """
 
     case: str
@@ -79,6 +80,8 @@ class Exploration:
     outcomes: dict[Key, OutcomeCount] = field(default_factory=dict, repr=False)
     counterexample: str | None = None
     invariant: bool = False
+    violation: str | None = None
+    interrupted: bool = False
 
     @property
     def schedules(self) -> int:
@@ -117,6 +120,8 @@ class Exploration:
     def note(self, key: Key, example: str, counts: Counts, represents: int | None) -> None:
         """Adds one schedule that has been run."""
         self.run.add(counts)
+        if counts.violated and self.violation is None:
+            self.violation = example
         if represents is None:
             self.stands_for = None
         if self.stands_for:
@@ -127,6 +132,7 @@ class Exploration:
         """Adds what another search has found in another part of the same tree, further along."""
         self.run.add(other.run)
         self.complete = self.complete and other.complete
+        self.violation = self.violation or other.violation
         if other.stands_for is None:
             self.stands_for = None
         elif self.stands_for:
@@ -145,7 +151,7 @@ class Exploration:
             "case": self.case, "isolation": self.isolation, "complete": self.complete,
             **asdict(self.run), "represents": self.represents,
             "stands_for": asdict(self.stands_for) if self.stands_for else None,
-            "counterexample": self.counterexample,
+            "counterexample": self.counterexample, "violation": self.violation,
             "outcomes": [
                 {
                     "outcome": one.text(), "verdict": str(one.verdict),

@@ -77,6 +77,7 @@ class Explorer:
             found.complete = scheduler.complete
         except KeyboardInterrupt:
             self._runner.abandon()
+            found.interrupted = True
         found.seconds = time.monotonic() - began
         return found
 

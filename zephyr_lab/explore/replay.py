@@ -1,10 +1,11 @@
-"""One schedule, as it was printed."""
+"""One schedule, as it was printed, or as near to it as may be."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 
+from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.scheduler import Nondeterminism
 
@@ -38,3 +39,35 @@ class Replay:
 
     def observe(self, effect: Effect) -> None:
         """What is printed is what is run."""
+
+
+class Following:
+    """Runs one schedule as nearly as sessions allow: for code that has changed since the schedule was printed.
+
+    A turn of a session that waits or has ended is passed over; when the schedule is over, sessions run on to their
+    ends, the last one first.
+    """
+
+    wants_effects = False
+    complete = False
+
+    def __init__(self, schedule: str, sessions: Sequence[str]) -> None:
+        """Raises BadInput for a session that there is not."""
+        try:
+            words = shlex.split(schedule)
+        except ValueError as error:
+            raise BadInput(f"the schedule {schedule!r} cannot be read: {error}") from None
+        if unknown := [word for word in words if word not in sessions]:
+            raise BadInput(f"no session {unknown[0]!r} to replay {schedule!r} with; there are: {', '.join(sessions)}")
+        self._words, self._begun = iter(words), False
+
+    def new_execution(self) -> bool:
+        first, self._begun = not self._begun, True
+        return first
+
+    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+        rest = last if last in runnable else runnable[0]
+        return next((word for word in self._words if word in runnable), rest)
+
+    def observe(self, effect: Effect) -> None:
+        """The schedule is given."""

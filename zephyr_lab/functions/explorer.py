@@ -15,7 +15,7 @@ from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Executed, Explorer, Invariant, Seen
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.reduced import Reduced
-from zephyr_lab.explore.replay import Replay
+from zephyr_lab.explore.replay import Following, Replay
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
@@ -23,7 +23,6 @@ from zephyr_lab.functions.effects import FunctionEffects, NotReducible
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.interception import intercepted
-from zephyr_lab.functions.keyvalue import Content, redis_takes_turns
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import Surrogates
@@ -82,7 +81,11 @@ class FunctionExplorer(Explorer):
         prepare = None if isinstance(setup, str) else setup
         kinds = [parameters_of(one).kinds() for one in (*functions.values(), *([prepare] if prepare else []))]
         uses_redis = uses_redis or any(Kind.REDIS in some for some in kinds)
-        content = Content(keyvalue()) if uses_redis else None
+        content = None
+        if uses_redis:
+            from zephyr_lab.functions.keyvalue import Content  # redis-py takes as long to import as all the rest
+
+            content = Content(keyvalue())
         self._ground = FunctionGround(prepare, self._supplies, content, runner.database)
         setups = (setup,) if isinstance(setup, str) and setup else (self._ground.key,) if prepare else ()
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
@@ -116,6 +119,8 @@ class FunctionExplorer(Explorer):
             stack.callback(setattr, self, "_is_intercepted", False)
             stack.enter_context(intercepted())
             if self._ground.content:
+                from zephyr_lab.functions.keyvalue import redis_takes_turns
+
                 stack.enter_context(redis_takes_turns(self._ground.content))
             stack.callback(self.close)
             yield
@@ -226,10 +231,20 @@ class FunctionExplorer(Explorer):
         assert executed
         return executed.transcript
 
-    def counterexample(self, schedule: str) -> Counterexample:
-        """An anomalous schedule with as few switches as any, given one that is anomalous. Raises Nondeterminism."""
+    def follow(self, schedule: str) -> Verdict:
+        """Runs a schedule as nearly as the functions allow, and judges it. Raises BadInput."""
         with self._intercepted():
-            found = Counterexample(fewest_switches(self, schedule))
+            executed = self.execute(Following(schedule, tuple(self._functions)))
+            assert executed
+            return self.verdict(executed.transcript)
+
+    def counterexample(self, schedule: str, deadline: float | None = None) -> Counterexample:
+        """An anomalous schedule with as few switches as any, given one that is anomalous. Raises Nondeterminism.
+
+        The deadline (of time.time) ends the search for a better one.
+        """
+        with self._intercepted():
+            found = Counterexample(fewest_switches(self, schedule, deadline))
             found.explorer, found.transcript = self, self.replay(found)
             self._check_same_run(found.transcript, self.replay(found))
             found.verdict = self.verdict(found.transcript)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
-from zephyr_lab.functions.keyvalue import Content
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.schedule.transcript import Table
 from zephyr_lab.servers.database import Database
+
+if TYPE_CHECKING:
+    from zephyr_lab.functions.keyvalue import Content
 
 _numbers = itertools.count(1)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from zephyr_lab.orders.errors import Closed, InvalidOrder
 from zephyr_lab.shipped import shipped
@@ -74,10 +74,16 @@ class _Checked(BaseModel):
             raise InvalidOrder(field, first["msg"].removeprefix("Value error, ")) from None
 
 
+def _on_the_menu(name: str) -> str:
+    if name not in menu():
+        raise ValueError(f"{name[:60]!r} is not on the menu")
+    return name
+
+
 class Item(_Checked):
     """A pizza of an order: `price` in whole roubles each, `ingredient_amounts` in grams."""
 
-    pizza_name: Name
+    pizza_name: Annotated[Name, AfterValidator(_on_the_menu)]
     quantity: Annotated[int, Field(gt=0, le=1000)]
     price: Positive
     ingredients: Names = ()
@@ -85,12 +91,6 @@ class Item(_Checked):
     extras: Names = ()
     set_name: Text = ""
     is_set_item: bool = False
-
-    @model_validator(mode="after")
-    def _is_on_the_menu(self) -> Self:
-        if self.pizza_name not in menu():
-            raise ValueError(f"pizza_name {self.pizza_name[:60]!r} is not on the menu")
-        return self
 
 
 class Slot(_Checked):
@@ -115,6 +115,8 @@ class Slot(_Checked):
 
     def __repr__(self) -> str:
         return f"Slot({self.start.astimezone(UTC):%H:%M})"
+
+    __str__ = __repr__
 
     def visible_at(self, now: datetime) -> datetime:
         """When the kitchen sees an order of this slot: 30 minutes before, or at its start if that is nearer."""

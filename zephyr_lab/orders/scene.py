@@ -6,7 +6,7 @@ fixed, so that a schedule decides everything; they are far off, because Redis is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,10 @@ from uuid import UUID
 from psycopg import sql
 
 from zephyr_lab.orders import schema
+from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.models import Item, Order, Slot, Window
-from zephyr_lab.orders.slots import Keys
+from zephyr_lab.orders.session import run
+from zephyr_lab.orders.slots import Keys, RedisSlots
 from zephyr_lab.orders.strategies import Load, Strategy
 
 NOW = datetime(2099, 3, 2, 17, 0, tzinfo=UTC)
@@ -84,3 +86,15 @@ def booking(strategy: Strategy, number: int) -> Callable[..., Slot | None]:
     if strategy.load is Load.REDIS:
         return lambda conn, redis: strategy.run(conn, wanted, WINDOW, redis)
     return lambda conn: strategy.run(conn, wanted, WINDOW)
+
+
+def booked_in_redis(prices: Sequence[int]) -> tuple[Callable[[Any, Any], None], list[UUID]]:
+    """A setup that books orders of these prices, in the documented keys and in those of `RedisSlots`; and their ids."""
+    orders = [order(number + 1, price) for number, price in enumerate(prices)]
+
+    def prepare(connection: Any, redis: Any) -> None:
+        for one in orders:
+            run(DocumentedSlots(redis).assign_slot(one.id, one.final_price, WINDOW))
+            run(RedisSlots(redis).assign_slot(one.id, one.final_price, WINDOW, NOW))
+
+    return prepare, [one.id for one in orders]

@@ -67,16 +67,20 @@ class Session:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """BEGIN travels with the first statement; COMMIT at the end, ROLLBACK when an error leaves the block."""
-        connection = self.connection
-        if self.isolation is not None and connection.isolation_level != self.isolation:
+        connection, before = self.connection, self.connection.isolation_level
+        if self.isolation is not None:
             await settled(connection.set_isolation_level(self.isolation))
         try:
             yield
+            await settled(connection.commit())
         except BaseException:
             with suppress(psycopg.Error):  # a lost connection has nothing to roll back
                 await settled(connection.rollback())
             raise
-        await settled(connection.commit())
+        finally:
+            if self.isolation is not None:
+                with suppress(psycopg.Error):  # the next one to have this connection from the pool has its own level
+                    await settled(connection.set_isolation_level(before))
 
     async def rows(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
         """The rows that a statement returns."""

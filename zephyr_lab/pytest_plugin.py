@@ -1,0 +1,160 @@
+"""pytest plugin: a test runs functions of its own project in every order, and fails with the order that breaks them.
+
+`pytest_plugin.md`, beside this file, shows how to use it. Loading it imports pytest and nothing else: drivers and
+servers come with the first test that asks for the fixture `zephyr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zephyr_lab.testing import EXPLORED, INCOMPLETE, REPLAYED, Options, Replayed, Zephyr, levels_named, seconds_of
+
+if TYPE_CHECKING:
+    from zephyr_lab.lab import Lab
+
+# -- options and settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("zephyr", "every order of a test's sessions (zephyr_lab)")
+    group.addoption("--zephyr-replay", metavar="SCHEDULE", help='run this schedule alone, such as "A B B A"')
+    group.addoption("--zephyr-budget", metavar="SECONDS", type=seconds_of, help="no exploration takes longer")
+    group.addoption("--zephyr-isolation", metavar="LEVELS", help="of tests that name none: a,b or all")
+    group.addoption("--zephyr-dsn", metavar="DSN", help="a PostgreSQL to work on, instead of one of its own")
+    group.addoption("--zephyr-redis-url", metavar="URL", help="a Redis or Valkey, instead of one of its own")
+    parser.addini("zephyr_budget", "seconds that an exploration may take where a test names none")
+    parser.addini("zephyr_isolation", "level of tests that name none: a,b or all (default: read committed)")
+    parser.addini("zephyr_dsn", "a PostgreSQL to work on, in a schema of its own (default: ZEPHYR_LAB_PG_DSN)")
+    parser.addini("zephyr_redis_url", "a Redis or Valkey to work on (default: ZEPHYR_LAB_REDIS_URL)")
+
+
+def _setting(config: pytest.Config, name: str) -> Any:
+    """The option, else the ini file's, else None."""
+    option = config.getoption(f"--{name.replace('_', '-')}")
+    return (config.getini(name) or None) if option is None else option
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        f"zephyr({', '.join(f'{one.name}=...' for one in fields(Options))}): "
+        "how the fixture `zephyr` explores; isolation is a level, a list of them, or 'all'",
+    )
+    if level := _setting(config, "zephyr_isolation"):
+        levels_named(level)
+    if budget := config.getini("zephyr_budget"):
+        seconds_of(budget)
+
+
+def _marked(node: pytest.Item) -> Options:
+    """What the markers of a test, its class and its module say, the nearest last. Raises UsageError."""
+    options = Options()
+    for mark in reversed(list(node.iter_markers("zephyr"))):
+        options = options.changed(mark.kwargs, mark.args)
+    return options
+
+
+def _levels_of(node: pytest.Item) -> list[str]:
+    return levels_named(_marked(node).isolation or _setting(node.config, "zephyr_isolation") or "read committed")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with several levels becomes one test for each."""
+    if "zephyr_isolation" not in metafunc.fixturenames:
+        return
+    try:
+        levels = _levels_of(metafunc.definition)
+    except pytest.UsageError as error:
+        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
+    if len(levels) > 1:
+        ids = [level.replace(" ", "-") for level in levels]
+        metafunc.parametrize("zephyr_isolation", levels, indirect=True, ids=ids)
+
+
+# -- fixtures
+
+
+@pytest.fixture(scope="session")
+def zephyr_dsn(pytestconfig: pytest.Config) -> str | None:
+    """The PostgreSQL to work on, where it is not one of its own. Override it where your tests start one."""
+    return _setting(pytestconfig, "zephyr_dsn")
+
+
+@pytest.fixture(scope="session")
+def zephyr_redis_url(pytestconfig: pytest.Config) -> str | None:
+    """The Redis or Valkey to work on, where it is not one of its own."""
+    return _setting(pytestconfig, "zephyr_redis_url")
+
+
+@pytest.fixture(scope="session")
+def _zephyr_lab(zephyr_dsn: str | None, zephyr_redis_url: str | None) -> Iterator[Lab]:
+    """One lab a worker."""
+    from zephyr_lab.errors import ServerUnavailable
+    from zephyr_lab.lab import Lab
+
+    try:
+        lab = Lab(pg_dsn=zephyr_dsn, redis_url=zephyr_redis_url)
+    except ServerUnavailable as error:
+        pytest.fail(f"zephyr: {error}", pytrace=False)
+    with lab:
+        yield lab
+
+
+@pytest.fixture
+def zephyr_isolation(request: pytest.FixtureRequest) -> str:
+    """The isolation level that the test runs at, such as `read committed`."""
+    if hasattr(request, "param"):
+        return request.param
+    levels = _levels_of(request.node)
+    if len(levels) > 1:
+        raise pytest.UsageError("zephyr: a test at several levels must name the fixture `zephyr` as its argument")
+    return levels[0]
+
+
+@pytest.fixture
+def zephyr(request: pytest.FixtureRequest, zephyr_isolation: str, _zephyr_lab: Lab) -> Zephyr:
+    """Runs functions of yours, each a session, in every order of their round trips to a real PostgreSQL."""
+    options = replace(_marked(request.node), isolation=zephyr_isolation)
+    if options.budget is None and (budget := request.config.getini("zephyr_budget")):
+        options = replace(options, budget=seconds_of(budget))
+    return Zephyr(_zephyr_lab, request.node, options)
+
+
+# -- reports
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call() -> Generator[None, Any, Any]:
+    """A test whose schedule was replayed has passed, whatever it would have looked at next."""
+    try:
+        return (yield)
+    except Replayed:
+        return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was replayed and is right; what was not explored in all orders, and with -v every exploration."""
+    reports = [
+        one for several in terminalreporter.stats.values() for one in several
+        if isinstance(one, pytest.TestReport) and one.when == "call"
+    ]  # fmt: skip
+    shown = []
+    for one in reports:
+        for name, text in one.user_properties:
+            if name == REPLAYED:
+                shown.append(f"{one.nodeid}\n{text}\n")
+            elif (name == EXPLORED and terminalreporter.verbosity > 0) or (name == INCOMPLETE and not one.failed):
+                shown.append(f"{one.nodeid}: {text}")
+    if terminalreporter.config.getoption("--zephyr-replay"):
+        replayed = any(name == REPLAYED for one in reports for name, _ in one.user_properties)
+        if not replayed and not any(one.failed for one in reports):
+            shown.append("nothing was replayed: no test that was run explores")
+    if shown and not terminalreporter.no_summary:
+        terminalreporter.section("zephyr")
+        for text in shown:
+            terminalreporter.write_line(text)

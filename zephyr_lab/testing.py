@@ -1,0 +1,345 @@
+"""What a test says to its lab: `Zephyr`, the value of the fixture `zephyr`, and what fails a test.
+
+The lab and all that comes with it are imported when they are used: pytest loads this in projects that never do.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from zephyr_lab.explore.exploration import Exploration
+    from zephyr_lab.explore.verdict import Verdict
+    from zephyr_lab.lab import Lab
+
+Functions = Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
+
+# What a test's report carries, also from a worker of xdist and into JUnit's XML.
+EXPLORED, INCOMPLETE, REPLAYED = "zephyr", "zephyr_incomplete", "zephyr_replay"
+
+
+class ExplorationFailed(AssertionError):
+    """Base of what fails a test; `xfail(raises=...)` takes these classes."""
+
+
+class AnomalyFound(ExplorationFailed):
+    """In some order the outcome is one that no serial order gives."""
+
+
+class InvariantViolated(ExplorationFailed):
+    """In some order the invariant does not hold, and no order is anomalous."""
+
+
+class NothingFound(ExplorationFailed):
+    """A race was expected, and none was found."""
+
+
+class NothingTested(ExplorationFailed):
+    """Orders that cannot be judged, or a function that raises in all of them."""
+
+
+for _one in (AnomalyFound, InvariantViolated, NothingFound, NothingTested):
+    _one.__module__ = "builtins"  # as pytest's own outcomes: reports show the name alone
+
+
+class Replayed(pytest.skip.Exception):  # type: ignore[misc]
+    """Ends a test whose schedule was replayed and is right; no `except Exception` catches it."""
+
+
+def seconds_of(text: Any) -> float:
+    """Raises UsageError."""
+    try:
+        seconds = float(text)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise pytest.UsageError(f"zephyr: a budget is a positive number of seconds, not {text!r}")
+    return seconds
+
+
+def levels_named(given: Any) -> list[str]:
+    """Raises UsageError, which lists the levels."""
+    from zephyr_lab.errors import BadInput
+    from zephyr_lab.schedule.levels import IsolationLevel
+
+    if given == "all":
+        return [str(level) for level in IsolationLevel]
+    several = given.split(",") if isinstance(given, str) else given
+    try:
+        return [str(IsolationLevel.of(one)) for one in (several if isinstance(several, list | tuple) else [several])]
+    except BadInput as error:
+        raise pytest.UsageError(f"zephyr: {error}; or 'all'") from None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `Lab.explore` is asked for; the marker's keywords, and those of `Zephyr.explore`."""
+
+    isolation: Any = None
+    setup: str | Path | Callable[..., Any] = ""
+    invariant: str | Callable[..., bool] | None = None
+    ignore: Sequence[str] = ()
+    budget: float | None = None
+    samples: int | None = None
+    seed: int = 0
+    may_raise: bool = False
+
+    def changed(self, given: Mapping[str, Any], places: Sequence[Any] = ()) -> Options:
+        """These, but for what is given by name. Raises UsageError for what there is not, or is given by place."""
+        known = [one.name for one in fields(Options)]
+        if wrong := [*map(repr, places), *(name for name in given if name not in known)]:
+            raise pytest.UsageError(f"zephyr takes {', '.join(f'{name}=' for name in known)}; not {', '.join(wrong)}")
+        if given.get("budget") is not None:
+            seconds_of(given["budget"])
+        return replace(self, **given)
+
+
+class Zephyr:
+    """What a test says to its lab; `lab` is the `zephyr_lab.Lab` itself, one for all tests of a worker."""
+
+    def __init__(self, lab: Lab, node: pytest.Item, options: Options) -> None:
+        self.lab, self._node, self._options, self._calls = lab, node, options, 0
+
+    @property
+    def isolation(self) -> str:
+        """The level, such as `read committed`."""
+        return self._options.isolation
+
+    def explore(self, functions: Functions, **options: Any) -> Exploration:
+        """Fails the test where any order is anomalous, violates the invariant, or cannot be judged.
+
+        `options` are the marker's: `setup`, SQL, a Path of a file of SQL, or a function, run before every schedule;
+        `invariant`, a query that gives true where it holds, or a function of the transcript; `isolation`, one level;
+        `samples` and `seed`, for random schedules instead of all; `budget`, in seconds. A search that the budget cuts
+        short skips the test, saying how far it came. `may_raise`: a function may raise in all orders.
+        """
+        __tracebackhide__ = True
+        asked = self._ask(functions, options)
+        if asked.replays is not None:
+            verdict = asked.replay(asked.replays)
+            wrong: type[ExplorationFailed] | None = AnomalyFound if verdict.anomalous else None
+            if wrong is None and not asked.holds(verdict):
+                wrong = InvariantViolated
+            elif wrong is None and verdict.kind == "undecided":
+                wrong = NothingTested
+            self._end(asked, verdict, wrong)
+        found = asked.explore()
+        if found.counterexample:
+            raise AnomalyFound(asked.explain(found, found.counterexample))
+        if found.violation:
+            raise InvariantViolated(asked.explain(found, found.violation))
+        if undecided := [one for one in found.outcomes.values() if one.verdict == "undecided"]:
+            raise NothingTested(asked.explain(found, undecided[0].example))
+        if not asked.options.may_raise and (never := _never_returned(found)):
+            raise NothingTested(never)
+        if asked.cut_short(found):
+            # In the summary the place of the test, not this line.
+            raise pytest.skip.Exception(
+                f"incomplete after {asked.options.budget:g} s: {_none_of(found)} anomalous, which is no proof",
+                _use_item_location=True,
+            )  # fmt: skip
+        return found
+
+    def expect_anomaly(self, functions: Functions, **options: Any) -> Exploration:
+        """Fails the test where no order is anomalous; otherwise as `explore`. `counterexample` shows one that is."""
+        __tracebackhide__ = True
+        asked = self._ask(functions, options)
+        if asked.replays is not None:
+            verdict = asked.replay(asked.replays)
+            self._end(asked, verdict, None if verdict.anomalous else NothingFound)
+        found = asked.explore()
+        if not found.anomalous:
+            raise NothingFound(f"an anomaly was expected, and {_none_of(found)} anomalous\n{found}")
+        return found
+
+    def expect_violation(self, functions: Functions, **options: Any) -> Exploration:
+        """Fails the test where the invariant holds in every order; otherwise as `explore`. `violation` is one order."""
+        __tracebackhide__ = True
+        asked = self._ask(functions, options)
+        if asked.options.invariant is None:
+            raise pytest.UsageError("zephyr: expect_violation needs an invariant")
+        if asked.replays is not None:
+            verdict = asked.replay(asked.replays)
+            self._end(asked, verdict, NothingFound if asked.holds(verdict) else None)
+        found = asked.explore()
+        if not found.violation:
+            raise NothingFound(f"the invariant was expected to fail, and {_none_of(found)} in violation\n{found}")
+        return found
+
+    def _ask(self, functions: Functions, given: Mapping[str, Any]) -> _Asked:
+        self._calls += 1
+        options = self._options.changed(given)
+        levels = levels_named(options.isolation)
+        if len(levels) > 1:
+            raise pytest.UsageError("zephyr: one call explores one level; the marker takes several")
+        config = self._node.config
+        bounds = [one for one in (options.budget, config.getoption("--zephyr-budget")) if one is not None]
+        setup = options.setup
+        if isinstance(setup, Path):
+            setup = (config.rootpath / setup).read_text(encoding="utf-8")
+        options = replace(options, isolation=levels[0], setup=setup, budget=min(bounds, default=None))
+        if not isinstance(functions, Mapping):
+            functions = {} if callable(functions) else dict(zip(ascii_uppercase, functions, strict=False))
+        return _Asked(self.lab, self._node, self._calls, dict(functions), options)
+
+    def _end(self, asked: _Asked, verdict: Verdict, wrong: type[ExplorationFailed] | None) -> None:
+        """Ends a test with what was replayed."""
+        __tracebackhide__ = True
+        text = asked.verdict_text(verdict)
+        if wrong is not None:
+            raise wrong(f"{asked.told_of(verdict)}\n{text}")
+        self._node.user_properties.append((REPLAYED, text))
+        raise Replayed
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One call of a test, the `number`th from 1."""
+
+    lab: Lab
+    node: pytest.Item
+    number: int
+    functions: dict[str, Callable[..., Any]]
+    options: Options
+
+    @property
+    def replays(self) -> str | None:
+        """The schedule to replay, where it is this call's: `A B A`, or `2: A B A` for the second call."""
+        given = self.node.config.getoption("--zephyr-replay")
+        if given is None:
+            return None
+        number, schedule = re.fullmatch(r"(?:\s*(\d+):)?(.*)", given, re.DOTALL).groups()  # type: ignore[union-attr]
+        return schedule.strip() if int(number or 1) == self.number else None
+
+    def explore(self) -> Exploration:
+        __tracebackhide__ = True
+        options = self.options
+        found = _without_internals(
+            lambda: self.lab.explore(
+                self.functions, setup=options.setup, isolation=options.isolation, invariant=options.invariant,
+                ignore=options.ignore, samples=options.samples, seed=options.seed, budget=options.budget,
+            )
+        )  # fmt: skip
+        if found.interrupted:  # the lab keeps what was found; a test run is to stop
+            raise KeyboardInterrupt
+        name = EXPLORED if found.complete else INCOMPLETE
+        self.node.user_properties.append((name, f"{self.sessions} at {options.isolation}: {_summary(found)}"))
+        return found
+
+    def replay(self, schedule: str) -> Verdict:
+        __tracebackhide__ = True
+        options = self.options
+        return _without_internals(
+            lambda: self.lab.replay(
+                self.functions, schedule, setup=options.setup, isolation=options.isolation,
+                invariant=options.invariant, ignore=options.ignore,
+            )
+        )  # fmt: skip
+
+    def holds(self, verdict: Verdict) -> bool:
+        invariant = self.options.invariant
+        if invariant is None:
+            return True
+        return bool(invariant(verdict.transcript)) if callable(invariant) else verdict.transcript.answer == ((True,),)
+
+    def cut_short(self, found: Exploration) -> bool:
+        return not found.complete and (self.options.samples is None or found.schedules < self.options.samples)
+
+    @property
+    def sessions(self) -> str:
+        return ", ".join(
+            f"{name} {getattr(getattr(function, 'func', function), '__name__', type(function).__name__)}"
+            for name, function in self.functions.items()
+        )
+
+    def explain(self, found: Exploration, schedule: str) -> str:
+        """The first line says what is wrong; then the schedule, what it led to, and how to run it alone."""
+        counts = found.known
+        of = f"of {_scope(found)} ({self.sessions}; {self.options.isolation})"
+        if counts.anomalous:
+            first = f"{counts.anomalous:,} {of} have an outcome that no serial order gives"
+        elif counts.violated:
+            first = f"{counts.violated:,} {of} violate the invariant"
+        else:
+            first = f"{counts.undecided:,} {of} cannot be judged"
+        if counts.anomalous and counts.violated:
+            first += f", {counts.violated:,} violate the invariant"
+        return f"{first}\n{self.verdict_text(self.replay(schedule))}\nreplay: {self.command(schedule)}"
+
+    def told_of(self, verdict: Verdict) -> str:
+        return f"schedule {verdict.transcript.schedule!r} at {self.options.isolation}: {verdict.kind}: {verdict.reason}"
+
+    def verdict_text(self, verdict: Verdict) -> str:
+        lines = ["", str(verdict.transcript), "", str(verdict)]
+        if self.options.invariant is not None:
+            lines.append("the invariant " + ("holds" if self.holds(verdict) else "is violated"))
+            if not self.holds(verdict) and verdict.kind not in ("occurs", "undecided"):
+                lines[-1] += " although a serial order ends so, too: the functions break it, not their order"
+        if self.replays is not None:
+            asked, run = self.replays.split(), verdict.transcript.schedule.split()
+            if run[: len(asked)] != asked:
+                lines.append(f"asked for {self.replays!r}: turns of sessions that waited or had ended were passed over")
+            elif run != asked:
+                lines.append(f"asked for {self.replays!r}: then the sessions ran on")
+        return "\n".join([*lines, f"on {self.lab.server}"])
+
+    def command(self, schedule: str) -> str:
+        nodeid = self.node.config.cwd_relative_nodeid(self.node.nodeid)
+        words = f"{self.number}: {schedule}" if self.number > 1 else schedule
+        return f"pytest {shlex.quote(nodeid)} --zephyr-replay " + (
+            f'"{words}"' if re.fullmatch(r"[\w :]+", words) else shlex.quote(words)
+        )
+
+
+def _without_internals(call: Callable[[], Any]) -> Any:
+    """A report of what the lab refuses begins at the test."""
+    __tracebackhide__ = True
+    from zephyr_lab.errors import LabError
+
+    try:
+        return call()
+    except LabError as error:
+        raise error.with_traceback(None) from None
+
+
+def _scope(found: Exploration) -> str:
+    total = found.known.schedules
+    counted = f"{total:,} schedule{'s' if total != 1 else ''}"
+    return f"all {counted}" if found.complete else f"the {counted} that were run (not all)"
+
+
+def _none_of(found: Exploration) -> str:
+    return f"none of {_scope(found)} is"
+
+
+def _summary(found: Exploration) -> str:
+    counts = found.known
+    return f"{found.scope()}, {counts.anomalous} anomalous, {counts.blocked_steps} blocked steps"
+
+
+def _never_returned(found: Exploration) -> str | None:
+    """Who raised the same kind of answer in every order: as a serial order does, so that nothing is an anomaly."""
+    told: dict[str, set[str]] = {}
+    returned = set()
+    for one in found.outcomes.values():
+        for session, answers in one.outcome.told:
+            for answer in answers:
+                if getattr(answer, "columns", None) == ("returned",):
+                    returned.add(session)
+                told.setdefault(session, set()).add(answer.text().removeprefix("-> "))
+    for session, texts in told.items():
+        if session not in returned:
+            return (
+                f"session {session} returned in none of {_scope(found)}, it raised {' or '.join(sorted(texts))}: "
+                "nothing was tested; say may_raise=True where that is meant"
+            )
+    return None
