@@ -184,6 +184,7 @@ class Lab:
         samples: int | None = None,
         seed: int = 0,
         budget: float | None = None,
+        shrink: bool = True,
         seen: Callable[[Exploration], None] | None = None,
         ignore: Sequence[str] = (),
         reduction: bool | None = None,
@@ -198,7 +199,7 @@ class Lab:
         rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
         makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
         and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
-        `counterexample` can be replayed, and shows itself.
+        `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
         the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
@@ -216,7 +217,7 @@ class Lab:
             found = explorer.explore(Sampled(range(samples), seed), seen, budget)
         else:
             found = explorer.search(reduction, seen, budget)
-        if found.anomalous:
+        if found.anomalous and shrink:
             found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
         return found
 

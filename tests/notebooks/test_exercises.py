@@ -2,9 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from itertools import permutations
+from pathlib import Path
+from typing import Any
 
+import nbformat
+import pytest
+
+from tests.conftest import ROOT
 from zephyr_lab import Lab
+from zephyr_lab.course import exercise
+from zephyr_lab.course.exercises import EXERCISES
+
+CELLS = {path: nbformat.read(path, as_version=4).cells for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+
+
+def posed(path: Path) -> list[tuple[str, str, Any]]:
+    """The exercises of a notebook: name, the stub's source, and the cell that checks it."""
+    cells = CELLS[path]
+    found = []
+    for place, cell in enumerate(cells):
+        named = re.search(r'(\w+) = exercise\("([\w-]+)", lab\)', cell.source)
+        if named and cell.cell_type == "code":
+            stub, check = cells[place + 1 : place + 3]
+            assert check.source.startswith(f"{named[1]}.check(")
+            found.append((named[2], stub.source, check))
+    return found
+
+
+ALL = [(path, *one) for path in CELLS for one in posed(path)]
+
+
+def test_each_exercise_is_in_one_notebook() -> None:
+    """With its stub below it."""
+    assert sorted(name for _, name, _, _ in ALL) == sorted(EXERCISES)
+
+
+@pytest.mark.parametrize(("path", "name", "stub", "check"), ALL, ids=[name for _, name, _, _ in ALL])
+def test_a_stub_is_the_naive_code_and_shows_its_counterexample(
+    lab: Lab, path: Path, name: str, stub: str, check: Any
+) -> None:
+    """As it is stored: words, and a timeline below them; and as the checker answers now."""
+    words, picture = check.outputs
+    assert words.text.startswith(f"{name}: ")
+    assert {"rule broken:", "hint:", "what happened:"} <= set(re.findall(r"(?m)^[a-z ]+:(?= )", words.text))
+    assert {"image/png", "image/svg+xml", "text/plain"} <= set(picture.data)
+    scope: dict[str, Any] = {}
+    exec(stub, scope)
+    function = next(value for key, value in scope.items() if key != "__builtins__")
+    answer = exercise(name, lab).check(function)
+    assert answer.words() + "\n" == words.text
+    assert str(answer.transcript) == picture.data["text/plain"]
 
 
 def test_schedules_that_make_the_two_reads_agree(lab: Lab) -> None:

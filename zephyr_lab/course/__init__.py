@@ -1,5 +1,7 @@
-"""What makes the notebooks a course: their result cells, their execution, their stored form."""
+"""What makes the notebooks a course: predictions, exercises, result cells; their execution and their stored form."""
 
+from zephyr_lab.course.posed import exercise
+from zephyr_lab.course.predict import predict
 from zephyr_lab.course.result import result
 
-__all__ = ["result"]
+__all__ = ["exercise", "predict", "result"]

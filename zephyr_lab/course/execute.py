@@ -18,7 +18,7 @@ import nbformat
 
 from zephyr_lab.anomalies.matrix import LEGEND, Matrix
 from zephyr_lab.course.result import read_result
-from zephyr_lab.course.store import QUIET, read_notebook
+from zephyr_lab.course.store import QUIET, normal_form, read_notebook
 from zephyr_lab.errors import BadInput
 from zephyr_lab.schedule.levels import IsolationLevel
 
@@ -102,7 +102,8 @@ def execute(job: Job) -> Run:
 def _page(job: Job, notebook: nbformat.NotebookNode) -> Path:
     from nbconvert import HTMLExporter
 
-    # Nothing is fetched from elsewhere: the page works offline.
+    # Nothing is fetched from elsewhere: the page works offline; a widget, which does not, is there as its text.
+    notebook = nbformat.reads(normal_form(notebook), as_version=4)
     page, _ = HTMLExporter(require_js_url="", mathjax_url="", jquery_url="", mermaid_js_url="").from_notebook_node(
         notebook
     )

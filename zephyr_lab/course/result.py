@@ -33,8 +33,11 @@ class NotebookResult:
         return ", ".join(f"{name}: {value}" for name, value in flat.items() if not isinstance(value, dict))
 
 
-def result(measured: Verdict | Matrix | Sequence[Exploration], expected: str | None = None) -> NotebookResult:
-    """A notebook's result: a verdict beside what the catalogue expects, all orders of several cases, or a matrix.
+def result(
+    measured: Verdict | Matrix | Exploration | Sequence[Exploration], expected: str | None = None
+) -> NotebookResult:
+    """A notebook's result: a verdict, or all orders of functions, beside what is expected; all orders of several cases;
+    or a matrix.
 
     Raises AssertionError where measured and expected differ.
     """
@@ -42,9 +45,9 @@ def result(measured: Verdict | Matrix | Sequence[Exploration], expected: str | N
         assert not measured.unexpected(), measured.unexpected()
         found = {"cells": len(measured.cells), "unexpected": 0, "matrix": measured.to_dict()["matrix"]}
         return NotebookResult(found)
-    if isinstance(measured, Verdict):
-        transcript = measured.transcript
-        found = {"case": transcript.case, "isolation_level": transcript.isolation, "verdict": str(measured.kind)}
+    if isinstance(measured, Verdict | Exploration):
+        of = measured.transcript if isinstance(measured, Verdict) else measured
+        found = {"case": of.case, "isolation_level": of.isolation, "verdict": str(measured.kind)}
         if expected is not None:
             assert found["verdict"] == expected, f"expected {expected}, measured {measured}"
             found["expected"] = expected

@@ -90,6 +90,8 @@ class Runner:
         patience = self._patience(spec, victim)
         try:
             settings = self._settings(spec, isolation, patience)
+            # What an absent session still holds, such as an advisory lock of its own, would hold up the others.
+            self.release([name for name in self._channels if name not in settings])
             channels = self._channels_for(settings)
             self._lay_ground(spec, prepare)
             self._settle(channels, settings)

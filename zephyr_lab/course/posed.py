@@ -1,0 +1,40 @@
+"""An exercise as a notebook has it: by name, on a lab."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zephyr_lab.course.answer import Answer
+from zephyr_lab.course.exercise import Checker, Learners
+from zephyr_lab.course.exercises import EXERCISES
+from zephyr_lab.errors import BadInput
+from zephyr_lab.lab import Lab
+
+
+@dataclass(frozen=True)
+class Posed:
+    """An exercise on a lab: shows what it asks for, and checks a function."""
+
+    checker: Checker
+    lab: Lab
+
+    def check(self, function: Learners) -> Answer:
+        """Runs a function in every order, and says what broke it, or what was run. What it prints is not shown.
+
+        Raises BadInput where `function` is none.
+        """
+        if not callable(function):
+            raise BadInput(f"check() takes your function itself, such as check(book), and was given {function!r}")
+        return self.checker.check(self.lab, function)
+
+    def __str__(self) -> str:
+        return f"{self.checker.name}: {self.checker.title}\n\n{self.checker.task}\n\n{self.checker.details()}"
+
+    __repr__ = __str__
+
+
+def exercise(name: str, lab: Lab) -> Posed:
+    """An exercise by its name. Raises BadInput, listing the names."""
+    if name not in EXERCISES:
+        raise BadInput(f"unknown exercise {name!r}; there are: {', '.join(EXERCISES)}")
+    return Posed(EXERCISES[name], lab)
