@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from datetime import date
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -49,7 +49,7 @@ def test_times_are_within_the_run_and_as_many_as_the_rate_says() -> None:
     assert found == sorted(found)
     assert 0 < found[0] < found[-1] < 20
     assert abs(len(found) - 10_000) < 5 * math.sqrt(10_000)
-    gaps = [later - earlier for earlier, later in zip(found, found[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(found)]
     assert abs(sum(gap > 1 / 500 for gap in gaps) / len(gaps) - math.exp(-1)) < 0.03
     constant = list(times(Incident(rate=500, seconds=2, arrivals="constant")))
     assert constant == [number / 500 for number in range(1000)]
@@ -154,7 +154,7 @@ def test_counts_add_up_whoever_has_counted(shares: list[list[Outcome]], latencie
     assert whole.attempts == sum(map(len, shares))
     assert whole.latency.get_total_count() == len(shares) * len(latencies)
     assert whole.refusals["40001"] == sum(range(len(shares)))
-    told = {number for number in numbers_of(whole.outcomes, Outcome.CREATED)}
+    told = set(numbers_of(whole.outcomes, Outcome.CREATED))
     filled = [number for number, outcomes in enumerate(shares) if outcomes]
     step = max(filled, default=0) + 1
     assert told == {

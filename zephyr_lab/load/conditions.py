@@ -15,6 +15,7 @@ from typing import Any, Self
 import psycopg
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.load import timed
 from zephyr_lab.load.wrong import WRONG
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Plan, Window, menu
@@ -37,6 +38,10 @@ CLOSED_PER_SECOND = 6_000  # orders that a closed loop is prepared for
 UNPREFIXED_CAPACITY = 100_000
 FIXED_CAPACITY = ("redis-get-then-incrby", "redis-lua", "redis-lua-serializable")
 """Strategies that are documented with a capacity in their code."""
+
+
+KNOWN: dict[str, Strategy] = {**STRATEGIES, **WRONG, timed.STRATEGY.name: timed.STRATEGY}
+"""Every strategy that can be put under load."""
 
 
 class Blocks(Plan):
@@ -84,7 +89,7 @@ class Incident:
 
     def check(self) -> Self:
         """Itself, with the level's name as PostgreSQL writes it and the number of processes. Raises BadInput."""
-        _among("strategy", self.strategy, [*STRATEGIES, *WRONG])
+        _among("strategy", self.strategy, KNOWN)
         _among("arrivals", self.arrivals, ARRIVALS)
         _among("through", self.through, THROUGH)
         _between("rate", self.rate, 0, MOST_PER_SECOND, "orders a second")
@@ -167,7 +172,7 @@ class Incident:
 
     def as_strategy(self) -> Strategy:
         """The strategy with the level and the retry that were asked for."""
-        chosen = STRATEGIES.get(self.strategy) or WRONG[self.strategy]
+        chosen = KNOWN[self.strategy]
         if self.isolation is not None:
             level = psycopg.IsolationLevel[IsolationLevel.of(self.isolation).name]
             chosen = replace(chosen, isolation=level)

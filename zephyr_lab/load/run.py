@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from zephyr_lab.errors import BadInput, ServerUnavailable
-from zephyr_lab.load import truth
+from zephyr_lab.load import timed, truth
 from zephyr_lab.load.client import DRAIN_SECONDS, Share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Outcome, add_up
@@ -96,8 +96,8 @@ class _Run:
         self.killed_at: float | None = None
         if not self.database.is_ours and not place.theirs:
             raise BadInput(
-                f"{self.database.facts.where} is a server of yours, and this writes {incident.expected:,} orders into "
-                "a schema of its own there: say --yes-load-this-database, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
+                f"{self.database.facts.where} is a server of yours, and this writes {incident.expected:,} orders into a "
+                "schema of its own there: say --yes-load-this-database, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
             )
         if incident.kill and not self.database.is_ours:
             raise BadInput("only a server of the lab's own is killed: unset ZEPHYR_LAB_PG_DSN")
@@ -142,6 +142,7 @@ class _Run:
             admin.execute(sql.SQL("drop schema if exists {} cascade").format(name))
             admin.execute(sql.SQL("create schema {}").format(name))
             schema.install(admin, capacity=self.incident.capacity)
+            timed.install(admin)
             admin.execute("update slot_plans set opens = '00:00', closes = '24:00', minutes = 1")
             for day in days:
                 admin.execute("select plan_slots(%s)", [day])
