@@ -111,7 +111,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown strategy": ({"strategy": "hope"}, "unknown strategy 'hope'; there are: check-then-insert"),
     "an unknown level": ({"isolation": "snapshot"}, "unknown isolation level 'snapshot'"),
     "unknown arrivals": ({"arrivals": "never"}, "there are: poisson, constant, day, closed"),
-    "another door": ({"through": "http"}, "there are: direct, grpc"),
+    "another door": ({"through": "http"}, "there are: direct, grpc, bare"),
     "an empty pool": ({"pool": 0}, "pool is more than 0"),
     "more processes than connections": ({"pool": 2, "processes": 3}, "3 processes need a connection each"),
     "a limit in two processes": ({"per_slot": 1, "processes": 2}, "add --processes 1"),

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -21,14 +22,17 @@ from zephyr_lab.load.arrivals import Ask, share_of
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome, record
 from zephyr_lab.load.detector import ClientDetector
-from zephyr_lab.load.service import TimedPool, Where, outcome_of, service
+from zephyr_lab.load.service import TimedPool, Where, bare, outcome_of, service
 from zephyr_lab.orders.face import PizzaOrderRequest, create_order_stub
+from zephyr_lab.orders.models import Order
 
 DRAIN_SECONDS = 15.0
 """How long after its end a run waits for answers."""
 
 STOPPED_DRAIN_SECONDS = 2.0
 LOOK_SECONDS = 0.05
+
+MADE_AHEAD = 15_000
 
 Send = Callable[[Ask], Awaitable[object]]
 
@@ -47,6 +51,11 @@ class Share:
 @asynccontextmanager
 async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, TimedPool | None]]:
     """How an order is sent: to a service in this process, or over gRPC."""
+    if share.incident.through == "bare":
+        async with bare(share.incident, share.where, share.pool, share.today, counts) as book:
+            ahead = Ahead(share)
+            yield (lambda ask: book(ahead.order(ask))), None
+        return
     if share.where.face is None:
         async with service(share.incident, share.where, share.pool, share.today, counts) as made:
             yield (lambda ask: made.create(ask.order(share.incident, share.today))), made.pool
@@ -60,6 +69,18 @@ async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, Tim
             return await stub(PizzaOrderRequest(**ask.request()), metadata=key, timeout=30)
 
         yield send, None
+
+
+class Ahead:
+    """Orders made before the clock starts: their making is no part of what is compared with other programs."""
+
+    def __init__(self, share: Share) -> None:
+        self._incident, self._today = share.incident, share.today
+        ready = islice(share_of(share.incident, share.number), MADE_AHEAD)
+        self._made = {ask.number: ask.order(share.incident, share.today) for ask in ready}
+
+    def order(self, ask: Ask) -> Order:
+        return self._made.pop(ask.number, None) or ask.order(self._incident, self._today)
 
 
 class Client:

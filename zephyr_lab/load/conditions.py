@@ -24,7 +24,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 
 MOST_PER_SECOND, MOST_SECONDS, MOST_ORDERS = 100_000, 3_600, 5_000_000
 ARRIVALS = ("poisson", "constant", "day", "closed")
-THROUGH = ("direct", "grpc")
+THROUGH = ("direct", "grpc", "bare")
 QUANTITIES = (1, 2, 3, 4)
 
 # Slots of a minute, so that a run of seconds fills many, in blocks: an order may go into the slots of its block, and
@@ -57,6 +57,8 @@ class Blocks(Plan):
 class Incident:
     """One run. Rates in orders a second, money in whole roubles, pauses of the retry in seconds.
 
+    Orders go through the service in the clients' processes (`direct`), through its gRPC face, or to the strategy's
+    function alone, without pool, metrics and what the service makes of errors (`bare`).
     `slots` are hot at the same time; `pool` connections are shared by `processes`; `connections` is how many clients a
     closed loop has. `attempts`, `base`, `jitter` and `full_jitter` change the strategy's retry; `per_slot` lets so
     many orders of a slot through at once. Without `index` the slots are searched by a sequential scan. `kill` is

@@ -49,7 +49,8 @@ class Counts:
 
     Histograms in microseconds: `latency` of created orders from their intended start, `transaction` of the time that a
     connection was held, `pool_wait` of the wait for one, `lock_wait` as the client sees it (statements that may wait).
-    `retries` is how many orders needed 0, 1, 2 ... of them. `refusals` and `errors` are by SQLSTATE or status.
+    `retries` is how many orders needed 0, 1, 2, 3, 4, or more of them. `refusals` and `errors` are by SQLSTATE or
+    status.
     """
 
     share: int = 0

@@ -87,7 +87,7 @@ class Report:
     @property
     def retries_an_order(self) -> float:
         orders = sum(self.counts.retries.values())
-        return sum(number * count for number, count in self.counts.retries.items()) / orders if orders else 0.0
+        return (self.counts.attempts - orders) / orders if orders else 0.0
 
     @property
     def lock_wait(self) -> float:

@@ -95,8 +95,9 @@ class _Run:
         self.stopped = False
         self.killed_at: float | None = None
         if not self.database.is_ours and not place.theirs:
+            where = self.database.facts.where
             raise BadInput(
-                f"{self.database.facts.where} is a server of yours, and this writes {incident.expected:,} orders into a "
+                f"{where} is a server of yours, and this writes {incident.expected:,} orders into a "
                 "schema of its own there: say --yes-load-this-database, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
             )
         if incident.kill and not self.database.is_ours:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import grpc
+import psycopg
 import psycopg_pool
 from prometheus_client import Histogram
+from tenacity import RetryCallState
 
 from zephyr_lab.errors import SERIALIZATION_FAILURE
 from zephyr_lab.load.conditions import Blocks, Incident
 from zephyr_lab.load.counts import Counts, Outcome, record
-from zephyr_lab.orders import clients
+from zephyr_lab.orders import clients, retry
 from zephyr_lab.orders.errors import OrderFailed, ServiceUnavailable, SlotsFull
 from zephyr_lab.orders.metrics import Metrics
+from zephyr_lab.orders.models import Order
 from zephyr_lab.orders.retry import is_refused
 from zephyr_lab.orders.service import POOL, OrderService
+from zephyr_lab.orders.session import Session
 from zephyr_lab.orders.strategies import Load
 
 
@@ -93,6 +98,47 @@ class _Recorded:
         record(self._counts.lock_wait, seconds)
 
 
+@asynccontextmanager
+async def bare(
+    incident: Incident, where: Where, connections: int, today: date, counts: Counts
+) -> AsyncIterator[Callable[[Order], Awaitable[object]]]:
+    """The strategy's function with its own retry, on connections that are handed round."""
+    strategy = incident.as_strategy()
+    policy = strategy.retry or retry.Policy(1, 0, 0)
+    free: asyncio.LifoQueue[psycopg.AsyncConnection[Any]] = asyncio.LifoQueue()
+    async with AsyncExitStack() as stack:
+        for _ in range(connections):
+            made = await psycopg.AsyncConnection.connect(where.dsn)
+            free.put_nowait(await stack.enter_async_context(made))
+        redis = None
+        if strategy.load is Load.REDIS and where.redis_url:
+            redis = await stack.enter_async_context(clients.async_redis_client(where.redis_url))
+
+        def refused(state: RetryCallState) -> None:
+            counts.attempts += 1
+            error = state.outcome.exception() if state.outcome else None
+            counts.refusals[getattr(error, "sqlstate", None) or type(error).__name__] += 1
+
+        async def send(order: Order) -> None:
+            connection = await free.get()
+            began = time.perf_counter()
+            counts.attempts += 1
+            session = Session(connection, redis, strategy.isolation)
+            window = Blocks().window(order.created_at)
+            try:
+                if policy.attempts == 1:
+                    slot = await strategy.book(session, order, window)
+                else:
+                    slot = await policy.retrying(session.sleep, refused)(strategy.book, session, order, window)
+            finally:
+                record(counts.transaction, time.perf_counter() - began)
+                free.put_nowait(connection)
+            if slot is None:
+                raise SlotsFull("no slot of the order's block has room")
+
+        yield send
+
+
 def _take(metrics: Metrics, counts: Counts) -> None:
     counts.attempts += int(metrics.value("orders_attempts_total"))
     buckets = {}
@@ -104,7 +150,8 @@ def _take(metrics: Metrics, counts: Counts) -> None:
                 buckets[float(sample.labels["le"])] = int(sample.value)
     before = 0
     for place, bucket in enumerate(sorted(buckets)):
-        counts.retries[place] += buckets[bucket] - before
+        if buckets[bucket] > before:
+            counts.retries[place] += buckets[bucket] - before
         before = buckets[bucket]
 
 
