@@ -342,6 +342,7 @@ def serve(
 
 
 app.command()(cli_load.incident)
+app.command()(cli_load.claims)
 
 
 @app.command()

@@ -112,6 +112,36 @@ def incident(
         raise typer.Exit(1)
 
 
+class ClaimsFormat(StrEnum):
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+def claims(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Claims by their numbers; without numbers all.")] = None,
+    rate: Annotated[float, typer.Option(help="Orders a second.")] = 800,
+    seconds: Annotated[float, typer.Option(help="How long each run takes.")] = 4,
+    format: Annotated[ClaimsFormat, typer.Option(help="How to print the table.")] = ClaimsFormat.TEXT,
+) -> None:
+    """Decide every claim of the write-up by running it: holds, does not hold, or holds when; with the figures."""
+    from rich.progress import TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), TimeElapsedColumn()
+    with Lab() as lab, Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("preparing", total=None)
+        found = lab.claims(
+            numbers or (), rate=rate, seconds=seconds,
+            seen=lambda one: progress.update(task, description=f"{one.number}. {one.said}"),
+        )  # fmt: skip
+    shown = {
+        ClaimsFormat.TEXT: str,
+        ClaimsFormat.MARKDOWN: type(found).to_markdown,
+        ClaimsFormat.JSON: type(found).to_json,
+    }
+    print(shown[format](found))
+
+
 @contextmanager
 def live(asked: list[Incident]) -> Iterator[Any]:
     """A line that moves with the run, for whoever looks at a terminal."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import redis
 
     from zephyr_lab.load import Idle, Incident, Progress, Report
+    from zephyr_lab.load.claims import Claim
+    from zephyr_lab.load.claims import Table as Claims
     from zephyr_lab.servers.keyvalue import KeyValue
 
 
@@ -325,6 +327,31 @@ class Lab:
         self._runner.forget_ground()
         place = Place(self._database, lambda: self._keyvalue, self._idle, yes_load_this_database)
         return run(incident, place, seen)
+
+    def claims(
+        self,
+        numbers: Sequence[int] = (),
+        *,
+        rate: float | None = None,
+        seconds: float | None = None,
+        seen: Callable[[Claim], object] = lambda claim: None,
+    ) -> Claims:
+        """Decides the write-up's claims by running: those with these numbers, or all. On a server of the lab's own.
+
+        Raises BadInput.
+        """
+        from zephyr_lab.load import claims
+
+        self._check_open()
+        if not self._database.is_ours:
+            raise BadInput("claims are decided on a server of the lab's own: unset ZEPHYR_LAB_PG_DSN")
+        known = [one.number for one in claims.CLAIMS]
+        if unknown := set(numbers) - set(known):
+            raise BadInput(f"there is no claim {min(unknown)}; they are numbered from 1 to {max(known)}")
+        bench = claims.Bench(self.incident, self.connect, rate or claims.RATE, seconds or claims.SECONDS)
+        bench.load("one-statement", rate=20, seconds=0.2)  # tables, for the claims that need no load
+        bench.reports.clear()
+        return claims.decide(bench, self.server, numbers, seen)
 
     def close(self) -> None:
         """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
