@@ -277,6 +277,8 @@ def reconcile(
     """What of a day's slots is not as the orders say, and what would be done about it. Exit 1 where it differs."""
     from datetime import UTC, date, datetime
 
+    from redis import RedisError
+
     from zephyr_lab.orders import clients
     from zephyr_lab.orders.reconcile import reconcile as compare
     from zephyr_lab.orders.session import Session
@@ -289,7 +291,10 @@ def reconcile(
         raise BadInput(f"{day!r} is no day: write it as 2026-03-02") from None
     slots = RedisSlots(clients.redis_client(redis_url)) if redis_url else None
     with _connected(dsn) as connection:
-        found = to_its_end(compare(Session(connection), chosen, slots, repair=repair))
+        try:
+            found = to_its_end(compare(Session(connection), chosen, slots, repair=repair))
+        except RedisError as error:
+            raise LabError(f"Redis: {error}; check --redis-url") from error
     for difference in found:
         print(difference)
     print(f"{len(found)} differences on {chosen}")

@@ -163,6 +163,36 @@ def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> N
     assert run(whole.slot_info(SLOT)).booked == 5_000
 
 
+def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order is refused, and Redis does not hear that its place is free: as documented for good, else until cron."""
+    pid, wanted = shop.redis.info("server")["process_id"], order(1_000)
+    hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
+    real = Session.change
+
+    async def stop_redis_first(self: Session, *words: Any, **named: Any) -> int:
+        os.kill(pid, signal.SIGSTOP)
+        return await real(self, *words, **named)
+
+    def lose(book: Callable[[Session], Any]) -> None:
+        hasty.ping()
+        monkeypatch.setattr(Session, "change", stop_redis_first)
+        try:
+            with shop.connect() as connection, pytest.raises(redis.TimeoutError):
+                run(book(Session(connection, hasty)))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            monkeypatch.setattr(Session, "change", real)
+
+    lose(lambda session: documented.create_order(session, wanted, WINDOW))
+    with schema.missing_table(shop.admin):
+        lose(lambda session: strategy("redis-lua-idempotent").book(session, wanted, WINDOW))
+    assert shop.count() == 0
+    assert int(shop.redis.get(SLOT.id)) == run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
+    assert reconciled(shop) == []
+    assert run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 0
+    hasty.close()
+
+
 # -- an answer that is lost at COMMIT
 
 
@@ -232,6 +262,13 @@ def test_as_documented_an_answer_lost_at_commit_sells_the_slot_twice(
             assert strategy("redis-lua-serializable").run(connection, next_one, WINDOW, shop.redis) == SLOT
     assert [one.over for one in shop.money() if one.over] == [20_000]
     assert run(slots.loads([SLOT])) == {SLOT.id: 60_000}
+    # Redis can be put right, while nobody books; what was sold cannot.
+    run(slots.put_right({one.id: (SLOT, one.final_price) for one in (saved, next_one)}))
+    assert (
+        run(slots.loads([SLOT]))
+        == {SLOT.id: 120_000}
+        == {one.slot.id: one.orders for one in shop.money() if one.orders}
+    )
 
 
 @pytest.mark.parametrize("name", ["one-statement", "select-for-update", "redis-lua-idempotent"])
@@ -304,7 +341,7 @@ def test_sixty_clients_killed_between_redis_and_commit_leak_nothing_for_good(sho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["one-statement", "serializable-retry", "redis-lua-idempotent"])
+@pytest.mark.parametrize("name", ["one-statement", "redis-lua-idempotent"])
 def test_postgresql_killed_during_bookings_loses_no_acknowledged_order(shop: Shop, name: str) -> None:
     """SIGKILL and started again, twice, in the midst of 90 orders of six clients; each asks until it is told."""
     server = RestartablePostgres()

@@ -13,7 +13,7 @@ from zephyr_lab.orders import scene
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 from zephyr_lab.schedule.levels import IsolationLevel
 
-DRAWN = 12
+DRAWN = 8
 """Schedules of three sessions where all would be thousands; no proof, but what is wrong with two shows in most."""
 
 FEW_ORDERS = frozenset({

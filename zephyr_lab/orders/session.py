@@ -90,6 +90,15 @@ class Session:
             self._waited(time.perf_counter() - began)
         return await settled(cursor.fetchall()) if cursor.description else []
 
+    async def alone(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
+        """The rows of a statement that is a transaction by itself, of one round trip; none may be open."""
+        await settled(self.connection.set_autocommit(True))
+        try:
+            return await self.rows(sql, params, may_wait=may_wait)
+        finally:
+            with suppress(psycopg.Error):  # of a lost connection
+                await settled(self.connection.set_autocommit(False))
+
     async def row(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
         """The first of them; None where there is none."""
         return next(iter(await self.rows(sql, params, may_wait=may_wait)), None)

@@ -1,7 +1,7 @@
-"""Queue for an advisory lock in a transaction of its own; begin the SERIALIZABLE one only when it is held.
+"""Queue for an advisory lock first; begin the SERIALIZABLE transaction only when it is held.
 
 Guarantees: no slot above capacity at any level, and nobody is refused, because no two bookings of a day overlap.
-Costs: eight round trips, and the lock belongs to the session: it must be given back, on every way out.
+Costs: two round trips more, and the lock belongs to the session: it must be given back, on every way out.
 """
 
 from contextlib import suppress
@@ -11,7 +11,7 @@ from psycopg import IsolationLevel
 
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Order, Slot, Window
-from zephyr_lab.orders.session import Session
+from zephyr_lab.orders.session import Session, settled
 from zephyr_lab.orders.strategies import read_then_write
 from zephyr_lab.orders.strategies.base import Strategy
 
@@ -21,14 +21,16 @@ UNLOCK = "select pg_advisory_unlock(hashtextextended('slots of ' || %s::text, 0)
 
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
     day = (window.day.isoformat(),)
-    async with session.transaction():
-        await session.rows(LOCK, day, may_wait=True)
+    try:
+        await session.alone(LOCK, day, may_wait=True)
+    except BaseException:
+        await settled(session.connection.close())  # cancelled, say: whether the lock is held is not known
+        raise
     try:
         return await read_then_write.book(session, order, window)
     finally:
         with suppress(psycopg.OperationalError):  # a lost connection has let go of its locks
-            async with session.transaction():
-                await session.rows(UNLOCK, day)
+            await session.alone(UNLOCK, day)
 
 
 STRATEGY = Strategy(

@@ -1,0 +1,131 @@
+"""Redis's part: scripts that run on a cluster, reconciling by command, and how often is tried again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
+
+from tests.orders.conftest import NOON, Shop, order
+from zephyr_lab.orders import retry, scene
+from zephyr_lab.orders.documented import DocumentedSlots
+from zephyr_lab.orders.errors import SlotsFull
+from zephyr_lab.orders.models import Plan, Slot
+from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.slots import RedisSlots
+from zephyr_lab.servers.embedded import Supervised, find_valkey
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[redis.Redis]:
+    """A Valkey in cluster mode that has all hash slots: it refuses whatever a cluster of many would have to refuse."""
+    with socket.socket() as one, socket.socket() as two:
+        for probe in (one, two):
+            probe.bind(("127.0.0.1", 0))
+        port, bus = one.getsockname()[1], two.getsockname()[1]
+    program = find_valkey()
+    configuration = (
+        f"port {port}\ncluster-port {bus}\nbind 127.0.0.1\ncluster-enabled yes\n"
+        "unixsocket {folder}/valkey.sock\nunixsocketperm 700\n"
+        'dir {folder}\nsave ""\nappendonly no\nrequirepass secret\n'
+    )
+    server = Supervised(program, {
+        "prefix": "zephyr-lab-vk-", "stdin": configuration, "server": [program.command("valkey-server"), "-"],
+        "ready": ["socket", "{folder}/valkey.sock"], "stop": "SIGTERM",
+    })  # fmt: skip
+    client = redis.Redis.from_url(f"unix://:secret@{server.folder}/valkey.sock", decode_responses=True)
+    client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    deadline = time.monotonic() + 20
+    while "cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+    yield client
+    client.close()
+    server.close()
+
+
+def test_the_scripts_run_on_a_cluster_and_the_documented_ones_do_not(cluster: redis.Redis) -> None:
+    """All keys of a day have its hash tag, and every key is in KEYS."""
+    slots, one = RedisSlots(cluster), scene.order(1)
+    assert run(slots.assign_slot(one.id, 3_000, scene.WINDOW, scene.NOW)) == scene.SLOT
+    assert run(slots.recount(scene.SLOT)) == (3_000, 3_000)
+    assert run(slots.release_slot(one.id, scene.SLOT.day)) == 3_000
+    assert run(slots.restore(one.id, 3_000, scene.SLOT))
+    assert run(slots.loads([scene.SLOT])) == {scene.SLOT.id: 3_000}
+    with pytest.raises(redis.exceptions.ResponseError, match="slot"):
+        run(DocumentedSlots(cluster).assign_slot(one.id, 3_000, scene.WINDOW))
+
+
+def attempts(policy: retry.Policy, error: Exception) -> list[float]:
+    """The pauses before each further attempt of something that always fails so."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        run(policy.retrying(sleep)(fail))
+    return pauses
+
+
+def test_the_policies_are_the_write_ups(shop: Shop) -> None:
+    """Five attempts from 10 ms, three from 5 ms, doubled, with jitter; a full slot is never asked again."""
+    for error in (SerializationFailure(), DeadlockDetected()):
+        pauses = attempts(retry.SAVE, error)
+        assert len(pauses) == 4
+        assert all(0.010 * 2**n <= pause <= 0.010 * 2**n + 0.010 for n, pause in enumerate(pauses))
+    assert len(attempts(retry.ASSIGN, SerializationFailure())) == 2
+    wrapped = RuntimeError("error saving the order")
+    wrapped.__cause__ = SerializationFailure()
+    assert len(attempts(retry.SAVE, wrapped)) == 4
+    for error in (UniqueViolation(), SlotsFull("full"), ValueError("could not serialize access")):
+        assert attempts(retry.SAVE, error) == attempts(retry.ASSIGN, error) == []
+    sent = 0
+    real = shop.redis.eval
+
+    def count(*words: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        return real(*words)
+
+    shop.redis.eval = count
+    with shop.connect() as connection:
+        wanted = (Session(connection), order(1).id, 100_001, Plan().window(NOON), NOON)
+        with pytest.raises(SlotsFull):
+            run(RedisSlots(shop.redis).assign_slot_with_retry(*wanted))
+    assert sent == 1
+
+
+def test_reconcile_tells_and_repairs_only_when_asked(shop: Shop) -> None:
+    """Exit 1 where something differs and was left so; bad input is a line and exit 2."""
+    program = [str(Path(sys.executable).with_name("zephyr-lab")), "reconcile"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ZEPHYR_LAB_")}
+
+    def call(*words: str, redis_url: str = shop.redis_url) -> subprocess.CompletedProcess[str]:
+        env = {**clean, "ZEPHYR_LAB_PG_DSN": shop.dsn, "ZEPHYR_LAB_REDIS_URL": redis_url}
+        return subprocess.run([*program, *words], capture_output=True, text=True, timeout=60, env=env)
+
+    with shop.service("redis-lua-idempotent") as service:
+        run(service.create(order(5_000)))
+    shop.redis.flushall()
+    told, again = call(), call("--repair")
+    assert (told.returncode, again.returncode) == (1, 0)
+    assert "would be put back" in told.stdout
+    assert "put back" in again.stdout
+    assert run(RedisSlots(shop.redis).slot_info(Slot.at(NOON))).booked == 5_000
+    for words, where, said in ((["--day", "today"], shop.redis_url, "is no day"), ([], "unix:///nowhere", "Redis")):
+        bad = call(*words, redis_url=where)
+        assert (bad.returncode, said in bad.stderr, "Traceback" in bad.stderr) == (2, True, False), bad.stderr
