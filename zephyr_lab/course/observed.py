@@ -10,17 +10,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Result, Transcript
+from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Transcript
 
 _LOCKS = re.compile(
     r"\bfor (?:no key )?update\b|\bfor (?:key )?share\b|\block table\b|\block \w+ in\b|advisory_(?:xact_)?lock"
 )
 _WRITES = re.compile(r"^\W*(?:with\b.*?\b)?(?:update|insert|delete|merge)\b", re.DOTALL)
 _ENDS = re.compile(r"^(?:commit|rollback|end of transaction)\b")
-
-
-# What is told of a function that was given up while it waited.
-ABANDONED = Result("RAISE", ("raised",), (("Abandoned()",),))
 
 
 class Odd:
@@ -48,9 +44,9 @@ class Observed:
     def of(cls, transcript: Transcript) -> Observed:
         returned, raised = {}, {}
         for name in transcript.sessions:
-            last = transcript.told(name)[-1]  # what the function returned or raised is told last
-            if transcript.ends[name] is End.UNFINISHED or last == ABANDONED:
+            if transcript.ends[name] in (End.UNFINISHED, End.WAITING):
                 continue
+            last = transcript.told(name)[-1]  # what the function returned or raised is told last
             if isinstance(last, Failure):
                 raised[name] = last.text().removeprefix("server:")
             elif last.columns == ("raised",):

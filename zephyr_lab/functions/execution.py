@@ -135,21 +135,29 @@ class FunctionExecution:
             self.abandon()
             raise ScheduleError(self._nothing_to_order())
         lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self.sessions.values())
-        unfinished = any(not one.ended for one in self.sessions.values())
+        unfinished = {name for name, one in self.sessions.items() if not one.ended}
         self.abandon()
         if unfinished or lost:
             self._runner.abandon()
         elif any(may_change_more_than_rows(event.sql) for event in self.events):
             self._runner.forget_ground()
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
+        endings = [_ending(one) for name, one in self.sessions.items() if name not in unfinished]
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
-            sessions=tuple(self.sessions), events=(*self.events, *map(_ending, self.sessions.values())),
+            sessions=tuple(self.sessions), events=(*self.events, *endings),
             final={**final, **self._ground.rows()}, answer=answer,
             transactions=tuple(
-                Transaction(name, 1, (name,), _end(one), one.sent_away) for name, one in self.sessions.items()
+                Transaction(name, 1, (name,), self._end(one, name in unfinished), one.sent_away)
+                for name, one in self.sessions.items()
             ),
         )  # fmt: skip
+
+    def _end(self, session: FunctionSession, unfinished: bool) -> End:
+        """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
+        if unfinished:
+            return End.WAITING if session.name in self._watch.waits else End.UNFINISHED
+        return End.ABORTED if session.sent_away and session.raised else End.COMMITTED
 
     def abandon(self) -> None:
         end(self.sessions.values())
@@ -161,10 +169,3 @@ def _ending(session: FunctionSession) -> Event:
     if isinstance(told, Failure):
         return Event(session.name, session.name, "return", kind, transaction=1, failure=told)
     return Event(session.name, session.name, "return", kind, transaction=1, results=(told,))
-
-
-def _end(session: FunctionSession) -> End:
-    """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
-    if not session.ended:
-        return End.UNFINISHED
-    return End.ABORTED if session.sent_away and session.raised else End.COMMITTED
