@@ -114,7 +114,8 @@ class Report:
     def verdict(self) -> str:
         failed = [f"{count:,} orders failed: {_named(code)}" for code, count in sorted(self.counts.errors.items())
                   if self.counts.of_outcome(Outcome.FAILED) and code not in REFUSALS]  # fmt: skip
-        return "; ".join([*self.wrong, *failed]) or "nothing oversold, nothing lost"
+        given_up = [f"{self.given_up:.0%} of the orders given up"] if self.given_up else []
+        return "; ".join([*(self.wrong or ["nothing oversold, nothing lost"]), *given_up, *failed])
 
     def row(self) -> dict[str, Any]:
         """Every figure by its name, flat."""
@@ -152,7 +153,7 @@ class Report:
         periods = range(round(self.seconds / PERIOD) + 1)
         return {
             "incident": asdict(self.incident), "server": self.server, "stopped": self.stopped,
-            "killed_at": self.killed_at, "wrong": self.wrong, "figures": self.row(),
+            "killed_at": self.killed_at, "wrong": self.wrong, "verdict": self.verdict, "figures": self.row(),
             "refusals": dict(self.counts.refusals), "errors": dict(self.counts.errors),
             "retries": {str(number): self.counts.retries[number] for number in sorted(self.counts.retries)},
             "latency_ms": {str(at): self.latency(at) for at in (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)},
@@ -166,14 +167,18 @@ class Report:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<20}  {said}" for name, said in self.lines())
+        return _aligned([*self.lines(), *self.machine()])
+
+    def machine(self) -> list[tuple[str, str]]:
+        """What it was measured on."""
+        return [("server", self.server), ("processors", _cpu(self.cpu))]
 
     def lines(self) -> list[tuple[str, str]]:
         """What is printed: a name and what is said of it."""
         one, counts, truth = self.incident, self.counts, self.truth
         asked = f"{one.connections} clients, closed loop" if one.is_closed else f"{one.rate:g}/s, {one.arrivals}"
         said = [
-            ("strategy", f"{one.name}, through {one.through}, on {self.server}"),
+            ("strategy", f"{one.name}, through {one.through}"),
             ("asked for", f"{self.sent:,} orders in {self.seconds:.1f} s ({asked}), {one.slots} hot, pool of {one.pool}"
                           + (", stopped early" if self.stopped else "")),
             ("created", f"{self.created:,} ({self.achieved_share:.1%}), {self.achieved_rate:,.0f}/s"),
@@ -199,10 +204,7 @@ class Report:
             )
         if self.killed_at is not None:
             said.append(("killed", f"PostgreSQL at {self.killed_at:.1f} s"))
-        said += [
-            ("processors", _cpu(self.cpu)),
-            ("verdict", self.verdict),
-        ]
+        said.append(("verdict", self.verdict))
         if self.processes_lost:
             said.append(("incomplete", f"{self.processes_lost} processes of the run ended without their counts"))
         return said
@@ -221,10 +223,14 @@ class Report:
         """The course of the run, its latencies, its retries."""
         from zephyr_lab.views.load import course
 
-        return course(self.to_dict(), str(self))
+        return course(self.to_dict(), _aligned(self.lines()))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.figure().mimebundle()
+
+
+def _aligned(lines: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"{name:<17}  {said}" for name, said in lines)
 
 
 def _named(code: str) -> str:

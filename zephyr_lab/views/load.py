@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,11 +21,9 @@ def course(report: dict[str, Any], text: str) -> Picture:
         _rates(rate, report)
         _latencies(latency, report["latency_ms"])
         _retries(retries, report["retries"])
-        wrong = "; ".join(report["wrong"]) or "nothing oversold, nothing lost"
-        figures = report["figures"]
-        title = f"{figures['strategy']}, isolation {figures['isolation']}"
-        figure.suptitle(title, x=0.01, ha="left", color=INK, weight="bold")
-        figure.text(0.99, 0.955, wrong[:90], ha="right", color=BAD if report["wrong"] else GOOD, size=8.5)
+        figure.suptitle(_name(report["figures"]), x=0.01, ha="left", color=INK, weight="bold")
+        colour = BAD if report["wrong"] else GOOD if report["verdict"].endswith("nothing lost") else WARN
+        figure.text(0.99, 0.955, textwrap.shorten(report["verdict"], 110), ha="right", color=colour, size=8.5)
         figure.tight_layout(rect=(0, 0, 1, 0.96))
         return Picture.of(figure, text)
 
@@ -62,15 +61,22 @@ def _rates(axes: Axes, report: dict[str, Any]) -> None:
 
 def _latencies(axes: Axes, latency: Mapping[str, float]) -> None:
     names = ("50", "90", "95", "99", "99.9", "100")
-    axes.barh(range(len(names)), [max(latency[name], 0.01) for name in names], color=SESSIONS[0], height=0.6)
+    values = [max(latency[name], 0.01) for name in names]
+    axes.barh(range(len(names)), values, color=SESSIONS[0], height=0.6)
+    for place, value in enumerate(values):
+        axes.text(
+            value, place, f" {value:,.3g}" if value < 1000 else f" {value:,.0f}", va="center", size=7.5, color=PALE
+        )
     axes.set_yticks(range(len(names)), [f"p{name}" if name != "100" else "longest" for name in names])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(min(0.5, *values), 4 * max(values))
     _plain(axes, "latency, ms")
+    axes.grid(visible=False)
 
 
 def _retries(axes: Axes, retries: Mapping[str, int]) -> None:
-    numbers = sorted(int(number) for number in retries) or [0]
+    numbers = range(max([4, *map(int, retries)]) + 1)
     axes.bar(numbers, [retries.get(str(number), 0) for number in numbers], color=SESSIONS[4], width=0.7)
     axes.set_xticks(numbers)
     _plain(axes, "orders by retries")
@@ -149,3 +155,19 @@ def curves(
             axes.legend(frameon=False, fontsize=8)
         figure.tight_layout()
         return Picture.of(figure, text)
+
+
+def live(points: Sequence[tuple[float, int, int]], seconds: float) -> Picture:
+    """A run that is under way: (seconds, orders created, slots oversold) so far."""
+    with style():
+        figure = new_figure(WIDTH, 2.4)
+        created, oversold = figure.subplots(1, 2)
+        for axes, place, colour, title in (
+            (created, 1, SESSIONS[0], "orders created"), (oversold, 2, BAD, "oversold slots"),
+        ):  # fmt: skip
+            axes.plot([point[0] for point in points], [point[place] for point in points], color=colour)
+            axes.set_xlim(0, seconds)
+            axes.set_ylim(bottom=0)
+            _plain(axes, title)
+        figure.tight_layout()
+        return Picture.of(figure, "a run under way")
