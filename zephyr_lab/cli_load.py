@@ -52,6 +52,7 @@ def incident(
     processes: Annotated[int, typer.Option(help="Processes of clients; 0 chooses.")] = 0,
     connections: Annotated[int, typer.Option(help="Clients of a closed loop.")] = 24,
     through: Annotated[str, typer.Option(help="direct, or grpc: the service in a process of its own.")] = "direct",
+    stored: Annotated[int, typer.Option(help="Orders that are there before.")] = 0,
     missing_partition: Annotated[
         bool, typer.Option("--missing-partition", help="Without this month's partition.")
     ] = False,
@@ -88,7 +89,7 @@ def incident(
             strategy=name, isolation=isolation, rate=rate, seconds=seconds, arrivals=arrivals, capacity=capacity,
             slots=slots, pool=pool, processes=processes, connections=connections, through=through, seed=seed,
             index=index, attempts=attempts, base=base, jitter=jitter, full_jitter=full_jitter, per_slot=per_slot,
-            missing_partition=missing_partition, kill=kill, detector=detector,
+            missing_partition=missing_partition, stored=stored, kill=kill, detector=detector,
         ).check()
         for name in names
     ]  # fmt: skip

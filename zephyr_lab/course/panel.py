@@ -32,7 +32,7 @@ class Panel:
         self.pool = widgets.SelectionSlider(options=[1, 2, 4, 8, 16, 25, 50], value=25, description="pool", **wide)
         self.button = widgets.Button(description="Run", button_style="primary")
         self.said = widgets.HTML()
-        self.chart = widgets.Image(format="png", layout={"max-width": "100%"})
+        self.chart = widgets.Image(format="png", layout={"width": "100%"})
         self.button.on_click(lambda _: self.run())
         left = [self.strategy, self.isolation, self.rate]
         right = [self.seconds, self.slots, self.pool]

@@ -59,10 +59,11 @@ class Incident:
 
     Orders go through the service in the clients' processes (`direct`), through its gRPC face, or to the strategy's
     function alone, without pool, metrics and what the service makes of errors (`bare`).
+
     `slots` are hot at the same time; `pool` connections are shared by `processes`; `connections` is how many clients a
     closed loop has. `attempts`, `base`, `jitter` and `full_jitter` change the strategy's retry; `per_slot` lets so
-    many orders of a slot through at once. Without `index` the slots are searched by a sequential scan. `kill` is
-    `postgres@5s`. `check` raises BadInput.
+    many orders of a slot through at once. `stored` orders are there before. Without `index` the slots are searched by
+    a sequential scan. `kill` is `postgres@5s`. `check` raises BadInput.
     """
 
     strategy: str = "redis-get-then-incrby"
@@ -83,6 +84,7 @@ class Incident:
     jitter: float | None = None
     full_jitter: bool = False
     per_slot: int | None = None
+    stored: int = 0
     missing_partition: bool = False
     kill: str | None = None
     detector: bool = False
@@ -106,6 +108,8 @@ class Incident:
         for name in ("base", "jitter"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 60:
                 raise BadInput(f"{name} is from 0 to 60 seconds, not {getattr(self, name)}")
+        if not 0 <= self.stored <= 10 * MOST_ORDERS:
+            raise BadInput(f"stored is from 0 to {10 * MOST_ORDERS:,} orders, not {self.stored:,}")
         if self.processes < 0 or self.processes > 64:
             raise BadInput(f"processes is from 1 to 64, not {self.processes}")
         processes = self.processes or min(2, os.cpu_count() or 1, self.pool)

@@ -36,7 +36,8 @@ from pg_stat_activity where wait_event_type = 'Lock' and application_name = %s""
 _OVERSOLD = """
 select count(*), coalesce(sum(over), 0)::bigint from (
     select sum(final_price) - min(capacity) as over from orders join slots on slots.id = target_slot_id
-    where status <> 'cancelled' group by target_slot_id having sum(final_price) > min(capacity)) as found"""
+    where status <> 'cancelled' and target_slot_id > ''
+    group by target_slot_id having sum(final_price) > min(capacity)) as found"""
 
 
 @dataclass

@@ -122,7 +122,8 @@ ROLES: dict[str, Callable[[Share], Coroutine[Any, Any, None]]] = {"clients": cli
 
 
 def main() -> None:
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # lost connections are counted
+    for name in ("psycopg.pool", "grpc._cython.cygrpc", "zephyr_lab"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is counted
     runs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=read, args=(runs,), daemon=True).start()
     while True:
