@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests import bench_load
+from tests import bench_check, bench_load
 from tests.oracles.test_published_counts import LOST_UPDATE, LOST_UPDATE_THREE
 from zephyr_lab import Lab
 from zephyr_lab.explore.exhaustive import Exhaustive
@@ -117,6 +117,7 @@ def main(schedules: int = 3_000) -> None:
         )  # fmt: skip
         for row in bench_load.rows(lab):
             table.add_row(*row)
+    bench_check.add_rows(table)
     Console(width=140).print(table)
 
 

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import psycopg
 import typer
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from zephyr_lab import cli_load
-from zephyr_lab import lab as labs
-from zephyr_lab.anomalies import CATALOGUE, Matrix, anomaly
 from zephyr_lab.errors import BadInput, LabError, condition_name
-from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.lab import Lab
 from zephyr_lab.schedule.levels import IsolationLevel
-from zephyr_lab.schedule.model import Schedule, example
-from zephyr_lab.schedule.runner import STEP_SECONDS
-from zephyr_lab.servers.database import inspect
-from zephyr_lab.servers.doctor import diagnose
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from zephyr_lab.anomalies import Matrix
+    from zephyr_lab.explore.exploration import Exploration
+
+
+class _Late:
+    """A module imported when something of it is asked for: `check` needs no server, and starts in half the time."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._module), name)
+
+
+labs, catalogue, model = _Late("zephyr_lab.lab"), _Late("zephyr_lab.anomalies"), _Late("zephyr_lab.schedule.model")
+databases = _Late("zephyr_lab.servers.database")
 
 HELP = """Transaction isolation, understood by running it on a real PostgreSQL.
 
@@ -42,6 +55,12 @@ COLOURS = {"prevented": "green", "occurs": "red"}
 class Format(StrEnum):
     TEXT = "text"
     JSON = "json"
+
+
+class CheckFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    SVG = "svg"
 
 
 class MatrixFormat(StrEnum):
@@ -60,10 +79,10 @@ def cases() -> None:
     """The cases that can be run, with the schedule that shows each."""
     table = Table("case", "schedule", "shows", box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
-    titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in CATALOGUE}
+    titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in catalogue.CATALOGUE}
     for name in labs.cases():
         spec = labs.load_case(name)
-        table.add_row(name, example(spec), titles.get(name, ""))
+        table.add_row(name, model.example(spec), titles.get(name, ""))
     out.print(table)
 
 
@@ -73,15 +92,15 @@ def run(
     isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
     schedule: Annotated[str | None, typer.Option(help='Whose step comes next: "A B A B", or names of steps.')] = None,
     victim: Annotated[str | None, typer.Option(help="The session that is to lose a deadlock.")] = None,
-    step_seconds: Annotated[float, typer.Option(help="How long a step may take that waits for nobody.")] = STEP_SECONDS,
+    step_seconds: Annotated[float, typer.Option(help="How long a step may take that waits for nobody.")] = 30,
     format: Annotated[Format, typer.Option(help="How to print the transcript.")] = Format.TEXT,
 ) -> None:
     """Carry out one schedule, then the serial ones, and say whether the outcome is an anomaly."""
     level = IsolationLevel.of(isolation)
     chosen = labs.load_case(case)
     if schedule is not None:
-        Schedule.parse(schedule, chosen)  # what can be refused without a server is
-    with Lab(step_seconds=step_seconds) as lab:
+        model.Schedule.parse(schedule, chosen)  # what can be refused without a server is
+    with labs.Lab(step_seconds=step_seconds) as lab:
         verdict = lab.case(chosen, level).verdict(schedule, victim=victim)
     if format is Format.JSON:
         said = verdict.to_dict()
@@ -117,7 +136,7 @@ def explore(
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with Lab() as lab, _progress(*columns) as progress:
+    with labs.Lab() as lab, _progress(*columns) as progress:
         task = progress.add_task("exploring", total=None if samples is None else samples, said="")
 
         def show(state: Exploration) -> None:
@@ -139,7 +158,7 @@ def spec(
     step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 300,
 ) -> None:
     """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
-    with Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
+    with labs.Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
         lab.isolationtester(file, sys.stdout.write)
 
 
@@ -151,7 +170,7 @@ def hermitage(
 
     Exit 1 where it does not.
     """
-    with Lab() as lab:
+    with labs.Lab() as lab:
         compared = lab.hermitage(file)
         server = lab.server
     for test, differences in compared:
@@ -178,8 +197,8 @@ def matrix(
 
     Exit 1 where it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
     """
-    chosen = [anomaly(name).name for name in anomalies or []] or [one.name for one in CATALOGUE]
-    with Lab() as lab, _progress() as progress:
+    chosen = [catalogue.anomaly(name).name for name in anomalies or []] or [one.name for one in catalogue.CATALOGUE]
+    with labs.Lab() as lab, _progress() as progress:
         task = progress.add_task("running every cell", total=len(chosen) * len(IsolationLevel))
         measured = lab.matrix(chosen, seen=lambda *_: progress.advance(task))
     show_matrix(measured, format)
@@ -205,8 +224,73 @@ def show_matrix(measured: Matrix, format: MatrixFormat = MatrixFormat.TEXT) -> N
 
 
 @app.command()
+def check(
+    histories: Annotated[list[Path], typer.Argument(help="JSON lines, Jepsen's EDN, or r(k,v,s,t); .gz is unpacked.")],
+    workload: Annotated[
+        str | None, typer.Option(help="list-append, rw-register or predicate; without one the operations tell.")
+    ] = None,
+    level: Annotated[str, typer.Option(help="Elle's names: read-committed, snapshot-isolation, serializable ...")] = (
+        "strict-serializable"
+    ),
+    initial: Annotated[
+        int | None, typer.Option(help="What registers hold before the first write, besides null.")
+    ] = None,
+    wfr_keys: Annotated[bool, typer.Option("--wfr-keys", help="Registers: writes follow reads.")] = False,
+    sequential_keys: Annotated[bool, typer.Option("--sequential-keys", help="Registers: each is sequential.")] = False,
+    linearizable_keys: Annotated[
+        bool, typer.Option("--linearizable-keys", help="Registers: each is linearizable.")
+    ] = False,
+    format: Annotated[CheckFormat, typer.Option(help="How to print what was found; svg draws the worst cycle.")] = (
+        CheckFormat.TEXT
+    ),
+) -> None:
+    """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
+
+    Exit 0 valid, 1 violated, 2 cannot tell or bad input. With several histories, the worst of these.
+    """
+    # No matrix is multiplied here, and starting numpy's threads for that takes a tenth of a million operations' time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from zephyr_lab import check as checking
+
+    assumptions = checking.Assumptions(wfr_keys, sequential_keys, linearizable_keys)
+    codes = set()
+    for path in histories:
+        report = checking.check(checking.read(path, workload, initial), level, assumptions)
+        codes.add({True: 0, False: 1, None: 2}[report.valid])
+        if format is CheckFormat.JSON:
+            print(json.dumps(report.to_dict()))
+        else:
+            print(report.figure().svg if format is CheckFormat.SVG else report)
+    if codes != {0}:
+        raise typer.Exit(1 if 1 in codes else 2)
+
+
+@app.command()
+def record(
+    file: Annotated[Path, typer.Argument(help="Where the history goes, as JSON lines.")],
+    workload: Annotated[str, typer.Option(help="list-append or rw-register.")] = "list-append",
+    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "serializable",
+    sessions: Annotated[int, typer.Option(min=1, help="How many at once.")] = 4,
+    seconds: Annotated[float | None, typer.Option(help="How long; or")] = None,
+    transactions: Annotated[int | None, typer.Option(min=1, help="how many in all; without either 200.")] = None,
+    keys: Annotated[int, typer.Option(min=1, help="How many keys they meet on.")] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same transactions.")] = 0,
+) -> None:
+    """Record random transactions on the lab's PostgreSQL as a history for `zephyr-lab check`."""
+    level = IsolationLevel.of(isolation)
+    with labs.Lab() as lab:
+        recorded = lab.record(
+            workload, level, sessions=sessions, seconds=seconds, transactions=transactions, keys=keys, seed=seed
+        )
+    recorded.write(file)
+    err.print(f"{recorded}, in {file}; now: zephyr-lab check {file}", soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
+    from zephyr_lab.servers.doctor import diagnose
+
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for overflow in ("ellipsis", "ellipsis", "fold"):
         table.add_column(overflow=overflow)
@@ -218,6 +302,38 @@ def doctor() -> None:
     out.print(table)
     out.print("[green]The lab can run." if good else "[red]The lab cannot run: see the lines marked `no`.")
     if not good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def runbook(
+    question: Annotated[str | None, typer.Argument(help="A question; without one they are listed.")] = None,
+    dsn: Annotated[str | None, typer.Option(help="The server; default ZEPHYR_LAB_PG_DSN, then PGHOST etc.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Ask every question.")] = False,
+    table: Annotated[str, typer.Option(help="The table that it is about, as written in SQL.")] = "orders",
+    role: Annotated[str | None, typer.Option(help="Whose rights; default the role that asks.")] = None,
+    months: Annotated[int, typer.Option(min=0, help="How many months after this one need a partition.")] = 2,
+    older_than: Annotated[str, typer.Option(help="The age from which on a transaction is long.")] = "1 minute",
+    format: Annotated[Format, typer.Option(help="How to print the answers.")] = Format.TEXT,
+) -> None:
+    """Ask a live PostgreSQL about partitions, rights, isolation levels, locks, and who blocks whom.
+
+    Safe on production: every question has a read-only transaction of its own, with a limit of 10 s for its answer and
+    of 2 s for any lock, takes no lock stronger than ACCESS SHARE, and needs no superuser. Exit 1 where an answer is
+    missing.
+    """
+    from zephyr_lab.runbook import Runbook, report
+
+    if question is None and not all:
+        print(report.listing())
+        return
+    if question is not None and all:
+        raise BadInput(f"ask {question}, or --all, not both")
+    with databases.connect(dsn or os.environ.get("ZEPHYR_LAB_PG_DSN", "")) as connection:
+        book = Runbook(connection, table=table, role=role, months=months, older_than=older_than)
+        answers = book.ask_all() if question is None else {question: book.ask(question)}
+    print(report.to_json(answers) if format is Format.JSON else report.to_text(answers))
+    if any(isinstance(answer, LabError) for answer in answers.values()):
         raise typer.Exit(1)
 
 
@@ -234,7 +350,7 @@ def strategies(
 
     chosen = [strategy(name) for name in names or STRATEGIES]
     if explore:
-        with Lab() as lab, _progress() as progress:
+        with labs.Lab() as lab, _progress() as progress:
             task = progress.add_task("exploring", total=3 * len(chosen))
             cells = measure(
                 lab, [one.name for one in chosen], sessions=sessions, samples=samples,
@@ -305,7 +421,9 @@ def reconcile(
 @contextlib.contextmanager
 def _connected(dsn: str) -> Iterator[psycopg.Connection]:
     """A connection whose errors are told in a line."""
-    inspect(dsn)
+    databases.inspect(dsn)
+    import psycopg
+
     with psycopg.connect(dsn) as connection:
         try:
             yield connection
@@ -337,7 +455,7 @@ def serve(
     chosen = by_name(strategy)
     with contextlib.ExitStack() as stack:
         if dsn is None:
-            lab = stack.enter_context(Lab(redis_url=redis_url))
+            lab = stack.enter_context(labs.Lab(redis_url=redis_url))
             dsn, install = lab.conninfo(), True
             redis_url = lab.redis_url
         serving.serve(
@@ -364,7 +482,7 @@ def notebooks(
         report = execute_all(
             folder, into, jobs, seen=lambda done, all: progress.update(task, completed=done, total=all)
         )
-    with Lab() as lab:
+    with labs.Lab() as lab:
         measured = lab.matrix()
     report.write_index(measured)
     show_matrix(measured)

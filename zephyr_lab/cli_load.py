@@ -12,8 +12,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from zephyr_lab.lab import Lab
-
 if TYPE_CHECKING:
     from zephyr_lab.load import Incident
     from zephyr_lab.load import Progress as HowFar
@@ -78,6 +76,7 @@ def incident(
     Ctrl-C prints the report so far. Exit 1 where orders are lost, or a strategy sells more than it promises to.
     """
     from zephyr_lab import load
+    from zephyr_lab.lab import Lab
     from zephyr_lab.load.report import check_path
     from zephyr_lab.orders.strategies import STRATEGIES
 
@@ -127,6 +126,8 @@ def claims(
 ) -> None:
     """Decide every claim of the write-up by running it: holds, does not hold, or holds when; with the figures."""
     from rich.progress import TimeElapsedColumn
+
+    from zephyr_lab.lab import Lab
 
     columns = TextColumn("{task.description}"), TimeElapsedColumn()
     with Lab() as lab, Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:

@@ -11,9 +11,14 @@ from functools import cache
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
 UNIQUE_VIOLATION = "23505"
+LOCK_NOT_AVAILABLE = "55P03"
 
 RETRYABLE = frozenset({SERIALIZATION_FAILURE, DEADLOCK_DETECTED})
 """Answers after which the whole transaction, its decisions included, may simply be run again (manual, 13.5)."""
+
+
+REFUSALS = RETRYABLE | {LOCK_NOT_AVAILABLE}
+"""What a transaction is told because of another one, and on no account of its own: NOWAIT and lock_timeout too."""
 
 
 class LabError(Exception):
@@ -44,22 +49,31 @@ class ServerLost(LabError):
     """The server went away under the lab's own connection, or the lab is closed."""
 
 
+class QuestionFailed(LabError):
+    """A question of the runbook has no answer: a time limit, a missing privilege, SQL that is wrong."""
+
+
 class NotebookFailed(LabError):
     """A cell of a notebook that is to be stored raised an error."""
 
 
 def is_retryable(exc: BaseException | None) -> bool:
-    """Whether `exc`, or anything it was raised from, is a serialization failure or a deadlock, by SQLSTATE.
+    """Whether `exc`, or anything it was raised from, is a serialization failure or a deadlock, by SQLSTATE."""
+    return bool(sqlstate_among(RETRYABLE, exc))
+
+
+def sqlstate_among(states: frozenset[str], exc: BaseException | None) -> str:
+    """The SQLSTATE of `exc`, or of anything it was raised from, if it is one of these, else ''.
 
     The chain of causes is followed because services wrap their driver's errors.
     """
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
-        if getattr(exc, "sqlstate", None) in RETRYABLE:
-            return True
+        if (state := getattr(exc, "sqlstate", None)) in states:
+            return str(state)
         exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
-    return False
+    return ""
 
 
 @cache

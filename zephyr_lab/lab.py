@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,17 +29,19 @@ from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.functions.session import Function
+from zephyr_lab.recording import Recording, record
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
-from zephyr_lab.schedule.transcript import Transcript
+from zephyr_lab.schedule.transcript import Event, Transcript
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 from zephyr_lab.shipped import shipped
 
 if TYPE_CHECKING:
+    import pandas as pd
     import redis
 
     from zephyr_lab.load import Idle, Incident, Progress, Report
@@ -254,14 +256,43 @@ class Lab:
         ignore: Sequence[str] = (),
     ) -> FunctionExplorer:
         """What `explore` explores with: it can replay single schedules, and judge them. Raises BadInput."""
-        if callable(functions):
+        if callable(functions) or not isinstance(functions, Iterable):
             raise BadInput("explore takes a list of functions, one for each session: [book, book]")
-        named = functions if isinstance(functions, Mapping) else dict(zip(ascii_uppercase, functions, strict=False))
-        if not named:
+        some = functions if isinstance(functions, Mapping) else list(functions)
+        if not some:
             raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
+        if not isinstance(some, Mapping) and len(some) > len(ascii_uppercase):
+            raise BadInput(f"{len(some)} functions are more than there are letters: name them, {{'A1': book, ...}}")
+        named = some if isinstance(some, Mapping) else dict(zip(ascii_uppercase, some, strict=False))
+        for name in named:
+            if not isinstance(name, str) or name.split() != [name]:
+                raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
         return FunctionExplorer(
             self._runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
+        )  # fmt: skip
+
+    def record(
+        self,
+        workload: str = "list-append",
+        isolation: Any = IsolationLevel.SERIALIZABLE,
+        *,
+        sessions: int = 4,
+        seconds: float | None = None,
+        transactions: int | None = None,
+        keys: int = 5,
+        operations: int = 4,
+        seed: int = 0,
+    ) -> Recording:
+        """Records random transactions of several sessions at once, as a history; then `.check()` it.
+
+        `workload` is list-append or rw-register; `seconds` or a number of `transactions` (200) ends it. Sessions race
+        as they like: another run is another history. Raises BadInput.
+        """
+        self._check_open()
+        return record(
+            self.connect, workload=workload, isolation=isolation, sessions=sessions, seconds=seconds,
+            transactions=transactions, keys=keys, operations=operations, seed=seed,
         )  # fmt: skip
 
     def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
@@ -353,6 +384,20 @@ class Lab:
         bench.reports.clear()
         return claims.decide(bench, self.server, numbers, seen)
 
+    def runbook(self, question: str, **about: Any) -> pd.DataFrame:
+        """Asks the lab's server a question of the runbook, such as `who-blocks-whom`; `about` as `Runbook` takes it.
+
+        `session` is then the name that a session has in its case. Raises BadInput, QuestionFailed.
+        """
+        from zephyr_lab.runbook import Runbook  # pandas takes as long to import as all the rest
+
+        self._check_open()
+        with self._database.connect("runbook") as connection:
+            answer = Runbook(connection, **about).ask(question)
+        if "session" in answer:
+            answer["session"] = answer["session"].str.removeprefix(f"{self._database.schema} ")
+        return answer
+
     def close(self) -> None:
         """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
         self._finalizer()
@@ -405,6 +450,18 @@ class Case:
         words = self.schedule(schedule)
         self._lab._check_open()
         return self._lab._runner.run(self.spec, words, self.isolation, victim=victim)
+
+    @contextlib.contextmanager
+    def hold(self, schedule: str | Sequence[str] | None = None) -> Iterator[tuple[Event, ...]]:
+        """Carries out a schedule and leaves its sessions as they are, open or waiting, while the `with` block lasts.
+
+        To look at a blocked server: `with case.hold("A B"): lab.runbook("who-blocks-whom")`. Gives what has happened.
+        Transactions are rolled back in the end. Raises as `run` does, and ScheduleError for a run inside of it.
+        """
+        words = self.schedule(schedule)
+        self._lab._check_open()
+        with self._lab._runner.hold(self.spec, words, self.isolation) as execution:
+            yield tuple(execution.events)
 
     def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
         """Carries out a schedule, then every serial order of the sessions that took part, and compares."""

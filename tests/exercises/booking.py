@@ -138,12 +138,6 @@ def shared_lock(conn: Connection, slot: str, price: int) -> bool:
     return True
 
 
-def lock_kept(conn: Connection, slot: str, price: int) -> bool:
-    """The session's own lock, which no commit gives back."""
-    conn.execute("select pg_advisory_lock(18)")
-    return naive(conn, slot, price)
-
-
 def rolled_back(conn: Connection, slot: str, price: int) -> bool:
     booked = guarded(conn, slot, price)
     conn.rollback()
@@ -189,7 +183,6 @@ REFUSED = {
     serializable: "the isolation level stays as it is given",
     error_swallowed: "the isolation level stays as it is given",
     shared_lock: "neither session can then raise its own",
-    lock_kept: "goes on waiting when all the others have come to their end",
     rolled_back: "was rolled back after it had written",
     rows_deleted: "'18:00' is gone",
     always_no: "none of the functions made a round trip",

@@ -245,15 +245,3 @@ def test_a_function_that_ends_its_own_session_is_told_so(lab: Lab) -> None:
     assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
     with pytest.raises(BadInput, match="no functions to explore"):
         lab.explore([])
-
-
-def test_who_waits_when_all_others_have_ended_is_not_judged(lab: Lab) -> None:
-    """A lock that nobody gives back: undecided, and the schedule says who waits."""
-
-    def keep(conn: Connection) -> None:
-        conn.execute("select pg_advisory_lock(5)")
-
-    found = lab.explore([keep, keep], setup=SLOTS)
-    assert found.run.undecided == found.schedules > 0
-    assert "B is waiting" in lab.replay([keep, keep], "A A B", setup=SLOTS).reason
-    assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12

@@ -81,8 +81,10 @@ def of_functions(lab: Lab, spec: Spec, isolation: str) -> set[Outcome]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [one.case for one in CATALOGUE])
-@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+@pytest.mark.parametrize(
+    ("case", "isolation"),
+    [(one.case, "serializable" if place % 2 else "read committed") for place, one in enumerate(CATALOGUE)],
+)
 def test_both_forms_have_the_same_outcomes(lab: Lab, case: str, isolation: str) -> None:
     """What the server told each session, and the rows that are left, over all orders of both."""
     spec = lab.case(case).spec

@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from tests.orders.conftest import NOON, Shop, order
 from zephyr_lab.orders import schema
 from zephyr_lab.orders.errors import (
+    AlreadyCreated,
     Closed,
     InvalidOrder,
     NotInstalled,
@@ -88,6 +89,19 @@ def test_a_full_day_is_said_to_be_full_and_nothing_is_written(shop: Shop, name: 
             "update slots set capacity_override = null, is_disabled = start_time < %s", [NOON + timedelta(hours=1)]
         )
         assert run(service.create(wanted)).slot.start == NOON + timedelta(hours=1)
+
+
+def test_an_order_with_a_slot_is_saved_at_a_chosen_level(shop: Shop) -> None:
+    """Once; with the retry too, an id that is taken is no reason to try again."""
+    slot = Slot.at(NOON)
+    with shop.service("one-statement") as service:
+        for level in (None, psycopg.IsolationLevel.READ_COMMITTED, psycopg.IsolationLevel.SERIALIZABLE):
+            one = order(450)
+            run(service.save_order(one, slot, level))
+            with pytest.raises(AlreadyCreated):
+                run(service.save_order_with_retry(one, slot, level))
+        assert service.metrics.failure_rate == 0
+    assert shop.count() == 3
 
 
 def test_overrides_and_disabled_slots_reach_redis(shop: Shop) -> None:

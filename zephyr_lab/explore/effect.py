@@ -129,7 +129,7 @@ class Effects:
         for event in events:
             state = self._sessions[event.session]
             footprint = self._footprints[event.step]
-            if state.failed and not footprint.ends:  # refused with 25P02
+            if state.failed and not (footprint.ends or footprint.opaque):  # refused with 25P02
                 whole = whole.joined(Effect(frozenset({event.session})))
                 continue
             whole = whole.joined(self._took(event.session, footprint, state))

@@ -119,6 +119,13 @@ class FunctionExecution:
             "asyncpg cannot be explored"
         )
 
+    def _waits_for_ever(self) -> str:
+        waits = [f"session {name} {wait.text()}" for name, (_, wait) in self._watch.waits.items()]
+        return (
+            f"{' and '.join(waits)}, and nobody is left to go on, after the schedule {' '.join(self.taken)!r}: does a "
+            "lock outlive its transaction, as pg_advisory_lock's does, or a prepared transaction?"
+        )
+
     def _make_impatient(self, session: FunctionSession) -> None:
         """As in `schedule.execution`: whoever holds up another session, and could close a cycle, looks first."""
         connection, status = session.channel.connection, session.channel.status
@@ -134,30 +141,26 @@ class FunctionExecution:
         if not any(one.turn.trips for one in self.sessions.values()):
             self.abandon()
             raise ScheduleError(self._nothing_to_order())
-        lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self.sessions.values())
         unfinished = {name for name, one in self.sessions.items() if not one.ended}
+        if unfinished and not self.runnable():
+            self.abandon()
+            raise ScheduleError(self._waits_for_ever())
+        lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self.sessions.values())
         self.abandon()
         if unfinished or lost:
             self._runner.abandon()
         elif any(may_change_more_than_rows(event.sql) for event in self.events):
             self._runner.forget_ground()
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
-        endings = [_ending(one) for name, one in self.sessions.items() if name not in unfinished]
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
-            sessions=tuple(self.sessions), events=(*self.events, *endings),
+            sessions=tuple(self.sessions), events=(*self.events, *map(_ending, self.sessions.values())),
             final={**final, **self._ground.rows()}, answer=answer,
             transactions=tuple(
-                Transaction(name, 1, (name,), self._end(one, name in unfinished), one.sent_away)
+                Transaction(name, 1, (name,), End.UNFINISHED if name in unfinished else _end(one), one.sent_away)
                 for name, one in self.sessions.items()
             ),
         )  # fmt: skip
-
-    def _end(self, session: FunctionSession, unfinished: bool) -> End:
-        """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
-        if unfinished:
-            return End.WAITING if session.name in self._watch.waits else End.UNFINISHED
-        return End.ABORTED if session.sent_away and session.raised else End.COMMITTED
 
     def abandon(self) -> None:
         end(self.sessions.values())
@@ -169,3 +172,8 @@ def _ending(session: FunctionSession) -> Event:
     if isinstance(told, Failure):
         return Event(session.name, session.name, "return", kind, transaction=1, failure=told)
     return Event(session.name, session.name, "return", kind, transaction=1, results=(told,))
+
+
+def _end(session: FunctionSession) -> End:
+    """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
+    return End.ABORTED if session.sent_away and session.raised else End.COMMITTED

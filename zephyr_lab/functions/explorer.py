@@ -95,6 +95,9 @@ class FunctionExplorer(Explorer):
         self._function_effects: FunctionEffects | None = None
         self._known_surrogates: Surrogates | None = None
         self._serial = SerialOutcomes(lambda order: self._surrogates.without(self._run_in_order(order)))
+        self._serial_by_rows = SerialOutcomes(
+            lambda order: self._surrogates.without(self._run_in_order(order), numbers=True)
+        )
         self._serializable = False
         for function, some in zip((*functions.values(), prepare), kinds, strict=False):
             if function is not None:
@@ -211,7 +214,15 @@ class FunctionExplorer(Explorer):
     def verdict(self, transcript: Transcript) -> Verdict:
         """As for a spec; but a function that returns what no serial order has it return, having been sent away, has
         reported just that, and is judged as aborted."""
-        first = super().verdict(self._surrogates.without(transcript))
+        found = self._judged(self._surrogates.without(transcript), self._serial)
+        by_rows = self._surrogates.without(transcript, numbers=True)
+        if not found.anomalous or by_rows == self._surrogates.without(transcript):
+            return found
+        second = self._judged(by_rows, self._serial_by_rows)
+        return found if second.anomalous else replace(found, kind=second.kind, reason=f"{second.reason}, but for ids")
+
+    def _judged(self, transcript: Transcript, serial: SerialOutcomes) -> Verdict:
+        first = judge(transcript, serial)
         refused = {one.session for one in transcript.transactions if one.sqlstate and one.end is End.COMMITTED}
         if not (first.anomalous and refused):
             return first
@@ -220,7 +231,7 @@ class FunctionExplorer(Explorer):
         transactions = tuple(
             replace(one, end=End.ABORTED) if one.session in reported else one for one in transcript.transactions
         )
-        return judge(replace(first.transcript, transactions=transactions), self._serial) if reported else first
+        return judge(replace(first.transcript, transactions=transactions), serial) if reported else first
 
     def replay(self, schedule: str) -> Transcript:
         """One schedule, as it was printed. Raises BadInput, and Nondeterminism where it cannot be had."""
@@ -267,6 +278,7 @@ class FunctionExplorer(Explorer):
     def _check_same_run(self, one: Transcript, two: Transcript) -> None:
         """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same."""
         whole = f"of the schedule {one.schedule!r}"
+        one, two = self._surrogates.without(one), self._surrogates.without(two)
         for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
             if self._as_compared(first) != self._as_compared(second):
                 session = (first or second).session  # type: ignore[union-attr]
@@ -274,10 +286,9 @@ class FunctionExplorer(Explorer):
                     f"session {session}, round trip {place} {whole}: {_shown(first, session)}, and when it was run "
                     f"again {_shown(second, session)}. {_WHY}"
                 )
-        mine, other = self._surrogates.without(one).final, self._surrogates.without(two).final
-        for name in {**mine, **other}:
-            if mine.get(name) != other.get(name):
-                columns = [f"{name}.{column}" for column in _differing(mine.get(name), other.get(name))]
+        for name in {**one.final, **two.final}:
+            if one.final.get(name) != two.final.get(name):
+                columns = [f"{name}.{column}" for column in _differing(one.final.get(name), two.final.get(name))]
                 where = f" in {', '.join(columns)}" if columns else ""
                 way_on = f", or leave columns out of the comparison: ignore={columns}" if columns else ""
                 raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {_WHY}{way_on}")

@@ -2,15 +2,18 @@
 
 Sleeps return at once: when a function goes on is the scheduler's business. A connection that a function opens itself
 is the session's own. Redis commands wait for the session's turn, whichever client sends them. What the lab has no hold
-on is refused, not overlooked.
+on is refused, not overlooked. Threads that a function starts are its session's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -19,7 +22,7 @@ import psycopg.connection_async
 
 from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
-from zephyr_lab.functions.turn import Turn, here
+from zephyr_lab.functions.turn import Abandoned, Turn, as_session, here
 
 
 @contextlib.contextmanager
@@ -27,8 +30,10 @@ def intercepted() -> Iterator[None]:
     """Patches psycopg, time and asyncio, for threads that are sessions'."""
     with contextlib.ExitStack() as patches:
         for owner, name, make in (
-            (time, "sleep", _sleep),
-            (asyncio, "sleep", _async_sleep),
+            *((module, name, _sleep) for module, name in _places_of(time.sleep)),
+            *((module, name, _async_sleep) for module, name in _places_of(asyncio.sleep)),
+            (threading.Thread, "start", _start),
+            (ThreadPoolExecutor, "submit", _submit),
             (psycopg.Connection, "wait", _wait_of_uncontrolled),
             (psycopg.AsyncConnection, "wait", _wait_of_uncontrolled),
             (psycopg.connection, "conninfo_attempts", _attempts),
@@ -57,6 +62,38 @@ def patched(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]
         yield
     finally:
         setattr(owner, name, before)
+
+
+def _places_of(function: Any) -> list[tuple[Any, str]]:
+    """The modules that have a function, and under which names: `from time import sleep` too."""
+    modules = [module for module in list(sys.modules.values()) if isinstance(getattr(module, "__dict__", None), dict)]
+    return [(module, name) for module in modules for name, value in list(vars(module).items()) if value is function]
+
+
+def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    def start(self: threading.Thread) -> None:
+        if (turn := here()) is not None:
+            run = as_session(turn, self.run)
+
+            def until_abandoned() -> None:
+                with contextlib.suppress(Abandoned):
+                    run()
+
+            self.run = until_abandoned  # type: ignore[method-assign]
+        real(self)
+
+    return start
+
+
+def _submit(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Its threads are used again by other sessions, so each call is the session's that has submitted it."""
+
+    def submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if (turn := here()) is None:
+            return real(self, fn, *args, **kwargs)
+        return as_session(None, real)(self, as_session(turn, fn), *args, **kwargs)
+
+    return submit
 
 
 def _sleep(real: Callable[[float], None]) -> Callable[[float], None]:

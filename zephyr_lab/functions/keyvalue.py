@@ -12,7 +12,9 @@ from typing import Any
 
 import redis
 import redis.asyncio.connection
+import redis.asyncio.lock
 import redis.connection
+import redis.lock
 
 from zephyr_lab.errors import ScheduleError, SetupFailed
 from zephyr_lab.functions.interception import patched
@@ -142,6 +144,8 @@ def redis_takes_turns(content: Content) -> Iterator[None]:
                     patches.enter_context(patched(owner, name, connects))
             patches.enter_context(patched(owner, "send_packed_command", lambda real, sends=sends: sends(real, content)))
             patches.enter_context(patched(owner, "read_response", reads))
+        for lock in (redis.lock.Lock, redis.asyncio.lock.Lock):
+            patches.enter_context(patched(lock, "acquire", _acquire))
         yield
 
 
@@ -209,6 +213,18 @@ def _note_reply(connection: Any, reply: Any) -> None:
 def _note_refusal(connection: Any, error: Exception) -> None:
     if trip := _trip_of(connection):
         trip.failure = Failure("", type(error).__name__)
+
+
+def _acquire(real: Any) -> Any:
+    """A lock's token, which redis-py makes up, is the same whenever a schedule is run."""
+
+    def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
+        turn = here()
+        if turn and len(args) < 4 and kwargs.get("token") is None:
+            kwargs["token"] = f"{turn.name}{turn.trips}"
+        return real(self, *args, **kwargs)
+
+    return acquire
 
 
 def _connect(real: Any) -> Any:

@@ -48,7 +48,9 @@ class _Pool(ConnectionPool):
 
     def putconn(self, conn: Any) -> None:
         conn._pool = None
-        conn.close()
+        if not self._session.turn.abandoned:
+            conn.rollback()
+        conn.disown()
 
 
 class _AsyncPool(AsyncConnectionPool):
@@ -76,4 +78,6 @@ class _AsyncPool(AsyncConnectionPool):
 
     async def putconn(self, conn: Any) -> None:
         conn._pool = None
-        await conn.close()
+        if not self._session.turn.abandoned:
+            await conn.rollback()
+        conn.disown()

@@ -8,18 +8,23 @@ ones. Several such connections, one after another, may stand for one session's b
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, Self
 
 import psycopg
 from psycopg import pq
+from psycopg.waiting import Wait
 
-from zephyr_lab.errors import is_retryable
+from zephyr_lab.errors import REFUSALS, sqlstate_among
 from zephyr_lab.functions.turn import RoundTrip, Turn, is_private
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
 
-# Generators of psycopg's that send nothing.
-_SILENT = ("_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen", "_set_deferrable_gen")
+# Generators of psycopg's that send nothing. Rows of a stream or of COPY are on their way once it has begun.
+_SILENT = (
+    "_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen", "_set_deferrable_gen",
+    "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "_end_copy_out_gen",
+)  # fmt: skip
 _WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
 
 
@@ -38,6 +43,7 @@ class _Controlled:
     closed: bool
     _closed: bool
     _failed: bool  # whether the last round trip was made in a failed transaction
+    _data: list[Any]  # of a COPY, held back
 
     # What is prepared when would depend on how often the function ran before.
     prepare_threshold = property(lambda self: None, lambda self, value: None)
@@ -65,19 +71,43 @@ class _Controlled:
         if ended and not self._failed and not trip.sql.lower().startswith("rollback"):
             self.turn.refused = ""
 
+    def _holds_back(self, gen: Any) -> bool:
+        """Whether `gen` is data of a COPY: sent before its end, the server would work on it in others' turns."""
+        if gen.__name__ != "copy_to":
+            return False
+        self._data.append(gen)
+        return True
+
+    def _whole(self, gen: Any) -> Any:
+        """The same generator, until the server has done what it is asked for."""
+        if gen.__name__ == "copy_end":
+            return self._end_copy(gen)
+        return _with_first_row(gen) if gen.__name__ == "_stream_send_gen" else gen
+
+    def _end_copy(self, gen: Any) -> Iterator[Any]:
+        data, self._data = self._data, []
+        for one in data if not gen.gi_frame.f_locals.get("error") else ():
+            yield from one
+        return (yield from gen)
+
+    def _leave(self) -> None:
+        """What else the server does when a connection is closed."""
+        if self.turn.locks_on and self.pgconn.status == pq.ConnStatus.OK:
+            self.pgconn.exec_(b"select pg_advisory_unlock_all()")
+
     def _fail_trip(self, trip: RoundTrip | None, error: psycopg.Error) -> None:
+        if state := sqlstate_among(REFUSALS, error):
+            self.turn.refused = state
         if trip is None or isinstance(error, psycopg.errors.PipelineAborted):  # told after the error itself, or not
             return
         trip.failure = Failure(error.sqlstate or "08006", error.diag.constraint_name or "")
         trip.lost, trip.status = self.closed, self.pgconn.transaction_status
-        if is_retryable(error):
-            self.turn.refused = error.sqlstate or ""
 
     @classmethod
     def of(cls, backend: pq.abc.PGconn, turn: Turn) -> Self:
         """A new connection object for a backend that is connected."""
         connection = cls(backend)  # type: ignore[call-arg]
-        connection.turn = turn
+        connection.turn, connection._data = turn, []
         return connection
 
     def disown(self) -> None:
@@ -90,9 +120,11 @@ class ControlledConnection(_Controlled, psycopg.Connection[Any]):
     """An ordinary connection but for this: it waits for its turn before each round trip."""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._holds_back(gen):
+            return None
         cursor, trip = gen.gi_frame.f_locals.get("self"), self._begin_trip(gen)
         try:
-            told = super().wait(gen, *args, **kwargs)
+            told = super().wait(self._whole(gen), *args, **kwargs)
             if self._pipeline and trip:
                 super().wait(self._pipeline._fetch_gen(flush=True))
         except psycopg.Error as error:
@@ -105,6 +137,7 @@ class ControlledConnection(_Controlled, psycopg.Connection[Any]):
         if not self.closed:
             if not self.turn.abandoned:
                 self.wait(self._rollback_gen())
+                self._leave()
             self.disown()
 
 
@@ -112,9 +145,11 @@ class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):
     """The same for asyncio. A session's thread runs its event loop, and stands still with it until its turn."""
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._holds_back(gen):
+            return None
         cursor, trip = gen.gi_frame.f_locals.get("self"), self._begin_trip(gen)
         try:
-            told = await super().wait(gen, *args, **kwargs)
+            told = await super().wait(self._whole(gen), *args, **kwargs)
             if self._pipeline and trip:
                 await super().wait(self._pipeline._fetch_gen(flush=True))
         except psycopg.Error as error:
@@ -127,7 +162,14 @@ class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):
         if not self.closed:
             if not self.turn.abandoned:
                 await self.wait(self._rollback_gen())
+                self._leave()
             self.disown()
+
+
+def _with_first_row(gen: Any) -> Iterator[Any]:
+    """A stream is sent and left; the server has looked at the rows when the first one is there."""
+    yield from gen
+    yield Wait.R
 
 
 def _begin_of(connection: Any) -> str:

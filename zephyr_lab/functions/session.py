@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from zephyr_lab.errors import ScheduleError, is_retryable
+from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.supplies import Supplies
@@ -91,6 +91,13 @@ class FunctionSession:
                 name: stack.enter_context(self._supplies.give(self, kind)) for name, kind in parameters.named.items()
             }
             told = self.function(*give, **named)
+            if inspect.isgenerator(told) or inspect.isasyncgen(told):
+                raise self.turn.refuse(
+                    ScheduleError(
+                        f"session {self.name} ({name_of(self.function)}) returned a generator, of which nothing has "
+                        "been run: give a function that runs it to its end, as in lambda conn: list(rows(conn))"
+                    )
+                )
             if not inspect.iscoroutine(told):
                 return told
             told.close()  # of a lambda that calls an async function; nothing of that has been run
@@ -115,8 +122,9 @@ class FunctionSession:
         if self._connection is None or self._connection.closed:
             return
         self._connection.disown()
-        if self.channel.connection.transaction_status != pq.TransactionStatus.IDLE:
-            ControlledConnection.of(self.channel.connection, self.turn).rollback()
+        if self.turn.abandoned or self.channel.connection.status != pq.ConnStatus.OK:
+            return
+        ControlledConnection.of(self.channel.connection, self.turn).close()
 
     # -- in the scheduler's thread
 
@@ -135,12 +143,8 @@ class FunctionSession:
 
     @property
     def sent_away(self) -> str:
-        """The SQLSTATE of a serialization failure or deadlock that was the last word on what it did, else ''."""
-        return str(getattr(self.raised, "sqlstate", None) or self.turn.refused) if self._was_refused else ""
-
-    @property
-    def _was_refused(self) -> bool:
-        return is_retryable(self.raised) or bool(self.turn.refused)
+        """The SQLSTATE of a refusal on another's account that was the last word on what it did, else ''."""
+        return sqlstate_among(REFUSALS, self.raised) or self.turn.refused
 
     def told(self) -> Result | Failure:
         """What the function returned or raised, as part of the outcome."""

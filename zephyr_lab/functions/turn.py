@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from zephyr_lab.errors import LabError
+from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.schedule.transcript import Failure, Result
 
 # Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
@@ -56,7 +56,7 @@ class Turn:
     `next` is what it waits to send, `done` what it has sent since the events were last taken; `naps` counts sleeps
     since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
     that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
-    it clears it.
+    it clears it. `locks_on`: it may hold locks that a transaction's end does not let go.
     """
 
     def __init__(self, name: str, open_connection: Callable[[type], Any]) -> None:
@@ -68,6 +68,7 @@ class Turn:
         self.trips = 0
         self.misuse: LabError | None = None
         self.refused = ""
+        self.locks_on = False
         # Redis connections by id: those whose messages belong to a larger one, and what each has asked last.
         self.inside: set[int] = set()
         self.on_the_wire: dict[int, RoundTrip | None] = {}
@@ -81,12 +82,20 @@ class Turn:
         """Waits until it is this session's turn, unless the trip is private. Raises Abandoned."""
         self._check()
         if not trip.private:
+            if self.next is not None:
+                raise self.refuse(
+                    ScheduleError(
+                        f"session {self.name} asked two things at once, in threads of its own: {self.next.sql!r} and "
+                        f"{trip.sql!r}; let one wait for the other, or make two functions of it, two sessions"
+                    )
+                )
             self.next = trip
             self.say()
             self._go.acquire()
             self._check()
             self.next = None
         self.trips += 1
+        self.locks_on = self.locks_on or "advisory_lock" in trip.sql
         self.done.append(trip)
         return trip
 
@@ -130,6 +139,20 @@ def here() -> Turn | None:
     return getattr(_local, "turn", None)
 
 
-def belongs_to(turn: Turn) -> None:
+def belongs_to(turn: Turn | None) -> None:
     """Makes the thread that calls a session's."""
     _local.turn = turn
+
+
+def as_session(turn: Turn | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; what it does is that session's, whichever thread it runs in."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        before = here()
+        belongs_to(turn)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            belongs_to(before)
+
+    return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import psycopg
 from psycopg import pq
@@ -48,7 +48,7 @@ class Runner:
         self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
         self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
         self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
-        self._may_be_prepared = False
+        self._held = False
         with contextlib.ExitStack() as opened:
             self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
             opened.callback(self.control.close)
@@ -73,6 +73,25 @@ class Runner:
             self.abandon()
             raise
 
+    @contextlib.contextmanager
+    def hold(self, spec: Spec, schedule: Schedule, isolation: IsolationLevel) -> Iterator[Execution]:
+        """Carries out a schedule, and keeps its sessions as they are, open or waiting, until the block ends.
+
+        Raises what `run` raises; meanwhile nothing else can be run.
+        """
+        execution = self.begin(spec, isolation)
+        try:
+            for name in schedule.steps:
+                execution.take(spec.steps[name])
+            self._held = True
+            yield execution
+            execution.finish()
+        except BaseException:
+            self.abandon()
+            raise
+        finally:
+            self._held = False
+
     def begin(
         self,
         spec: Spec,
@@ -85,6 +104,8 @@ class Runner:
 
         `prepare` goes on with a schema that the spec's setups have just made anew.
         """
+        if self._held:
+            raise ScheduleError("a schedule is held: leave its `with` block before another one is run")
         if victim is not None and victim not in spec.session_names:
             raise ScheduleError(f"the victim {victim!r} is no session of {spec.name} ({', '.join(spec.session_names)})")
         patience = self._patience(spec, victim)
@@ -122,7 +143,6 @@ class Runner:
     def _make_anew(self, spec: Spec, prepare: Callable[[], None] | None) -> None:
         schema = self.database.schema
         self._clean_control()
-        self._may_be_prepared = spec.mentions("prepare transaction")
         self.control_execute(f"drop schema if exists {schema} cascade; create schema {schema}", "a fresh schema")
         for number, block in enumerate(spec.setups, start=1):
             self.control_execute(block, f"{spec.name}, setup block {number}", self.step_seconds)
@@ -176,10 +196,9 @@ class Runner:
         """Undoes whatever an earlier spec's setup has left in our own session, and transactions it has prepared."""
         self.control_execute("rollback", "a fresh session")
         self.control_execute("discard all", "a fresh session")
-        if self._may_be_prepared:
-            left = self.control_execute(PREPARED_IN_SCHEMA.format(schema=self.database.schema), "prepared transactions")
-            for (statement,) in left[0].rows:
-                self.control_execute(str(statement), "prepared transactions")
+        left = self.control_execute(PREPARED_IN_SCHEMA.format(schema=self.database.schema), "prepared transactions")
+        for (statement,) in left[0].rows:
+            self.control_execute(str(statement), "prepared transactions")
 
     def control_execute(self, sql: str, what: str, seconds: float = STEP_SECONDS) -> list[Result]:
         """Runs SQL outside of all sessions. Raises SetupFailed, ServerLost."""

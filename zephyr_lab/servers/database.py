@@ -99,16 +99,22 @@ def environment_for(ours: bool) -> Iterator[None]:
         os.environ.update(kept)
 
 
-def inspect(dsn: str, *, ours: bool = False) -> ServerFacts:
-    """Connects once and looks. Raises ServerUnavailable: unreachable, wrong password, too old, malformed."""
+def connect(dsn: str) -> psycopg.Connection:
+    """A connection (autocommit) to somebody's server, as libpq's environment has it. Raises ServerUnavailable."""
     where = without_password(dsn)
     try:
-        with environment_for(ours):
-            connection = psycopg.connect(_with_timeout(dsn), autocommit=True)
+        return psycopg.connect(_with_timeout(dsn), autocommit=True)
     except psycopg.OperationalError as error:
         raise ServerUnavailable(_why_refused(dsn, where, error.pgconn)) from None
     except (psycopg.Error, ValueError) as error:
         raise ServerUnavailable(f"the DSN of {where or 'the server'} is not usable: {error}") from None
+
+
+def inspect(dsn: str, *, ours: bool = False) -> ServerFacts:
+    """Connects once and looks. Raises ServerUnavailable: unreachable, wrong password, too old, malformed."""
+    where = without_password(dsn)
+    with environment_for(ours):
+        connection = connect(dsn)
     with connection:
         version = connection.pgconn.server_version
         require_supported(version, where)

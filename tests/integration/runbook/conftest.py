@@ -1,0 +1,98 @@
+"""A server with the write-up's database on it, in each version that is at hand: roles belong to a whole server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from zephyr_lab import Lab
+from zephyr_lab.orders import schema
+from zephyr_lab.runbook import Runbook
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+DATABASE = "zephyrvpn"
+THIS_MONTH = "date_trunc('month', now())"
+
+Connect = Callable[..., psycopg.Connection[Any]]
+
+
+@pytest.fixture(scope="module", params=["18", "15"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab of its own: these tests change what belongs to the whole server."""
+    if request.param == "15" and not DEBIAN.is_dir():
+        pytest.skip(f"no PostgreSQL 15 in {DEBIAN}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ZEPHYR_LAB_PG_DSN", "ZEPHYR_LAB_PG_BIN"):
+            patch.delenv(name, raising=False)
+        with Lab(pg_bin=str(DEBIAN) if request.param == "15" else None) as lab:
+            yield lab
+
+
+@dataclass
+class Server:
+    """Who may connect to it, and where."""
+
+    host: str
+    port: int
+    superuser: str
+    password: str
+
+    def connect(self, role: str = "", database: str = DATABASE, **more: Any) -> psycopg.Connection[Any]:
+        """As a role, in the write-up's database."""
+        return psycopg.connect(self.dsn(role), dbname=database, autocommit=True, **more)
+
+    def dsn(self, role: str = "") -> str:
+        return psycopg.conninfo.make_conninfo(
+            host=self.host, port=self.port, user=role or self.superuser, password=self.password, dbname=DATABASE
+        )
+
+
+@pytest.fixture(scope="module")
+def server(lab: Lab) -> Iterator[Server]:
+    """Roles that own, use and may do nothing."""
+    with lab.connect() as admin:
+        for role in ("keeper", "pizza_admin", "clerk"):
+            password = sql.Literal(admin.info.password)
+            admin.execute(sql.SQL("create role {} login password {}").format(sql.Identifier(role), password))
+        admin.execute(f"create database {DATABASE} owner keeper")
+        yield Server(admin.info.host, admin.info.port, admin.info.user, admin.info.password)
+
+
+@pytest.fixture
+def connect(server: Server) -> Iterator[Connect]:
+    """Connections to the write-up's database, with orders and one partition, this month's.
+
+    It belongs to keeper, who is no superuser; pizza_admin has rights on orders, clerk has none. Anew for each test.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def connect(role: str = "keeper", **more: Any) -> psycopg.Connection[Any]:
+            return opened.enter_context(contextlib.closing(server.connect(role, **more)))
+
+        with server.connect() as superuser:
+            for role in ("pizza_admin", "clerk", "keeper"):  # in one statement: XX000, of default privileges
+                superuser.execute(sql.SQL("drop owned by {}").format(sql.Identifier(role)))
+            superuser.execute("drop schema if exists public cascade")
+            superuser.execute("create schema public authorization keeper; grant usage on schema public to public")
+        with server.connect("keeper") as keeper:
+            schema.install(keeper, months=0)
+            keeper.execute("grant select, insert, update, delete on orders to pizza_admin")
+        yield connect
+
+
+@pytest.fixture
+def keeper(connect: Connect) -> psycopg.Connection[Any]:
+    return connect("keeper")
+
+
+@pytest.fixture
+def book(connect: Connect) -> Runbook:
+    """The runbook, asked by the owner of the table, who is no superuser."""
+    return Runbook(connect("keeper", application_name="runbook"))

@@ -1,0 +1,191 @@
+"""The weak levels for registers, as Biswas and Enea define them ("On the Complexity of Checking Transactional
+Consistency", OOPSLA 2019): some order of all transactions (arbitration) extends who-read-whom and, within sessions,
+their order, and
+    if t3 reads x from t1, and t2, another writer of x, is visible to t3, then t2 is arbitrated before t1.
+What is visible makes the level. *monotonic-atomic-view* (they call it read committed): transactions that t3 has read
+from before that read. *read-atomic*: those t3 reads from at all, or follows in its session. *causal*: all that reach
+t3. Each is a polynomial check: add the orders that the axiom forces, and look for a cycle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zephyr_lab.check.graph import Kind, process_edges
+from zephyr_lab.check.history import NULL, READ, History
+from zephyr_lab.check.reach import Closure, Cyclic, topological
+from zephyr_lab.check.registers import Accesses
+
+ANOMALY = {"monotonic-atomic-view": "non-monotonic-read", "read-atomic": "fractured-read", "causal": "non-causal-read"}
+LARGEST = 40_000
+_CHUNK = 1 << 21
+
+
+@dataclass
+class Verdict:
+    """`holds`: None where it was too big to tell. Otherwise the cycle: (source, target, kind, first, second) each."""
+
+    holds: bool | None
+    steps: list[tuple[int, int, Kind, int, int]]
+
+
+def check(history: History, axiom: str, sessions: bool) -> Verdict:
+    """Whether `monotonic-atomic-view`, `read-atomic` or `causal` holds, with the order of sessions or without."""
+    return _Axiom(Accesses(history), axiom, sessions).check()
+
+
+class _Axiom:
+    def __init__(self, accesses: Accesses, axiom: str, sessions: bool) -> None:
+        self.a, self.h, self.axiom = accesses, accesses.history, axiom
+        self.n = len(self.h)
+        self.init = self.n  # one more node: who wrote what was there first
+        h, a = self.h, self.a
+        self.reads = np.flatnonzero((h.kind == READ) & a.ok & ((a.writer >= 0) | (h.value == NULL)))
+        writer = a.writer[self.reads]
+        self.source = np.where(writer >= 0, a.owner[np.maximum(writer, 0)], self.init)
+        self.reader = a.owner[self.reads]
+        other = self.source != self.reader
+        # A read of nothing after an own write is not from the first state; it is an internal anomaly, found elsewhere.
+        other &= (writer >= 0) | (a.before[self.reads] < 0)
+        self.reads, self.source, self.reader = self.reads[other], self.source[other], self.reader[other]
+        self.writer = a.writer[self.reads]
+        self.process = process_edges(h, self.n) if sessions else None
+        # Writers of each key, by key and transaction.
+        key, txn = h.key[a.writes], a.owner[a.writes]
+        order = np.lexsort((txn, key))
+        self.w_op, self.w_key, self.w_txn = a.writes[order], key[order], txn[order]
+        self.key_start = np.searchsorted(self.w_key, np.arange(len(h.keys) + 1))
+        self.pair = self.w_key.astype(np.int64) * (self.n + 1) + self.w_txn
+        by_txn = np.argsort(self.w_txn, kind="stable")
+        self.w_by_txn, self.by_txn = self.w_op[by_txn], self.w_txn[by_txn]
+
+    def check(self) -> Verdict:
+        from_other = self.source != self.init
+        base = [
+            (self.source[from_other], self.reader[from_other], Kind.WR, self.writer[from_other], self.reads[from_other])
+        ]
+        writers = np.unique(self.w_txn)
+        none = np.full(len(writers), -1)
+        base.append((np.full(len(writers), self.init), writers, Kind.WW, none, none))
+        if self.process is not None:
+            p = self.process
+            base.append((p.source.astype(np.int64), p.target.astype(np.int64), Kind.PROCESS, p.first, p.second))
+        try:
+            forced = self._forced(base)
+            source, target = (np.concatenate([part[i] for part in [*base, *forced]]) for i in (0, 1))
+            topological(source, target, self.n + 1)
+        except Cyclic as cyclic:
+            return Verdict(False, self._told(cyclic.path, [*base, *(forced if "forced" in locals() else [])]))
+        except MemoryError:
+            return Verdict(None, [])
+        return Verdict(True, [])
+
+    def _forced(self, base: list) -> list:
+        if self.axiom == "monotonic-atomic-view":
+            pairs = self._read_from(everywhere=False)
+        elif self.axiom == "read-atomic":
+            # Of what came before in the session, the latest writer of a key stands for those before it.
+            pairs = self._read_from(everywhere=True) + (self._in_session() if self.process is not None else [])
+        else:
+            pairs = self._reached(base)
+        return [(t2, t1, Kind.WW, w2, read) for t2, t1, w2, read in pairs]
+
+    def _write_of(self, key: np.ndarray, txn: np.ndarray) -> np.ndarray:
+        """The last write of a key by a transaction, -1 where it has none."""
+        wanted = key.astype(np.int64) * (self.n + 1) + txn
+        if not len(self.pair):
+            return np.full(len(wanted), -1)
+        place = np.minimum(np.searchsorted(self.pair, wanted), len(self.pair) - 1)
+        return np.where(self.pair[place] == wanted, self.w_op[place], -1)
+
+    def _force(self, visible: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of pairs (visible transaction, index of a read): those of which the first wrote the read's key, too."""
+        write = self._write_of(self.h.key[self.reads[read]], visible)
+        hit = (write >= 0) & (visible != self.source[read]) & (visible != self.reader[read])
+        return visible[hit], self.source[read[hit]], write[hit], self.reads[read[hit]]
+
+    def _read_from(self, everywhere: bool) -> list[tuple[np.ndarray, ...]]:
+        """Reads of what a transaction wrote that the same reader read something else from: before, or anywhere."""
+        h = self.h
+        from_other = np.flatnonzero(self.source != self.init)
+        pair = self.reader[from_other].astype(np.int64) * (self.n + 1) + self.source[from_other]
+        _, first = np.unique(pair, return_index=True)
+        seen = from_other[first]  # of each reader and writer, the first read
+        start = np.searchsorted(self.by_txn, self.source[seen], side="left")
+        count = np.searchsorted(self.by_txn, self.source[seen], side="right") - start
+        seen, write = self._expanded(seen, start, count)
+        write = self.w_by_txn[write]
+        # The same reader's reads of the key that was written.
+        place = self.reader.astype(np.int64) * max(len(h.keys), 1) + h.key[self.reads]
+        by_place = np.argsort(place, kind="stable")
+        wanted = self.reader[seen].astype(np.int64) * max(len(h.keys), 1) + h.key[write]
+        start = np.searchsorted(place[by_place], wanted, side="left")
+        count = np.searchsorted(place[by_place], wanted, side="right") - start
+        which, read = self._expanded(np.arange(len(seen)), start, count)
+        read = by_place[read]
+        hit = self.source[read] != self.source[seen[which]]
+        if not everywhere:
+            hit &= self.reads[read] > self.reads[seen[which]]
+        read, which = read[hit], which[hit]
+        return [(self.source[seen[which]], self.source[read], write[which], self.reads[read])]
+
+    @staticmethod
+    def _expanded(items: np.ndarray, start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each item as often as `count` says, beside the numbers from `start` on."""
+        return np.repeat(items, count), np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - start, count)
+
+    def _in_session(self) -> list[tuple[np.ndarray, ...]]:
+        sessions = self.h.session.astype(np.int64)
+        key = (self.w_key.astype(np.int64) * (int(sessions.max(initial=0)) + 1) + sessions[self.w_txn]) * (self.n + 1)
+        order = np.argsort(key + self.w_txn, kind="stable")
+        sorted_ = (key + self.w_txn)[order]
+        wanted = self.h.key[self.reads].astype(np.int64) * (int(sessions.max(initial=0)) + 1) + sessions[self.reader]
+        place = np.searchsorted(sorted_, wanted * (self.n + 1) + self.reader, side="left") - 1
+        good = place >= 0
+        good[good] = sorted_[place[good]] // (self.n + 1) == wanted[good]
+        read = np.flatnonzero(good)
+        return [self._force(self.w_txn[order][place[read]], read)]
+
+    def _reached(self, base: list) -> list[tuple[np.ndarray, ...]]:
+        if self.n > LARGEST:
+            raise MemoryError
+        visible = [part for part in base if part[2] in (Kind.WR, Kind.PROCESS)]
+        source, target = (np.concatenate([part[i] for part in visible]) for i in (0, 1))
+        closure = Closure(source, target, self.n + 1)
+        key = self.h.key[self.reads]
+        count = self.key_start[key + 1] - self.key_start[key]
+
+        def writer(read: np.ndarray, within: np.ndarray) -> np.ndarray:
+            return self.w_txn[self.key_start[key[read]] + within]
+
+        return list(self._spread(count, writer, lambda txn, read: closure.reaches(txn, self.reader[read])))
+
+    def _spread(self, count: np.ndarray, visible, keep=None):
+        """For every read its candidates, in chunks: those that force an order."""
+        stops = np.cumsum(count)
+        begin = 0
+        while begin < len(count):
+            base = stops[begin - 1] if begin else 0
+            end = max(int(np.searchsorted(stops, base + _CHUNK, side="right")), begin + 1)
+            of = count[begin:end]
+            read = np.repeat(np.arange(begin, end), of)
+            within = np.arange(len(read)) - np.repeat(np.cumsum(of) - of, of)
+            seen = visible(read, within)
+            chosen = seen != self.init
+            if keep is not None:
+                chosen &= keep(seen, read)
+            yield self._force(seen[chosen], read[chosen])
+            begin = end
+
+    def _told(self, path: list[int], parts: list) -> list[tuple[int, int, Kind, int, int]]:
+        """The edges along a path of nodes; the first state is told as the read that saw it."""
+        steps = []
+        for one, other in zip(path, path[1:] + path[:1], strict=True):
+            for source, target, kind, first, second in parts:
+                hit = np.flatnonzero((source == one) & (target == other))
+                if len(hit):
+                    steps.append((one, other, kind, int(first[hit[0]]), int(second[hit[0]])))
+                    break
+        return steps

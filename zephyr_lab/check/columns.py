@@ -1,0 +1,330 @@
+"""Records of transactions, chunk by chunk, turned into the columns of a History.
+
+The fast path believes that a chunk is well formed and lets numpy and the C loops of itertools find out that it is not;
+then the chunk is gone through operation by operation, to say on which line and why.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import chain, compress, repeat
+from operator import is_, itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zephyr_lab.check.history import NULL, READ, UNKNOWN, WRITE, History, Status, Transaction, Workload
+from zephyr_lab.errors import BadInput
+
+STATUS = {"ok": 0, "fail": 1, "info": 2}
+KINDS = {"r": READ, "append": WRITE, "w": WRITE}
+PREDICATES = frozenset({"rp", "insert", "delete"})
+LARGEST = 2**62
+_FIELDS = itemgetter("session", "type", "ops")
+_MALFORMED = (TypeError, ValueError, KeyError, OverflowError, AttributeError, IndexError)
+_LIST, _REGISTER = Workload.LIST_APPEND, Workload.RW_REGISTER
+
+
+class Record(NamedTuple):
+    """A transaction as a reader gives it: types are not checked yet."""
+
+    line: int
+    session: Any
+    type: Any
+    ops: Any
+    begin: Any
+    end: Any
+
+
+class NeedsRecords(Exception):
+    """The history has reads by predicate, inserts or deletes: no columns."""
+
+
+class NeedsNames(Exception):
+    """The history has values that are not integers: they are to be numbered."""
+
+
+class _Numbering(dict[Any, int]):
+    """Numbers whatever it is asked for, from 0, in the order of asking. True and 1.0 are not 1."""
+
+    def __missing__(self, name: Any) -> int:
+        self[name] = number = len(self)
+        return number
+
+
+def _plain(name: Any) -> Any:
+    """A name that can be a dictionary's key and is equal to nothing of another type."""
+    return name if type(name) in (int, str) else (type(name).__name__, repr(name))
+
+
+class Columns:
+    """Collects chunks; `history` ends it. `names`: values are names, to be numbered, and not integers."""
+
+    def __init__(self, source: str, workload: Workload | None, names: bool = False) -> None:
+        self.source, self.workload = source, workload
+        self.sessions, self.keys = _Numbering(), _Numbering()
+        self.values = _Numbering() if names else None
+        self._replaced: dict[int, int] = {}
+        self._operations = 0
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, records: Sequence[Record]) -> None:
+        """One chunk. Raises BadInput with the line, NeedsRecords, NeedsNames."""
+        if not records:
+            return
+        try:
+            self._parts.append(self._columns(*zip(*records, strict=True)))
+        except _MALFORMED:
+            self._explain(records)
+
+    def add_objects(self, lines: Sequence[int], objects: Sequence[dict[str, Any]]) -> bool:
+        """One chunk of JSON's objects, without a record for each; False where it takes a look at every one."""
+        try:
+            sessions, types, ops = zip(*map(_FIELDS, objects), strict=True)
+            begins, ends = ([one.get(name) for one in objects] for name in ("t0", "t1"))
+            self._parts.append(self._columns(lines, sessions, types, ops, begins, ends))
+        except (NeedsRecords, *_MALFORMED):
+            return False
+        return True
+
+    def _columns(
+        self, lines: Sequence[int], sessions: Sequence[Any], types: Sequence[Any], ops: Sequence[Any],
+        begins: Sequence[Any], ends: Sequence[Any],
+    ) -> tuple[np.ndarray, ...]:  # fmt: skip
+        n = len(lines)
+        if not set(map(type, ops)) <= {list}:
+            raise TypeError
+        flat = list(chain.from_iterable(ops))
+        m = len(flat)
+        counts = np.fromiter(map(len, ops), np.int64, n)
+        told: dict[int, Any] = {}
+        if m:
+            if set(map(len, flat)) != {3}:
+                told = {i: op[3] for i, op in enumerate(flat) if len(op) == 4 and op[0] == "w"}
+                flat = [_padded(op) for op in flat]
+            kinds, keys, values = zip(*flat, strict=True)
+        else:
+            kinds = keys = values = ()
+        kind = np.fromiter(map(KINDS.__getitem__, kinds), np.int8, m)
+        self._workload(set(kinds), values)
+        if self.workload is _LIST:
+            value, size, elements = self._lists(kind, values)
+        else:
+            if any(map(is_, compress(values, kind == WRITE), repeat(None))):
+                raise TypeError  # null is what was never written
+            value, size, elements = self._registers(values), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        replaced = self._registers(told.values()).tolist()
+        self._replaced.update(zip((self._operations + i for i in told), replaced, strict=True))
+        self._operations += m
+        return (
+            self._numbered(self.sessions, sessions, n),
+            np.fromiter(map(STATUS.__getitem__, types), np.int8, n),
+            _times(begins), _times(ends), np.array(lines, np.int64), counts, kind,
+            self._numbered(self.keys, keys, m), value, size, elements,
+        )  # fmt: skip
+
+    def _numbered(self, numbering: _Numbering, names: Iterable[Any], count: int) -> np.ndarray:
+        if not set(map(type, names)) <= {int, str}:
+            names = [_plain(name) for name in names]
+        return np.fromiter(map(numbering.__getitem__, names), np.int32, count)
+
+    def _workload(self, kinds: set[str], values: Iterable[Any]) -> None:
+        """Makes out the workload by the first write, or by a list that was read."""
+        if self.workload is None:
+            if "append" in kinds or any(type(value) is list for value in values):
+                self.workload = _LIST
+            elif "w" in kinds or any(value is not None for value in values):
+                self.workload = _REGISTER
+        if kinds & ({"w"} if self.workload is _LIST else {"append"} if self.workload is _REGISTER else set()):
+            raise TypeError
+
+    def _lists(self, kind: np.ndarray, values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        reads = kind == READ
+        lists = list(compress(values, reads))
+        if not set(map(type, lists)) <= {list, type(None)}:
+            raise TypeError
+        null = np.fromiter(map(is_, lists, repeat(None)), np.bool_, len(lists))
+        full = [one or () for one in lists]
+        length = np.fromiter(map(len, full), np.int32, len(full))
+        elements = self._integers(chain.from_iterable(full))
+        value = np.full(len(values), NULL, np.int64)
+        value[~reads] = self._integers(compress(values, ~reads))
+        stop = np.cumsum(length, dtype=np.int64)
+        last = np.full(len(full), NULL, np.int64)
+        last[length > 0] = elements[stop[length > 0] - 1]
+        value[reads] = last
+        size = np.zeros(len(values), np.int32)
+        size[reads] = np.where(null, -1, length)
+        return value, size, elements
+
+    def _registers(self, values: Iterable[Any]) -> np.ndarray:
+        values = list(values)
+        null = np.fromiter(map(is_, values, repeat(None)), np.bool_, len(values))
+        value = np.full(len(values), NULL, np.int64)
+        value[~null] = self._integers(compress(values, ~null))
+        return value
+
+    def _integers(self, values: Iterable[Any]) -> np.ndarray:
+        if self.values is not None:
+            names = [_plain(value) for value in values]
+            return np.fromiter(map(self.values.__getitem__, names), np.int64, len(names))
+        held = array("q", list(values))  # refuses floats and strings, which numpy would bend into integers
+        return np.frombuffer(held, np.int64) if len(held) else np.zeros(0, np.int64)
+
+    def _explain(self, records: Sequence[Record]) -> None:
+        """Raises what is wrong with the chunk."""
+        names = False
+        if self.workload is None:
+            kinds = {
+                op[0] for one in records if isinstance(one.ops, list) for op in one.ops
+                if isinstance(op, list) and op and isinstance(op[0], str)
+            }  # fmt: skip
+            lists = any(
+                isinstance(op[2], list) for one in records if isinstance(one.ops, list) for op in one.ops
+                if isinstance(op, list) and len(op) > 2
+            )  # fmt: skip
+            self.workload = _LIST if "append" in kinds or lists else _REGISTER if "w" in kinds else None
+        for record in records:
+            where = f"{self.source}, line {record.line}"
+            names = self._explain_record(where, record) or names
+        if names and self.values is None:
+            raise NeedsNames
+        raise BadInput(f"{self.source}, lines {records[0].line} to {records[-1].line}: cannot be read as a history")
+
+    def _explain_record(self, where: str, record: Record) -> bool:
+        _check_frame(where, record)
+        if isinstance(record.ops, dict):
+            raise NeedsRecords
+        names = [self._explain_op(where, op) for op in record.ops]  # all of them, whatever the first ones give
+        return any(names)
+
+    def _explain_op(self, where: str, op: Any) -> bool:
+        """Whether the operation has values that are no integers."""
+        if not isinstance(op, list) or not op or not isinstance(op[0], str):
+            raise BadInput(f'{where}: {op!r:.60} is no operation; one is ["r", "x", 1] or ["append", "x", 1]')
+        kind, rest = op[0], op[1:]
+        if kind in PREDICATES:
+            raise NeedsRecords
+        if kind not in KINDS:
+            known = ", ".join([*KINDS, *sorted(PREDICATES)])
+            raise BadInput(f"{where}: unknown operation {kind!r:.40}; known are {known}")
+        if kind == "r" and len(rest) == 1:
+            rest = [*rest, None]
+        replaced = rest.pop() if kind == "w" and len(rest) == 3 else None
+        if len(rest) != 2:
+            raise BadInput(f"{where}: operation {op!r:.60} has {len(op)} parts; it has 3: kind, key, value")
+        key, value = rest
+        if key is None or isinstance(key, dict | float):
+            raise BadInput(f"{where}: {key!r:.40} as a key; a key is a name or an integer")
+        if (kind == "append" and self.workload is _REGISTER) or (kind == "w" and self.workload is _LIST):
+            raise BadInput(f"{where}: operation {kind!r} in a history of {self.workload}")
+        lists = kind == "r" and self.workload is _LIST
+        if lists and not isinstance(value, list | None):
+            raise BadInput(f"{where}: a read of a list gave {value!r:.40}; it gives a list, or null")
+        if kind != "r" and value is None:
+            raise BadInput(f"{where}: {op!r:.60} writes null, which means never written")
+        if isinstance(value, list) and not lists:
+            raise BadInput(
+                f"{where}: {value!r:.40} as the value of {kind!r} in a history of {self.workload or 'registers'}"
+            )
+        values = value if lists and value else [value]
+        if any(isinstance(one, list | dict) for one in [*values, replaced]):
+            raise BadInput(f"{where}: {value!r:.60} as a value; a value is an integer or a string")
+        values = [one for one in [*values, replaced] if one is not None]
+        return any(type(one) is not int or not -LARGEST < one < LARGEST for one in values)
+
+    def history(self) -> History:
+        parts = [np.concatenate(column) for column in zip(*self._parts, strict=True)] if self._parts else []
+        self._parts.clear()
+        if not parts:
+            empty = np.zeros(0, np.int64)
+            parts = [empty] * 11
+        session, status, begin, end, line, counts, kind, key, value, size, elements = parts
+        workload = self.workload or _LIST
+        if workload is _LIST and len(size) < len(kind):  # chunks of transactions without operations of a known kind
+            size = np.concatenate([np.full(len(kind) - len(size), -1, np.int32), size])
+        at = np.zeros(len(size), np.int64)
+        if len(size):
+            np.cumsum(np.maximum(size[:-1], 0), out=at[1:])
+        start = np.zeros(len(session) + 1, np.int64)
+        np.cumsum(counts, out=start[1:])
+        return History(
+            workload, session, status, begin, end, line, start, kind, key, value, at, size, elements,
+            [_told(name) for name in self.sessions], [_told(name) for name in self.keys],
+            None if self.values is None else [_told(name) for name in self.values], self._replaced, source=self.source,
+        )  # fmt: skip
+
+
+def _padded(op: Any) -> Any:
+    """`["r", "x"]`, as Elle writes a read of nothing, with its null."""
+    if len(op) == 2 and op[0] == "r":
+        return [*op, None]
+    if len(op) == 4 and op[0] == "w":
+        return op[:3]
+    if len(op) != 3:
+        raise TypeError
+    return op
+
+
+def _told(name: Any) -> Any:
+    return name if not isinstance(name, tuple) else name[1]
+
+
+def _times(times: Sequence[Any]) -> np.ndarray:
+    if None in times:
+        times = [UNKNOWN if time is None else time for time in times]
+    held = array("q")
+    held.extend(times)
+    column = np.frombuffer(held, np.int64)
+    if len(column) and (column < UNKNOWN).any():
+        raise ValueError
+    return column
+
+
+def predicate_history(source: str, records: Iterable[Record]) -> History:
+    """A history with predicates: few transactions, kept whole. Raises BadInput with the line."""
+    kept: list[Transaction] = []
+    for number, record in enumerate(records):
+        where = f"{source}, line {record.line}"
+        _check_frame(where, record)
+        ops = [["init", record.ops]] if isinstance(record.ops, dict) else record.ops
+        for op in ops:
+            _check_predicate_op(where, op)
+        status = Status(STATUS[record.type])
+        kept.append(Transaction(number, record.session, status, ops, record.begin, record.end, record.line))
+    n = len(kept)
+    sessions = _Numbering()
+    empty = np.zeros(0, np.int64)
+    return History(
+        Workload.PREDICATE,
+        np.fromiter((sessions[_plain(one.session)] for one in kept), np.int32, n),
+        np.fromiter((one.status for one in kept), np.int8, n),
+        _times([one.begin for one in kept]), _times([one.end for one in kept]),
+        np.fromiter((one.line for one in kept), np.int64, n), np.zeros(n + 1, np.int64),
+        empty, empty, empty, empty, empty, empty, list(sessions), [], None, {}, kept, source=source,
+    )  # fmt: skip
+
+
+def _check_frame(where: str, record: Record) -> None:
+    """Raises BadInput where a record's type, times or list of operations are none."""
+    if not isinstance(record.type, str) or record.type not in STATUS:
+        raise BadInput(f"{where}: type {record.type!r:.40} of a transaction; it is ok, fail or info")
+    for name, time in (("t0", record.begin), ("t1", record.end)):
+        if time is not None and (type(time) is not int or not 0 <= time < LARGEST):
+            raise BadInput(f"{where}: {name} is {time!r:.40}; it is a number from 0, or null")
+    if not isinstance(record.ops, list | dict):
+        raise BadInput(f'{where}: ops is {record.ops!r:.60}; it is a list of operations such as ["r", "x", 1]')
+
+
+def _check_predicate_op(where: str, op: Any) -> None:
+    parts = {"r": 3, "w": 3, "append": 3, "insert": 3, "delete": (2, 3), "rp": 3, "init": 2}
+    if not isinstance(op, list) or not op or not isinstance(op[0], str) or op[0] not in parts:
+        raise BadInput(f"{where}: {op!r:.60} is no operation; known are {', '.join(parts)}")
+    allowed = parts[op[0]]
+    if len(op) not in (allowed if isinstance(allowed, tuple) else (allowed,)):
+        raise BadInput(f"{where}: operation {op!r:.60} has {len(op)} parts")
+    if op[0] not in ("rp", "init") and not isinstance(op[1], str | int):
+        raise BadInput(f"{where}: {op[1]!r:.40} as a key; a key is a name or an integer")
+    if op[0] == "rp" and not isinstance(op[2], dict | list | None):
+        raise BadInput(f"{where}: a read by predicate gave {op[2]!r:.40}; it gives keys with their values")

@@ -1,0 +1,357 @@
+"""Finds cycles in the dependency graph: whether any of a kind exists, and of each class of anomaly a shortest one.
+
+Classes are Adya's by the edges of the cycle: G0 only ww; G1c ww and wr; G-single exactly one rw; G-nonadjacent several,
+no two in a row; G2 two in a row. `-item` where no edge comes from a predicate; `-process` and `-realtime` where the
+order of a session or of time is one of the edges. Whether a cycle exists is decided for the whole graph in linear time
+by strongly connected components: of the edges allowed, or, for snapshot isolation, of pairs (node, last edge was rw),
+in which no two rw can follow each other. A search then looks for an example in each component. It is bounded by the
+number of nodes that it may visit, so that a hostile component costs no more than a big one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from zephyr_lab.check.graph import Edges, Kind
+
+_DATA = (Kind.WW, Kind.WR)
+_RW = (Kind.RW, Kind.RW_ON)
+ORDER_KINDS = {"": (), "process": (Kind.PROCESS,), "realtime": (Kind.REALTIME, Kind.REALTIME_ON)}
+VISITS, VISITS_IN_ALL, VISITS_AT_LEAST = 60_000, 1_000_000, 500
+FAR = 16
+MOST_PAIRS = 4 << 20
+SMALL = 200
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one transaction to the next: the edge's kind, and the operations that prove it (-1: none), or a note."""
+
+    source: int
+    target: int
+    kind: Kind
+    first: int = -1
+    second: int = -1
+    predicate: bool = False
+    note: str = ""
+    forced: bool = False  # not seen in the history: the other order would close a cycle
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Steps from transaction to transaction, the last back to the first."""
+
+    anomaly: str
+    steps: tuple[Step, ...]
+
+    @property
+    def transactions(self) -> list[int]:
+        return [step.source for step in self.steps]
+
+
+def components(source: np.ndarray, target: np.ndarray, nodes: int) -> np.ndarray:
+    """The number of the strongly connected component of each node."""
+    graph = csr_matrix((np.ones(len(source), np.int8), (source, target)), shape=(nodes, nodes))
+    return connected_components(graph, directed=True, connection="strong")[1]
+
+
+def cyclic_part(edges: Edges) -> Edges:
+    """Only the edges that lie on some cycle."""
+    label = components(edges.source, edges.target, edges.nodes)
+    return edges.where(label[edges.source] == label[edges.target])
+
+
+def _among(edges: Edges, kinds: tuple[Kind, ...]) -> np.ndarray:
+    return np.isin(edges.kind, np.array(kinds, np.int8))
+
+
+def has_cycle(edges: Edges, kinds: tuple[Kind, ...]) -> bool:
+    part = edges.where(_among(edges, kinds))
+    if not len(part):
+        return False
+    label = components(part.source, part.target, part.nodes)
+    return bool((label[part.source] == label[part.target]).any())
+
+
+def _lonely_rw(edges: Edges, data: tuple[Kind, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Component of every (node, 0) and (node + nodes, last edge was rw), for walks without two rw in a row."""
+    n, plain, rw, on = edges.nodes, _among(edges, data), edges.kind == Kind.RW, edges.kind == Kind.RW_ON
+    s, t = edges.source.astype(np.int64), edges.target.astype(np.int64)
+    source = np.concatenate([s[plain], s[plain] + n, s[rw], s[on] + n])
+    target = np.concatenate([t[plain], t[plain], t[rw] + n, t[on] + n])
+    label = components(source, target, 2 * n)
+    return label, label[source] == label[target]
+
+
+def has_cycle_without_adjacent_rw(edges: Edges, data: tuple[Kind, ...]) -> bool:
+    """Whether snapshot isolation falls (Cerone, Gotsman 2016, theorem 10)."""
+    return len(edges) > 0 and bool(_lonely_rw(edges, data)[1].any())
+
+
+def find(edges: Edges, order: str, transactions: int) -> list[Cycle]:
+    """A shortest cycle of each class in each component of the data edges with those of `order` ("", process, realtime).
+
+    With an order, only cycles with an edge of it are looked for. Nodes from `transactions` on are auxiliary.
+    """
+    extra = ORDER_KINDS[order]
+    edges = cyclic_part(edges.where(_among(edges, _DATA + _RW + extra)))
+    return [] if not len(edges) else _Finder(edges, extra, f"-{order}" if order else "", transactions).find()
+
+
+class _Finder:
+    def __init__(self, edges: Edges, extra: tuple[Kind, ...], suffix: str, transactions: int) -> None:
+        self.nodes, edges = _renumbered(edges)
+        self.edges, self.extra, self.suffix, self.transactions = edges, extra, suffix, transactions
+        self.data = _DATA + extra
+        self.label = components(edges.source, edges.target, edges.nodes)
+        size = np.bincount(self.label, minlength=edges.nodes)
+        self.large = size[self.label] > SMALL
+        by_source = np.argsort(edges.source, kind="stable")
+        self.starts = np.searchsorted(edges.source[by_source], np.arange(edges.nodes + 1)).tolist()
+        self.out = by_source.tolist()
+        self.s, self.t, self.k = edges.source.tolist(), edges.target.tolist(), edges.kind.tolist()
+        self.p = edges.predicate.tolist()
+        self.extra_set = set(map(int, extra))
+
+    def find(self) -> list[Cycle]:
+        e = self.edges
+        item = not e.predicate.any()
+        kinds = {kind: e.kind == kind for kind in Kind}
+        ww = _among(e, (Kind.WW, *self.extra))
+        data = _among(e, self.data)
+        begins = _among(e, self.extra) & (e.kind != Kind.REALTIME_ON) if self.extra else None
+        rw = kinds[Kind.RW]
+        cycles: list[Cycle] = []
+        inside = self._inside(ww)
+        cycles += self._each("G0", inside & (kinds[Kind.WW] if begins is None else begins), {Kind.WW, *self.extra})
+        inside = self._inside(data)
+        cycles += self._each("G1c", inside & kinds[Kind.WR], set(self.data))
+        for only_items in (True,) if item else (True, False):
+            allowed = ~e.predicate if only_items else np.ones(len(e), np.bool_)
+            names = (
+                ("G-single-item", "G-nonadjacent-item", "G2-item")
+                if only_items
+                else ("G-single", "G-nonadjacent", "G2")
+            )
+            lonely = self._inside_lonely(allowed) & rw
+            cycles += self._each(names[0], lonely, set(self.data), rw=1, items=only_items)
+            cycles += self._each(names[1], lonely, {*self.data, *_RW}, rw=2, items=only_items)
+            both = self._inside(allowed) & rw
+            followed = np.zeros(e.nodes, np.bool_)
+            followed[e.source[self._inside(allowed) & _among(e, _RW)]] = True
+            cycles += self._each(names[2], both & followed[e.target], {*self.data, *_RW}, rw=3, items=only_items)
+        return cycles
+
+    def _inside(self, chosen: np.ndarray) -> np.ndarray:
+        e = self.edges
+        label = components(e.source[chosen], e.target[chosen], e.nodes)
+        return chosen & (label[e.source] == label[e.target])
+
+    def _inside_lonely(self, allowed: np.ndarray) -> np.ndarray:
+        """Which rw edges lie on a walk without two rw in a row."""
+        e = self.edges
+        label, _ = _lonely_rw(e.where(allowed), self.data)
+        return allowed & (label[e.source] == label[e.target + e.nodes])
+
+    def _each(
+        self, name: str, starting: np.ndarray, allowed: set[int], rw: int = 0, items: bool | None = None
+    ) -> Iterator[Cycle]:
+        """One cycle for each component that has an edge to begin with: the shortest, or in a big one the first few."""
+        allowed = {int(kind) for kind in allowed} | ({int(Kind.RW_ON)} if rw else set())
+        starts = np.flatnonzero(starting)
+        if not len(starts):
+            return
+        span = np.abs(self.nodes[self.edges.source[starts]] - self.nodes[self.edges.target[starts]])
+        starts = starts[np.lexsort((span, self.label[self.edges.source[starts]]))]
+        label = self.label[self.edges.source[starts]]
+        bounds = [*np.flatnonzero(np.append(True, label[1:] != label[:-1])).tolist(), len(starts)]
+        starts, label_of = starts.tolist(), label.tolist()
+        short = self._two_steps(starting, allowed, rw, items)
+        in_all = VISITS_IN_ALL
+        for begin, end in itertools.pairwise(bounds):
+            best, left = short.get(label_of[begin]), [max(min(VISITS, in_all), VISITS_AT_LEAST)]
+            given = left[0]
+            large = self.large[self.s[starts[begin]]]
+            tries = () if best else starts[begin:end]
+            if large and tries and rw != 2:
+                best = self._far(tries, allowed, rw, items)
+                tries = () if best else tries
+            for start in tries:
+                limit = len(best) if best else None
+                found = self._around(start, allowed, rw, items, left, limit)
+                if found and (best is None or len(found) < len(best)):
+                    best = found
+                if left[0] <= 0 or (best and (large or len(best) == 2)):
+                    break
+            in_all -= given - left[0]
+            if best:
+                yield Cycle(name + self.suffix, self._steps(best))
+
+    @cached_property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edges that lead back to where others come from: cycles of two edges."""
+        e = self.edges
+        forth = e.source.astype(np.int64) * e.nodes + e.target
+        back = e.target.astype(np.int64) * e.nodes + e.source
+        order = np.argsort(forth, kind="stable")
+        begin = np.searchsorted(forth[order], back, side="left")
+        count = np.searchsorted(forth[order], back, side="right") - begin
+        count[np.cumsum(count) > MOST_PAIRS] = 0
+        one = np.repeat(np.arange(len(e)), count)
+        return one, order[np.arange(len(one)) - np.repeat(np.cumsum(count) - count - begin, count)]
+
+    def _two_steps(self, starting: np.ndarray, allowed: set[int], rw: int, items: bool | None) -> dict[int, list[int]]:
+        """By component, a cycle of two edges that begins with one of these: none can be shorter."""
+        if rw == 2:
+            return {}
+        e, (one, two) = self.edges, self._pairs
+        hit = starting[one] & np.isin(e.kind[two], np.array(sorted(allowed), np.int8))
+        if rw:
+            hit &= (e.kind[two] == Kind.RW) == (rw == 3)
+        if self.extra:
+            hit &= _among(e, self.extra)[one] | _among(e, self.extra)[two]
+        if items is not None:
+            hit &= (e.predicate[one] | e.predicate[two]) != items
+        one, two = one[hit], two[hit]
+        label = self.label[e.source[one]]
+        label, at = np.unique(label, return_index=True)
+        return {int(key): [int(one[i]), int(two[i])] for key, i in zip(label, at, strict=True)}
+
+    def _far(self, starts: list[int], allowed: set[int], rw: int, items: bool | None) -> list[int] | None:
+        """In a big component, a shortest way back for the edges that lead farthest against the order of the file: those
+        are the odd ones. One search of the whole component each, at the speed of C."""
+        e = self.edges
+        usable = _among(e, tuple(Kind(kind) for kind in allowed)) & (~e.predicate if items else True)
+        at = np.flatnonzero(usable)
+        # Numbers of edges as data, from 1: of several between two nodes one is kept.
+        pair = e.source[at].astype(np.int64) * e.nodes + e.target[at]
+        _, once = np.unique(pair, return_index=True)
+        at = at[once]
+        graph = csr_matrix((at + 1, (e.source[at], e.target[at])), shape=(e.nodes, e.nodes))
+        back = self.nodes[e.source[starts]] - self.nodes[e.target[starts]]
+        for start in np.array(starts)[np.argsort(-back, kind="stable")][:FAR].tolist():
+            home, next_ = self.s[start], self.t[start]
+            begun = [start]
+            if rw == 3:
+                second = [i for i in self.out[self.starts[next_] : self.starts[next_ + 1]] if self.k[i] in _RW]
+                if not second:
+                    continue
+                begun.append(second[0])
+            reached = self.t[begun[-1]]
+            _, came = breadth_first_order(graph, reached, directed=True, return_predecessors=True)
+            path, node = [], home
+            while node != reached and came[node] >= 0:
+                path.append(int(graph[came[node], node]) - 1)
+                node = int(came[node])
+            if node == reached:
+                path = begun + path[::-1]
+                if self._simple(path) and (not self.extra_set or self.extra_set & {self.k[edge] for edge in path}):
+                    return path
+        return None
+
+    def _around(
+        self, start: int, allowed: set[int], rw: int, items: bool | None, left: list[int], limit: int | None
+    ) -> list[int] | None:
+        """The shortest way from an edge's target back to its source, by breadth first; None where there is none.
+
+        A state is a node with what the walk has had: the last edge was rw (1), a second rw (2), two rw in a row (4),
+        an edge of the order asked for (8), an edge by predicate (16).
+        """
+        s, t, k, p, out, starts = self.s, self.t, self.k, self.p, self.out, self.starts
+        home, first = s[start], t[start]
+        need = (2 if rw == 2 else 4 if rw == 3 else 0) | (8 if self.extra_set else 0) | (16 if items is False else 0)
+        extra = self.extra_set
+        flags = (1 if rw else 0) | (8 if k[start] in extra else 0) | (16 if p[start] else 0)
+        came: dict[tuple[int, int], tuple[tuple[int, int] | None, int]] = {(first, flags): (None, start)}
+        queue = deque([(first, flags, 1)])
+        while queue:
+            node, had, length = queue.popleft()
+            if limit is not None and length + 1 >= limit:
+                return None
+            left[0] -= 1
+            if left[0] <= 0:
+                return None
+            for i in range(starts[node], starts[node + 1]):
+                edge = out[i]
+                kind = k[edge]
+                if kind not in allowed or (items and p[edge]):
+                    continue
+                now = had & ~1
+                if kind == Kind.RW:
+                    if had & 1:
+                        if rw != 3:
+                            continue
+                        now |= 4
+                    now |= 3
+                elif kind == Kind.RW_ON:
+                    now = had
+                elif kind in extra:
+                    now |= 8
+                if p[edge]:
+                    now |= 16
+                to = t[edge]
+                if to == home:
+                    done = now | (4 if rw == 3 and now & 1 else 0)  # the first edge is rw, and follows the last
+                    if done & need == need and not (rw == 2 and now & 1):
+                        path = self._back(came, (node, had), edge)
+                        if self._simple(path):
+                            return path
+                    continue
+                state = (to, now)
+                if state not in came:
+                    came[state] = ((node, had), edge)
+                    queue.append((to, now, length + (kind not in (Kind.RW_ON, Kind.REALTIME_ON))))
+        return None
+
+    def _back(self, came: dict, state: tuple[int, int] | None, edge: int) -> list[int]:
+        path = [edge]
+        while state is not None:
+            state, edge = came[state]
+            path.append(edge)
+        return path[::-1]
+
+    def _simple(self, path: list[int]) -> bool:
+        nodes = [self.s[edge] for edge in path]
+        return len(set(nodes)) == len(nodes)
+
+    def _steps(self, path: list[int]) -> tuple[Step, ...]:
+        """The path with its auxiliary nodes folded into single steps."""
+        e, steps = self.edges, []
+        if self.nodes[self.s[path[0]]] >= self.transactions:  # begin at a transaction
+            turn = next(i for i, edge in enumerate(path) if self.nodes[self.s[edge]] < self.transactions)
+            path = path[turn:] + path[:turn]
+        held: list[int] = []
+        for edge in path:
+            held.append(edge)
+            if self.nodes[self.t[edge]] < self.transactions:
+                first, last = held[0], held[-1]
+                steps.append(
+                    Step(
+                        int(self.nodes[self.s[first]]),
+                        int(self.nodes[self.t[last]]),
+                        Kind(self.k[first]),
+                        int(e.first[first]),
+                        int(e.second[last]),
+                        any(self.p[one] for one in held),
+                    )
+                )
+                held = []
+        return tuple(steps)
+
+
+def _renumbered(edges: Edges) -> tuple[np.ndarray, Edges]:
+    """The same edges between as many nodes as there are, and the old number of each node."""
+    nodes, places = np.unique(np.concatenate([edges.source, edges.target]), return_inverse=True)
+    half = len(edges)
+    return nodes, Edges(
+        places[:half].astype(np.int32), places[half:].astype(np.int32), edges.kind, edges.first, edges.second,
+        edges.predicate, len(nodes),
+    )  # fmt: skip

@@ -1,0 +1,422 @@
+"""Whether some order of the writes explains a register history: serializable, or snapshot isolation, decided for good.
+
+Who read whose write is known, and which write came before which is not: that is a choice for each, and the history is
+allowed if choices can be made that close no forbidden cycle (Papadimitriou, "The Serializability of Concurrent Database
+Updates", 1979, calls it a polygraph; Tan et al., "Cobra", OSDI 2020; Huang et al., "PolySI", VLDB 2023). First
+everything is added that follows from what is known, until nothing more does: most histories of real databases end
+here, with a cycle or without a choice. Then a likely order is tried. What is left goes to a SAT solver, which chooses;
+each cycle that its choice closes is told it as a clause, until there is none or no choice left. Both are bounded, and
+beyond that the answer is that it cannot be told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from zephyr_lab.check.cycles import Step, components
+from zephyr_lab.check.graph import Kind, process_edges, realtime_edges
+from zephyr_lab.check.history import NULL, READ, History, Status
+from zephyr_lab.check.reach import Closure, Cyclic, topological
+from zephyr_lab.check.registers import Accesses
+
+_CHUNK = 1 << 21
+MOST_NODES = 40_000
+MOST_CHOICES = 400_000
+ROUNDS = 400
+CONFLICTS = 50_000
+
+
+class Model(StrEnum):
+    SERIALIZABLE = "serializable"
+    SNAPSHOT_ISOLATION = "snapshot-isolation"
+
+
+@dataclass
+class Decision:
+    """`holds`: None where it cannot be told, and `why`. `steps`: the cycle that every order closes, where there is one
+    such cycle; `order`: where the history is serializable, the transactions one after another."""
+
+    holds: bool | None
+    why: str = ""
+    steps: tuple[Step, ...] = ()
+    order: list[int] = field(default_factory=list)
+
+
+def decide(history: History, model: Model, order: str = "", rounds: int = ROUNDS) -> Decision:
+    """`order`: "", "process" (a session's order counts) or "realtime" (that, and the order of time).
+
+    `rounds`: how often the SAT solver may choose.
+    """
+    problem = _Problem(history, order)
+    if problem.nodes * (2 if model is Model.SNAPSHOT_ISOLATION else 1) > MOST_NODES:
+        return Decision(None, f"{len(history):,} transactions are too many to try all orders of their writes")
+    solver = (_Serializable if model is Model.SERIALIZABLE else _Snapshot)(problem, rounds)
+    try:
+        return solver.decide()
+    except Cyclic as cyclic:
+        return Decision(False, steps=solver.steps(cyclic.path))
+
+
+class _Problem:
+    """Reads-from, writers by key, and the edges that are known. Nodes: transactions, then barriers.
+
+    A read of a value that nobody wrote is left out: the history lacks its writer, and so what that one did besides."""
+
+    def __init__(self, history: History, order: str) -> None:
+        self.history, self.a = history, Accesses(history)
+        h, a = self.history, self.a
+        n = len(h)
+        edges = [process_edges(h, n)] if order else []
+        if order == "realtime" and h.timed:
+            edges.append(realtime_edges(h, n))
+        self.nodes = edges[-1].nodes if edges else n
+        reads = np.flatnonzero((h.kind == READ) & a.ok)
+        writer = a.writer[reads]
+        good = (writer >= 0) & a.final[np.maximum(writer, 0)]
+        nothing = (h.value[reads] == NULL) & (a.before[reads] < 0)
+        source = np.where(good, a.owner[np.maximum(writer, 0)], -1)
+        chosen = (good | nothing) & (source != a.owner[reads])
+        self.r_op, self.r_from = reads[chosen], source[chosen]
+        self.r_txn, self.r_key = a.owner[self.r_op], h.key[self.r_op]
+        self.r_write = np.where(good, writer, -1)[chosen]
+        by_key = np.lexsort((a.owner[a.writes], h.key[a.writes]))
+        self.w_op = a.writes[by_key]
+        self.w_key, self.w_txn = h.key[self.w_op], a.owner[self.w_op].astype(np.int64)
+        self.w_start = np.searchsorted(self.w_key, np.arange(len(h.keys) + 1))
+        self.known = [(e.source.astype(np.int64), e.target.astype(np.int64), e.kind, e.first, e.second) for e in edges]
+        real = self.r_from >= 0
+        self.known.append(_column(self.r_from[real], self.r_txn[real], Kind.WR, self.r_write[real], self.r_op[real]))
+        # Whoever read the first state of a key comes before all who wrote it.
+        first = np.flatnonzero(~real)
+        read, place = _spread(first, self.w_start[self.r_key[first]], self.w_start[self.r_key[first] + 1])
+        other = self.w_txn[place] != self.r_txn[read]
+        read, place = read[other], place[other]
+        self.first_state = _column(self.r_txn[read], self.w_txn[place], Kind.RW, self.r_op[read], self.w_op[place])
+        done = np.flatnonzero(h.status == Status.OK)
+        self.rank = np.zeros(self.nodes, np.int64)
+        self.rank[done] = np.argsort(np.argsort(np.where(h.end[done] >= 0, h.end[done], done), kind="stable"))
+
+
+def _column(source: np.ndarray, target: np.ndarray, kind: Kind, first: np.ndarray, second: np.ndarray) -> tuple:
+    return source.astype(np.int64), target.astype(np.int64), np.full(len(source), kind, np.int8), first, second
+
+
+def _spread(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each item beside each number from its start to its end."""
+    count = end - start
+    return np.repeat(items, count), np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - start, count)
+
+
+class _Solver:
+    """What both share: the edges so far, and how a cycle among them is told."""
+
+    def __init__(self, problem: _Problem, rounds: int) -> None:
+        self.p, self.rounds = problem, rounds
+        self.edges = [*problem.known, problem.first_state]
+        self.seen = sum(len(part[0]) for part in self.edges)
+
+    def _arrays(self) -> list[np.ndarray]:
+        return [np.concatenate([part[i] for part in self.edges]) for i in range(5)]
+
+    def steps(self, path: list[int]) -> tuple[Step, ...]:
+        """The steps along nodes that lead to each other; barriers are left out."""
+        n, nodes = len(self.p.history), self.p.nodes
+        path = [node % nodes for node in path]
+        source, target, kind, first, second = self._arrays()
+        told: list[tuple[int, int, int, int, int, bool]] = []
+        for one, other in zip(path, path[1:] + path[:1], strict=True):
+            hit = np.flatnonzero((source == one) & (target == other))
+            # A cycle without adjacent rw was found by its states; an edge that is not rw is the safer of two to tell.
+            hit = hit[np.argsort(kind[hit] == Kind.RW, kind="stable")]
+            told.append(
+                (one, other, int(kind[hit[0]]), int(first[hit[0]]), int(second[hit[0]]), bool(hit[0] >= self.seen))
+            )
+        barriers = {node for node in path if n <= node}
+        turn = next((i for i, one in enumerate(told) if one[0] not in barriers), 0)
+        told = told[turn:] + told[:turn]
+        steps: list[Step] = []
+        for one, other, of, a, b, forced in told:
+            if one in barriers:
+                last = steps.pop()
+                steps.append(Step(last.source, other, last.kind, last.first, last.second))
+            else:
+                steps.append(Step(one, other, Kind(of), a, b, forced=forced))
+        return tuple(steps)
+
+
+class _Serializable(_Solver):
+    def decide(self) -> Decision:
+        p = self.p
+        undecided: list[np.ndarray] | None = None
+        while True:
+            source, target, *_ = self._arrays()
+            closure = Closure(source, target, p.nodes, p.rank)
+            forced, undecided = self._forced(closure, undecided)
+            if not forced:
+                break
+            self.edges += forced
+        read, place = undecided
+        if not len(read):
+            return Decision(True, order=self._serial(closure.order))
+        for rank in (p.rank, np.arange(p.nodes), self._by_session()):
+            order = topological(source, target, p.nodes, rank)
+            if self._explains(order, read, place):
+                return Decision(True, order=self._serial(order))
+        return self._solve(read, place)
+
+    def _by_session(self) -> np.ndarray:
+        """The first transactions of all sessions, then the second ones, and so on."""
+        rank = np.zeros(self.p.nodes, np.int64)
+        session = self.p.history.session
+        order = np.argsort(session, kind="stable")
+        within = np.arange(len(order)) - np.searchsorted(session[order], session[order])
+        rank[order] = within
+        return rank
+
+    def _serial(self, order: np.ndarray) -> list[int]:
+        return [int(node) for node in order if node < len(self.p.history) and self.p.a.happened[node]]
+
+    def _candidates(self):
+        """Chunks of (read, place of another writer of its key)."""
+        p = self.p
+        real = np.flatnonzero(p.r_from >= 0)
+        start, end = p.w_start[p.r_key[real]], p.w_start[p.r_key[real] + 1]
+        stops = np.cumsum(end - start)
+        begin = 0
+        while begin < len(real):
+            base = stops[begin - 1] if begin else 0
+            until = max(int(np.searchsorted(stops, base + _CHUNK, side="right")), begin + 1)
+            read, place = _spread(real[begin:until], start[begin:until], end[begin:until])
+            other = (p.w_txn[place] != p.r_from[read]) & (p.w_txn[place] != p.r_txn[read])
+            yield read[other], place[other]
+            begin = until
+
+    def _forced(self, closure: Closure, undecided):
+        """Edges that follow: another writer between a write and its reader is before the one or after the other."""
+        p, forced, left = self.p, [], []
+        for read, place in [undecided] if undecided is not None else self._candidates():
+            w, r, other = p.r_from[read], p.r_txn[read], p.w_txn[place]
+            after_w, before_r = closure.reaches(w, other), closure.reaches(other, r)
+            settled = closure.reaches(other, w) | closure.reaches(r, other)
+            to_front, to_back = before_r & ~settled, after_w & ~settled
+            for chosen, one, two, kind in ((to_front, other, w, Kind.WW), (to_back, r, other, Kind.RW)):
+                if chosen.any():
+                    pair = one[chosen] * np.int64(p.nodes) + two[chosen]
+                    _, once = np.unique(pair, return_index=True)
+                    at = np.flatnonzero(chosen)[once]
+                    first, second = (p.w_op[place[at]], p.r_write[read[at]]) if kind is Kind.WW else (
+                        p.r_op[read[at]], p.w_op[place[at]])  # fmt: skip
+                    forced.append(_column(one[at], two[at], kind, first, second))
+            open_ = ~settled & ~to_front & ~to_back
+            left.append((read[open_], place[open_]))
+        rest = [np.concatenate([part[i] for part in left]) if left else np.zeros(0, np.int64) for i in (0, 1)]
+        return forced, rest
+
+    def _explains(self, order: np.ndarray, read: np.ndarray, place: np.ndarray) -> bool:
+        p = self.p
+        at = np.empty(p.nodes, np.int64)
+        at[order] = np.arange(p.nodes)
+        w, r, other = at[p.r_from[read]], at[p.r_txn[read]], at[p.w_txn[place]]
+        return not bool(((w < other) & (other < r)).any())
+
+    def _solve(self, read: np.ndarray, place: np.ndarray) -> Decision:
+        p = self.p
+        if len(read) > MOST_CHOICES:
+            return Decision(None, f"{len(read):,} choices are left open, too many to try")
+        triples = np.unique(np.stack([p.r_from[read], p.r_txn[read], p.w_txn[place]]), axis=1).T.tolist()
+        chooser = _Chooser(p.nodes, *self._arrays()[:2], p.rank, self.rounds)
+        options = []
+        for w, r, other in triples:
+            pair = (chooser.literal(other, w), chooser.literal(r, other))
+            chooser.solver.add_clause(pair)
+            options.append((pair, ((other, w), (r, other))))
+
+        def chosen(true: set[int]) -> dict[tuple[int, int], int]:
+            edges: dict[tuple[int, int], int] = {}
+            for literals, ways in options:
+                held = [way for literal, way in zip(literals, ways, strict=True) if literal in true]
+                if not any(way in edges for way in held):
+                    way = held[0]
+                    edges[way] = chooser.literal(*way)
+            return edges
+
+        return chooser.decide(chosen, lambda order: Decision(True, order=self._serial(order)))
+
+
+class _Snapshot(_Solver):
+    """Walks without two rw in a row: every node has a double, where an rw led to and from which no rw leads on."""
+
+    def decide(self) -> Decision:
+        p = self.p
+        a, b, key = self._pairs()
+        if len(a) > MOST_CHOICES:
+            return Decision(None, f"the order of {len(a):,} pairs of writes is open, too many to try")
+        self.readers = self._readers_of(a, b, key)
+        while True:
+            source, target = self._doubled()
+            closure = Closure(source, target, 2 * p.nodes, np.tile(p.rank, 2))
+            forward, backward = (
+                self._impossible(closure, a, b, self.readers[0]),
+                self._impossible(closure, b, a, self.readers[1]),
+            )
+            settled = np.zeros(len(a), np.bool_)
+            for wrong, one, two, of in ((backward, a, b, self.readers[0]), (forward, b, a, self.readers[1])):
+                chosen = np.flatnonzero(wrong & ~settled)
+                self._add(chosen, one, two, of)
+                settled |= wrong
+            if not settled.any():
+                break
+            a, b, key = a[~settled], b[~settled], key[~settled]
+            self.readers = self._readers_of(a, b, key)
+        if not len(a):
+            return Decision(True)
+        return self._solve(a, b)
+
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Every two writers of a key."""
+        p = self.p
+        at = np.arange(len(p.w_txn))
+        one, two = _spread(at, at + 1, p.w_start[p.w_key + 1]) if len(at) else (at, at)
+        return one, two, p.w_key[one]
+
+    def _readers_of(self, a: np.ndarray, b: np.ndarray, key: np.ndarray) -> tuple:
+        """For each pair (places of writes), who read the first's write; and the same for the second's."""
+        p = self.p
+        place = p.r_key.astype(np.int64) * p.nodes + np.maximum(p.r_from, 0)
+        real = np.flatnonzero(p.r_from >= 0)
+        by_place = real[np.argsort(place[real], kind="stable")]
+        found = []
+        for one, two in ((a, b), (b, a)):
+            wanted = key.astype(np.int64) * p.nodes + p.w_txn[one]
+            start, end = (np.searchsorted(place[by_place], wanted, side=side) for side in ("left", "right"))
+            pair, at = _spread(np.arange(len(one)), start, end)
+            read = by_place[at]
+            other = p.r_txn[read] != p.w_txn[two[pair]]
+            found.append((pair[other], read[other]))
+        return tuple(found)
+
+    def _doubled(self) -> tuple[np.ndarray, np.ndarray]:
+        n = self.p.nodes
+        source, target, kind, *_ = self._arrays()
+        rw = kind == Kind.RW
+        return (
+            np.concatenate([source[~rw], source[~rw] + n, source[rw]]),
+            np.concatenate([target[~rw], target[~rw], target[rw] + n]),
+        )
+
+    def _impossible(self, closure: Closure, one: np.ndarray, two: np.ndarray, readers: tuple) -> np.ndarray:
+        """Which pairs cannot have the first write before the second: a cycle would close, by ww or a reader's rw."""
+        p, n = self.p, self.p.nodes
+        a, b = p.w_txn[one], p.w_txn[two]
+        wrong = closure.reaches(b, a) | closure.reaches(b, a + n)
+        pair, read = readers
+        by_rw = closure.reaches(b[pair] + n, p.r_txn[read])
+        wrong[pair[by_rw]] = True
+        return wrong
+
+    def _add(self, chosen: np.ndarray, one: np.ndarray, two: np.ndarray, readers: tuple) -> None:
+        """One write of each chosen pair before the other, and whoever read the one before who wrote the other."""
+        p = self.p
+        self.edges.append(
+            _column(p.w_txn[one[chosen]], p.w_txn[two[chosen]], Kind.WW, p.w_op[one[chosen]], p.w_op[two[chosen]])
+        )
+        pair, read = readers
+        hit = np.isin(pair, chosen)
+        self.edges.append(
+            _column(p.r_txn[read[hit]], p.w_txn[two[pair[hit]]], Kind.RW, p.r_op[read[hit]], p.w_op[two[pair[hit]]])
+        )
+
+    def _solve(self, a: np.ndarray, b: np.ndarray) -> Decision:
+        p, n = self.p, self.p.nodes
+        chooser = _Chooser(2 * n, *self._doubled(), np.tile(p.rank, 2), self.rounds)
+        ways: dict[int, list[tuple[int, int]]] = {}
+        for (one, two), (pairs, reads) in zip(((a, b), (b, a)), self.readers, strict=True):
+            for x, y in zip(p.w_txn[one].tolist(), p.w_txn[two].tolist(), strict=True):
+                ways.setdefault(chooser.literal(x, y), []).extend([(x, y), (x + n, y)])
+            for pair, reader in zip(pairs.tolist(), p.r_txn[reads].tolist(), strict=True):
+                x, y = int(p.w_txn[one[pair]]), int(p.w_txn[two[pair]])
+                ways[chooser.literal(x, y)].append((reader, y + n))
+
+        def chosen(true: set[int]) -> dict[tuple[int, int], int]:
+            return {way: literal for literal in sorted(true) for way in ways.get(literal, ())}
+
+        return chooser.decide(chosen, lambda order: Decision(True))
+
+
+class _Chooser:
+    """A SAT solver that chooses which of two goes first, and learns of the cycles that it closes."""
+
+    def __init__(self, nodes: int, source: np.ndarray, target: np.ndarray, rank: np.ndarray, rounds: int) -> None:
+        from pysat.solvers import Glucose4
+
+        self.nodes, self.source, self.target, self.rounds = nodes, source, target, rounds
+        self.at = np.empty(nodes, np.int64)
+        self.at[topological(source, target, nodes, rank)] = np.arange(nodes)
+        self.variables: dict[tuple[int, int], int] = {}
+        self.solver = Glucose4(incr=False)
+
+    def literal(self, one: int, other: int) -> int:
+        """The literal that says that one goes before the other."""
+        low, high = min(one, other), max(one, other)
+        variable = self.variables.setdefault((low, high), len(self.variables) + 1)
+        return variable if one == low else -variable
+
+    def decide(self, chosen, holds) -> Decision:
+        """`chosen`: from true literals to edges, each with the literal that it follows from."""
+        solver = self.solver
+        try:
+            solver.set_phases(
+                [v if self.at[low] < self.at[high] else -v for (low, high), v in self.variables.items()]
+            )  # a likely order first
+            for _ in range(self.rounds):
+                solver.conf_budget(CONFLICTS)
+                answer = solver.solve_limited()
+                if answer is None:
+                    break
+                if not answer:
+                    return Decision(False, "every order of the writes closes a cycle; no single cycle shows it")
+                edges = chosen(set(solver.get_model() or ()))
+                pairs = np.array(sorted(edges), np.int64).reshape(-1, 2)
+                source = np.concatenate([self.source, pairs[:, 0]])
+                target = np.concatenate([self.target, pairs[:, 1]])
+                label = components(source, target, self.nodes)
+                inside = label[source] == label[target]
+                if not inside.any():
+                    return holds(topological(source, target, self.nodes))
+                for clause in self._cycles(source[inside], target[inside], edges):
+                    solver.add_clause(clause)
+            return Decision(None, f"no answer within {self.rounds} rounds of the SAT solver")
+        finally:
+            solver.delete()
+
+    def _cycles(self, source: np.ndarray, target: np.ndarray, edges: dict[tuple[int, int], int]) -> list[list[int]]:
+        """For chosen edges on cycles, the clause that forbids a shortest cycle through each; up to some hundred."""
+        out: dict[int, list[int]] = {}
+        for one, other in zip(source.tolist(), target.tolist(), strict=True):
+            out.setdefault(one, []).append(other)
+        clauses: set[tuple[int, ...]] = set()
+        through = [pair for pair in zip(source.tolist(), target.tolist(), strict=True) if pair in edges]
+        step = max(len(through) // 100, 1)
+        for one, other in through[::step]:
+            came = {other: -1}
+            queue = deque([other])
+            while queue and one not in came:
+                node = queue.popleft()
+                for to in out.get(node, ()):
+                    if to not in came:
+                        came[to] = node
+                        queue.append(to)
+            if one not in came:
+                continue
+            path, node = [one], one
+            while node != other:
+                node = came[node]
+                path.append(node)
+            path.reverse()
+            used = {edges[pair] for pair in zip(path, path[1:] + path[:1], strict=True) if pair in edges}
+            clauses.add(tuple(sorted(-literal for literal in used)))
+        return [list(clause) for clause in sorted(clauses)]

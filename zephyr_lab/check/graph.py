@@ -1,0 +1,178 @@
+"""The dependency graph: edges between transactions as columns, and the auxiliary nodes that keep it linear in size.
+
+The direct serialization graph is Adya's ("Weak Consistency", 1999): *ww* a version follows another, *wr* a read saw a
+version, *rw* a read saw the version before (the anti-dependency). *process* is the order within a session, *realtime*
+the order of a completion before an invocation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from zephyr_lab.check.history import History, Status
+
+
+class Kind(IntEnum):
+    WW = 0
+    WR = 1
+    RW = 2
+    PROCESS = 3
+    REALTIME = 4
+    RW_ON = 5  # from a hub of readers on to a writer
+    REALTIME_ON = 6  # from a barrier on
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Edges:
+    """`source`, `target`: nodes; `kind`; `first`, `second`: the two operations that prove an edge, -1 for none.
+
+    `predicate`: a read by predicate is one of the two. Nodes from `transactions` on are auxiliary.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    kind: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    predicate: np.ndarray
+    nodes: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @classmethod
+    def of(
+        cls, source: np.ndarray, target: np.ndarray, kind: int, nodes: int,
+        first: np.ndarray | None = None, second: np.ndarray | None = None, predicate: bool = False,
+    ) -> Edges:  # fmt: skip
+        """Edges of one kind, without those from a node to itself."""
+        other = source != target
+        count = int(other.sum())
+        none = np.full(count, -1, np.int32)
+        return cls(
+            source[other].astype(np.int32), target[other].astype(np.int32), np.full(count, kind, np.int8),
+            none if first is None else first[other].astype(np.int32),
+            none if second is None else second[other].astype(np.int32), np.full(count, predicate, np.bool_), nodes,
+        )  # fmt: skip
+
+    @classmethod
+    def joined(cls, parts: list[Edges], nodes: int) -> Edges:
+        """All of them. A part's auxiliary nodes must be numbered apart from the others' already."""
+        names = ("source", "target", "kind", "first", "second", "predicate")
+        if not parts:
+            parts = [cls.of(np.zeros(0, int), np.zeros(0, int), Kind.WW, nodes)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names), nodes)
+
+    def where(self, chosen: np.ndarray) -> Edges:
+        return Edges(
+            self.source[chosen], self.target[chosen], self.kind[chosen], self.first[chosen], self.second[chosen],
+            self.predicate[chosen], self.nodes,
+        )  # fmt: skip
+
+
+def process_edges(history: History, nodes: int) -> Edges:
+    """Each session's possible transactions, one after the other."""
+    lines = np.flatnonzero(history.status != Status.FAIL)
+    lines = lines[np.argsort(history.session[lines], kind="stable")]
+    same = history.session[lines][1:] == history.session[lines][:-1]
+    return Edges.of(lines[:-1][same], lines[1:][same], Kind.PROCESS, nodes)
+
+
+def realtime_edges(history: History, nodes: int) -> Edges:
+    """Who had ended before whom began, through a chain of barriers: one for each completion, so linear in size.
+
+    The barrier of a completion follows that transaction and the barrier before; a transaction follows the last barrier
+    before its invocation. Barriers are numbered from `nodes`.
+    """
+    done = np.flatnonzero((history.end >= 0) & (history.status == Status.OK))
+    done = done[np.argsort(history.end[done], kind="stable")]
+    ends = history.end[done]
+    barrier = np.arange(len(done)) + nodes
+    begun = np.flatnonzero((history.begin >= 0) & (history.status != Status.FAIL))
+    before = np.searchsorted(ends, history.begin[begun], side="left") - 1
+    follows = before >= 0
+    total = nodes + len(done)
+    return Edges.joined(
+        [
+            Edges.of(done, barrier, Kind.REALTIME, total),
+            Edges.of(barrier[:-1], barrier[1:], Kind.REALTIME_ON, total),
+            Edges.of(barrier[before[follows]], begun[follows], Kind.REALTIME_ON, total),
+        ],
+        total,
+    )
+
+
+def anti_dependencies(
+    group_of_read: np.ndarray, read_txn: np.ndarray, read_op: np.ndarray,
+    group_of_write: np.ndarray, write_txn: np.ndarray, write_op: np.ndarray, nodes: int,
+) -> tuple[Edges, int]:  # fmt: skip
+    """rw from every reader of a group to every writer of the same group, in linear size, and the new number of nodes.
+
+    Few are linked pair by pair. Where they are many, readers lead to a hub and the hub to the writers. A reader that
+    writes too must not reach itself: such readers, of which each follows every other, are linked in a ring and lead to
+    a hub of the other writers.
+    """
+    source, target, first, second, kind = [], [], [], [], []
+    order_r, order_w = np.argsort(group_of_read, kind="stable"), np.argsort(group_of_write, kind="stable")
+    groups, at_r, size_r = np.unique(group_of_read[order_r], return_index=True, return_counts=True)
+    at_w = np.searchsorted(group_of_write[order_w], groups, side="left")
+    size_w = np.searchsorted(group_of_write[order_w], groups, side="right") - at_w
+    small = (size_r * size_w <= 4 * (size_r + size_w) + 64) & (size_w > 0)
+    if small.any():  # the product of both, group by group, without a loop
+        counts = size_r[small] * size_w[small]
+        group = np.repeat(np.arange(int(small.sum())), counts)
+        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        of_r = order_r[at_r[small][group] + within // size_w[small][group]]
+        of_w = order_w[at_w[small][group] + within % size_w[small][group]]
+        source.append(read_txn[of_r])
+        target.append(write_txn[of_w])
+        first.append(read_op[of_r])
+        second.append(write_op[of_w])
+        kind.append(np.full(len(of_r), Kind.RW))
+    for number in np.flatnonzero(~small & (size_w > 0)):
+        of_r = order_r[at_r[number] : at_r[number] + size_r[number]]
+        of_w = order_w[at_w[number] : at_w[number] + size_w[number]]
+        both = np.intersect1d(read_txn[of_r], write_txn[of_w])
+        only_r = of_r[~np.isin(read_txn[of_r], both)]
+        also_r = of_r[np.isin(read_txn[of_r], both)]
+        only_w = of_w[~np.isin(write_txn[of_w], both)]
+        also_w = of_w[np.isin(write_txn[of_w], both)]
+        hubs = []
+        if len(only_r):
+            hubs.append((only_r, of_w))
+        if len(also_r) and len(only_w):
+            hubs.append((also_r, only_w))
+        for readers, written in hubs:
+            source += [read_txn[readers], np.full(len(written), nodes)]
+            target += [np.full(len(readers), nodes), write_txn[written]]
+            first += [read_op[readers], np.full(len(written), -1)]
+            second += [np.full(len(readers), -1), write_op[written]]
+            kind += [np.full(len(readers), Kind.RW), np.full(len(written), Kind.RW_ON)]
+            nodes += 1
+        if len(both) > 1:
+            reads = {int(read_txn[op]): int(read_op[op]) for op in also_r}
+            writes = {int(write_txn[op]): int(write_op[op]) for op in also_w}
+            ring = np.roll(both, -1)
+            for one, other in ((both, ring), (ring, both)):
+                source.append(one)
+                target.append(other)
+                first.append(np.array([reads[int(txn)] for txn in one]))
+                second.append(np.array([writes[int(txn)] for txn in other]))
+                kind.append(np.full(len(one), Kind.RW))
+    if not source:
+        return Edges.joined([], nodes), nodes
+    columns = [np.concatenate(part) for part in (source, target, kind, first, second)]
+    other = columns[0] != columns[1]
+    of, to, kinds, one, two = (column[other] for column in columns)
+    edges = Edges(
+        of.astype(np.int32), to.astype(np.int32), kinds.astype(np.int8), one.astype(np.int32), two.astype(np.int32),
+        np.zeros(len(of), np.bool_), nodes,
+    )  # fmt: skip
+    return edges, nodes

@@ -1,0 +1,187 @@
+"""Isolation levels, the anomalies each forbids, and which level implies which; named as Elle names them.
+
+Sources. Adya, "Weak Consistency" (1999): read uncommitted (PL-1), read committed (PL-2), cursor stability, consistent
+view (PL-2+), repeatable read (PL-2.99), snapshot isolation, update serializable, serializable (PL-3), strict
+serializable (PL-SS). Bailis et al., "Highly Available Transactions" (VLDB 2013): monotonic atomic view, the order of
+the weak levels. Cerone, Bernardi, Gotsman, "A Framework for Transactional Consistency Models with Atomic Visibility"
+(CONCUR 2015): read atomic, causal, update atomic, parallel snapshot isolation, prefix. Cerone, Gotsman, "Analysing
+Snapshot Isolation" (PODC 2016): snapshot isolation is the absence of cycles without two rw in a row. Daudjee, Salem
+(VLDB 2006): strong session levels, where a session's order counts; strong ones, where real time counts. Crooks et al.,
+"Seeing is Believing" (PODC 2017): all of these as what a client can see. Biswas, Enea, "On the Complexity of Checking
+Transactional Consistency" (OOPSLA 2019): the weak levels as axioms on reads of registers.
+
+`repeatable-read` is Adya's, and not PostgreSQL's REPEATABLE READ, which is snapshot isolation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from zephyr_lab.errors import BadInput
+
+IMPLIES: Mapping[str, tuple[str, ...]] = {
+    "read-uncommitted": (),
+    "read-committed": ("read-uncommitted",),
+    "cursor-stability": ("read-committed",),
+    "monotonic-view": ("read-committed",),
+    "monotonic-snapshot-read": ("read-committed",),
+    "monotonic-atomic-view": ("read-committed",),
+    "read-atomic": ("monotonic-atomic-view",),
+    "causal-cerone": ("read-atomic",),
+    "update-atomic": ("read-atomic",),
+    "prefix": ("causal-cerone",),
+    "parallel-snapshot-isolation": ("causal-cerone", "update-atomic"),
+    "consistent-view": ("cursor-stability", "monotonic-view"),
+    "forward-consistent-view": ("consistent-view",),
+    "update-serializable": ("forward-consistent-view",),
+    "repeatable-read": ("cursor-stability", "monotonic-atomic-view"),
+    "snapshot-isolation": (
+        "forward-consistent-view", "monotonic-atomic-view", "monotonic-snapshot-read", "parallel-snapshot-isolation",
+        "prefix",
+    ),
+    "serializable": ("repeatable-read", "snapshot-isolation", "update-serializable"),
+    "strong-session-read-uncommitted": ("read-uncommitted",),
+    "strong-session-read-committed": ("read-committed", "strong-session-read-uncommitted"),
+    "strong-session-snapshot-isolation": ("snapshot-isolation", "strong-session-read-committed"),
+    "strong-session-serializable": ("serializable", "strong-session-snapshot-isolation"),
+    "strong-read-uncommitted": ("strong-session-read-uncommitted",),
+    "strong-read-committed": ("strong-session-read-committed", "strong-read-uncommitted"),
+    "strong-snapshot-isolation": ("strong-session-snapshot-isolation", "strong-read-committed"),
+    "strong-serializable": ("strong-session-serializable", "strong-snapshot-isolation"),
+    # The axioms of Biswas and Enea have a session's order in all of them.
+    "strong-session-monotonic-atomic-view": ("monotonic-atomic-view", "strong-session-read-committed"),
+    "strong-session-read-atomic": ("read-atomic", "strong-session-monotonic-atomic-view"),
+    "strong-session-causal": ("causal-cerone", "strong-session-read-atomic"),
+}  # fmt: skip
+"""Each level with the weaker ones that it implies directly."""
+
+ALIASES = {
+    "strict-serializable": "strong-serializable", "pl-1": "read-uncommitted", "pl-2": "read-committed",
+    "pl-2l": "monotonic-view", "pl-cs": "cursor-stability", "pl-2+": "consistent-view",
+    "pl-msr": "monotonic-snapshot-read",
+    "pl-fcv": "forward-consistent-view", "pl-2.99": "repeatable-read", "pl-3u": "update-serializable",
+    "pl-si": "snapshot-isolation", "pl-3": "serializable", "pl-ss": "strong-serializable",
+    "conflict-serializable": "serializable", "rola": "update-atomic", "causal": "strong-session-causal",
+    "causal-consistency": "strong-session-causal",
+}  # fmt: skip
+
+AXIOMS = {
+    "strong-session-monotonic-atomic-view": "monotonic-atomic-view", "strong-session-read-atomic": "read-atomic",
+    "strong-session-causal": "causal",
+}  # fmt: skip
+"""Levels that are decided for registers by an axiom on visibility, when they are asked for."""
+
+OF_REGISTERS = {
+    "monotonic-atomic-view": "strong-session-monotonic-atomic-view", "read-atomic": "strong-session-read-atomic",
+    "causal-cerone": "strong-session-causal",
+}  # fmt: skip
+"""What is checked of registers where the weak level is asked for: with sessions, as its axiom has it."""
+
+_VARIANTS = ("", "-process", "-realtime")
+
+
+def _anomalies() -> dict[str, tuple[str, ...]]:
+    """Each anomaly with those it is a special case of."""
+    implied: dict[str, tuple[str, ...]] = {
+        "G1a": ("G1",), "G1b": ("G1",), "incompatible-order": ("G1a",), "dirty-update": ("G1a",),
+        "future-read": ("G1c",), "lost-update": ("write-skew", "G2-item"), "write-skew": ("G2",),
+    }  # fmt: skip
+    special = {
+        "G0": ("G1c",), "G1c": ("G1",), "G1": (), "G-single-item": ("G-single", "G-nonadjacent-item"),
+        "G-single": ("G-nonadjacent",), "G-nonadjacent-item": ("G-nonadjacent", "G2-item"), "G-nonadjacent": ("G2",),
+        "G2-item": ("G2",), "G2": (),
+    }  # fmt: skip
+    for name, wider in special.items():
+        for i, variant in enumerate(_VARIANTS):
+            # What is a cycle without the order of sessions is one with it; and that is a part of real time.
+            also = (name + _VARIANTS[i + 1],) if i + 1 < len(_VARIANTS) else ()
+            implied[name + variant] = tuple(one + variant for one in wider) + also
+    return implied
+
+
+SPECIAL_CASE_OF = _anomalies()
+
+FORBIDS: Mapping[str, tuple[str, ...]] = {
+    "read-uncommitted": ("G0", "duplicate-elements", "cyclic-versions"),
+    "read-committed": ("G1", "own-write-unseen"),
+    "cursor-stability": ("G1", "lost-update"),
+    "read-atomic": ("internal", "G1a", "future-read"),
+    "causal-cerone": ("internal", "G1a"),
+    "update-atomic": ("lost-update",),
+    "prefix": ("internal", "G1a"),
+    "parallel-snapshot-isolation": ("internal", "G1a"),
+    "consistent-view": ("G1", "G-single"),
+    "repeatable-read": ("G1", "G2-item", "lost-update"),
+    "snapshot-isolation": ("internal", "G1", "G-nonadjacent"),
+    "serializable": ("internal", "G1", "G2", "predicate-read-miss"),
+    "strong-session-read-uncommitted": ("G0-process",),
+    "strong-session-read-committed": ("G1c-process",),
+    "strong-session-snapshot-isolation": ("internal", "G1-process", "G-nonadjacent-process"),
+    "strong-session-serializable": ("G1-process", "G2-process"),
+    "strong-read-uncommitted": ("G0-realtime",),
+    "strong-read-committed": ("G1c-realtime",),
+    "strong-snapshot-isolation": ("internal", "G1-realtime", "G-nonadjacent-realtime"),
+    "strong-serializable": ("G1-realtime", "G2-realtime"),
+    "strong-session-monotonic-atomic-view": ("non-monotonic-read",),
+    "strong-session-read-atomic": ("fractured-read",),
+    "strong-session-causal": ("non-causal-read",),
+}
+"""What each level forbids beyond what the levels it implies forbid. `LEVEL-cycle-exists` belongs to its level, too."""
+
+CYCLE_EXISTS = "-cycle-exists"
+
+
+def canonical(level: str) -> str:
+    """The one name of a level. Raises BadInput, and lists the levels, where there is no such level."""
+    name = "-".join(str(level).lower().replace("_", " ").replace("-", " ").split())
+    name = ALIASES.get(name, ALIASES.get(str(level).lower(), name))
+    if name not in IMPLIES:
+        raise BadInput(f"unknown level {level!r}; known are: {', '.join(sorted([*IMPLIES, 'strict-serializable']))}")
+    return name
+
+
+def title(level: str) -> str:
+    """The name by which a level is called in a sentence: of the two for the strictest, the usual one."""
+    return "strict-serializable" if level == "strong-serializable" else level
+
+
+def _closure(starts: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    seen, left = set(), list(starts)
+    while left:
+        if (one := left.pop()) not in seen:
+            seen.add(one)
+            left += edges.get(one, ())
+    return seen
+
+
+@cache
+def weaker(level: str) -> frozenset[str]:
+    """The level itself and all that it implies."""
+    return frozenset(_closure([level], IMPLIES))
+
+
+@cache
+def violated_by(anomaly: str) -> frozenset[str]:
+    """All levels that an anomaly rules out."""
+    if anomaly.endswith(CYCLE_EXISTS):
+        forbidding = {anomaly.removesuffix(CYCLE_EXISTS)}
+    else:
+        general = _closure([anomaly], SPECIAL_CASE_OF)
+        forbidding = {level for level, forbidden in FORBIDS.items() if general & set(forbidden)}
+    return frozenset(level for level in IMPLIES if weaker(level) & forbidding)
+
+
+def boundary(anomalies: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The weakest levels that anomalies rule out, and all that fall with those."""
+    fallen = {level for anomaly in anomalies for level in violated_by(anomaly)}
+    weakest = {level for level in fallen if not (weaker(level) - {level}) & fallen}
+    return sorted(weakest), sorted(fallen - weakest)
+
+
+def needs(level: str) -> str:
+    """What order besides the data a level counts: "", "process" or "realtime"."""
+    below = weaker(level)
+    if any(one.startswith("strong-") and not one.startswith("strong-session-") for one in below):
+        return "realtime"
+    return "process" if any(one.startswith("strong-session-") for one in below) else ""

@@ -1,0 +1,406 @@
+"""What a list-append history says of itself: the order of versions, the edges, and the anomalies that need no graph.
+
+A read of `[1 2 3]` tells that 1, 2 and 3 were appended in this order. Of each key the longest read gives the order;
+every other read must be a beginning of it (Kingsbury and Alvaro, "Elle", VLDB 2020, section 4). An append that nobody
+read comes after the last version that anybody read. All is done by joins of columns; Python's loop sees only the
+operations that a join has found suspicious.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
+from zephyr_lab.check.history import READ, WRITE, History, Status
+from zephyr_lab.check.versions import Table, writers
+from zephyr_lab.errors import BadInput
+
+_CHUNK = 1 << 20
+MOST_CASES = 10_000
+"""Of one anomaly without a cycle; a store that loses every append is known for what it is by then."""
+
+
+@dataclass
+class Inference:
+    """Edges without the orders of sessions and of time, and what was found without a cycle: anomaly -> its cases."""
+
+    edges: Edges
+    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, anomaly: str, **case: Any) -> None:
+        cases = self.found.setdefault(anomaly, [])
+        if len(cases) < MOST_CASES:
+            cases.append(case)
+
+
+def infer(history: History) -> Inference:
+    """The edges and cycle-free anomalies of a list-append history. Raises BadInput for a value that nobody appended."""
+    return _Lists(history).infer()
+
+
+class _Lists:
+    def __init__(self, history: History) -> None:
+        self.history = h = history
+        self.owner = h.owner
+        self.ok = (h.status == Status.OK)[self.owner]
+        self.possible = (h.status != Status.FAIL)[self.owner]
+        self.codes = h.codes
+        self.live, self.failed = writers(h, self.codes)
+        self.reads = np.flatnonzero((h.kind == READ) & self.possible & (h.size >= 0) | (h.kind == READ) & self.ok)
+        self.full = self.reads[h.size[self.reads] > 0]
+        self.appends = np.flatnonzero((h.kind == WRITE) & self.possible)
+        self.last_code = self.codes.of(h.key[self.full], h.value[self.full])
+        self.result = Inference(Edges.joined([], len(h)))
+
+    def infer(self) -> Inference:
+        self._version_order()
+        self._compare_reads()
+        self._own_operations()
+        self._aborted()
+        self._intermediate()
+        self._lost_updates()
+        self._edges()
+        return self.result
+
+    # ------------------------------------------------------------------ the order of versions
+
+    def _version_order(self) -> None:
+        """`order`: version codes, key after key; `first[key]`, `length[key]`: where a key's are. One of several longest
+        reads is taken by the order of the file."""
+        h, full = self.history, self.full
+        keys = len(h.keys)
+        longest = np.full(keys, -1, np.int64)
+        by_size = full[np.lexsort((-full, h.size[full]))]  # a later entry wins: the longest, and of those the first
+        longest[h.key[by_size]] = by_size
+        single = self._single_appends(longest)
+        have = np.flatnonzero(longest >= 0)
+        self.length = np.zeros(keys, np.int64)
+        self.length[have] = h.size[longest[have]]
+        total = int(self.length.sum())
+        self.first = np.zeros(keys, np.int64)
+        at = np.cumsum(self.length) - self.length
+        self.first[:] = at
+        index = (
+            np.arange(total)
+            - np.repeat(at[have], self.length[have])
+            + np.repeat(h.at[longest[have]], self.length[have])
+        )
+        self.order_key = np.repeat(have, self.length[have]).astype(np.int32)
+        self.order = self.codes.of(self.order_key, h.elements[index])
+        self._without_repeats()
+        self._append_singles(single)
+        self.longest = longest
+        self.place = np.full(len(self.order), 0, np.int32)
+        self.place[:] = np.arange(len(self.order)) - self.first[self.order_key]
+        self.place_of = Table(self.order, self.place, self.codes.size)
+        self.writer_op = self.live.get(self.order)
+
+    def _without_repeats(self) -> None:
+        """A read with an element twice gives the order of first occurrences."""
+        _, firsts = np.unique(self.order, return_index=True)
+        self.read_length = self.length.copy()
+        if len(firsts) < len(self.order):
+            firsts.sort()
+            self.order, self.order_key = self.order[firsts], self.order_key[firsts]
+            self.length = np.bincount(self.order_key, minlength=len(self.length)).astype(np.int64)
+            self.first = np.cumsum(self.length) - self.length
+
+    def _single_appends(self, longest: np.ndarray) -> np.ndarray:
+        """Appends to keys that nobody read a value of and that have no other append: their order is known anyway."""
+        keys = self.history.key[self.appends]
+        count = np.bincount(keys, minlength=len(longest))
+        return self.appends[(count[keys] == 1) & (longest[keys] < 0)]
+
+    def _append_singles(self, single: np.ndarray) -> None:
+        if not len(single):
+            return
+        h = self.history
+        order = np.concatenate([self.order, self.codes.of(h.key[single], h.value[single])])
+        keys = np.concatenate([self.order_key, h.key[single]])
+        by_key = np.argsort(keys, kind="stable")
+        self.order, self.order_key = order[by_key], keys[by_key]
+        self.length[h.key[single]] = 1
+        self.first = np.cumsum(self.length) - self.length
+
+    # ------------------------------------------------------------------ reads against the order
+
+    def _compare_reads(self) -> None:
+        """`agrees`: which of the reads are a beginning of their key's longest read, element by element."""
+        h, full = self.history, self.full
+        self.agrees = np.ones(len(full), np.bool_)
+        size = h.size[full].astype(np.int64)
+        stops = np.cumsum(size)
+        begin = 0
+        longest_at = h.at[self.longest[h.key[full]]]
+        while begin < len(full):
+            base = stops[begin - 1] if begin else 0
+            end = max(int(np.searchsorted(stops, base + _CHUNK, side="right")), begin + 1)
+            sizes = size[begin:end]
+            within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            mine = h.elements[np.repeat(h.at[full[begin:end]], sizes) + within]
+            theirs = h.elements[np.repeat(longest_at[begin:end], sizes) + within]
+            wrong = mine != theirs
+            if wrong.any():
+                of_read = np.repeat(np.arange(begin, end), sizes)
+                self.agrees[of_read[wrong]] = False
+            begin = end
+        self._unwritten()
+        for i in np.flatnonzero(~self.agrees)[:MOST_CASES]:
+            op, key = int(full[i]), int(h.key[full[i]])
+            self.result.add(
+                "incompatible-order", key=h.keys[key], values=[h.list_of(op), h.list_of(int(self.longest[key]))],
+                transactions=[int(self.owner[op]), int(self.owner[self.longest[key]])],
+            )  # fmt: skip
+        self._repeats()
+
+    def _unwritten(self) -> None:
+        h = self.history
+        odd = self.full[~self.agrees]
+        code = np.concatenate([self.order, *(self._elements(op) for op in odd)])
+        missing = np.flatnonzero((self.live.get(code) < 0) & (self.failed.get(code) < 0))
+        if len(missing):
+            # Of the reads that have it, the first in the file.
+            key = int(code[missing[0]]) // self.codes.span
+            for read in self.full[h.key[self.full] == key]:
+                if code[missing[0]] in self._elements(read):
+                    number = int(self.owner[read])
+                    element = h.elements[h.at[read] : h.at[read] + h.size[read]][
+                        self._elements(read) == code[missing[0]]
+                    ][0]
+                    raise BadInput(
+                        f"{h.source}, line {h.line[number]}: reads {h.named(element)!r} in {h.keys[key]!r}, "
+                        "which nobody appended"
+                    )
+
+    def _elements(self, op: int) -> np.ndarray:
+        """The version codes that a read returned."""
+        h = self.history
+        listed = h.elements[h.at[op] : h.at[op] + h.size[op]]
+        return self.codes.of(np.full(len(listed), h.key[op]), listed)
+
+    def _repeats(self) -> None:
+        h = self.history
+        suspicious = ~self.agrees
+        if int(self.read_length.sum()) > int(self.length[self.read_length > 0].sum()):
+            suspicious |= (self.read_length > self.length)[h.key[self.full]]
+        for op in self.full[suspicious]:
+            listed = h.list_of(int(op)) or []
+            if len(set(listed)) < len(listed):
+                twice = sorted({str(one) for one in listed if listed.count(one) > 1})
+                self.result.add(
+                    "duplicate-elements", key=h.keys[h.key[op]], values=twice, transactions=[int(self.owner[op])]
+                )
+
+    # ------------------------------------------------------------------ within one transaction
+
+    def _own_operations(self) -> None:
+        """Groups the operations of a transaction on one key; most transactions touch a key once and end here."""
+        h = self.history
+        group = self.owner.astype(np.int64) * max(len(h.keys), 1) + h.key
+        by_group = np.argsort(group, kind="stable")
+        same = group[by_group][1:] == group[by_group][:-1]
+        self.before = np.full(len(group), -1, np.int64)  # the operation before, of the same transaction on the same key
+        self.before[by_group[1:][same]] = by_group[:-1][same]
+        self.after = np.full(len(group), -1, np.int64)
+        self.after[by_group[:-1][same]] = by_group[1:][same]
+        agrees = np.ones(len(group), np.bool_)
+        agrees[self.full] = self.agrees
+        read_later = self._read_later(by_group, same)
+        second = np.flatnonzero((self.before >= 0) & self.ok)
+        prior = self.before[second]
+        # Where in the key's order an operation leaves the list, as far as others' reads tell: -1 for an unread append.
+        at = np.maximum(h.size, 0).astype(np.int64)
+        writes = np.flatnonzero(h.kind == WRITE)
+        at[writes] = self.place_of.get(self.codes.of(h.key[writes], h.value[writes])) + 1
+        at[writes[at[writes] == 0]] = -1
+        reading, after_read = h.kind[second] == READ, h.kind[prior] == READ
+        # A read leaves the list as it is; an append that is read later makes it longer by one.
+        calm = agrees[second] & agrees[prior] & (at[prior] >= 0)
+        calm &= np.where(reading, at[second] == at[prior], at[second] == at[prior] + 1)
+        # Of an append that is not read later it only matters that it was not read before.
+        calm |= (
+            ~reading
+            & ~read_later[second]
+            & ((at[second] < 0) | ((at[second] > at[prior]) & agrees[prior] & (at[prior] >= 0)))
+        )
+        # Nothing is known before the first append, and so any place is right.
+        calm |= ~reading & ~after_read & (self.before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
+        for number in np.unique(self.owner[second[~calm]]):
+            self._one_transaction(int(number))
+
+    def _read_later(self, by_group: np.ndarray, same: np.ndarray) -> np.ndarray:
+        """Whether a read of the same key follows in the same transaction."""
+        if not len(by_group):
+            return np.zeros(0, np.bool_)
+        starts = np.flatnonzero(np.append(True, ~same))
+        place = np.arange(len(by_group))
+        reads = np.where(self.history.kind[by_group] == READ, place, -1)
+        last = np.repeat(np.maximum.reduceat(reads, starts), np.diff(np.append(starts, len(by_group))))
+        later = np.zeros(len(by_group), np.bool_)
+        later[by_group] = place < last
+        return later
+
+    def _one_transaction(self, number: int) -> None:
+        """Internal consistency (Cerone's INT), and reads of what the transaction appends later."""
+        h = self.history
+        state: dict[int, tuple[bool, list[Any]]] = {}  # key -> (whether it is the whole list, what is known of its end)
+        read: dict[int, dict[Any, int]] = {}
+        internal = future = False
+        for op in range(int(h.start[number]), int(h.start[number + 1])):
+            key = int(h.key[op])
+            if h.kind[op] == WRITE:
+                whole, known = state.get(key, (False, []))
+                value = h.named(h.value[op])
+                state[key] = (whole, [*known, value])
+                if value in read.get(key, {}) and not future:
+                    future = True
+                    self.result.add("future-read", key=h.keys[key], value=value, transactions=[number])
+                continue
+            listed = h.list_of(op) or []
+            if key in state and not internal:
+                whole, known = state[key]
+                if listed != known if whole else listed[max(len(listed) - len(known), 0) :] != known:
+                    internal = True
+                    self.result.add(
+                        "internal", key=h.keys[key], expected=known if whole else ["...", *known], read=listed,
+                        transactions=[number],
+                    )  # fmt: skip
+            state[key] = (True, listed)
+            read.setdefault(key, {}).update(dict.fromkeys(listed, op))
+
+    # ------------------------------------------------------------------ aborted, intermediate, lost
+
+    def _aborted(self) -> None:
+        """G1a, and dirty updates: an aborted append with a committed one after it."""
+        h = self.history
+        dead_op = np.where(self.writer_op < 0, self.failed.get(self.order), -1)
+        dead = np.flatnonzero(dead_op >= 0)
+        if len(dead):
+            first_dead = np.full(len(h.keys), np.iinfo(np.int64).max)
+            np.minimum.at(first_dead, self.order_key[dead], self.place[dead])
+            reads = self.full[self.agrees & self.ok[self.full]]
+            for op in reads[first_dead[h.key[reads]] < h.size[reads]][:MOST_CASES]:
+                at = self.first[h.key[op]] + first_dead[h.key[op]]
+                self._aborted_read(int(op), int(dead_op[at]))
+            committed = (self.writer_op >= 0) & self.ok[self.writer_op]
+            for at in dead:
+                end = self.first[self.order_key[at]] + self.length[self.order_key[at]]
+                later = np.flatnonzero(committed[at + 1 : end])
+                if len(later):
+                    self.result.add(
+                        "dirty-update", key=h.keys[self.order_key[at]],
+                        values=[h.named(h.value[dead_op[at]]), h.named(h.value[self.writer_op[at + 1 + later[0]]])],
+                        transactions=[int(self.owner[dead_op[at]]), int(self.owner[self.writer_op[at + 1 + later[0]]])],
+                    )  # fmt: skip
+        for op in self.full[~self.agrees & self.ok[self.full]]:
+            codes = self._elements(op)
+            failed = np.where(self.live.get(codes) < 0, self.failed.get(codes), -1)
+            if (failed >= 0).any():
+                self._aborted_read(int(op), int(failed[failed >= 0][0]))
+
+    def _aborted_read(self, op: int, write: int) -> None:
+        h = self.history
+        self.result.add(
+            "G1a", key=h.keys[h.key[op]], value=h.named(h.value[write]),
+            transactions=[int(self.owner[write]), int(self.owner[op])],
+        )  # fmt: skip
+
+    def _intermediate(self) -> None:
+        """G1b: a read that ends in an append which its transaction followed with another."""
+        h = self.history
+        later = np.full(len(h.kind), -1, np.int64)
+        later[:] = self.after
+        while True:  # over the reads in between, to the next append
+            skip = (later >= 0) & (h.kind[later] == READ)
+            if not skip.any():
+                break
+            later[skip] = self.after[later[skip]]
+        self.overwritten = (h.kind == WRITE) & (later >= 0)
+        live, dead = self.live.get(self.last_code), self.failed.get(self.last_code)
+        write = np.where(live >= 0, live, dead)
+        hit = (write >= 0) & self.overwritten[write] & (self.owner[write] != self.owner[self.full]) & self.ok[self.full]
+        for i in np.flatnonzero(hit)[:MOST_CASES]:
+            self.result.add(
+                "G1b", key=h.keys[h.key[write[i]]], value=h.named(h.value[write[i]]),
+                transactions=[int(self.owner[write[i]]), int(self.owner[self.full[i]])],
+            )  # fmt: skip
+
+    def _lost_updates(self) -> None:
+        """Two committed transactions that read the same version of a key first, and then append to it."""
+        h = self.history
+        first = np.flatnonzero((self.before < 0) & (h.kind == READ) & self.ok)
+        writes = self.after[first]
+        while ((writes >= 0) & (h.kind[writes] == READ)).any():
+            skip = (writes >= 0) & (h.kind[writes] == READ)
+            writes[skip] = self.after[writes[skip]]
+        first = first[writes >= 0]
+        size = np.maximum(h.size[first], 0).astype(np.int64)
+        odd = np.zeros(len(h.kind), np.bool_)
+        odd[self.full[~self.agrees]] = True
+        calm, strange = first[~odd[first]], first[odd[first]]
+        version = h.key[calm] * (int(size.max(initial=0)) + 1) + size[~odd[first]]
+        self._collisions(calm, version)
+        if len(strange):
+            names: dict[Any, int] = {}
+            lists = [(int(h.key[op]), *map(str, h.list_of(int(op)) or [])) for op in strange]
+            self._collisions(strange, np.array([names.setdefault(one, len(names)) for one in lists]))
+
+    def _collisions(self, ops: np.ndarray, version: np.ndarray) -> None:
+        h = self.history
+        by_version = np.argsort(version, kind="stable")
+        again = version[by_version][1:] == version[by_version][:-1]
+        if not again.any():
+            return
+        _, begin, count = np.unique(version[by_version], return_index=True, return_counts=True)
+        for at, many in zip(begin[count > 1], count[count > 1], strict=True):
+            colliding = ops[by_version[at : at + many]]
+            self.result.add(
+                "lost-update", key=h.keys[h.key[colliding[0]]], value=h.list_of(int(colliding[0])),
+                transactions=[int(self.owner[op]) for op in colliding],
+            )  # fmt: skip
+
+    # ------------------------------------------------------------------ edges
+
+    def _edges(self) -> None:
+        h, n, owner = self.history, len(self.history), self.owner
+        writer = np.where(self.writer_op >= 0, owner[self.writer_op], -1)
+        last = self.live.get(self.last_code)
+        wrote = last >= 0
+        parts = [Edges.of(owner[last[wrote]], owner[self.full[wrote]], Kind.WR, n, last[wrote], self.full[wrote])]
+        follows = (self.order_key[1:] == self.order_key[:-1]) & (writer[1:] >= 0) & (writer[:-1] >= 0)
+        one, two = self.writer_op[:-1][follows], self.writer_op[1:][follows]
+        parts.append(Edges.of(owner[one], owner[two], Kind.WW, n, one, two))
+        unread = self.appends[self.place_of.get(self.codes.of(h.key[self.appends], h.value[self.appends])) < 0]
+        end = self.first + self.length - 1  # where a key's last version that somebody read is
+        known = unread[self.length[h.key[unread]] > 0]
+        before = self.writer_op[end[h.key[known]]]
+        parts.append(
+            Edges.of(
+                owner[before[before >= 0]],
+                owner[known[before >= 0]],
+                Kind.WW,
+                n,
+                before[before >= 0],
+                known[before >= 0],
+            )
+        )
+        # Where in the order a read ends: the place of its last element, -1 for the empty list.
+        empty = self.reads[h.size[self.reads] <= 0]
+        place = np.concatenate([self.place_of.get(self.last_code), np.full(len(empty), -1, np.int32)])
+        reads = np.concatenate([self.full, empty])
+        placed = (place >= 0) | (np.arange(len(reads)) >= len(self.full))
+        reads, place = reads[placed], place[placed].astype(np.int64)
+        ends = place == self.length[h.key[reads]] - 1
+        inner = reads[~ends]
+        after = self.writer_op[self.first[h.key[inner]] + place[~ends] + 1]
+        hit = after >= 0
+        parts.append(Edges.of(owner[inner[hit]], owner[after[hit]], Kind.RW, n, inner[hit], after[hit]))
+        at_end = reads[ends]
+        anti, nodes = anti_dependencies(
+            h.key[at_end], owner[at_end], at_end, h.key[unread], owner[unread], unread, n
+        )  # fmt: skip
+        self.result.edges = Edges.joined([*parts, anti], nodes)

@@ -1,0 +1,87 @@
+"""What an inference's edges amount to: anomalies with their cases and cycles, and the levels that fall with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zephyr_lab.check import cycles, levels
+from zephyr_lab.check.cycles import Cycle
+from zephyr_lab.check.graph import Edges, Kind, process_edges, realtime_edges
+from zephyr_lab.check.history import History
+from zephyr_lab.check.lists import Inference
+
+_WW, _WR = (Kind.WW,), (Kind.WW, Kind.WR)
+_ALL = (Kind.WW, Kind.WR, Kind.RW, Kind.RW_ON)
+
+
+@dataclass
+class Findings:
+    """`cases`: anomalies without a cycle, each with what shows it; `cycles`: anomalies with one; `exists`: levels of
+    which a cycle was proved to exist that the search did not name within its bound. `empty`: no edge at all."""
+
+    cases: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    cycles: dict[str, list[Cycle]] = field(default_factory=dict)
+    exists: list[str] = field(default_factory=list)
+    empty: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys([*self.cases, *self.cycles, *self.names_of_existence]))
+
+    @property
+    def names_of_existence(self) -> list[str]:
+        return [self.name_of(level) for level in self.exists]
+
+    @staticmethod
+    def name_of(level: str) -> str:
+        """The anomaly that a cycle exists which the level forbids, without a narrower name."""
+        return level + levels.CYCLE_EXISTS
+
+
+def examine(history: History, inference: Inference, level: str) -> Findings:
+    """All anomalies that the data show, and those of the order of sessions and of time where the level counts them."""
+    needs = levels.needs(level)
+    edges, n = inference.edges, len(history)
+    parts, orders = [edges], [""]
+    if needs:
+        process = process_edges(history, edges.nodes)
+        parts.append(process)
+        orders.append("process")
+        if needs == "realtime" and history.timed:
+            parts.append(realtime_edges(history, edges.nodes))
+            orders.append("realtime")
+    whole = Edges.joined(parts, parts[-1].nodes)
+    found = Findings(dict(inference.found), empty=not (whole.target < n).any())
+    inner = cycles.cyclic_part(whole)
+    if len(inner):
+        for order in orders:
+            for cycle in cycles.find(inner, order, n):
+                found.cycles.setdefault(cycle.anomaly, []).append(cycle)
+        for order in orders:
+            _prove(inner, order, found)
+    return found
+
+
+def _prove(edges: Edges, order: str, found: Findings) -> None:
+    """Adds the levels whose forbidden cycles exist, where no anomaly found so far rules the level out."""
+    extra = cycles.ORDER_KINDS[order]
+    prefix = {"": "", "process": "strong-session-", "realtime": "strong-"}[order]
+    tests = {
+        "read-uncommitted": lambda: cycles.has_cycle(edges, _WW + extra),
+        "read-committed": lambda: cycles.has_cycle(edges, _WR + extra),
+        "snapshot-isolation": lambda: cycles.has_cycle_without_adjacent_rw(
+            edges.where(np.isin(edges.kind, np.array(_ALL + extra, np.int8))), _WR + extra
+        ),
+        "repeatable-read": lambda: order == "" and cycles.has_cycle(edges.where(~edges.predicate), _ALL),
+        "serializable": lambda: cycles.has_cycle(edges, _ALL + extra),
+    }
+    for name, exists in tests.items():
+        level = prefix + name
+        if level not in levels.IMPLIES:
+            continue
+        ruled_out = any(level in levels.violated_by(anomaly) for anomaly in found.names)
+        if not ruled_out and exists():
+            found.exists.append(level)

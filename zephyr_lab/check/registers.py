@@ -1,0 +1,297 @@
+"""What a register history says of itself, and no more: who read whose write, and what came before it for certain.
+
+A read tells whose write it saw, and not what that write replaced. Certain is that every write comes after the initial
+state. More follows from assumptions that a store may or may not keep, so each is asked for by name (Kingsbury and
+Alvaro, "Elle", VLDB 2020, section 5): *wfr* a transaction that reads and writes a key writes the next version;
+*sequential* each key's versions follow the order of every session; *linearizable* they follow real time. What is left
+open, `decide.py` settles by trying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from zephyr_lab.check.cycles import components
+from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
+from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
+from zephyr_lab.check.lists import Inference
+from zephyr_lab.check.versions import unwritten, writers
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What is taken for granted of each key."""
+
+    wfr: bool = False
+    sequential: bool = False
+    linearizable: bool = False
+
+
+class Accesses:
+    """The operations that other transactions can notice: first reads, and last writes.
+
+    `reads`, `writes`: operation numbers; `writer`: of each operation, the operation that wrote the value it read (-1:
+    none, or not the last write of its transaction).
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = h = history
+        self.owner = h.owner
+        self.ok = (h.status == Status.OK)[self.owner]
+        self.possible = (h.status != Status.FAIL)[self.owner]
+        group = self.owner.astype(np.int64) * max(len(h.keys), 1) + h.key
+        by_group = np.argsort(group, kind="stable")
+        same = group[by_group][1:] == group[by_group][:-1]
+        self.before = np.full(len(group), -1, np.int64)
+        self.before[by_group[1:][same]] = by_group[:-1][same]
+        after = np.full(len(group), -1, np.int64)
+        after[by_group[:-1][same]] = by_group[1:][same]
+        self.next_write = after.copy()
+        while ((self.next_write >= 0) & (h.kind[self.next_write] == READ)).any():
+            skip = (self.next_write >= 0) & (h.kind[self.next_write] == READ)
+            self.next_write[skip] = after[self.next_write[skip]]
+        final = (h.kind == WRITE) & (self.next_write < 0)
+        self.final = final
+        self.reads = np.flatnonzero((h.kind == READ) & (self.before < 0) & self.ok)
+        self.codes = h.codes
+        self.live, self.failed = writers(h, self.codes)
+        self.writer = np.full(len(h.kind), -1, np.int64)
+        seen = np.flatnonzero((h.kind == READ) & (h.value != NULL) & self.ok)
+        self.seen = seen
+        self.writer[seen] = self.live.get(self.codes.of(h.key[seen], h.value[seen]))
+        read_of = self.writer[seen]
+        read_of = read_of[read_of >= 0]
+        is_read = np.zeros(len(h), np.bool_)
+        is_read[self.owner[read_of]] = True
+        # Whether an indeterminate transaction happened only a read can tell.
+        self.happened = (h.status == Status.OK) | ((h.status == Status.INFO) & is_read)
+        self.writes = np.flatnonzero(final & self.happened[self.owner])
+
+
+def infer(history: History, assumptions: Assumptions = Assumptions()) -> Inference:
+    """The edges and cycle-free anomalies of a register history."""
+    return _Registers(Accesses(history), assumptions).infer()
+
+
+class _Registers:
+    def __init__(self, accesses: Accesses, assumptions: Assumptions) -> None:
+        self.a, self.history, self.assumptions = accesses, accesses.history, assumptions
+        self.result = Inference(Edges.joined([], len(self.history)))
+
+    def infer(self) -> Inference:
+        self._internal()
+        self._aborted_and_intermediate()
+        self._lost_updates()
+        self._unwritten()
+        self._edges()
+        return self.result
+
+    def _name(self, op: int) -> dict[str, object]:
+        h = self.history
+        return {"key": h.keys[h.key[op]], "value": h.named(h.value[op])}
+
+    def _internal(self) -> None:
+        """A read that differs from the transaction's own last read or write of the key (Cerone's INT)."""
+        h, a = self.history, self.a
+        second = np.flatnonzero((h.kind == READ) & (a.before >= 0) & a.ok)
+        prior = a.before[second]
+        later = np.zeros(len(h.kind), np.bool_)
+        for op in second[h.value[second] != h.value[prior]]:
+            number = int(a.owner[op])
+            if not later[number]:
+                later[number] = True
+                self.result.add(
+                    "internal", key=h.keys[h.key[op]], expected=h.named(h.value[a.before[op]]),
+                    read=h.named(h.value[op]), transactions=[number],
+                )  # fmt: skip
+            if h.kind[a.before[op]] == WRITE:
+                # No history at all in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
+                self.result.add(
+                    "own-write-unseen", key=h.keys[h.key[op]], expected=h.named(h.value[a.before[op]]),
+                    read=h.named(h.value[op]), transactions=[number],
+                )  # fmt: skip
+
+    def _aborted_and_intermediate(self) -> None:
+        h, a = self.history, self.a
+        codes = a.codes.of(h.key[a.seen], h.value[a.seen])
+        failed = np.where(a.writer[a.seen] < 0, a.failed.get(codes), -1)
+        for i in np.flatnonzero(failed >= 0):
+            self.result.add(
+                "G1a", transactions=[int(a.owner[failed[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i])
+            )
+        write = np.where(a.writer[a.seen] >= 0, a.writer[a.seen], failed)
+        hit = (write >= 0) & ~a.final[write] & (a.owner[write] != a.owner[a.seen])
+        for i in np.flatnonzero(hit):
+            self.result.add(
+                "G1b", transactions=[int(a.owner[write[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i])
+            )
+
+    def _lost_updates(self) -> None:
+        h, a = self.history, self.a
+        first = a.reads[a.next_write[a.reads] >= 0]
+        null = h.value[first] == NULL
+        version = np.where(null, -1 - h.key[first].astype(np.int64), 0)
+        version[~null] = a.codes.of(h.key[first[~null]], h.value[first[~null]])
+        by_version = np.argsort(version, kind="stable")
+        _, begin, count = np.unique(version[by_version], return_index=True, return_counts=True)
+        for at, many in zip(begin[count > 1], count[count > 1], strict=True):
+            ops = first[by_version[at : at + many]]
+            self.result.add("lost-update", transactions=[int(a.owner[op]) for op in ops], **self._name(ops[0]))
+
+    def _unwritten(self) -> None:
+        h = self.history
+        odd = unwritten(h, self.a.codes, self.a.live, self.a.failed)
+        said = []
+        for op in odd[:20]:
+            number = int(self.a.owner[op])
+            said.append(
+                f"{h.source}, line {h.line[number]}: reads {h.named(h.value[op])!r} in {h.keys[h.key[op]]!r}, "
+                "which nobody wrote: the history lacks a write"
+            )
+        if len(odd) > 20:
+            said.append(f"{h.source}: {len(odd) - 20} more reads of values that nobody wrote")
+        h.warnings[:] = said
+
+    def _edges(self) -> None:
+        h, a, n = self.history, self.a, len(self.history)
+        write = a.writer[a.seen]
+        # Its own value after its own write is no dependency; any other read is.
+        hit = (write >= 0) & a.final[write]
+        parts = [Edges.of(a.owner[write[hit]], a.owner[a.seen[hit]], Kind.WR, n, write[hit], a.seen[hit])]
+        of_nothing = a.reads[h.value[a.reads] == NULL]
+        anti, nodes = anti_dependencies(
+            h.key[of_nothing], a.owner[of_nothing], of_nothing, h.key[a.writes], a.owner[a.writes], a.writes, n
+        )
+        parts.append(anti)
+        parts += self._assumed(nodes)
+        self.result.edges = Edges.joined(parts, nodes)
+
+    # ------------------------------------------------------------------ version orders by assumption
+
+    def _assumed(self, nodes: int) -> list[Edges]:
+        """ww and rw edges from version orders that were told or assumed; a cyclic one is an anomaly, and left out."""
+        links: set[tuple[int, int]] = set()
+        if self.history.replaced:
+            links = self._told()
+            if cyclic := self._cyclic_keys(links):
+                for key, values in cyclic.items():
+                    self.result.add(
+                        "cyclic-versions", key=key, values=values, assumed="as the server told", transactions=[]
+                    )
+        sources = {"wfr": self._wfr, "sequential": self._sequential, "linearizable": self._linearizable}
+        for name, source in sources.items():
+            if not getattr(self.assumptions, name):
+                continue
+            more = links | set(source())
+            if cyclic := self._cyclic_keys(more):
+                for key, values in cyclic.items():
+                    self.result.add("cyclic-versions", key=key, values=values, assumed=name, transactions=[])
+            else:
+                links = more
+        return self._edges_of(links, nodes) if links else []
+
+    def _version(self, op: int) -> int:
+        """A number for the version that an operation read or wrote; negative for the initial one of a key."""
+        h = self.history
+        if h.value[op] == NULL:
+            return -1 - int(h.key[op])
+        return int(self.a.codes.of(h.key[op : op + 1], h.value[op : op + 1])[0])
+
+    def _last_and_first(self) -> dict[int, dict[int, tuple[int, int]]]:
+        """key -> transaction -> the version it last, and the one it first had to do with, as others see it."""
+        h, a = self.history, self.a
+        reads = {(int(a.owner[op]), int(h.key[op])): int(op) for op in a.reads}
+        writes = {(int(a.owner[op]), int(h.key[op])): int(op) for op in np.flatnonzero(a.final & a.possible)}
+        found: dict[int, dict[int, tuple[int, int]]] = {}
+        for place in sorted({*reads, *writes}):
+            last, first = writes.get(place, reads.get(place)), reads.get(place, writes.get(place))
+            found.setdefault(place[1], {})[place[0]] = (self._version(last), self._version(first))
+        return found
+
+    def _told(self) -> set[tuple[int, int]]:
+        """The versions that writes replaced, as far as the server told; within a transaction its last write counts."""
+        h, a = self.history, self.a
+        links = set()
+        for op, replaced in h.replaced.items():
+            if a.possible[op]:
+                before = -1 - int(h.key[op])
+                if replaced != NULL:
+                    before = int(a.codes.of(h.key[op : op + 1], np.array([replaced]))[0])
+                links.add((before, self._version(op)))
+        final = {self._version(int(op)) for op in a.writes}
+        after = dict(links)
+        for before, version in sorted(links):
+            while version not in final and version in after:
+                version = after[version]
+            links.add((before, version))
+        return links
+
+    def _wfr(self) -> Iterator[tuple[int, int]]:
+        for by_transaction in self._last_and_first().values():
+            yield from ((first, last) for last, first in by_transaction.values() if first != last)
+
+    def _sequential(self) -> Iterator[tuple[int, int]]:
+        for by_transaction in self._last_and_first().values():
+            last_of: dict[int, int] = {}
+            for number, (last, first) in by_transaction.items():
+                session = int(self.history.session[number])
+                if session in last_of and last_of[session] != first:
+                    yield last_of[session], first
+                last_of[session] = last
+
+    def _linearizable(self) -> Iterator[tuple[int, int]]:
+        h = self.history
+        for by_transaction in self._last_and_first().values():
+            timed = [number for number in by_transaction if h.end[number] >= 0 and h.status[number] == Status.OK]
+            timed.sort(key=lambda number: h.end[number])
+            for number, (_, first) in by_transaction.items():
+                latest_begin = -1
+                # Backwards from the invocation; whoever ended before another began that counts is implied by that one.
+                for earlier in reversed([one for one in timed if h.end[one] < h.begin[number]]):
+                    if h.end[earlier] < latest_begin:
+                        break
+                    latest_begin = max(latest_begin, int(h.begin[earlier]))
+                    last = by_transaction[earlier][0]
+                    if last != first:
+                        yield last, first
+
+    def _cyclic_keys(self, links: set[tuple[int, int]]) -> dict[object, list[object]]:
+        h = self.history
+        initial = {(-1 - key, version) for key, versions in self._last_and_first().items()
+                   for pair in versions.values() for version in pair if version >= 0}  # fmt: skip
+        pairs = sorted(links | initial)
+        numbers: dict[int, int] = {}
+        for pair in pairs:
+            for version in pair:
+                numbers.setdefault(version, len(numbers))
+        source, target = (np.array([numbers[pair[i]] for pair in pairs], np.int64) for i in (0, 1))
+        label = components(source, target, len(numbers))
+        found: dict[object, list[object]] = {}
+        inside = {version for pair, cyclic in zip(pairs, label[source] == label[target], strict=True) if cyclic
+                  for version in pair}  # fmt: skip
+        names = {self._version(int(op)): self._name(int(op)) for op in np.flatnonzero(self.a.possible)}
+        for version in sorted(inside):
+            said = names.get(version, {"key": h.keys[-1 - version] if version < 0 else "?", "value": None})
+            found.setdefault(said["key"], []).append(said["value"])
+        return found
+
+    def _edges_of(self, links: set[tuple[int, int]], nodes: int) -> list[Edges]:
+        a = self.a
+        reads: dict[int, list[int]] = {}
+        for op in a.reads:
+            reads.setdefault(self._version(int(op)), []).append(int(op))
+        writes = {self._version(int(op)): int(op) for op in a.writes}
+        found: dict[Kind, list[tuple[int, int]]] = {Kind.WW: [], Kind.RW: []}
+        for one, two in sorted(links):
+            if (write := writes.get(two)) is not None:
+                if one in writes:
+                    found[Kind.WW].append((writes[one], write))
+                found[Kind.RW] += [(read, write) for read in reads.get(one, [])]
+        parts = []
+        for kind, pairs in found.items():
+            first, second = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
+            parts.append(Edges.of(a.owner[first], a.owner[second], kind, nodes, first, second))
+        return parts

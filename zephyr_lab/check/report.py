@@ -1,0 +1,189 @@
+"""What was found about a history: valid or not at a level, the anomalies in words, and the levels that fall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from zephyr_lab.check import levels
+from zephyr_lab.check.cycles import Cycle
+from zephyr_lab.check.explain import Explainer, case_text
+from zephyr_lab.check.history import History, Transaction
+
+SHOWN, LONGEST = 3, 12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One case of an anomaly: the transactions in it, the steps of its cycle where it has one, and why it is one."""
+
+    anomaly: str
+    transactions: tuple[int, ...]
+    text: str
+    edges: tuple[dict[str, Any], ...] = ()
+
+    def to_dict(self, history: History) -> dict[str, Any]:
+        known = [number for number in self.transactions if number < len(history)]
+        return {
+            "transactions": [history.transaction(number).to_dict() for number in known],
+            "edges": list(self.edges),
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """`valid`: True, False, or None where it cannot be told (`why`). `anomalies`: name -> cases, the worst name first.
+
+    `forbidden`: those of the names that the level forbids. `weakest`: the weakest levels that the history violates, and
+    `fallen` all that fall with those, of the levels that were looked at: with `level` serializable, no order of
+    sessions.
+    """
+
+    history: History
+    level: str
+    valid: bool | None
+    cycles: dict[str, list[Cycle]]
+    cases: dict[str, list[dict[str, Any]]]
+    exists: tuple[str, ...] = ()
+    why: str = ""
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.history, self.notes)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The anomalies found, the one that most levels forbid first."""
+        found = {*self.cycles, *self.cases, *self.exists}
+
+        def severity(name: str) -> tuple[int, int, str]:
+            return (
+                -len(levels.violated_by(name)),
+                len(name.rpartition("-")[2] if name.endswith(("process", "realtime")) else ""),
+                name,
+            )
+
+        return sorted(found, key=severity)
+
+    @property
+    def forbidden(self) -> list[str]:
+        return [name for name in self.names if self.level in levels.violated_by(name)]
+
+    @property
+    def weakest(self) -> list[str]:
+        return levels.boundary(self.names)[0]
+
+    @property
+    def fallen(self) -> list[str]:
+        return levels.boundary(self.names)[1]
+
+    def findings(self, name: str, most: int | None = None) -> list[Finding]:
+        """The cases of an anomaly, explained; the first `most`."""
+        explainer = self._explainer
+        found = [
+            Finding(
+                name, tuple(cycle.transactions), explainer.cycle(cycle),
+                tuple(
+                    {"from": step.source, "to": step.target, "type": step.kind.word, "text": explainer.step(step)}
+                    for step in cycle.steps
+                ),
+            )
+            for cycle in self.cycles.get(name, [])[:most]
+        ]  # fmt: skip
+        for case in self.cases.get(name, [])[:most]:
+            found.append(Finding(name, tuple(case["transactions"]), case_text(name, case)))
+        return found
+
+    @cached_property
+    def anomalies(self) -> dict[str, list[Finding]]:
+        return {name: self.findings(name) for name in self.names}
+
+    @property
+    def worst(self) -> Finding | None:
+        """The shortest cycle of the worst anomaly that has one; of those that the level forbids, if it forbids any."""
+        for name in [*self.forbidden, *self.names]:
+            if cycles := self.cycles.get(name):
+                at = min(range(len(cycles)), key=lambda i: len(cycles[i].steps))
+                return self.findings(name)[at] if len(cycles) < 100 else self.findings(name, at + 1)[at]
+        return None
+
+    @property
+    def said(self) -> str:
+        return {True: "valid", False: "not valid", None: "cannot tell"}[self.valid]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. `valid` is true, false or "unknown"."""
+        return {
+            "history": self.history.source, "workload": str(self.history.workload), "level": levels.title(self.level),
+            "valid": "unknown" if self.valid is None else self.valid,
+            **({"why": self.why} if self.why else {}),
+            "anomalies": {
+                name: [one.to_dict(self.history) for one in found] for name, found in self.anomalies.items()
+            },
+            "forbidden": self.forbidden, "not": self.weakest, "also_not": self.fallen,
+            "transactions": len(self.history), "operations": self.history.operations,
+            "warnings": self.history.warnings, "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        h = self.history
+        head = f"{h.source}: {h.workload}, {len(h):,} transactions, {h.operations:,} operations"
+        lines = [head, f"{self.said} at {levels.title(self.level)}" + (f": {self.why}" if self.why else "")]
+        for name in self.names:
+            count = len(self.cycles.get(name, [])) + len(self.cases.get(name, []))
+            lines += ["", name + (f", {count:,} times" if count > 1 else "") + self._allowed(name)]
+            for one in self.findings(name, SHOWN if count <= SHOWN else 1)[:SHOWN]:
+                lines += [
+                    f"  {self._line(h.transaction(number))}" for number in one.transactions[:8] if number < len(h)
+                ]
+                steps = one.text.split("; ")
+                if len(steps) > LONGEST:
+                    steps = [*steps[: LONGEST // 2], f"... {len(steps) - LONGEST:,} more ...", *steps[-LONGEST // 2 :]]
+                lines += [f"  {line}" for line in steps]
+        if self.names:
+            lines += ["", f"not: {', '.join(self.weakest)}"]
+            if self.fallen:
+                lines.append(f"and so not: {', '.join(self.fallen)}")
+        lines += [f"note: {warning}" for warning in h.warnings]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _allowed(self, name: str) -> str:
+        return "" if name in self.forbidden else f"  ({levels.title(self.level)} allows it)"
+
+    @staticmethod
+    def _line(one: Transaction) -> str:
+        status = "" if not one.status else f" ({one.status.name.lower()})"
+        return f"{one.name}{status}, line {one.line}, session {one.session}: {one.text(90)}"
+
+    def figure(self) -> Any:
+        """The worst cycle as a graph, and its transactions in time: a Picture."""
+        from zephyr_lab.views.dependencies import dependencies
+
+        return dependencies(self._drawn(), text=str(self))
+
+    def _drawn(self) -> dict[str, Any]:
+        """What the figure shows, as plain data."""
+        worst = self.worst
+        numbers = list(worst.transactions) if worst else []
+        known = [self.history.transaction(number) for number in numbers if number < len(self.history)]
+        return {
+            "title": f"{self.said} at {levels.title(self.level)}" + (f": {worst.anomaly}" if worst else ""),
+            "transactions": [
+                {"name": one.name, "session": str(one.session), "text": one.text(60), "begin": one.begin,
+                 "end": one.end}
+                for one in known
+            ],
+            "edges": [
+                {**edge, "from": self._explainer.name(edge["from"]), "to": self._explainer.name(edge["to"])}
+                for edge in (worst.edges if worst else ())
+            ],
+        }  # fmt: skip
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.figure().mimebundle() if self.worst else {"text/plain": str(self)}

@@ -1,0 +1,104 @@
+"""Versions of keys: a number for each key with each of its values, and tables from those numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
+
+_DENSE = 64 << 20
+
+
+class Codes:
+    """Gives every (key, value) of a history a number."""
+
+    def __init__(self, history: History) -> None:
+        values = [history.elements, history.value[history.value != NULL]]
+        if history.replaced:
+            told = np.array(list(history.replaced.values()), np.int64)
+            values.append(told[told != NULL])
+        low = min((int(column.min()) for column in values if len(column)), default=0)
+        high = max((int(column.max()) for column in values if len(column)), default=0)
+        self._ranks = None
+        if (high - low + 1) * max(len(history.keys), 1) >= 2**62:
+            self._ranks = np.unique(np.concatenate(values))
+            low, high = 0, len(self._ranks)
+        self._low, self.span = low, high - low + 1
+        self.size = self.span * max(len(history.keys), 1)
+
+    def of(self, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+        if self._ranks is not None:
+            values = np.searchsorted(self._ranks, values)
+        return keys.astype(np.int64) * self.span + (values - self._low)
+
+
+class Table:
+    """From codes to numbers (32 bits); -1 where there is none. A later entry of a code wins."""
+
+    def __init__(self, codes: np.ndarray, numbers: np.ndarray, size: int) -> None:
+        self._dense = size <= min(_DENSE, 16 * len(codes) + (1 << 20))
+        if self._dense:
+            self._numbers = np.full(size, -1, np.int32)
+            self._numbers[codes] = numbers
+        else:
+            order = np.argsort(codes, kind="stable")
+            codes = codes[order]
+            last = np.append(codes[1:] != codes[:-1], True) if len(codes) else np.zeros(0, bool)
+            self._codes, self._numbers = codes[last], numbers[order][last].astype(np.int32)
+
+    def get(self, codes: np.ndarray) -> np.ndarray:
+        if self._dense:
+            return self._numbers[codes]
+        if not len(self._codes):
+            return np.full(len(codes), -1, np.int32)
+        place = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
+        return np.where(self._codes[place] == codes, self._numbers[place], np.int32(-1))
+
+
+def writers(history: History, codes: Codes) -> tuple[Table, Table]:
+    """From versions to the operation that wrote each: of possible (ok or info) transactions, and of failed ones.
+
+    A committed write wins over one of which nobody knows whether it happened: that one was tried again.
+    """
+    ops = np.flatnonzero(history.kind == WRITE)
+    status = history.status[history.owner[ops]]
+    of_writes = codes.of(history.key[ops], history.value[ops])
+    # The table takes the last of a code: first the unknown, then the committed.
+    possible = [ops[status == wanted] for wanted in (Status.INFO, Status.OK)]
+    ordered = np.concatenate(possible)
+    live = np.concatenate([of_writes[status == wanted] for wanted in (Status.INFO, Status.OK)])
+    failed = status == Status.FAIL
+    return Table(live, ordered, codes.size), Table(of_writes[failed], ops[failed], codes.size)
+
+
+def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
+    """The lines of two committed transactions (or one) that write the same value to a key, the key and the value."""
+    ops = np.flatnonzero(history.kind == WRITE)
+    owner = history.owner[ops]
+    ops, owner = ops[history.status[owner] == Status.OK], owner[history.status[owner] == Status.OK]
+    codes = history.codes
+    of_writes = codes.of(history.key[ops], history.value[ops])
+    dense = codes.size <= min(_DENSE, 16 * len(ops) + (1 << 20))
+    if not len(ops) or (dense and np.bincount(of_writes).max() < 2):
+        return None
+    order = np.argsort(of_writes, kind="stable")
+    again = np.flatnonzero(of_writes[order][1:] == of_writes[order][:-1])
+    if not len(again):
+        return None
+    pairs = np.stack([order[again], order[again + 1]])
+    first, second = pairs[:, pairs[1].argmin()]
+    op = ops[second]
+    return (
+        int(history.line[owner[first]]), int(history.line[owner[second]]),
+        history.keys[history.key[op]], history.named(history.value[op]),
+    )  # fmt: skip
+
+
+def unwritten(history: History, codes: Codes, live: Table, failed: Table) -> np.ndarray:
+    """Which read operations of committed transactions saw a value that nobody wrote, not even in vain."""
+    reads = np.flatnonzero((history.kind == READ) & (history.value != NULL))
+    reads = reads[history.status[history.owner[reads]] == Status.OK]
+    seen = codes.of(history.key[reads], history.value[reads])
+    return reads[(live.get(seen) < 0) & (failed.get(seen) < 0)]

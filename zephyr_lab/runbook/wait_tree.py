@@ -1,0 +1,113 @@
+"""The answer to who-blocks-whom as a tree: at the root whoever waits for nobody, below it whoever waits for it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+QUERY = 80  # characters of a query that a line has
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A session at its place in the tree. `level` is 0 at a root;"""
+
+    name: str
+    level: int
+    waits_for: tuple[str, ...]
+    lock: str
+    said: str
+    query: str
+    deadlock: bool
+
+
+@dataclass(frozen=True)
+class WaitTree:
+    """Sessions in the order of the tree, each below the one that it waits for."""
+
+    sessions: tuple[Waiter, ...]
+
+    @classmethod
+    def of(cls, answer: pd.DataFrame) -> WaitTree:
+        """From the answer to who-blocks-whom. A session is called by its application_name, with its pid if need be."""
+        rows: dict[int, dict[str, Any]] = {
+            row["pid"]: {key: None if _empty(value) else value for key, value in row.items()}
+            for row in answer.to_dict("records")
+        }
+        names = _names(rows)
+        children: dict[int | None, list[int]] = {}
+        for pid, row in rows.items():
+            # Of several that it waits for, the one that is itself farthest from a root.
+            above = max(row["waits_for"], key=lambda other: rows[other]["depth"] or 0, default=None)
+            children.setdefault(above, []).append(pid)
+        placed: dict[int, int] = {}
+        for first in [*children.get(None, []), *rows]:  # a deadlock has no root, and begins with any of its sessions
+            _place(first, 0, children, placed)
+        return cls(tuple(_waiter(rows[pid], level, names) for pid, level in placed.items()))
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Who holds others up and waits for nobody: the sessions to look at first."""
+        return tuple(one.name for one in self.sessions if not one.waits_for)
+
+    def __str__(self) -> str:
+        if not self.sessions:
+            return "nobody waits"
+        width = max(3 * one.level + len(one.name) for one in self.sessions)
+        lines = []
+        for one in self.sessions:
+            name = "   " * (one.level - 1) + ("└─ " if one.level else "") + one.name
+            query = textwrap.shorten(one.query, QUERY, placeholder=" ...")
+            lines.append(f"{name:<{width}}  {one.said}" + (f": {query}" if query else ""))
+        return "\n".join(lines)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        if not self.sessions:
+            return {"text/plain": str(self)}
+        from zephyr_lab.views.wait_tree import wait_tree  # matplotlib: not for those who read text
+
+        return wait_tree([asdict(one) for one in self.sessions], str(self)).mimebundle()
+
+
+def _place(pid: int, level: int, children: dict[int | None, list[int]], placed: dict[int, int]) -> None:
+    todo = [(pid, level)]
+    while todo:
+        pid, level = todo.pop()
+        if pid not in placed:
+            placed[pid] = level
+            todo += [(child, level + 1) for child in reversed(children.get(pid, []))]
+
+
+def _names(rows: dict[int, dict[str, Any]]) -> dict[int, str]:
+    """What a session is called: its application_name if nobody else has it."""
+    shared = Counter(row["session"] for row in rows.values())
+    return {
+        pid: row["session"] if row["session"] and shared[row["session"]] == 1 else f"{row['session'] or 'pid'} {pid}"
+        for pid, row in rows.items()
+    }
+
+
+def _waiter(row: dict[str, Any], level: int, names: dict[int, str]) -> Waiter:
+    waits_for = tuple(names[pid] for pid in row["waits_for"])
+    # A row's waits name the row's table; a relation's also in which mode.
+    lock = _joined(row["lock"], row["relation"], row["mode"] if row["lock"] == "relation" else None)
+    said = f"waits for {_joined(*waits_for)} ({lock})" if waits_for else row["state"] or "its state is hidden"
+    if row["pid"] == 0:
+        said = "holds its locks without a session: see long-transactions"
+    if row["deadlock"]:
+        said += ", a deadlock"
+    query = " ".join((row["query"] or "").split())
+    return Waiter(names[row["pid"]], level, waits_for, lock, said, query, bool(row["deadlock"]))
+
+
+def _joined(*words: str | None) -> str:
+    return ", ".join(word for word in words if word)
+
+
+def _empty(value: Any) -> bool:
+    return not isinstance(value, Iterable) and bool(pd.isna(value))

@@ -1,0 +1,129 @@
+"""A dependency graph of a few transactions, with the transactions in time beneath: one lane a session."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+
+from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN, Picture, new_figure, style
+
+KINDS = {"ww": "#0072b2", "wr": GOOD, "rw": BAD, "process": PALE, "realtime": WARN}
+WIDTH, RADIUS, LINE, LANE, MOST = 7.6, 0.32, 0.2, 0.5, 12
+
+
+def dependencies(drawn: dict[str, Any], text: str) -> Picture:
+    """`drawn`: `title`; `transactions`, each with name, session, text, begin and end (None where unknown); `edges`,
+    each with from, to, type (ww, wr, rw, process, realtime) and text. More than twelve transactions are named, not
+    drawn.
+    """
+    transactions = drawn["transactions"][:MOST]
+    sessions = list(dict.fromkeys(one["session"] for one in transactions))
+    colours = {name: SESSIONS[i % len(SESSIONS)] for i, name in enumerate(sessions)}
+    words = [line for edge in drawn["edges"][:MOST] for line in _words(edge)]
+    nodes = [f"{one['name']}: {one['text']}" for one in transactions]
+    graph = 0.0 if not transactions else 1.5 if len(transactions) < 3 else 3.2
+    lanes = LANE * len(sessions)
+    height = 0.45 + graph + LINE * (len(words) + len(nodes)) + lanes + 0.5
+    with style():
+        figure = new_figure(WIDTH, height)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+        axes.axis("off")
+        axes.text(0.12, 0.22, drawn["title"], va="center", color=INK, weight="bold")
+        at = _draw_graph(axes, transactions, drawn["edges"], colours, 0.45 + graph / 2, graph)
+        top = 0.45 + graph
+        for number, line in enumerate(nodes + words):
+            axes.text(
+                0.12, top + (number + 0.5) * LINE, line if len(line) < 118 else line[:115] + "...", va="center",
+                color=INK if number < len(nodes) else PALE, size=8.2,
+                family="DejaVu Sans Mono" if number < len(nodes) else None,
+            )  # fmt: skip
+        if at:
+            _draw_lanes(axes, transactions, colours, top + LINE * (len(words) + len(nodes)) + 0.25)
+        return Picture.of(figure, text)
+
+
+def _words(edge: dict[str, Any]) -> list[str]:
+    said = f"{edge['from']} → {edge['to']} ({edge['type']}): {edge['text']}"
+    return textwrap.wrap(said, 110, subsequent_indent="    ")[:2]
+
+
+def _draw_graph(
+    axes: Axes, transactions: list[dict[str, Any]], edges: list[dict[str, Any]], colours: dict[str, str], middle: float,
+    height: float,
+) -> dict[str, tuple[float, float]]:  # fmt: skip
+    """Nodes on a circle, in the order of the cycle, and an arrow an edge; where the nodes are."""
+    count = len(transactions)
+    wide, high = (1.6, 0.0) if count < 3 else (2.2, height / 2 - RADIUS - 0.15)
+    at = {}
+    for i, one in enumerate(transactions):
+        angle = math.pi if count < 3 and i == 0 else 0.0 if count < 3 else -math.pi / 2 + 2 * math.pi * i / count
+        at[one["name"]] = (WIDTH / 2 + wide * math.cos(angle), middle + high * math.sin(angle))
+    for edge in edges:
+        if edge["from"] not in at or edge["to"] not in at:
+            continue
+        colour = KINDS.get(edge["type"], INK)
+        (x, y), (u, v) = at[edge["from"]], at[edge["to"]]
+        bend = 0.28 if count < 3 else 0.16
+        axes.add_patch(
+            FancyArrowPatch(
+                (x, y), (u, v), arrowstyle="-|>", mutation_scale=13, shrinkA=24, shrinkB=24, color=colour,
+                linewidth=1.5,
+                connectionstyle=f"arc3,rad={bend}", linestyle="-" if edge["type"] in ("ww", "wr", "rw") else "--",
+            )
+        )  # fmt: skip
+        # The bulge of an arc3 is at half of `rad` times the chord, to the chord's right as seen in these axes.
+        dx, dy = u - x, v - y
+        axes.text(
+            (x + u) / 2 + dy * bend * 0.62, (y + v) / 2 - dx * bend * 0.62, edge["type"], ha="center", va="center",
+            color=colour, weight="bold", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        )  # fmt: skip
+    for one in transactions:
+        axes.add_patch(
+            Circle(at[one["name"]], RADIUS, facecolor="white", edgecolor=colours[one["session"]], linewidth=1.6)
+        )
+        axes.text(*at[one["name"]], one["name"], ha="center", va="center", color=INK, weight="bold")
+    return at
+
+
+def _draw_lanes(axes: Axes, transactions: list[dict[str, Any]], colours: dict[str, str], top: float) -> None:
+    """Each transaction from its invocation to its completion, in the order of these events and not to scale."""
+    timed = all(one["begin"] is not None and one["end"] is not None for one in transactions)
+    if timed:
+        moments = sorted({one[name] for one in transactions for name in ("begin", "end")})
+        place = {moment: i for i, moment in enumerate(moments)}
+        spans = [(place[one["begin"]], place[one["end"]]) for one in transactions]
+    else:  # the order within sessions only
+        counted: dict[str, int] = {}
+        by_number = sorted(range(len(transactions)), key=lambda i: int(transactions[i]["name"].strip("T") or 0))
+        spans = [(0, 0)] * len(transactions)
+        for i in by_number:
+            session = transactions[i]["session"]
+            spans[i] = (2 * counted.get(session, 0), 2 * counted.get(session, 0) + 1)
+            counted[session] = counted.get(session, 0) + 1
+    last = max((end for _, end in spans), default=1) or 1
+    left, wide = 1.3, WIDTH - 1.5
+    for lane, (session, colour) in enumerate(colours.items()):
+        y = top + lane * LANE
+        axes.text(0.12, y, f"session {session}"[:14], va="center", color=colour, weight="bold", size=8.2)
+        axes.plot([left, left + wide], [y, y], color=GRID, linewidth=1, zorder=0)
+        for one, (begin, end) in zip(transactions, spans, strict=True):
+            if one["session"] == session:
+                x, u = left + wide * begin / last, left + wide * end / last
+                axes.add_patch(
+                    FancyBboxPatch(
+                        (x, y - 0.14), max(u - x, 0.3), 0.28, boxstyle="round,pad=0,rounding_size=0.05",
+                        facecolor="white",
+                        edgecolor=colour, linewidth=1.2,
+                    )
+                )  # fmt: skip
+                axes.text((x + max(u, x + 0.3)) / 2, y, one["name"], ha="center", va="center", color=INK, size=8.2)
+    axes.text(
+        left + wide, top + len(colours) * LANE - 0.14,
+        "events in order, not to scale" if timed else "order within sessions",
+        ha="right", va="center", color=PALE, size=7.5,
+    )  # fmt: skip
