@@ -73,8 +73,8 @@ def test_claims_are_numbered_as_they_stand() -> None:
 
 
 def test_the_stored_table_has_every_claim() -> None:
-    """docs/claims.md is what `zephyr-lab claims --format markdown` printed."""
-    text = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    """zephyr_lab/load/claims.md is what `zephyr-lab claims --format markdown` printed."""
+    text = (ROOT / "zephyr_lab" / "load" / "claims.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (.+?) \| \*\*(.+?)\*\*", text, re.MULTILINE)
     assert [(int(number), said) for number, said, _ in rows] == [(one.number, one.said) for one in CLAIMS]
     assert {verdict for *_, verdict in rows} <= set(Verdict)

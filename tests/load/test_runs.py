@@ -14,7 +14,8 @@ import pytest
 
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput
-from zephyr_lab.load import Incident, Progress, Report, compared, frame, save, to_html, to_json
+from zephyr_lab.load import Incident, Progress, Report, alone, compared, frame, save, to_html, to_json
+from zephyr_lab.load.conditions import KNOWN
 from zephyr_lab.load.counts import Outcome
 from zephyr_lab.load.timed import self_timed
 from zephyr_lab.load.wrong import WRONG
@@ -75,13 +76,13 @@ def test_the_same_seed_saves_the_same_orders(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [*STRATEGIES, alone.STRATEGY.name])
 def test_a_killed_postgresql_costs_no_strategy_an_acknowledged_order(lab: Lab, name: str) -> None:
     """SIGKILL in the middle: what was acknowledged is there, what is ambiguous is listed, and resolved."""
     report = lab.incident(Incident(strategy=name, rate=150, seconds=1, kill="postgres@0.4s"))
     assert report.killed_at is not None
     exact(report)
-    if STRATEGIES[name].promises and STRATEGIES[name].load is not Load.REDIS:
+    if KNOWN[name].promises and KNOWN[name].load is not Load.REDIS:
         assert report.wrong == []
 
 
