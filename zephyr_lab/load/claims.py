@@ -393,6 +393,10 @@ class Decided:
     finding: Finding
 
 
+def _bold(finding: Finding) -> str:
+    return f"**{finding.verdict}** {finding.when}".strip()
+
+
 @dataclass(frozen=True)
 class Table:
     """Every claim with its finding, and the conditions under which they were measured."""
@@ -420,7 +424,7 @@ class Table:
 
     def to_markdown(self) -> str:
         head = "| | claim | verdict | measured |\n|---|---|---|---|"
-        rows = [f"| {one.claim.number} | {one.claim.said} | **{one.finding.verdict}** {one.finding.when} | "
+        rows = [f"| {one.claim.number} | {one.claim.said} | {_bold(one.finding)} | "
                 f"{one.finding.measured} |" for one in self.rows]  # fmt: skip
         return "\n".join([head, *rows, "", self.conditions])
 
