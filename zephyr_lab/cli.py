@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from zephyr_lab import cli_load
 from zephyr_lab.errors import BadInput, LabError, SiteFailed, condition_name
 from zephyr_lab.schedule.levels import IsolationLevel
 
@@ -461,6 +462,10 @@ def serve(
             chosen, dsn, redis_url, host, port, metrics_port=metrics_port, install=install,
             ready=lambda where: print(f"serving {chosen.name} on {where}", flush=True),
         )  # fmt: skip
+
+
+app.command()(cli_load.incident)
+app.command()(cli_load.claims)
 
 
 @app.command()

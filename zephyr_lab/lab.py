@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import redis
 
+    from zephyr_lab.load import Idle, Incident, Progress, Report
+    from zephyr_lab.load.claims import Claim
+    from zephyr_lab.load.claims import Table as Claims
     from zephyr_lab.servers.keyvalue import KeyValue
     from zephyr_lab.views.stepper import Stepper
 
@@ -153,6 +156,14 @@ class Lab:
             keyvalue = KeyValue(url, lasting=False)
         self._open.callback(keyvalue.close)
         return keyvalue
+
+    @cached_property
+    def _idle(self) -> Idle:
+        from zephyr_lab.load import Idle
+
+        idle = Idle()
+        self._open.callback(idle.close)
+        return idle
 
     @property
     def redis(self) -> redis.Redis:
@@ -347,6 +358,50 @@ class Lab:
                 if seen:
                     seen(one, level)
         return Matrix(self.server, cells)
+
+    def incident(
+        self,
+        incident: Incident,
+        seen: Callable[[Progress], object] = lambda progress: None,
+        *,
+        yes_load_this_database: bool = False,
+    ) -> Report:
+        """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
+
+        `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. A server of
+        yours is loaded only if you say so. Raises BadInput.
+        """
+        from zephyr_lab.load import Place, run
+
+        self._check_open()
+        self._runner.forget_ground()
+        place = Place(self._database, lambda: self._keyvalue, self._idle, yes_load_this_database)
+        return run(incident, place, seen)
+
+    def claims(
+        self,
+        numbers: Sequence[int] = (),
+        *,
+        rate: float | None = None,
+        seconds: float | None = None,
+        seen: Callable[[Claim], object] = lambda claim: None,
+    ) -> Claims:
+        """Decides the write-up's claims by running: those with these numbers, or all. On a server of the lab's own.
+
+        Raises BadInput.
+        """
+        from zephyr_lab.load import claims
+
+        self._check_open()
+        if not self._database.is_ours:
+            raise BadInput("claims are decided on a server of the lab's own: unset ZEPHYR_LAB_PG_DSN")
+        known = [one.number for one in claims.CLAIMS]
+        if unknown := set(numbers) - set(known):
+            raise BadInput(f"there is no claim {min(unknown)}; they are numbered from 1 to {max(known)}")
+        bench = claims.Bench(self.incident, self.connect, rate or claims.RATE, seconds or claims.SECONDS)
+        bench.load("one-statement", rate=20, seconds=0.2)  # tables, for the claims that need no load
+        bench.reports.clear()
+        return claims.decide(bench, self.server, numbers, seen)
 
     def runbook(self, question: str, **about: Any) -> pd.DataFrame:
         """Asks the lab's server a question of the runbook, such as `who-blocks-whom`; `about` as `Runbook` takes it.
