@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test thorough lab notebooks lock check unit nbval bench clean
+.PHONY: run test thorough lab notebooks site screenshots lock check unit nbval bench clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -39,6 +39,12 @@ nbval: $(VENV)/dev.installed
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
 	$(BIN)/zephyr-lab store notebooks/*.ipynb
 
+site: $(VENV)/dev.installed  ## the course as pages in build/site, executed now
+	$(BIN)/zephyr-lab site notebooks --into build/site
+
+screenshots: site  ## pictures of its pages and of the notebooks' figures, to look at; needs Chromium
+	$(BIN)/python -m tests.browser.screenshots build/site build/screenshots
+
 bench: $(VENV)/dev.installed  ## speeds, as ratios of one run
 	$(BIN)/python -m tests.bench
 
@@ -48,7 +54,7 @@ lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --upgrade pyproject.toml -o requirements/lab.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade --extra dev -c requirements/lab.lock pyproject.toml -o requirements/dev.lock
+	  --upgrade --extra dev --extra site -c requirements/lab.lock pyproject.toml -o requirements/dev.lock
 
 $(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

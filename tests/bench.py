@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests import bench_check
+from tests import bench_check, bench_load
 from tests.oracles.test_published_counts import LOST_UPDATE, LOST_UPDATE_THREE
 from zephyr_lab import Lab
 from zephyr_lab.explore.exhaustive import Exhaustive
@@ -115,6 +115,8 @@ def main(schedules: int = 3_000) -> None:
             f"4 sessions, {2 * schedules} random ones: 1 process / 2, their start included",
             f"{one.seconds:.1f} / {two.seconds:.1f} s", f"{one.seconds / two.seconds:.2f}",
         )  # fmt: skip
+        for row in bench_load.rows(lab):
+            table.add_row(*row)
     bench_check.add_rows(table)
     Console(width=140).print(table)
 

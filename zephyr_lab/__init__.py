@@ -23,3 +23,17 @@ def __getattr__(name: str) -> Any:
 
         return getattr(lab, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext zephyr_lab`: cells that begin with `%%session A`; see `zephyr_lab.magics`."""
+    from zephyr_lab import magics
+
+    magics.load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext zephyr_lab`: ends the sessions and their server."""
+    from zephyr_lab import magics
+
+    magics.unload(shell)

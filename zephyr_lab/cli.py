@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from zephyr_lab.errors import BadInput, LabError, condition_name
+from zephyr_lab import cli_load
+from zephyr_lab.errors import BadInput, LabError, SiteFailed, condition_name
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
@@ -463,6 +464,10 @@ def serve(
         )  # fmt: skip
 
 
+app.command()(cli_load.incident)
+app.command()(cli_load.claims)
+
+
 @app.command()
 def notebooks(
     folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = Path("notebooks"),
@@ -486,6 +491,24 @@ def notebooks(
         err.print(line, style="red", soft_wrap=True)
     if report.problems() or measured.unexpected():
         raise typer.Exit(1)
+
+
+@app.command()
+def site(
+    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = Path("notebooks"),
+    into: Annotated[Path, typer.Option(help="Where the site goes; an older site there is replaced.")] = Path(
+        "build/site"
+    ),
+    jobs: Annotated[int, typer.Option(min=1, help="How many notebooks to execute side by side.")] = 2,
+) -> None:
+    """Build the course as a site from notebooks executed now: offline, and to be opened from disk."""
+    try:
+        from zephyr_lab.site.build import build
+    except ModuleNotFoundError as error:
+        raise SiteFailed(f"{error.name} is not installed: pip install 'zephyr-lab[site]'") from None
+    for line in build(folder, into, jobs):
+        err.print(line, style="yellow", markup=False, soft_wrap=True)
+    print(f"open {into / 'index.html'}")
 
 
 @app.command()

@@ -57,6 +57,10 @@ class NotebookFailed(LabError):
     """A cell of a notebook that is to be stored raised an error."""
 
 
+class SiteFailed(LabError):
+    """The site could not be built."""
+
+
 def is_retryable(exc: BaseException | None) -> bool:
     """Whether `exc`, or anything it was raised from, is a serialization failure or a deadlock, by SQLSTATE."""
     return bool(sqlstate_among(RETRYABLE, exc))

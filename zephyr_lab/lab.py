@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
-from zephyr_lab.errors import BadInput, ServerLost
+from zephyr_lab.errors import BadInput, ScheduleError, ServerLost
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
@@ -35,6 +35,7 @@ from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
+from zephyr_lab.schedule.terminals import Terminals
 from zephyr_lab.schedule.transcript import Event, Transcript
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
@@ -44,7 +45,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import redis
 
+    from zephyr_lab.load import Idle, Incident, Progress, Report
+    from zephyr_lab.load.claims import Claim
+    from zephyr_lab.load.claims import Table as Claims
     from zephyr_lab.servers.keyvalue import KeyValue
+    from zephyr_lab.views.stepper import Stepper
+
+_DIFFERENT = (IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE)
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,9 @@ class Lab:
 
     `pg_dsn`, `pg_bin` and `redis_url` default to ZEPHYR_LAB_PG_DSN, ZEPHYR_LAB_PG_BIN and ZEPHYR_LAB_REDIS_URL;
     without them the lab starts servers of its own from wheels. On a server of yours it works in a schema
-    `zephyr_lab_<id>` that it removes, and touches nothing else. `step_seconds` is how long a step may take that waits
-    for no other session. Raises ServerUnavailable, with the remedy.
+    `zephyr_lab_<id>` that it removes, and touches nothing else. With ZEPHYR_LAB_OBSERVE set, `Case.run` looks after
+    every step what is committed, and transcripts show themselves as steppers. `step_seconds` is how long a step may
+    take that waits for no other session. Raises ServerUnavailable, with the remedy.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class Lab:
         redis_url: str | None = None,
         step_seconds: float = STEP_SECONDS,
     ) -> None:
+        self._observed = bool(os.environ.get("ZEPHYR_LAB_OBSERVE"))
         self._redis_url = redis_url or os.environ.get("ZEPHYR_LAB_REDIS_URL")
         self._open = contextlib.ExitStack()
         self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
@@ -147,6 +156,14 @@ class Lab:
             keyvalue = KeyValue(url, lasting=False)
         self._open.callback(keyvalue.close)
         return keyvalue
+
+    @cached_property
+    def _idle(self) -> Idle:
+        from zephyr_lab.load import Idle
+
+        idle = Idle()
+        self._open.callback(idle.close)
+        return idle
 
     @property
     def redis(self) -> redis.Redis:
@@ -261,6 +278,19 @@ class Lab:
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
         )  # fmt: skip
 
+    def terminals(self, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> Terminals:
+        """Sessions that are sent one statement after another by hand, in a schema that `setup` makes.
+
+            two = lab.terminals("create table slots (booked int); insert into slots values (0)")
+            two.send("A", "begin; update slots set booked = booked + 1")
+            two.send("B", "update slots set booked = booked + 1")  # waits for A (transactionid, slots)
+            two.send("A", "commit")  # A: ok; B resumes: 1 row
+
+        They end when another schedule runs on this lab. Raises BadInput, SetupFailed, ServerLost.
+        """
+        self._check_open()
+        return Terminals(self._runner, setup, isolation)
+
     def record(
         self,
         workload: str = "list-append",
@@ -329,6 +359,50 @@ class Lab:
                     seen(one, level)
         return Matrix(self.server, cells)
 
+    def incident(
+        self,
+        incident: Incident,
+        seen: Callable[[Progress], object] = lambda progress: None,
+        *,
+        yes_load_this_database: bool = False,
+    ) -> Report:
+        """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
+
+        `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. A server of
+        yours is loaded only if you say so. Raises BadInput.
+        """
+        from zephyr_lab.load import Place, run
+
+        self._check_open()
+        self._runner.forget_ground()
+        place = Place(self._database, lambda: self._keyvalue, self._idle, yes_load_this_database)
+        return run(incident, place, seen)
+
+    def claims(
+        self,
+        numbers: Sequence[int] = (),
+        *,
+        rate: float | None = None,
+        seconds: float | None = None,
+        seen: Callable[[Claim], object] = lambda claim: None,
+    ) -> Claims:
+        """Decides the write-up's claims by running: those with these numbers, or all. On a server of the lab's own.
+
+        Raises BadInput.
+        """
+        from zephyr_lab.load import claims
+
+        self._check_open()
+        if not self._database.is_ours:
+            raise BadInput("claims are decided on a server of the lab's own: unset ZEPHYR_LAB_PG_DSN")
+        known = [one.number for one in claims.CLAIMS]
+        if unknown := set(numbers) - set(known):
+            raise BadInput(f"there is no claim {min(unknown)}; they are numbered from 1 to {max(known)}")
+        bench = claims.Bench(self.incident, self.connect, rate or claims.RATE, seconds or claims.SECONDS)
+        bench.load("one-statement", rate=20, seconds=0.2)  # tables, for the claims that need no load
+        bench.reports.clear()
+        return claims.decide(bench, self.server, numbers, seen)
+
     def runbook(self, question: str, **about: Any) -> pd.DataFrame:
         """Asks the lab's server a question of the runbook, such as `who-blocks-whom`; `about` as `Runbook` takes it.
 
@@ -394,7 +468,8 @@ class Case:
         """Carries out a schedule, such as `"A B A B A B"`. Raises BadInput, ScheduleError, StepTimeout, SetupFailed."""
         words = self.schedule(schedule)
         self._lab._check_open()
-        return self._lab._runner.run(self.spec, words, self.isolation, victim=victim)
+        observed = self._lab._observed
+        return self._lab._runner.run(self.spec, words, self.isolation, victim=victim, observed=observed)
 
     @contextlib.contextmanager
     def hold(self, schedule: str | Sequence[str] | None = None) -> Iterator[tuple[Event, ...]]:
@@ -413,6 +488,32 @@ class Case:
         runner = self._lab._runner
         serial = SerialOutcomes(lambda order: runner.run(self.spec, order, self.isolation))
         return judge(self.run(schedule, victim=victim), serial)
+
+    def stepper(
+        self, *, levels: Sequence[Any] | None = None, schedules: Sequence[str | Sequence[str]] | None = None
+    ) -> Stepper:
+        """The case to step through in the browser, at several levels and by several schedules that the reader chooses.
+
+        Without `levels` the case's own and the others that differ (READ UNCOMMITTED is READ COMMITTED); without
+        `schedules` the case's own one. Each is run once, observed: what is committed is read after every step. A
+        schedule that the server does not admit at a level is told there. Raises BadInput.
+        """
+        from zephyr_lab.views.stepper import stepper
+
+        chosen = [self.isolation, *_DIFFERENT] if levels is None else [IsolationLevel.of(one) for one in levels]
+        orders = [self.schedule(words) for words in ([None] if schedules is None else schedules)]
+        self._lab._check_open()
+        told, refused = [], []
+        for level in dict.fromkeys(chosen):
+            for order in dict.fromkeys(orders):
+                try:
+                    told.append(self._lab._runner.run(self.spec, order, level, observed=True))
+                except ScheduleError as error:
+                    why = str(error).partition(" Replay up to here")[0]
+                    refused.append({"level": str(level), "schedule": order.text(self.spec), "refused": why})
+        if not told:
+            raise BadInput(f"there is nothing to step through: {refused[0]['refused'] if refused else 'no schedule'}")
+        return stepper(told, refused)
 
     def with_sessions(self, number: int) -> Case:
         """The same case with more sessions, copies of its last one, or fewer. Raises BadInput."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from zephyr_lab.course.result import read_result
-from zephyr_lab.course.store import executed, normal_form
+from zephyr_lab.course.store import UNCOMPARED, executed, is_measured, normal_form
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LARGEST = 1_200_000  # bytes; a timeline is about 50,000, the whole matrix 500,000
@@ -65,6 +65,20 @@ def test_a_notebook_reads_as_a_course(path: Path) -> None:
     assert any("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)
     for link in re.findall(r"\]\(([^)]+\.ipynb)\)", text):
         assert (path.parent / link).exists()
+
+
+def test_only_measured_notebooks_are_not_compared() -> None:
+    """By the kind in their metadata; of the others no cell has a tag that lets nbval look away."""
+    measured = []
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        ignored = [UNCOMPARED in cell.metadata.get("tags", []) for cell in code]
+        assert all(ignored) if is_measured(notebook) else not any(ignored)
+        if is_measured(notebook):
+            measured.append(path.stem)
+            assert any("assert " in cell.source for cell in code)
+    assert [name[:2] for name in measured] == ["30", "31", "32", "33", "34"]
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="stored outputs are those of Python 3.11 and its lock")

@@ -1,7 +1,7 @@
 """The stored form of a notebook: executed, and byte-identical when executed again.
 
 nbval compares stored outputs with a fresh execution, and a stripped notebook would pass without comparing anything; so
-notebooks are committed executed, through this one normaliser.
+notebooks are committed executed, through this one normaliser. Those of the measured kind are not compared.
 """
 
 from __future__ import annotations
@@ -20,6 +20,18 @@ QUIET = ["--log-level=ERROR"]  # kernels on loopback warn about it on the reader
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
+MEASURED = {"kind": "measured"}
+UNCOMPARED = "nbval-ignore-output"
+
+
+def is_measured(notebook: nbformat.NotebookNode) -> bool:
+    """Whether its outputs are times and rates, by `{"zephyr_lab": {"kind": "measured"}}` in its metadata.
+
+    Such a notebook is executed like any other and asserts its ratios; that its outputs are as stored nobody asks.
+    """
+    return dict(notebook.metadata.get("zephyr_lab", {})) == MEASURED
+
+
 def execute_in_place(path: Path) -> None:
     """Executes a notebook and writes its normal form. A cell that raises stops it, and the file stays as it was."""
     path.write_text(executed(path), encoding="utf-8")
@@ -35,9 +47,18 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
 
 def executed(path: Path) -> str:
     """The text of a notebook's file after a fresh execution. Raises BadInput, NotebookFailed."""
+    return normal_form(_execute(path, widgets=False))
+
+
+def executed_with_widgets(path: Path) -> nbformat.NotebookNode:
+    """A notebook after a fresh execution, with the state of its widgets. Raises BadInput, NotebookFailed."""
+    return _execute(path, widgets=True)
+
+
+def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
     notebook = read_notebook(path)
     client = NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], record_timing=False, store_widget_state=False,
+        notebook, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], record_timing=False, store_widget_state=widgets,
         coalesce_streams=True, shutdown_kernel="immediate", extra_arguments=QUIET,
         resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
@@ -45,17 +66,22 @@ def executed(path: Path) -> str:
         client.execute()
     except CellExecutionError as error:
         raise NotebookFailed(f"{path}: a cell raised {error.ename}: {error.evalue}; nothing was stored") from None
-    return normal_form(notebook)
+    return notebook
 
 
 def normal_form(notebook: nbformat.NotebookNode) -> str:
     """A notebook as text, without whatever differs between two executions or two machines."""
     notebook = nbformat.from_dict(notebook)
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    measured = is_measured(notebook)
+    kept = {"zephyr_lab": MEASURED} if measured else {}
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}, **kept})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for number, cell in enumerate(notebook.cells, start=1):
         cell.id = f"cell-{number:02}"
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
+        tags = list(cell.metadata.get("tags", []))
+        if measured and cell.cell_type == "code" and UNCOMPARED not in tags:
+            tags.append(UNCOMPARED)
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         for output in cell.get("outputs", []):
             if "data" in output and len(output.data) > 1:
                 output.data.pop(WIDGET_VIEW, None)

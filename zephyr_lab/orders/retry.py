@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_exponential, wait_random
+from tenacity.wait import wait_exponential, wait_random, wait_random_exponential
 
 from zephyr_lab.errors import is_retryable
 from zephyr_lab.orders.errors import SlotChanged
@@ -23,21 +23,27 @@ def is_refused(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class Policy:
-    """`attempts` in all; pauses of `base` seconds, doubled each time, plus up to `jitter` seconds of chance."""
+    """`attempts` in all; pauses of `base` seconds, doubled each time, plus up to `jitter` seconds of chance.
+
+    With `full_jitter` the doubled pause is only the longest, and chance decides (Brooker, "Exponential Backoff And
+    Jitter", AWS 2015).
+    """
 
     attempts: int
     base: float
     jitter: float
     wanted: Callable[[BaseException], bool] = is_refused
+    full_jitter: bool = False
 
     def retrying(
         self, sleep: Callable[[float], Awaitable[None]], seen: Callable[[RetryCallState], None] | None = None
     ) -> AsyncRetrying:
         """Call it with a coroutine function. The last error is raised as it is; `seen` is told of each failure."""
+        pause = wait_random_exponential if self.full_jitter else wait_exponential
         return AsyncRetrying(
             sleep=sleep,
             stop=stop_after_attempt(self.attempts),
-            wait=wait_exponential(multiplier=self.base) + wait_random(0, self.jitter),
+            wait=pause(multiplier=self.base) + wait_random(0, self.jitter),
             retry=retry_if_exception(self.wanted),
             before_sleep=seen,
             reraise=True,

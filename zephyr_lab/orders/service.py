@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -177,7 +177,7 @@ class OrderService:
 
     def _retrying(self) -> Any:
         policy = self.strategy.retry or retry.SAVE
-        whole = retry.Policy(policy.attempts, policy.base, policy.jitter, is_worth_another_try)
+        whole = replace(policy, wanted=is_worth_another_try)
         return whole.retrying(self._sleep, self._refused)
 
     async def _sleep(self, seconds: float) -> None:

@@ -148,11 +148,15 @@ class Channel:
             if time.monotonic() > deadline:
                 return False
             # Once more on every round: a request that meets the server between two statements has no effect.
-            with contextlib.suppress(psycopg.Error):
-                self._connection.get_cancel().cancel()
+            self.request_cancel()
             select.select([self.socket], [], [], 0.1)
             self.collect()  # also with nothing to read: an interrupt may have come between an answer and our noting it
         return not self.lost
+
+    def request_cancel(self) -> None:
+        """Asks the server to cancel what is running; the answer comes as any other, with SQLSTATE 57014."""
+        with contextlib.suppress(psycopg.Error):
+            self._connection.get_cancel().cancel()
 
     def close(self) -> None:
         self._connection.finish()

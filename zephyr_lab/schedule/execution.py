@@ -12,18 +12,29 @@ in the spec's order is the victim. A spec that sets `deadlock_timeout` itself is
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from psycopg import pq
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
-from zephyr_lab.schedule.channel import Channel
+from zephyr_lab.schedule.channel import CANCEL_SECONDS, Channel
 from zephyr_lab.schedule.levels import IsolationLevel
-from zephyr_lab.schedule.model import Schedule, Spec, Step
+from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.quiet import Graph, Watch
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Transaction, Transcript, one_line
+from zephyr_lab.schedule.transcript import (
+    End,
+    Event,
+    EventKind,
+    Glance,
+    Table,
+    Transaction,
+    Transcript,
+    Value,
+    Wait,
+    one_line,
+)
 from zephyr_lab.schedule.waiting import in_a_cycle
 
 if TYPE_CHECKING:
@@ -67,6 +78,11 @@ class Execution:
         self._places = dict.fromkeys(self._programs, 0)  # how much of its program each session has behind it
         self._sent: dict[str, int] = {}  # the place in `taken` of each session's last step
         self._transactions: dict[str, list[_Transaction]] = {name: [] for name in self._programs}
+        self._glances: list[Glance] | None = None
+
+    def observe(self) -> None:
+        """Looks from now on, after every step, what is committed in the tables: for whoever shows the run later."""
+        self._glances = [Glance(0, self._runner.tables_now())]
 
     def channel(self, session: str) -> Channel:
         """A session's connection."""
@@ -94,16 +110,34 @@ class Execution:
             raise ScheduleError(f"session {session} has no step left after {' '.join(self.taken)}")
         return program[place]
 
+    def waiting(self, session: str) -> Wait | None:
+        """What a session waits for; None where it does not wait."""
+        return self._watch.waits[session][1] if session in self._watch.waits else None
+
     def statuses(self) -> dict[str, int]:
         """How each session's transaction stands, as a pq.TransactionStatus."""
         return {name: channel.status for name, channel in self._channels.items()}
 
+    def add(self, session: str, sql: str) -> Step:
+        """A further step at the end of a session's program, for whoever decides on the way; a new session joins."""
+        program = self._programs.get(session, ())
+        step = Step(f"{session}_{len(program) + 1}", session, sql)
+        programs = {**self._programs, session: (*program, step)}
+        self.spec = replace(self.spec, sessions=tuple(Session(name, programs[name]) for name in sorted(programs)))
+        if session not in self._programs:
+            channel = self._runner.join(self.spec, self.isolation, session)
+            self._channels[session] = self._watch.channels[session] = channel
+            self._watch.names[channel.pid] = session
+            self._places[session], self._transactions[session] = 0, []
+            self._patience = self._runner.patience(self.spec, self._victim)
+        self._programs = programs
+        return step
+
     def take(self, step: Step) -> list[Event]:
         """Sends a step, waits until all is quiet, gives what happened. Raises ScheduleError, StepTimeout."""
-        channel, before = self._channels[step.session], self._watch.waits
-        if step.session in before:
+        channel = self._channels[step.session]
+        if self.waiting(step.session):
             raise ScheduleError(self._refusal(step))
-        waiting = sorted(before, key=self._sent.__getitem__)
         self._places[step.session] = self._programs[step.session].index(step) + 1
         self._sent[step.session] = len(self.taken)
         self.taken.append(step.name)
@@ -112,15 +146,23 @@ class Execution:
         self._begin_transaction(channel, step)
         self._make_impatient(channel)
         try:
-            over = self._watch.carry_out(
-                lambda: channel.send(step), waiting, time.monotonic() + self._runner.step_seconds
-            )
+            return self._follow(step.session, lambda: channel.send(step), self._runner.step_seconds)
         except TimeoutError:
             raise StepTimeout(self._never_ends()) from None
-        events = [self._event(name) for name in [step.session] if name in over]
+
+    def cancel(self, session: str) -> list[Event]:
+        """Cancels a step that goes on, as Ctrl-C does in psql, and gives what happened. Raises TimeoutError."""
+        return self._follow(session, self._channels[session].request_cancel, CANCEL_SECONDS)
+
+    def _follow(self, session: str, send: Callable[[], None], seconds: float) -> list[Event]:
+        """What comes of `send`: for its session, then for the others that wait, in the order of their steps."""
+        before = self._watch.waits
+        waiting = sorted(before.keys() - {session}, key=self._sent.__getitem__)
+        over = self._watch.carry_out(send, waiting, time.monotonic() + seconds)
         waits = self._watch.waits
-        if step.session in waits:
-            events.append(self._waiting(step.session))
+        events = [replace(self._event(session), resumed=session in before)] if session in over else []
+        if session in waits:
+            events.append(self._waiting(session))
         for name in waiting:
             if name in over:
                 events.append(replace(self._event(name), resumed=True))
@@ -162,6 +204,8 @@ class Execution:
 
     def _record(self, events: list[Event]) -> list[Event]:
         self.events += events
+        if self._glances is not None:
+            self._glances.append(Glance(len(self.events), self._runner.tables_now()))
         return events
 
     def finish(self, question: str | None = None) -> Transcript:
@@ -175,6 +219,13 @@ class Execution:
                 channel.execute("rollback", f"session {name}")
         final, answer = self._runner.clear_up(self.spec, lambda: self._tear_down(usable), question)
         self._runner.release(name for name, channel in self._channels.items() if channel.lost)
+        return self._transcript(final, answer)
+
+    def so_far(self) -> Transcript:
+        """What has happened up to now, and what is committed by now; nothing is ended. Raises ServerLost."""
+        return self._transcript(self._runner.tables_now(), ())
+
+    def _transcript(self, final: Mapping[str, Table], answer: tuple[tuple[Value, ...], ...]) -> Transcript:
         return Transcript(
             case=self.spec.name,
             isolation=str(self.isolation),
@@ -188,6 +239,7 @@ class Execution:
             ),
             final=final,
             answer=answer,
+            glances=tuple(self._glances or ()),
         )
 
     def _tear_down(self, usable: Mapping[str, Channel]) -> None:

@@ -22,6 +22,9 @@ from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.janitor import PREPARED_IN_SCHEMA
 
 STEP_SECONDS = 30.0
+GLANCE_MS = 100  # how long a look at a table waits; whoever locks it is at rest, and will not let go meanwhile
+
+IN_TRANSACTION = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 
 Settings = dict[str, str]
 Rows = tuple[tuple[Value, ...], ...]
@@ -48,6 +51,7 @@ class Runner:
         self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
         self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
         self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
+        self.begun = 0  # executions up to now
         self._held = False
         with contextlib.ExitStack() as opened:
             self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
@@ -58,14 +62,24 @@ class Runner:
             self._opened = opened.pop_all()
 
     def run(
-        self, spec: Spec, schedule: Schedule, isolation: IsolationLevel, *, victim: str | None = None
+        self,
+        spec: Spec,
+        schedule: Schedule,
+        isolation: IsolationLevel,
+        *,
+        victim: str | None = None,
+        observed: bool = False,
     ) -> Transcript:
         """Sets up, carries out the schedule, tears down. `victim` is the session that is to lose a deadlock.
+
+        `observed`: the transcript also tells what was committed after each step.
 
         Raises ScheduleError (a step for a waiting session), SetupFailed, StepTimeout, ServerLost.
         """
         execution = self.begin(spec, isolation, victim=victim)
         try:
+            if observed:
+                execution.observe()
             for name in schedule.steps:
                 execution.take(spec.steps[name])
             return execution.finish()
@@ -99,22 +113,31 @@ class Runner:
         *,
         victim: str | None = None,
         prepare: Callable[[], None] | None = None,
+        anew: bool = False,
     ) -> Execution:
         """Sets up a fresh schema and the sessions; steps are then taken one by one.
 
-        `prepare` goes on with a schema that the spec's setups have just made anew.
+        `prepare` goes on with a schema that the spec's setups have just made anew. `anew`: it is made anew in any case,
+        and once only, since nobody knows yet what the steps will be.
         """
         if self._held:
             raise ScheduleError("a schedule is held: leave its `with` block before another one is run")
         if victim is not None and victim not in spec.session_names:
             raise ScheduleError(f"the victim {victim!r} is no session of {spec.name} ({', '.join(spec.session_names)})")
-        patience = self._patience(spec, victim)
+        patience = self.patience(spec, victim)
+        self.begun += 1
+        if any(channel.busy or channel.status in IN_TRANSACTION for channel, _ in self._channels.values()):
+            self.abandon()  # an execution that nobody has finished
         try:
             settings = self._settings(spec, isolation, patience)
             # What an absent session still holds, such as an advisory lock of its own, would hold up the others.
             self.release([name for name in self._channels if name not in settings])
             channels = self._channels_for(settings)
-            self._lay_ground(spec, prepare)
+            if anew:
+                self._ground = None
+                self._make_anew(spec, prepare)
+            else:
+                self._lay_ground(spec, prepare)
             self._settle(channels, settings)
             for session in spec.sessions:
                 if session.setup is not None:
@@ -181,10 +204,21 @@ class Runner:
         found = zip(tables, results, strict=False)
         return {name: Table(one.columns, one.rows) for (name, _), one in found}, answer
 
+    def tables_now(self) -> dict[str, Table]:
+        """What is committed in every table; one that a session has locked against reading is left out."""
+        found = {}
+        for name, quoted in tables_of(self._ask):
+            read = f'select * from {quoted} as t order by t::text collate "C"'
+            with contextlib.suppress(SetupFailed):
+                _, result = self._ask(f"set lock_timeout = '{GLANCE_MS}ms'; {read}")
+                found[name] = Table(result.columns, result.rows)
+            self._ask("reset lock_timeout")
+        return found
+
     def _ask(self, sql: str) -> list[Result]:
         return self.control_execute(sql, "rows of the tables")
 
-    def _patience(self, spec: Spec, victim: str | None) -> dict[str, int] | None:
+    def patience(self, spec: Spec, victim: str | None) -> dict[str, int] | None:
         """Each session's deadlock_timeout in milliseconds; None where the role may not set it, or the spec does."""
         if not self.database.facts.may_set_deadlock_timeout or spec.mentions("deadlock_timeout"):
             return None
@@ -230,6 +264,13 @@ class Runner:
             channels[name] = known[0]
             channels[name].start("discard all", f"session {name}")
         return channels
+
+    def join(self, spec: Spec, isolation: IsolationLevel, session: str) -> Channel:
+        """The connection of a session of `spec` that comes to an execution underway."""
+        wanted = {session: self._settings(spec, isolation, self.patience(spec, None))[session]}
+        channels = self._channels_for(wanted)
+        self._settle(channels, wanted)
+        return channels[session]
 
     def _settle(self, channels: dict[str, Channel], wanted: dict[str, Settings]) -> None:
         for name, channel in channels.items():

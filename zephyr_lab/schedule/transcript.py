@@ -10,9 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import condition_name
+
+if TYPE_CHECKING:
+    from zephyr_lab.views.stepper import Stepper
 
 SQL_WIDTH = 72
 ROWS_SHOWN = 4
@@ -161,10 +164,19 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Glance:
+    """What was committed in each table after so many events; one that was locked against reading is absent."""
+
+    after: int
+    tables: Mapping[str, Table]
+
+
+@dataclass(frozen=True)
 class Transcript:
     """One execution of a schedule; `final` holds every table of the lab's schema as committed.
 
-    `answer` holds the rows that a question asked at the end was answered with.
+    `answer` holds the rows that a question asked at the end was answered with. `glances` are there where the run was
+    observed: one before the first step and one after each; then it shows itself as a stepper that stands at the end.
     """
 
     case: str
@@ -175,6 +187,7 @@ class Transcript:
     transactions: tuple[Transaction, ...]
     final: Mapping[str, Table] = field(default_factory=dict)
     answer: tuple[tuple[Value, ...], ...] = ()
+    glances: tuple[Glance, ...] = ()
 
     @property
     def ends(self) -> dict[str, End]:
@@ -213,7 +226,7 @@ class Transcript:
 
     def to_dict(self) -> dict[str, Any]:
         """The form for JSON: lists, numbers, strings and null only."""
-        return {
+        said: dict[str, Any] = {
             "case": self.case,
             "isolation": self.isolation,
             "schedule": self.schedule,
@@ -230,11 +243,17 @@ class Transcript:
                 }
                 for one in self.transactions
             ],
-            "final": {
-                name: {"columns": list(table.columns), "rows": [list(row) for row in table.rows]}
-                for name, table in self.final.items()
-            },
+            "final": _tables(self.final),
         }
+        if self.glances:
+            said["glances"] = [{"after": one.after, "tables": _tables(one.tables)} for one in self.glances]
+        return said
+
+    def stepper(self) -> Stepper:
+        """The transcript step by step: forward, back, play; what each session's snapshot sees, if it was observed."""
+        from zephyr_lab.views.stepper import stepper
+
+        return stepper([self])
 
     def __str__(self) -> str:
         lines = [f"{self.case} at {self.isolation}, schedule {self.schedule}"]
@@ -250,14 +269,27 @@ class Transcript:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from zephyr_lab.views.timeline import timeline
 
-        return timeline(self.to_dict(), text=str(self)).mimebundle()
+        picture = timeline(self.to_dict(), text=str(self)).mimebundle()
+        if not self.glances:
+            return picture
+        from zephyr_lab.views.stepper import WIDGET_VIEW, stepper
+
+        shown = stepper([self], at_end=True)._repr_mimebundle_()
+        return {WIDGET_VIEW: shown[WIDGET_VIEW], **picture}
+
+
+def _tables(tables: Mapping[str, Table]) -> dict[str, Any]:
+    return {
+        name: {"columns": list(table.columns), "rows": [list(row) for row in table.rows]}
+        for name, table in tables.items()
+    }
 
 
 def _event(event: Event) -> dict[str, Any]:
     """An event for JSON; what does not apply to it is left out."""
     said: dict[str, Any] = {
         "session": event.session, "step": event.step, "sql": event.sql, "event": str(event.kind),
-        "resumed": event.resumed, "text": event.text(),
+        "resumed": event.resumed, "text": event.text(), "transaction": event.transaction,
     }  # fmt: skip
     if event.results:
         said["results"] = [

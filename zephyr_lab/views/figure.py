@@ -20,6 +20,13 @@ INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
 SESSIONS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 GOOD, BAD, WARN = "#1a7f37", "#b42318", "#9a6700"
 
+
+def session_colour(name: str, place: int) -> str:
+    """A session's colour: A's, B's, ... are always the same, other names have that of their place."""
+    letter = ord(name) - ord("A") if len(name) == 1 and "A" <= name <= "Z" else place
+    return SESSIONS[letter % len(SESSIONS)]
+
+
 _STYLE = {
     "svg.hashsalt": "zephyr_lab",
     "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud

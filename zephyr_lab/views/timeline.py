@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN, Picture, new_figure, style
+from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, WARN, Picture, new_figure, session_colour, style
 
 WIDTH = 10.0  # inches
 LINE, PAD, GAP, HEAD = 0.165, 0.07, 0.13, 0.62  # inches: a line of text, inside a box, between boxes, above all
@@ -35,7 +35,9 @@ def timeline(transcript: dict[str, Any], text: str) -> Picture:
         )
         for name, place in lanes.items():
             middle = (place + 0.5) * lane
-            axes.text(middle, 0.48, name, ha="center", va="center", color=_colour(place), weight="bold", size=11)
+            axes.text(
+                middle, 0.48, name, ha="center", va="center", color=session_colour(name, place), weight="bold", size=11
+            )
             axes.plot([middle, middle], [HEAD, below], color=GRID, linewidth=1, zorder=0)
         _draw_boxes(axes, boxes, lanes, lane)
         for number, line in enumerate(transcript["summary"]):
@@ -69,7 +71,7 @@ def _draw_boxes(
     waiting_since: dict[str, float] = {}
     for event, lines in boxes:
         place, height = lanes[event["session"]], _height(lines)
-        left, colour = place * lane + 0.12, _colour(lanes[event["session"]])
+        left, colour = place * lane + 0.12, session_colour(event["session"], place)
         if event["resumed"] and (since := waiting_since.pop(event["session"], None)) is not None:
             _draw_wait(axes, (place + 0.5) * lane, since, top)
         box = FancyBboxPatch(
@@ -96,7 +98,3 @@ def _draw_wait(axes: Axes, middle: float, top: float, bottom: float) -> None:
             (middle - 0.09, top), 0.18, bottom - top, facecolor="#fff8c5", edgecolor=WARN, hatch="////", linewidth=0.8
         )
     )
-
-
-def _colour(place: int) -> str:
-    return SESSIONS[place % len(SESSIONS)]

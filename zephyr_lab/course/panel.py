@@ -1,0 +1,79 @@
+"""A panel to put the order service under load by hand: choose, run, look on while it lasts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from zephyr_lab.errors import LabError
+from zephyr_lab.load import Incident, Progress, Report
+from zephyr_lab.load.conditions import FIXED_CAPACITY, KNOWN
+from zephyr_lab.views.load import live
+
+DRAW_SECONDS = 1.0
+LEVELS = ("its own", "read committed", "repeatable read", "serializable")
+
+
+class Panel:
+    """Of ipywidgets; `report` is the last run's. `lab` is a `Lab`. Interrupt the kernel to end a run early."""
+
+    def __init__(self, lab: Any) -> None:
+        import ipywidgets as widgets  # as long to import as a small notebook takes to run
+
+        self.lab, self.report = lab, None
+        wide = {"layout": {"width": "26em"}, "style": {"description_width": "7em"}}
+        self.strategy = widgets.Dropdown(
+            options=list(KNOWN), value="redis-get-then-incrby", description="strategy", **wide
+        )
+        self.isolation = widgets.Dropdown(options=LEVELS, description="isolation", **wide)
+        self.rate = widgets.IntSlider(value=400, min=50, max=1500, step=50, description="orders/s", **wide)
+        self.seconds = widgets.IntSlider(value=5, min=1, max=30, description="seconds", **wide)
+        self.slots = widgets.SelectionSlider(options=[1, 4, 16, 64], description="hot slots", **wide)
+        self.pool = widgets.SelectionSlider(options=[1, 2, 4, 8, 16, 25, 50], value=25, description="pool", **wide)
+        self.button = widgets.Button(description="Run", button_style="primary")
+        self.said = widgets.HTML()
+        self.chart = widgets.Image(format="png", layout={"width": "100%"})
+        self.button.on_click(lambda _: self.run())
+        left = [self.strategy, self.isolation, self.rate]
+        right = [self.seconds, self.slots, self.pool]
+        controls = widgets.HBox([widgets.VBox(left), widgets.VBox(right)])
+        self.box = widgets.VBox([controls, self.button, self.said, self.chart])
+        self._seen: list[Progress] = []
+        self._drawn = 0.0
+
+    report: Report | None
+
+    def incident(self) -> Incident:
+        """What is chosen."""
+        level = None if self.isolation.value == LEVELS[0] else self.isolation.value
+        capacity = 100_000 if self.strategy.value in FIXED_CAPACITY else 50_000
+        return Incident(
+            strategy=self.strategy.value, isolation=level, rate=self.rate.value, seconds=self.seconds.value,
+            slots=self.slots.value, pool=self.pool.value, capacity=capacity,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Runs what is chosen; an error is shown in the panel."""
+        self.button.disabled, self._seen, self._drawn = True, [], 0.0
+        try:
+            self.report = self.lab.incident(self.incident(), self._look)
+            self.chart.value = self.report.figure().png
+            self.said.value = f"<b>{self.report.verdict}</b>"
+        except LabError as error:
+            self.said.value = f"<span style='color: #b42318'>{error}</span>"
+        finally:
+            self.button.disabled = False
+
+    def _look(self, far: Progress) -> None:
+        self._seen.append(far)
+        if time.monotonic() - self._drawn > DRAW_SECONDS:
+            self._drawn = time.monotonic()
+            self.said.value = f"{far.created:,} orders, {far.oversold} slots oversold by {far.roubles_over:,} roubles"
+            points = [(one.elapsed, one.created, one.oversold) for one in self._seen]
+            self.chart.value = live(points, far.incident.seconds).png
+
+    def __repr__(self) -> str:
+        return "A panel: strategy, isolation, orders/s, seconds, hot slots, pool; Run, and a chart that moves."
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {**self.box._repr_mimebundle_(), "text/plain": repr(self)}

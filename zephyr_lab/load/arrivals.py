@@ -1,0 +1,92 @@
+"""Which orders are asked for, and when: the same for the same seed.
+
+Open loop: orders come at their times, whatever has become of earlier ones, as customers do. Closed loop: the next one
+comes when the last was answered, so that a slow service is asked less, and looks better than it is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from zephyr_lab.load.conditions import QUANTITIES, Incident
+from zephyr_lab.orders.models import Item, Order, customers, menu
+
+DAY_SHAPE = (4, 6, 11, 14, 9, 6, 5, 7, 12, 15, 12, 7)
+"""Orders an hour from 10:00 to 22:00, as shares: lunch, and dinner. Made up for the lab."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One order that somebody wants. `at` in seconds from the start, 0 in a closed loop; `lane` is the hot slot."""
+
+    number: int
+    at: float
+    id: UUID
+    pizza: str
+    quantity: int
+    customer: int
+    lane: int
+
+    @property
+    def price(self) -> int:
+        """In whole roubles."""
+        return int(menu()[self.pizza]["price"]) * self.quantity
+
+    def order(self, incident: Incident, today: date) -> Order:
+        """As the service takes it."""
+        item = Item.checked(pizza_name=self.pizza, quantity=self.quantity, price=self.price // self.quantity)
+        now = incident.moment(self.number, self.lane, today)
+        return Order.of([item], id=self.id, now=now, **customers()[self.customer])
+
+    def request(self) -> dict[str, Any]:
+        """The fields of a PizzaOrderRequest."""
+        return {"pizza_name": self.pizza, "quantity": self.quantity, **customers()[self.customer]}
+
+
+def times(incident: Incident) -> Iterator[float]:
+    """Intended starts, in seconds from the start of the run, in their order, up to its end; endless zeros if closed."""
+    chance = random.Random(f"{incident.seed} times")
+    if incident.is_closed:
+        while True:
+            yield 0.0
+    elif incident.arrivals == "constant":
+        for number in range(round(incident.rate * incident.seconds)):
+            yield number / incident.rate
+    else:
+        # A Poisson process of rate 1 in the demand so far; the shape says how demand grows with time.
+        demand, whole = 0.0, incident.rate * incident.seconds
+        while (demand := demand + chance.expovariate(1.0)) < whole:
+            share = demand / whole
+            yield incident.seconds * (_when(share) if incident.arrivals == "day" else share)
+
+
+def _when(share: float) -> float:
+    """The part of the day after which that part of the day's orders has come."""
+    left = share * sum(DAY_SHAPE)
+    for hour, orders in enumerate(DAY_SHAPE):
+        if left <= orders:
+            return (hour + left / orders) / len(DAY_SHAPE)
+        left -= orders
+    return 1.0
+
+
+def asks(incident: Incident) -> Iterator[Ask]:
+    """Every order of a run, in the order of their times. The same seed gives the same."""
+    chance = random.Random(f"{incident.seed} orders")
+    pizzas, people = sorted(menu()), range(len(customers()))
+    for number, at in enumerate(times(incident)):
+        yield Ask(
+            number, at, UUID(int=chance.getrandbits(128), version=4), chance.choice(pizzas),
+            chance.choice(QUANTITIES), chance.choice(people), chance.randrange(incident.slots),
+        )  # fmt: skip
+
+
+def share_of(incident: Incident, share: int) -> Iterator[Ask]:
+    """What falls to one of the processes: every n-th order."""
+    return islice(asks(incident), share, None, incident.processes)

@@ -1,0 +1,212 @@
+"""The incident's conditions: what is asked of the service, how often, where it goes, and what goes wrong meanwhile.
+
+Everything here is plain data, so that a share of it can be handed to another process.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Self
+
+import psycopg
+
+from zephyr_lab.errors import BadInput
+from zephyr_lab.load import alone, timed
+from zephyr_lab.load.wrong import WRONG
+from zephyr_lab.orders import retry
+from zephyr_lab.orders.models import Plan, Window, menu
+from zephyr_lab.orders.strategies import STRATEGIES, Strategy
+from zephyr_lab.schedule.levels import IsolationLevel
+
+MOST_PER_SECOND, MOST_SECONDS, MOST_ORDERS = 100_000, 3_600, 5_000_000
+ARRIVALS = ("poisson", "constant", "day", "closed")
+THROUGH = ("direct", "grpc", "bare")
+QUANTITIES = (1, 2, 3, 4)
+
+# Slots of a minute, so that a run of seconds fills many, in blocks: an order may go into the slots of its block, and
+# the clock moves on by a block when as many orders were asked for as fill 8 of its 12 slots. So some slot is hot at
+# any time, and nobody has to look through hundreds of full ones.
+MINUTES_A_SLOT, SLOTS_A_BLOCK, SLOTS_MEANT = 1, 12, 8
+BLOCKS_A_DAY = 24 * 60 // (MINUTES_A_SLOT * SLOTS_A_BLOCK)
+MOST_DAYS = 27  # this month's and the next month's partition have them all
+CLOSED_PER_SECOND = 6_000  # orders that a closed loop is prepared for
+
+UNPREFIXED_CAPACITY = 100_000
+FIXED_CAPACITY = ("redis-get-then-incrby", "redis-lua", "redis-lua-serializable")
+"""Strategies that are documented with a capacity in their code."""
+
+
+KNOWN: dict[str, Strategy] = {**STRATEGIES, **WRONG, **{one.name: one for one in (timed.STRATEGY, alone.STRATEGY)}}
+"""Every strategy that can be put under load."""
+
+
+class Blocks(Plan):
+    """A plan in which an order's moment says its block."""
+
+    def window(self, now: datetime) -> Window:
+        minutes = (now.hour * 60 + now.minute) // SLOTS_A_BLOCK * SLOTS_A_BLOCK
+        first = datetime.combine(now.date(), time(), UTC) + timedelta(minutes=minutes)
+        return Window(first=first, last=first + timedelta(minutes=SLOTS_A_BLOCK - 1), minutes=MINUTES_A_SLOT)
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One run. Rates in orders a second, money in whole roubles, pauses of the retry in seconds.
+
+    Orders go through the service in the clients' processes (`direct`), through its gRPC face, or to the strategy's
+    function alone, without pool, metrics and what the service makes of errors (`bare`).
+
+    `slots` are hot at the same time; `pool` connections are shared by `processes`; `connections` is how many clients a
+    closed loop has. `attempts`, `base`, `jitter` and `full_jitter` change the strategy's retry; `per_slot` lets so
+    many orders of a slot through at once. `stored` orders are there before. Without `index` the slots are searched by
+    a sequential scan. `kill` is `postgres@5s`. `check` raises BadInput.
+    """
+
+    strategy: str = "redis-get-then-incrby"
+    isolation: str | None = None
+    rate: float = 800
+    seconds: float = 10
+    arrivals: str = "poisson"
+    capacity: int = 100_000
+    slots: int = 1
+    pool: int = 25
+    processes: int = 0
+    connections: int = 24
+    through: str = "direct"
+    seed: int = 0
+    index: bool = True
+    attempts: int | None = None
+    base: float | None = None
+    jitter: float | None = None
+    full_jitter: bool = False
+    per_slot: int | None = None
+    stored: int = 0
+    missing_partition: bool = False
+    kill: str | None = None
+    detector: bool = False
+
+    # -- is it possible?
+
+    def check(self) -> Self:
+        """Itself, with the level's name as PostgreSQL writes it and the number of processes. Raises BadInput."""
+        _among("strategy", self.strategy, KNOWN)
+        _among("arrivals", self.arrivals, ARRIVALS)
+        _among("through", self.through, THROUGH)
+        _between("rate", self.rate, 0, MOST_PER_SECOND, "orders a second")
+        _between("seconds", self.seconds, 0, MOST_SECONDS, "seconds")
+        for name, most in (
+            ("capacity", 2**31 - 1), ("slots", 256), ("pool", 10_000), ("connections", 10_000), ("attempts", 1_000),
+            ("per_slot", 1_000),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None:
+                _between(name, value, 0, most, "")
+        for name in ("base", "jitter"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 60:
+                raise BadInput(f"{name} is from 0 to 60 seconds, not {getattr(self, name)}")
+        if not 0 <= self.stored <= 10 * MOST_ORDERS:
+            raise BadInput(f"stored is from 0 to {10 * MOST_ORDERS:,} orders, not {self.stored:,}")
+        if self.processes < 0 or self.processes > 64:
+            raise BadInput(f"processes is from 1 to 64, not {self.processes}")
+        processes = self.processes or min(2, os.cpu_count() or 1, self.pool)
+        if self.per_slot is not None:
+            processes = self.processes or 1
+            if processes > 1:
+                raise BadInput("a limit per slot is kept by one process: add --processes 1")
+        if processes > self.pool:
+            raise BadInput(f"{processes} processes need a connection each, and the pool has {self.pool}")
+        if self.expected > MOST_ORDERS:
+            raise BadInput(f"{self.expected:,} orders are more than {MOST_ORDERS:,}: take a lower rate or less time")
+        if self.days > MOST_DAYS:
+            raise BadInput(
+                f"{self.expected:,} orders need {self.blocks * SLOTS_A_BLOCK:,} slots of {self.capacity:,} roubles, "
+                f"and {MOST_DAYS} days have {MOST_DAYS * 1440:,}: take a larger capacity or fewer orders"
+            )
+        if self.strategy in FIXED_CAPACITY and self.capacity != UNPREFIXED_CAPACITY:
+            raise BadInput(f"{self.strategy} has a capacity of {UNPREFIXED_CAPACITY:,} in its code: leave it at that")
+        if self.kill is not None and self.kill_after is None:
+            raise BadInput(f"{self.kill!r} cannot be killed: write postgres@5s, with a time within the run")
+        level = None if self.isolation is None else str(IsolationLevel.of(self.isolation))
+        return replace(self, isolation=level, processes=processes)
+
+    @property
+    def kill_after(self) -> float | None:
+        """Seconds from the start at which PostgreSQL is killed."""
+        found = re.fullmatch(r"postgres@(\d+(?:\.\d+)?)s?", self.kill or "")
+        return float(found[1]) if found and float(found[1]) < self.seconds else None
+
+    # -- what follows from it
+
+    @property
+    def is_closed(self) -> bool:
+        return self.arrivals == "closed"
+
+    @property
+    def expected(self) -> int:
+        """How many orders will be asked for, about; for a closed loop at most."""
+        return math.ceil((CLOSED_PER_SECOND if self.is_closed else self.rate) * self.seconds)
+
+    @property
+    def orders_a_block(self) -> int:
+        """After so many the clock moves on."""
+        prices = [one["price"] for one in menu().values()]
+        mean = sum(prices) / len(prices) * sum(QUANTITIES) / len(QUANTITIES)
+        return max(1, round(SLOTS_MEANT * self.capacity / mean))
+
+    @property
+    def blocks(self) -> int:
+        return (math.ceil(1.1 * self.expected / (self.orders_a_block * self.slots)) + 1) * self.slots
+
+    @property
+    def days(self) -> int:
+        return math.ceil(self.blocks / BLOCKS_A_DAY)
+
+    def opened(self, today: date) -> list[date]:
+        """The days that have the slots."""
+        return [today + timedelta(days=number) for number in range(self.days)]
+
+    def moment(self, number: int, lane: int, today: date) -> datetime:
+        """When order `number`, which wants hot slot `lane`, is made by the incident's clock."""
+        block = (number // (self.orders_a_block * self.slots)) * self.slots + lane
+        day, within = divmod(block % self.blocks, BLOCKS_A_DAY)
+        start = datetime.combine(today + timedelta(days=day), time(), UTC)
+        return start + timedelta(minutes=within * SLOTS_A_BLOCK * MINUTES_A_SLOT)
+
+    def as_strategy(self) -> Strategy:
+        """The strategy with the level and the retry that were asked for."""
+        chosen = KNOWN[self.strategy]
+        if self.isolation is not None:
+            level = psycopg.IsolationLevel[IsolationLevel.of(self.isolation).name]
+            chosen = replace(chosen, isolation=level)
+        if (self.attempts, self.base, self.jitter, self.full_jitter) != (None, None, None, False):
+            policy = chosen.retry or retry.SAVE
+            given = {name: getattr(self, name) for name in ("attempts", "base", "jitter")}
+            asked = {name: value for name, value in given.items() if value is not None}
+            chosen = replace(chosen, retry=replace(policy, **asked, full_jitter=self.full_jitter))
+        return chosen
+
+    @property
+    def name(self) -> str:
+        """`redis-lua at serializable`."""
+        return self.strategy + (f" at {self.isolation}" if self.isolation else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, known: dict[str, Any]) -> Self:
+        return cls(**{one.name: known[one.name] for one in fields(cls) if one.name in known})
+
+
+def _among(what: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise BadInput(f"unknown {what} {value!r}; there are: {', '.join(known)}")
+
+
+def _between(what: str, value: float, low: float, high: float, unit: str) -> None:
+    if not (math.isfinite(value) and low < value <= high):
+        raise BadInput(f"{what} is more than {low} and at most {high:,}{' ' + unit if unit else ''}, not {value:g}")

@@ -1,0 +1,145 @@
+"""What one client process counted, and how counts of several add up: outcome by order, histograms, the service's own.
+
+Durations go into HDR histograms (Gil Tene's; three significant digits), which lose no outlier and merge by addition.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Self
+
+from hdrh.histogram import HdrHistogram
+
+LONGEST = 3_600_000_000  # microseconds
+PERIOD = 0.25  # seconds, of the course of a run
+
+
+class Outcome(IntEnum):
+    """What the customer was told about an order."""
+
+    UNSENT = 0  # the run was stopped before
+    CREATED = 1  # saved, by its word
+    FULL = 2
+    GIVEN_UP = 3  # refused at every attempt: 40001, 40P01, or somebody else was faster
+    UNANSWERED = 4  # the connection broke, or nobody waited any longer: may be saved or not
+    NO_CONNECTION = 5  # every connection of the pool was taken for too long
+    FAILED = 6  # another error
+
+
+def histogram() -> HdrHistogram:
+    """Of microseconds."""
+    return HdrHistogram(1, LONGEST, 3)
+
+
+def record(into: HdrHistogram, seconds: float) -> None:
+    into.record_value(min(max(1, round(seconds * 1e6)), LONGEST))
+
+
+HISTOGRAMS = ("latency", "transaction", "pool_wait", "lock_wait")
+
+
+@dataclass
+class Counts:
+    """`outcomes` has a byte for each order of the share, in the share's order.
+
+    Histograms in microseconds: `latency` of created orders from their intended start, `transaction` of the time that a
+    connection was held, `pool_wait` of the wait for one, `lock_wait` as the client sees it (statements that may wait).
+    `retries` is how many orders needed 0, 1, 2, 3, 4, or more of them. `refusals` and `errors` are by SQLSTATE or
+    status.
+    """
+
+    share: int = 0
+    outcomes: bytearray = field(default_factory=bytearray)
+    latency: HdrHistogram = field(default_factory=histogram)
+    transaction: HdrHistogram = field(default_factory=histogram)
+    pool_wait: HdrHistogram = field(default_factory=histogram)
+    lock_wait: HdrHistogram = field(default_factory=histogram)
+    attempts: int = 0
+    most_waiting: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    retries: Counter[int] = field(default_factory=Counter)
+    offered: Counter[int] = field(default_factory=Counter)  # by period of the run
+    created: Counter[int] = field(default_factory=Counter)
+    last_end: float = 0.0  # seconds from the start to the last answer
+    hits: int = 0  # of the detector that asks the clients
+    seconds_behind: float = 0.0  # the most by which the client itself was late in sending
+
+    def of_outcome(self, outcome: Outcome) -> int:
+        return self.outcomes.count(outcome)
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = {
+            name: dict(value) if isinstance(value, Counter) else value
+            for name, value in vars(self).items()
+            if name not in HISTOGRAMS
+        }
+        histograms = {name: getattr(self, name).encode().decode() for name in HISTOGRAMS}
+        packed = base64.b64encode(zlib.compress(bytes(self.outcomes), 1)).decode()
+        return {**plain, **histograms, "outcomes": packed}
+
+    @classmethod
+    def of(cls, known: dict[str, Any]) -> Self:
+        """From `to_dict`, JSON in between or not."""
+        made = cls()
+        for name, value in known.items():
+            if name == "outcomes":
+                made.outcomes = bytearray(zlib.decompress(base64.b64decode(value)))
+            elif name in HISTOGRAMS:
+                getattr(made, name).decode_and_add(value.encode())
+            elif name in ("retries", "offered", "created"):
+                setattr(made, name, Counter({int(key): count for key, count in value.items()}))
+            elif name in ("refusals", "errors"):
+                setattr(made, name, Counter(value))
+            else:
+                setattr(made, name, value)
+        return made
+
+
+def add_up(parts: Iterable[Counts]) -> Counts:
+    """The sum of all, with every outcome where the order's number has it: part `share` has each n-th order from there.
+
+    What the service counts may come as a part without outcomes.
+    """
+    parts = list(parts)
+    whole = Counts()
+    for part in parts:
+        for name in HISTOGRAMS:
+            getattr(whole, name).add(getattr(part, name))
+        for name in ("refusals", "errors", "retries", "offered", "created"):
+            getattr(whole, name).update(getattr(part, name))
+        whole.attempts += part.attempts
+        whole.hits += part.hits
+        whole.most_waiting += part.most_waiting
+        whole.last_end = max(whole.last_end, part.last_end)
+        whole.seconds_behind = max(whole.seconds_behind, part.seconds_behind)
+    clients = sorted((part for part in parts if part.outcomes), key=lambda part: part.share)
+    if clients:
+        step = max(part.share for part in clients) + 1
+        longest = max(part.share + step * (len(part.outcomes) - 1) for part in clients) + 1
+        whole.outcomes = bytearray(longest)
+        for part in clients:
+            whole.outcomes[part.share :: step] = _padded(part.outcomes, len(range(part.share, longest, step)))
+    return whole
+
+
+def _padded(outcomes: bytearray, length: int) -> bytearray:
+    return outcomes + bytearray(length - len(outcomes))
+
+
+def numbers_of(outcomes: bytearray, wanted: Outcome) -> Iterator[int]:
+    """The numbers of the orders with that outcome."""
+    at = outcomes.find(wanted)
+    while at >= 0:
+        yield at
+        at = outcomes.find(wanted, at + 1)
+
+
+def milliseconds(of: HdrHistogram, percentile: float) -> float:
+    """A percentile of a histogram of microseconds; 0 where nothing was recorded."""
+    return of.get_value_at_percentile(percentile) / 1000 if of.get_total_count() else 0.0

@@ -1,0 +1,331 @@
+"""What a run has shown: as text, as JSON, as a page, as a row of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zephyr_lab.errors import RETRYABLE, BadInput, condition_name
+from zephyr_lab.load.conditions import Incident
+from zephyr_lab.load.counts import PERIOD, Counts, Outcome, milliseconds
+from zephyr_lab.load.truth import Truth
+from zephyr_lab.load.watch import Cpu, Seen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from zephyr_lab.views.figure import Picture
+
+
+REFUSALS = RETRYABLE | {"SlotChanged"}
+
+
+@dataclass
+class Report:
+    """A run's measurements. Rates in orders a second, durations in milliseconds, money in whole roubles."""
+
+    incident: Incident
+    server: str
+    counts: Counts
+    truth: Truth
+    watched: Seen
+    cpu: Cpu
+    deadlocks: int
+    stopped: bool = False
+    killed_at: float | None = None
+    processes_lost: int = 0
+
+    # -- figures
+
+    @property
+    def sent(self) -> int:
+        return len(self.counts.outcomes) - self.counts.of_outcome(Outcome.UNSENT)
+
+    @property
+    def created(self) -> int:
+        return self.counts.of_outcome(Outcome.CREATED)
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the last answer, and at least what was planned, if the run was not stopped."""
+        planned = 0.0 if self.stopped else self.incident.seconds
+        return max(planned, self.counts.last_end)
+
+    @property
+    def offered_rate(self) -> float:
+        wall = self.counts.last_end if self.stopped or self.incident.is_closed else self.incident.seconds
+        return self.sent / wall if wall else 0.0
+
+    @property
+    def achieved_rate(self) -> float:
+        return self.created / self.seconds if self.seconds else 0.0
+
+    @property
+    def achieved_share(self) -> float:
+        """Created orders by orders that were asked for."""
+        return self.created / self.sent if self.sent else 0.0
+
+    @property
+    def refusals(self) -> int:
+        """Attempts that somebody else was faster than: 40001, 40P01, a slot that has changed."""
+        refused = sum(count for code, count in self.counts.refusals.items() if code in REFUSALS)
+        return refused + self.counts.of_outcome(Outcome.GIVEN_UP)
+
+    @property
+    def failed_attempts(self) -> float:
+        """Attempts that were refused, by attempts: from 0 to 1."""
+        return self.refusals / self.counts.attempts if self.counts.attempts else 0.0
+
+    @property
+    def given_up(self) -> float:
+        """Orders refused at every attempt, by orders: from 0 to 1."""
+        return self.counts.of_outcome(Outcome.GIVEN_UP) / self.sent if self.sent else 0.0
+
+    @property
+    def retries_an_order(self) -> float:
+        orders = sum(self.counts.retries.values())
+        return (self.counts.attempts - orders) / orders if orders else 0.0
+
+    @property
+    def lock_wait(self) -> float:
+        """Milliseconds a transaction, by the server: waiting sessions times time, by attempts (Little's law)."""
+        seconds = self.watched.mean_waiting * self.seconds
+        return 1000 * seconds / self.counts.attempts if self.counts.attempts else 0.0
+
+    def latency(self, percentile: float) -> float:
+        """Of created orders, from their intended start."""
+        return milliseconds(self.counts.latency, percentile)
+
+    @property
+    def wrong(self) -> list[str]:
+        """What must not be, in words."""
+        return self.truth.wrong()
+
+    @property
+    def breaks_a_promise(self) -> bool:
+        """Whether orders are lost, or more was sold than the strategy promises, at a level at which it does."""
+        truth, promises = self.truth, self.incident.as_strategy().promises and self.incident.isolation is None
+        return bool(truth.lost or truth.unexpected or truth.twice or (promises and self.wrong))
+
+    @property
+    def verdict(self) -> str:
+        failed = [f"{count:,} orders failed: {_named(code)}" for code, count in sorted(self.counts.errors.items())
+                  if self.counts.of_outcome(Outcome.FAILED) and code not in REFUSALS]  # fmt: skip
+        given_up = [f"{self.given_up:.0%} of the orders given up"] if self.given_up else []
+        return "; ".join([*(self.wrong or ["nothing oversold, nothing lost"]), *given_up, *failed])
+
+    def row(self) -> dict[str, Any]:
+        """Every figure by its name, flat."""
+        counts, truth = self.counts, self.truth
+        return {
+            "strategy": self.incident.strategy, "isolation": self.incident.isolation or "its own",
+            "through": self.incident.through, "arrivals": self.incident.arrivals, "seed": self.incident.seed,
+            "slots_hot": self.incident.slots, "pool": self.incident.pool, "capacity": self.incident.capacity,
+            "index": self.incident.index, "sent": self.sent, "created": self.created,
+            "offered_rate": self.offered_rate, "achieved_rate": self.achieved_rate,
+            "p50_ms": self.latency(50), "p95_ms": self.latency(95), "p99_ms": self.latency(99),
+            "max_ms": self.latency(100), "attempts": counts.attempts, "refused_attempts": self.refusals,
+            "failed_attempts": self.failed_attempts, "given_up": self.given_up, "retries": self.retries_an_order,
+            "transaction_ms": counts.transaction.get_mean_value() / 1000 if counts.attempts else 0.0,
+            "transaction_p99_ms": milliseconds(counts.transaction, 99),
+            "pool_wait_p99_ms": milliseconds(counts.pool_wait, 99), "most_waiting_in_pool": counts.most_waiting,
+            "lock_wait_ms": self.lock_wait, "longest_lock_wait_ms": 1000 * self.watched.longest_wait,
+            "deadlocks": self.deadlocks, "full": counts.of_outcome(Outcome.FULL),
+            "no_connection": counts.of_outcome(Outcome.NO_CONNECTION),
+            "unanswered": counts.of_outcome(Outcome.UNANSWERED), "failed": counts.of_outcome(Outcome.FAILED),
+            "oversold_slots": truth.oversold, "slots_used": truth.slots, "roubles_over": truth.roubles_over,
+            "lost_updates_roubles": truth.lost_updates, "leaked_roubles": truth.leaked,
+            "acknowledged": truth.acknowledged, "rows": truth.rows, "saved_unanswered": truth.saved_unanswered,
+            "lost_orders": len(truth.lost), "unexpected_orders": len(truth.unexpected), "twice": len(truth.twice),
+            "detector_hits": counts.hits if self.incident.detector else None,
+            "cpu_client_s": self.cpu.client, "cpu_postgresql_s": self.cpu.postgresql,
+            "cpu_valkey_s": self.cpu.valkey, "cpu_others_s": self.cpu.others, "cpu_others_share": self.cpu.others_share,
+            "seconds_behind": counts.seconds_behind,
+        }  # fmt: skip
+
+    # -- forms
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: conditions, figures, refusals and errors by SQLSTATE, the course of the run by period."""
+        periods = range(round(self.seconds / PERIOD) + 1)
+        return {
+            "incident": asdict(self.incident), "server": self.server, "stopped": self.stopped,
+            "killed_at": self.killed_at, "wrong": self.wrong, "verdict": self.verdict, "figures": self.row(),
+            "refusals": dict(self.counts.refusals), "errors": dict(self.counts.errors),
+            "retries": {str(number): self.counts.retries[number] for number in sorted(self.counts.retries)},
+            "latency_ms": {str(at): self.latency(at) for at in (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)},
+            "course": {
+                "period_seconds": PERIOD, "offered": [self.counts.offered[at] for at in periods],
+                "created": [self.counts.created[at] for at in periods],
+                "oversold": {str(at): slots for at, slots in self.watched.oversold.items()},
+            },
+            "lost": [str(id) for id in self.truth.lost[:100]],
+            "unexpected": [str(id) for id in self.truth.unexpected[:100]],
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return _aligned([*self.lines(), *self.machine()])
+
+    def machine(self) -> list[tuple[str, str]]:
+        """What it was measured on."""
+        return [("server", self.server), ("processors", _cpu(self.cpu))]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What is printed: a name and what is said of it."""
+        one, counts, truth = self.incident, self.counts, self.truth
+        asked = f"{one.connections} clients, closed loop" if one.is_closed else f"{one.rate:g}/s, {one.arrivals}"
+        said = [
+            ("strategy", f"{one.name}, through {one.through}"),
+            ("asked for", f"{self.sent:,} orders in {self.seconds:.1f} s ({asked}), {one.slots} hot, pool of {one.pool}"
+                          + (", stopped early" if self.stopped else "")),
+            ("created", f"{self.created:,} ({self.achieved_share:.1%}), {self.achieved_rate:,.0f}/s"),
+            ("latency", f"p50 {self.latency(50):.1f}, p95 {self.latency(95):.1f}, p99 {self.latency(99):.1f}, "
+                        f"longest {self.latency(100):,.1f} ms, from the intended start"),
+            ("attempts", f"{counts.attempts:,}, of which {self.failed_attempts:.1%} were refused"
+                         f"{_by_code(counts.refusals)}; {self.retries_an_order:.2f} retries an order"),
+            ("transaction", f"{counts.transaction.get_mean_value() / 1000:.1f} ms on average, "
+                            f"p99 {milliseconds(counts.transaction, 99):.1f} ms"),
+            ("lock wait", f"{self.lock_wait:.2f} ms a transaction by the server; longest "
+                          f"{1000 * self.watched.longest_wait:,.0f} ms; {self.deadlocks} deadlocks"),
+            ("pool", f"p99 {milliseconds(counts.pool_wait, 99):.1f} ms for a connection; "
+                     f"at most {counts.most_waiting} waiting"),
+            ("not created", self._not_created()),
+            ("slots", f"{truth.oversold} of {truth.slots} oversold, by {truth.roubles_over:,} roubles; "
+                      f"counter lacks {truth.lost_updates:,}, has {truth.leaked:,} too many"),
+            ("orders", f"{truth.acknowledged:,} acknowledged, {truth.rows:,} rows; {len(truth.lost)} lost; of "
+                       f"{truth.unanswered} unanswered ones {truth.saved_unanswered} are saved"),
+        ]  # fmt: skip
+        if one.detector:
+            said.append(
+                ("client's detector", f"{counts.hits} race conditions; oversold slots in truth: {truth.oversold}")
+            )
+        if self.killed_at is not None:
+            said.append(("killed", f"PostgreSQL at {self.killed_at:.1f} s"))
+        said.append(("verdict", self.verdict))
+        if self.processes_lost:
+            said.append(("incomplete", f"{self.processes_lost} processes of the run ended without their counts"))
+        return said
+
+    def _not_created(self) -> str:
+        names = {
+            Outcome.FULL: "full", Outcome.GIVEN_UP: "given up", Outcome.UNANSWERED: "unanswered",
+            Outcome.NO_CONNECTION: "without a connection", Outcome.FAILED: "failed",
+        }  # fmt: skip
+        found = [f"{count:,} {names[kind]}" for kind in names if (count := self.counts.of_outcome(kind))]
+        return (", ".join(found) or "none") + _by_code(self.counts.errors)
+
+    # -- pictures
+
+    def figure(self) -> Picture:
+        """The course of the run, its latencies, its retries."""
+        from zephyr_lab.views.load import course
+
+        return course(self.to_dict(), _aligned(self.lines()))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.figure().mimebundle()
+
+
+def _aligned(lines: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"{name:<17}  {said}" for name, said in lines)
+
+
+def _named(code: str) -> str:
+    return f"{code} {condition_name(code)}".strip()
+
+
+def _by_code(codes: Any) -> str:
+    return f" ({', '.join(f'{code} {count:,}' for code, count in sorted(codes.items()))})" if codes else ""
+
+
+def _cpu(cpu: Cpu) -> str:
+    parts = [f"clients {cpu.client:.1f}"]
+    parts += [f"PostgreSQL {cpu.postgresql:.1f}"] if cpu.postgresql is not None else []
+    parts += [f"Valkey {cpu.valkey:.1f}"] if cpu.valkey is not None else []
+    spent = ", ".join(parts)
+    return f"{spent} s of {cpu.cores * cpu.wall:.1f} s; others burnt {cpu.others:.1f} s ({cpu.others_share:.0%})"
+
+
+# -- several runs
+
+
+def frame(reports: Sequence[Report]) -> pd.DataFrame:
+    """A row a run."""
+    import pandas as pd
+
+    return pd.DataFrame([one.row() for one in reports])
+
+
+def save(reports: Sequence[Report], path: Path) -> None:
+    """As Parquet or CSV, by the file's name. Raises BadInput for another name."""
+    check_path(path)
+    table = frame(reports)
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path, index=False)
+
+
+def check_path(path: Path) -> None:
+    """Raises BadInput where results cannot be written there, before anything is run."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"{path.name}: results go to a file that ends in .csv or .parquet")
+    if not path.parent.is_dir():
+        raise BadInput(f"there is no folder {path.parent} to write {path.name} into")
+
+
+COLUMNS = (
+    "strategy",
+    "created/s",
+    "p50",
+    "p99 ms",
+    "refused",
+    "given up",
+    "retries",
+    "lock ms",
+    "oversold",
+    "roubles over",
+)
+
+
+def compared(reports: Sequence[Report]) -> str:
+    """A line a run."""
+    rows = [
+        (
+            one.incident.name, f"{one.achieved_rate:,.0f}", f"{one.latency(50):.1f}", f"{one.latency(99):,.1f}",
+            f"{one.failed_attempts:.0%}", f"{one.given_up:.1%}", f"{one.retries_an_order:.2f}", f"{one.lock_wait:.1f}",
+            f"{one.truth.oversold} of {one.truth.slots}", f"{one.truth.roubles_over:,}",
+        )
+        for one in reports
+    ]  # fmt: skip
+    widths = [max(len(row[at]) for row in (COLUMNS, *rows)) for at in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (COLUMNS, *rows)
+    )
+
+
+def to_json(reports: Sequence[Report]) -> str:
+    return json.dumps([one.to_dict() for one in reports], indent=1)
+
+
+def to_html(reports: Sequence[Report]) -> str:
+    """One page with every run's figures; nothing is fetched from elsewhere."""
+    import jinja2
+
+    pages = jinja2.Environment(loader=jinja2.PackageLoader("zephyr_lab", "load"), autoescape=True)
+    overview = comparison(reports).svg if len(reports) > 1 else ""
+    return pages.get_template("report.html.j2").render(reports=reports, overview=overview, compared=compared(reports))
+
+
+def comparison(reports: Sequence[Report]) -> Picture:
+    """Strategies beside each other."""
+    from zephyr_lab.views.load import strategies
+
+    return strategies([one.to_dict() for one in reports], compared(reports))

@@ -1,0 +1,291 @@
+"""One run: servers prepared, processes started, watched, killed if so asked, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from zephyr_lab.errors import BadInput, ServerUnavailable
+from zephyr_lab.load import timed, truth
+from zephyr_lab.load.client import DRAIN_SECONDS, Share
+from zephyr_lab.load.conditions import Incident
+from zephyr_lab.load.counts import Outcome, add_up
+from zephyr_lab.load.processes import Idle, Process, Processes, processes
+from zephyr_lab.load.report import Report
+from zephyr_lab.load.service import Where
+from zephyr_lab.load.watch import CpuMeter, Watch
+from zephyr_lab.orders import schema
+from zephyr_lab.orders.session import Session
+from zephyr_lab.orders.session import run as to_its_end
+from zephyr_lab.orders.slots import RedisSlots
+from zephyr_lab.orders.strategies import Load
+from zephyr_lab.servers.database import Database
+from zephyr_lab.servers.keyvalue import KeyValue
+
+LEAD_SECONDS = 0.3
+COME_BACK_SECONDS = 30.0
+OWN_CONNECTIONS = 4  # the lab's, the watch, and who prepares and looks afterwards
+
+DURABLE = {"synchronous_commit": "on"}
+"""An order that was acknowledged survives a crash. The lab's other sessions do without, and are faster."""
+
+# Of earlier slots, which are no part of the run: an order without a slot is none of those that are counted.
+_EARLIER = """
+with earlier as (select gen_random_uuid() as id, %(day)s::timestamp at time zone 'UTC' as at
+                 from generate_series(1, %(number)s)),
+     known as (insert into order_ids (id, created_at) select id, at from earlier)
+insert into orders (id, display_id, customer_id, items, total_price, final_price, status, created_at, updated_at)
+select id, '0000', 1, '[]', 450, 450, 'archived', at, at from earlier"""
+
+_FREE_CONNECTIONS = """
+select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+       - (select count(*)::int from pg_stat_activity where backend_type = 'client backend')"""
+
+NO_INDEX = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs happen: the lab's schema, and the lab's Valkey, started when first asked for; `idle` processes.
+
+    `theirs` allows it on a server of somebody else's.
+    """
+
+    database: Database
+    keyvalue: Callable[[], KeyValue]
+    idle: Idle
+    theirs: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. `created` and `errors` are what customers were told; oversold slots are by the orders."""
+
+    incident: Incident
+    elapsed: float
+    sent: int
+    created: int
+    errors: int
+    hits: int
+    oversold: int
+    roubles_over: int
+
+    @property
+    def rate(self) -> float:
+        return self.created / self.elapsed if self.elapsed > 0 else 0.0
+
+
+def run(incident: Incident, place: Place, seen: Callable[[Progress], object] = lambda progress: None) -> Report:
+    """Runs an incident in the lab's schema, which it empties first. An interrupt ends it with the report so far.
+
+    Raises BadInput, ServerUnavailable.
+    """
+    return _Run(incident.check(), place, seen).carry_out()
+
+
+class _Run:
+    def __init__(self, incident: Incident, place: Place, seen: Callable[[Progress], object]) -> None:
+        self.incident, self.place, self.seen = incident, place, seen
+        self.database = place.database
+        self.uses_redis = incident.as_strategy().load is Load.REDIS
+        self.today = datetime.now(UTC).date()
+        self.stopped = False
+        self.killed_at: float | None = None
+        if not self.database.is_ours and not place.theirs:
+            where = self.database.facts.where
+            raise BadInput(
+                f"{where} is a server of yours, and this writes {incident.expected:,} orders into a "
+                "schema of its own there: say --yes-load-this-database, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
+            )
+        if incident.kill and not self.database.is_ours:
+            raise BadInput("only a server of the lab's own is killed: unset ZEPHYR_LAB_PG_DSN")
+        self.keyvalue = place.keyvalue() if self.uses_redis else None
+        if self.keyvalue and not self.keyvalue.is_ours:
+            raise BadInput(
+                f"{incident.strategy} books in Redis under keys without the lab's prefix, and yours may have such: "
+                "unset ZEPHYR_LAB_REDIS_URL to use the lab's own Valkey"
+            )
+        self.where = Where(
+            self.database.conninfo("load", **DURABLE, **({} if incident.index else NO_INDEX)),
+            self.keyvalue.url if self.keyvalue else None,
+        )
+
+    def carry_out(self) -> Report:
+        with ExitStack() as stack:
+            self._refuse_too_many_connections()
+            self._prepare()
+            if self.incident.missing_partition:
+                stack.enter_context(self._partition_away())
+            workers = stack.enter_context(processes(self.place.idle))
+            return self._measure(workers)
+
+    # -- before
+
+    def _refuse_too_many_connections(self) -> None:
+        with self.database.connect() as admin:
+            row = admin.execute(_FREE_CONNECTIONS).fetchone()
+        free = (row or (0,))[0]
+        wanted = self.incident.pool + OWN_CONNECTIONS - 1
+        if wanted > free:
+            raise BadInput(
+                f"a pool of {self.incident.pool} needs {wanted} connections, and the server has {free} free: take a "
+                f"pool of at most {max(0, free - OWN_CONNECTIONS + 1)}, or raise its max_connections"
+            )
+
+    def _prepare(self) -> None:
+        """The service's tables, empty, and the slots of the days that the run will need."""
+        days = self.incident.opened(self.today)
+        with self.database.connect() as admin:
+            name = sql.Identifier(self.database.schema)
+            admin.execute(sql.SQL("drop schema if exists {} cascade").format(name))
+            admin.execute(sql.SQL("create schema {}").format(name))
+            schema.install(admin, capacity=self.incident.capacity)
+            timed.install(admin)
+            admin.execute("update slot_plans set opens = '00:00', closes = '24:00', minutes = 1")
+            for day in days:
+                admin.execute("select plan_slots(%s)", [day])
+            admin.execute(_EARLIER, {"number": self.incident.stored, "day": self.today})
+            admin.execute("analyze slots, orders, order_ids")
+            if self.database.facts.is_superuser:
+                admin.execute("checkpoint")
+        if self.keyvalue:
+            self.keyvalue.client.flushall()
+            self._publish(days)
+
+    def _publish(self, days: list[date]) -> None:
+        assert self.keyvalue
+        with psycopg.connect(self.where.dsn) as connection:
+            for day in days:
+                to_its_end(RedisSlots(self.keyvalue.client).publish(Session(connection), day))
+
+    @contextmanager
+    def _partition_away(self) -> Iterator[None]:
+        with self.database.connect() as admin, schema.missing_partition(admin, f"orders_{self.today:%Y_%m}"):
+            yield
+
+    # -- while it lasts
+
+    def _measure(self, workers: Processes) -> Report:
+        incident, face = self.incident, []
+        if incident.through == "grpc":
+            face = [workers.start("face", Share(incident, 0, incident.pool, self.where, self.today))]
+            workers.wait_for("face", face)
+            self.where = replace(self.where, face=face[0].said["face"])
+        clients = [
+            workers.start("clients", Share(incident, number, pool, self.where, self.today))
+            for number, pool in enumerate(_shared(incident.pool, incident.processes))
+        ]
+        workers.wait_for("ready", clients)
+        deadlocks = self._deadlocks()
+        began = time.monotonic() + LEAD_SECONDS
+        meter = CpuMeter([one.pid for one in workers.all], self._postmaster(), self._valkey())
+        watch = Watch(self.database.connect, f"{self.database.schema} load", began)
+        try:
+            for one in clients:
+                one.tell(f"go {began!r}")
+            self._follow(workers, clients, watch, began)
+            cpu = meter.stop()
+        finally:
+            looked = watch.close()
+        for one in face:
+            one.tell("stop")
+        deadline = time.monotonic() + 20
+        while not workers.ended(face) and time.monotonic() < deadline:
+            workers.listen(0.2)
+        parts = [one.counts for one in [*clients, *face]]
+        missing = sum(part is None for part in parts)
+        counts = add_up(part for part in parts if part is not None)
+        with self._connected_again() as admin:
+            facts = truth.look(admin, self.keyvalue.client if self.keyvalue else None, incident, counts.outcomes)
+        return Report(
+            incident=incident, server=self.database.facts.version_name, counts=counts, truth=facts, watched=looked,
+            cpu=cpu, deadlocks=max(0, self._deadlocks() - deadlocks), stopped=self.stopped, killed_at=self.killed_at,
+            processes_lost=missing,
+        )  # fmt: skip
+
+    def _follow(self, workers: Processes, clients: list[Process], watch: Watch, began: float) -> None:
+        """Until all clients have given their counts. An interrupt asks them to; a second one is raised."""
+        deadline = began + self.incident.seconds + DRAIN_SECONDS + 15
+        while not workers.ended(clients) and time.monotonic() < deadline:
+            try:
+                workers.listen(0.1)
+                elapsed = time.monotonic() - began
+                after = self.incident.kill_after
+                if after is not None and self.killed_at is None and elapsed >= after:
+                    self._kill(began)
+                said = [one.said for one in clients]
+                numbers = [sum(one.get(name, 0) for one in said) for name in ("sent", "created", "errors", "hits")]
+                looked = watch.seen
+                self.seen(
+                    Progress(self.incident, max(0.0, elapsed), *numbers, looked.oversold_slots, looked.roubles_over)
+                )
+            except KeyboardInterrupt:
+                if self.stopped:
+                    raise
+                self.stopped = True
+                deadline = time.monotonic() + 15
+                for one in clients:
+                    one.tell("stop")
+
+    def _kill(self, began: float) -> None:
+        """SIGKILL to a server process that has an order in hand: PostgreSQL ends all sessions, and recovers."""
+        with self.database.connect() as admin:
+            row = admin.execute(
+                "select pid from pg_stat_activity where application_name = %s order by state = 'active' desc limit 1",
+                [f"{self.database.schema} load"],
+            ).fetchone()
+        if row is not None:
+            os.kill(row[0], signal.SIGKILL)
+            self.killed_at = time.monotonic() - began
+
+    # -- questions
+
+    @contextmanager
+    def _connected_again(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection, also to a server that has to recover first."""
+        deadline = time.monotonic() + COME_BACK_SECONDS
+        while True:
+            try:
+                connection = self.database.connect()
+                break
+            except ServerUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        with connection:
+            yield connection
+
+    def _deadlocks(self) -> int:
+        with self._connected_again() as admin:
+            row = admin.execute(
+                "select deadlocks from pg_stat_database where datname = current_database()"
+            ).fetchone()  # fmt: skip
+        return int((row or (0,))[0])
+
+    def _postmaster(self) -> int | None:
+        if not self.database.is_ours:
+            return None
+        with self.database.connect() as admin, contextlib.suppress(psutil.Error):
+            return int(psutil.Process(admin.info.backend_pid).ppid())
+        return None
+
+    def _valkey(self) -> int | None:
+        return int(self.keyvalue.client.info("server")["process_id"]) if self.keyvalue else None
+
+
+def _shared(whole: int, parts: int) -> list[int]:
+    return [len(range(number, whole, parts)) for number in range(parts)]
+
+
+__all__ = ["Outcome", "Place", "Progress", "run"]

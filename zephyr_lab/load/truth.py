@@ -1,0 +1,106 @@
+"""What became of the orders, by the database: rows against acknowledgements, money against capacity and counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from zephyr_lab.load.arrivals import asks
+from zephyr_lab.load.conditions import Incident
+from zephyr_lab.load.counts import Outcome
+from zephyr_lab.orders.documented import DocumentedSlots
+from zephyr_lab.orders.models import Slot
+from zephyr_lab.orders.session import run
+from zephyr_lab.orders.slots import RedisSlots
+from zephyr_lab.orders.strategies import Load
+
+_SLOTS = """
+select slots.id, capacity, booked, coalesce(sum(final_price), 0)::bigint, count(orders.id)
+from slots left join orders on target_slot_id = slots.id and target_slot_id > '' and status <> 'cancelled'
+group by slots.id having slots.booked <> 0 or count(orders.id) > 0"""
+
+
+@dataclass
+class Truth:
+    """`acknowledged` orders are those whose customers were told so; of the `unanswered` some are `saved_unanswered`.
+
+    `lost` were acknowledged and are not there; `unexpected` are there though their customers were told otherwise;
+    `twice` are there more than once. Money in roubles: `roubles_over` above capacity in `oversold` slots;
+    `lost_updates` roubles are in orders and not in the slots' counter, `leaked` the other way round.
+    """
+
+    acknowledged: int = 0
+    rows: int = 0
+    unanswered: int = 0
+    saved_unanswered: int = 0
+    lost: list[UUID] = field(default_factory=list)
+    unexpected: list[UUID] = field(default_factory=list)
+    twice: list[UUID] = field(default_factory=list)
+    slots: int = 0
+    oversold: int = 0
+    roubles_over: int = 0
+    lost_updates: int = 0
+    leaked: int = 0
+
+    def wrong(self) -> list[str]:
+        """What must not be, in words; empty for a service that keeps its word."""
+        found = []
+        if self.oversold:
+            found.append(f"oversold: {self.oversold} of {self.slots} slots, by {self.roubles_over:,} roubles")
+        if self.lost_updates:
+            found.append(f"lost updates: the slots' counter lacks {self.lost_updates:,} roubles that orders have")
+        if self.lost:
+            found.append(f"lost orders: {len(self.lost)} were acknowledged and are not in the database")
+        if self.unexpected:
+            found.append(f"unexpected orders: {len(self.unexpected)} are saved though their customers were told no")
+        if self.twice:
+            found.append(f"saved twice: {len(self.twice)} orders")
+        return found
+
+
+def look(
+    connection: psycopg.Connection[Any], redis: Any, incident: Incident, outcomes: bytearray
+) -> Truth:  # fmt: skip
+    """Compares what was told with what is there. The run is over, and its transactions with it."""
+    found = Truth()
+    saved: dict[UUID, int] = {}
+    for (id,) in connection.execute("select id from orders where target_slot_id > ''").fetchall():
+        saved[id] = saved.get(id, 0) + 1
+    found.rows = sum(saved.values())
+    found.twice = [id for id, times in saved.items() if times > 1]
+    for ask, told in zip(asks(incident), outcomes, strict=False):
+        there = ask.id in saved
+        if told == Outcome.CREATED:
+            found.acknowledged += 1
+            if not there:
+                found.lost.append(ask.id)
+        elif told in (Outcome.UNANSWERED, Outcome.NO_CONNECTION):
+            # No connection may come after an attempt whose answer was lost.
+            found.unanswered += 1
+            found.saved_unanswered += there
+        elif there:
+            found.unexpected.append(ask.id)
+    _money(connection, redis, incident, found)
+    return found
+
+
+def _money(connection: psycopg.Connection[Any], redis: Any, incident: Incident, found: Truth) -> None:
+    rows = connection.execute(_SLOTS).fetchall()
+    load = incident.as_strategy().load
+    kept = {id: booked for id, _, booked, *_ in rows}
+    if load is Load.REDIS:
+        slots = [Slot.of_id(id) for id in kept]
+        for keeper in (DocumentedSlots(redis), RedisSlots(redis)):
+            kept = dict.fromkeys(kept, 0) | run(keeper.loads(slots))
+            if any(kept.values()):
+                break
+    for id, capacity, _, ordered, orders in rows:
+        found.slots += bool(orders)
+        found.oversold += ordered > capacity
+        found.roubles_over += max(0, ordered - capacity)
+        if load is not Load.ORDERS:
+            found.lost_updates += max(0, ordered - kept[id])
+            found.leaked += max(0, kept[id] - ordered)

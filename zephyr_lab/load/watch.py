@@ -1,0 +1,164 @@
+"""What the server says during a run: who waits for locks, how far slots are oversold, and who used the processors.
+
+The lock wait of a transaction is by Little's law: sessions that wait, on average over samples, by transactions a
+second. No client can tell a wait for a lock from a slow statement; the server's log loses most of the short ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import psycopg
+
+from zephyr_lab.load.counts import PERIOD
+
+SAMPLE_SECONDS = 0.02
+LOCKS_SECONDS = 0.1
+
+_WAITING = """
+select count(*) filter (where wait_event_type = 'Lock') from pg_stat_activity where application_name = %s"""
+
+_LONGEST = """
+select coalesce(extract(epoch from max(clock_timestamp() - waitstart)), 0)::float8
+from pg_locks join pg_stat_activity using (pid) where not granted and application_name = %s"""
+
+_LONGEST_BEFORE_14 = """
+select coalesce(extract(epoch from max(clock_timestamp() - query_start)), 0)::float8
+from pg_stat_activity where wait_event_type = 'Lock' and application_name = %s"""
+
+_OVERSOLD = """
+select count(*), coalesce(sum(over), 0)::bigint from (
+    select sum(final_price) - min(capacity) as over from orders join slots on slots.id = target_slot_id
+    where status <> 'cancelled' and target_slot_id > ''
+    group by target_slot_id having sum(final_price) > min(capacity)) as found"""
+
+
+@dataclass
+class Seen:
+    """`oversold` is slots over capacity by period of the run; `waiting` the sessions that waited, in each sample."""
+
+    waiting: list[int] = field(default_factory=list)
+    longest_wait: float = 0.0
+    oversold: dict[int, int] = field(default_factory=dict)
+    oversold_slots: int = 0
+    roubles_over: int = 0
+
+    @property
+    def mean_waiting(self) -> float:
+        return sum(self.waiting) / len(self.waiting) if self.waiting else 0.0
+
+
+class Watch:
+    """A thread with a connection of its own that looks on while a run lasts; it comes back when the server does."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], sessions: str, began: float) -> None:
+        self.seen = Seen()
+        self._connect, self._sessions, self._began = connect, sessions, began
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(psycopg.Error, Exception), self._connect() as connection:
+                self._look(connection)
+            self._over.wait(0.1)
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        longest = _LONGEST if connection.info.server_version >= 140000 else _LONGEST_BEFORE_14
+        next_locks = next_orders = 0.0
+        while not self._over.wait(SAMPLE_SECONDS):
+            now = time.monotonic()
+            if now < self._began:
+                continue
+            self.seen.waiting.append(_one(connection, _WAITING, self._sessions)[0])
+            if now >= next_locks:
+                next_locks = now + LOCKS_SECONDS
+                self.seen.longest_wait = max(self.seen.longest_wait, _one(connection, longest, self._sessions)[0])
+            if now >= next_orders:
+                slots, roubles = _one(connection, _OVERSOLD)
+                self.seen.oversold_slots, self.seen.roubles_over = slots, roubles
+                self.seen.oversold[int((now - self._began) / PERIOD)] = slots
+                # What is measured must not be the measuring: it takes longer with more orders.
+                next_orders = now + max(0.5, 30 * (time.monotonic() - now))
+
+    def close(self) -> Seen:
+        self._over.set()
+        self._thread.join(10)
+        return self.seen
+
+
+def _one(connection: psycopg.Connection[Any], sql: str, *params: Any) -> tuple[Any, ...]:
+    row = connection.execute(sql, params).fetchone()
+    assert row is not None
+    return row
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds of processor time, by whom; `others` are all processes that have no part in the run. None: not ours."""
+
+    client: float
+    postgresql: float | None
+    valkey: float | None
+    others: float
+    cores: int
+    wall: float
+
+    @property
+    def others_share(self) -> float:
+        """The part of the machine that was not there for the run."""
+        return max(0.0, self.others) / (self.cores * self.wall) if self.wall else 0.0
+
+
+class CpuMeter:
+    """Reads who has used how much, from here until `stop`."""
+
+    def __init__(self, clients: list[int], postmaster: int | None, valkey: int | None) -> None:
+        self._pids = {"client": clients, "postgresql": [postmaster] if postmaster else []}
+        self._pids["valkey"] = [valkey] if valkey else []
+        self._began, self._wall = self._read(), time.monotonic()
+
+    def _read(self) -> Counter[str]:
+        used: Counter[str] = Counter()
+        for name, pids in self._pids.items():
+            used[name] = sum(_seconds(pid) for pid in pids)  # type: ignore[assignment]
+        own = psutil.Process().cpu_times()
+        used["client"] += own.user + own.system  # type: ignore[assignment]
+        whole = psutil.cpu_times()
+        idle = whole.idle + getattr(whole, "iowait", 0.0) + getattr(whole, "guest", 0.0)
+        used["busy"] = sum(whole[:]) - idle  # type: ignore[assignment]
+        return used
+
+    def stop(self) -> Cpu:
+        now = self._read()
+        used = {name: max(0.0, now[name] - self._began[name]) for name in now}
+        wall = time.monotonic() - self._wall
+        ours = used["client"] + used["postgresql"] + used["valkey"]
+        known = {name: used[name] if self._pids[name] else None for name in ("postgresql", "valkey")}
+        return Cpu(
+            used["client"], known["postgresql"], known["valkey"], max(0.0, used["busy"] - ours),
+            psutil.cpu_count() or 1, wall,
+        )  # fmt: skip
+
+
+def _seconds(pid: int) -> float:
+    """Of a process and its children, those that it has seen end included."""
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        total = times.user + times.system + times.children_user + times.children_system
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                its = child.cpu_times()
+                total += its.user + its.system
+        return float(total)
+    except psutil.Error:
+        return 0.0

@@ -1,0 +1,148 @@
+"""A process that takes part in runs, one after another: as clients, or as the service's gRPC face. JSON lines.
+
+Its standard input is a lifeline: a line `stop` ends a run early with what was counted, and when the pipe closes the
+process ends at once. It has a session of its own, so that Ctrl-C reaches only whoever started the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from datetime import date, datetime
+from typing import Any, ClassVar
+
+import psycopg
+import psycopg_pool
+import redis.exceptions
+
+from zephyr_lab.load.client import Share, run_share
+from zephyr_lab.load.conditions import Incident
+from zephyr_lab.load.counts import Counts, Outcome
+from zephyr_lab.load.service import Where, service
+from zephyr_lab.orders.face import Serving
+
+
+def run_with_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
+    """asyncio, faster where uvloop is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def tell(**said: Any) -> None:
+    print(json.dumps(said), flush=True)
+
+
+class Orders:
+    """What is said about the run under way."""
+
+    current: ClassVar[Orders | None] = None
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.go: asyncio.Future[float] = self._loop.create_future()
+        Orders.current = self
+
+    def take(self, line: str) -> None:
+        """From the thread that reads."""
+        word, _, rest = line.partition(" ")
+        with contextlib.suppress(RuntimeError):  # that run is over
+            self._loop.call_soon_threadsafe(self._go if word == "go" else self._stop, rest)
+
+    def _go(self, when: str) -> None:
+        if not self.go.done():
+            self.go.set_result(float(when))
+
+    def _stop(self, _: str) -> None:
+        self.stop.set()
+        if not self.go.done():
+            self.go.cancel()
+
+
+def read(runs: queue.Queue[dict[str, Any]]) -> None:
+    """Hands on what comes on standard input, until it closes: whoever started us is gone."""
+    for line in sys.stdin:
+        if line.startswith("{"):
+            runs.put(json.loads(line))
+        elif Orders.current:
+            Orders.current.take(line.strip())
+    os._exit(1)
+
+
+async def clients(share: Share) -> None:
+    """The role of a share of the clients."""
+    orders = Orders()
+
+    async def ready() -> float:
+        tell(ready=True)
+        return await orders.go
+
+    def seen(counts: Counts) -> None:
+        tell(
+            sent=len(counts.outcomes), created=counts.of_outcome(Outcome.CREATED),
+            errors=sum(counts.errors.values()), hits=counts.hits,
+        )  # fmt: skip
+
+    tell(counts=(await run_share(share, ready, seen, orders.stop)).to_dict())
+
+
+async def face(share: Share) -> None:
+    """The role of the service, until it is told to stop. Its clock moves on with the orders that come."""
+    orders, counts, number = Orders(), Counts(), 0
+    incident = share.incident
+
+    def clock() -> datetime:
+        nonlocal number
+        number += 1
+        return incident.moment(number - 1, (number - 1) % incident.slots, share.today)
+
+    async with (
+        service(incident, share.where, share.pool, share.today, counts) as made,
+        Serving(made, clock=clock) as serving,
+    ):
+        tell(ready=True, face=f"127.0.0.1:{serving.port}")
+        waiting = asyncio.create_task(orders.stop.wait())
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=0.05)
+            made.pool.look()
+    tell(counts=counts.to_dict())
+
+
+ROLES: dict[str, Callable[[Share], Coroutine[Any, Any, None]]] = {"clients": clients, "face": face}
+
+
+def main() -> None:
+    for name in ("psycopg.pool", "grpc._cython.cygrpc", "zephyr_lab"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is counted
+    runs: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=read, args=(runs,), daemon=True).start()
+    while True:
+        carry_out(runs.get())
+
+
+def carry_out(told: dict[str, Any]) -> None:
+    """One run."""
+    share = Share(
+        Incident.of(told["incident"]), told["number"], told["pool"], Where(**told["where"]),
+        date.fromisoformat(told["today"]),
+    )  # fmt: skip
+    try:
+        run_with_uvloop(ROLES[told["role"]](share))
+    except asyncio.CancelledError:
+        tell(counts=Counts(share=share.number).to_dict())  # stopped before it began
+    except (psycopg.Error, psycopg_pool.PoolTimeout, redis.exceptions.RedisError, OSError) as error:
+        tell(error=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Builds the site with Sphinx: offline, into a folder that works when its files are opened from disk.
+
+The pages are the notebooks, executed as copies; transcripts in them are steppers. Around them: a front page with the
+one idea and the matrix, the functions and classes from their docstrings, and what all this does not show.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import myst_nb  # noqa: F401  # both are named in Sphinx's settings, and are missed here, before anything is executed
+import nbformat
+import pydata_sphinx_theme  # noqa: F401
+from sphinx.application import Sphinx
+from sphinx.errors import SphinxError
+
+from zephyr_lab.anomalies.catalogue import CATALOGUE
+from zephyr_lab.course.result import read_result
+from zephyr_lab.course.store import executed_with_widgets
+from zephyr_lab.errors import BadInput, SiteFailed
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.site.api import PAGES, as_rst, page
+from zephyr_lab.site.conf import SETTINGS
+from zephyr_lab.site.widgets import static
+
+HERE = Path(__file__).parent
+OWN = (".buildinfo", "index.html")  # by which a folder is known as one that may be replaced
+LEVELS = [str(level) for level in IsolationLevel if level is not IsolationLevel.READ_UNCOMMITTED]
+_LIMITS = re.compile(r"(?ms)^## What this does not show\n(.*?)(?=^## |\Z)")
+_OUTSIDE = re.compile(r"\]\(\.\./([\w./-]+)\)")
+_ORPHAN = "---\norphan: true\n---\n\n"  # a page that no table of contents names
+
+Execute = Callable[[Path], nbformat.NotebookNode]
+
+
+def build(folder: Path, into: Path, jobs: int = 2, execute: Execute = executed_with_widgets) -> list[str]:
+    """Executes the notebooks of a folder, builds the site, and gives Sphinx's warnings.
+
+    Raises BadInput where there are no notebooks or `into` holds something else, NotebookFailed, SiteFailed.
+    """
+    paths = sorted(folder.glob("*.ipynb"))
+    if not paths:
+        raise BadInput(f"no notebooks in {folder}: name the folder that holds them")
+    if into.exists() and any(into.iterdir()) and not all((into / name).exists() for name in OWN):
+        raise BadInput(f"{into} holds something else than a site: name another folder, or empty it")
+    with tempfile.TemporaryDirectory(prefix="zephyr-lab-site-") as scratch:
+        notebooks = _execute(paths, Path(scratch) / "ipython", jobs, execute)
+        source = Path(scratch) / "source"
+        write_sources(source, notebooks, folder.parent)
+        return _sphinx(source, Path(scratch), into)
+
+
+def _execute(paths: Sequence[Path], scratch: Path, jobs: int, execute: Execute) -> dict[str, nbformat.NotebookNode]:
+    """Every notebook executed, `jobs` at a time; each has a kernel of its own, hence threads do."""
+    kept = {name: os.environ.get(name) for name in ("IPYTHONDIR", "ZEPHYR_LAB_OBSERVE")}
+    os.environ |= {"IPYTHONDIR": str(scratch), "ZEPHYR_LAB_OBSERVE": "1"}
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            return dict(zip([path.stem for path in paths], pool.map(execute, paths), strict=True))
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], checkout: Path) -> None:
+    """What Sphinx builds the site from."""
+    (source / "notebooks").mkdir(parents=True)
+    (source / "api").mkdir()
+    shared: dict[str, str] = {}
+    for name, notebook in notebooks.items():
+        nbformat.write(static(notebook, shared), source / "notebooks" / f"{name}.ipynb")
+        _take_along(notebook, checkout, source)
+    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), autoescape=False)
+    readme = checkout / "README.md"
+    limits = _LIMITS.search(readme.read_text(encoding="utf-8")) if readme.exists() else None
+    for name in ("index", "course", "limits", "matrix"):
+        text = pages.get_template(f"{name}.md.j2").render(
+            notebooks={name: _title(notebook) for name, notebook in notebooks.items()},
+            limits=limits[1].strip() if limits else "",
+            of_notebooks={name: _limits_of(notebook) for name, notebook in notebooks.items()},
+            rows=_measured(notebooks), levels=LEVELS,
+        )  # fmt: skip
+        (source / f"{name}.md").write_text(text, encoding="utf-8")
+    for name, title in PAGES.items():
+        (source / "api" / f"{name}.rst").write_text(page(name, title), encoding="utf-8")
+    (source / "api" / "index.rst").write_text(page("index", "Functions and classes"), encoding="utf-8")
+    shutil.copy(HERE.parent / "pytest_plugin.md", source / "pytest_plugin.md")
+    statics = source / "_static"
+    statics.mkdir()
+    for name in ("widgets.js", "site.css"):
+        shutil.copy(HERE / name, statics)
+    (statics / "sources.js").write_text(widget_sources(shared), encoding="utf-8")
+
+
+def _take_along(notebook: nbformat.NotebookNode, checkout: Path, source: Path) -> None:
+    """Copies what a notebook links to outside of its folder: Markdown becomes a page, anything else can be fetched."""
+    for link in set(
+        _OUTSIDE.findall("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"))
+    ):
+        target = source / link
+        if (checkout / link).is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = (checkout / link).read_text(encoding="utf-8")
+            target.write_text(_ORPHAN + text if target.suffix == ".md" else text, encoding="utf-8")
+
+
+def widget_sources(shared: Mapping[str, str]) -> str:
+    """The widgets' code and style, once for all pages."""
+    return f"window.zephyrWidgetSources = {json.dumps(dict(shared))};\n"
+
+
+def _title(notebook: nbformat.NotebookNode) -> str:
+    found = re.search(r"(?m)^# (.+)$", "\n".join(cell.source for cell in notebook.cells))
+    return found[1] if found else "Untitled"
+
+
+def _limits_of(notebook: nbformat.NotebookNode) -> str:
+    """What a notebook says that it does not show."""
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = re.search(r"(?s)\*\*What this does not show:\*\* (.+?)(\n\n|\Z)", prose)
+    return found[1].strip() if found else ""
+
+
+def _measured(notebooks: Mapping[str, nbformat.NotebookNode]) -> list[dict[str, Any]]:
+    """The matrix that one of the notebooks has measured, row by row; empty where none has."""
+    for notebook in notebooks.values():
+        found = (read_result(notebook) or {}).get("matrix")
+        if found:
+            return [
+                {"name": one.name, "title": one.title, "group": one.group, "phenomenon": one.phenomenon,
+                 "words": [found[one.name][level] for level in LEVELS]}
+                for one in CATALOGUE if one.name in found
+            ]  # fmt: skip
+    return []
+
+
+def _sphinx(source: Path, scratch: Path, into: Path) -> list[str]:
+    """Builds beside the old site, which stays as it was where that fails."""
+    made, warnings = scratch / "made", io.StringIO()
+    try:
+        app = Sphinx(
+            srcdir=source, confdir=None, outdir=made, doctreedir=scratch / "doctrees", buildername="html",
+            confoverrides=SETTINGS, status=None, warning=warnings, freshenv=True,
+        )  # fmt: skip
+        app.connect("autodoc-process-docstring", as_rst)
+        app.build()
+    except SphinxError as error:
+        raise SiteFailed(f"Sphinx: {error}; {into} stays as it was") from None
+    if into.exists():
+        shutil.rmtree(into)
+    shutil.copytree(made, into)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue()).replace(f"{source}{os.sep}", "")
+    return plain.strip().splitlines()

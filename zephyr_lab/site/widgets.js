@@ -1,0 +1,58 @@
+// Front-end-only widgets (anywidget) in a static page: what JupyterLab's widget manager does for them, without one.
+// A page has elements of class `zephyr-widget`, each with a JSON script that holds the state that the notebook has stored.
+// What a widget would tell its kernel stays in the page.
+(function () {
+  function modelOf(state) {
+    const listeners = {};
+    return {
+      get: (name) => state[name],
+      set(name, value) {
+        state[name] = value;
+        for (const event of ["change:" + name, "change"]) (listeners[event] || []).forEach((tell) => tell());
+      },
+      save_changes() {},
+      send() {},
+      on: (event, tell) => (listeners[event] ||= []).push(tell),
+      off: (event, tell) => (listeners[event] = (listeners[event] || []).filter((one) => tell && one !== tell)),
+    };
+  }
+
+  const modules = new Map();
+  function load(source) {
+    // A page opened from a folder may import no other file, but what it has made itself.
+    if (!modules.has(source)) {
+      modules.set(source, import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))));
+    }
+    return modules.get(source);
+  }
+
+  const styles = new Set();
+  function style(source) {
+    if (!source || styles.has(source)) return;
+    styles.add(source);
+    const node = document.createElement("style");
+    node.textContent = source;
+    document.head.append(node);
+  }
+
+  async function show(place) {
+    const state = JSON.parse(place.querySelector("script").textContent);
+    const shared = window.zephyrWidgetSources || {};
+    const module = await load(shared[state._esm] || state._esm);
+    style(shared[state._css] || state._css);
+    const definition = typeof module.default === "function" ? await module.default() : module.default;
+    const model = modelOf(state);
+    const el = document.createElement("div");
+    if (definition.initialize) await definition.initialize({ model });
+    await definition.render({ model, el });
+    place.replaceChildren(el); // whatever stood there for readers without JavaScript
+  }
+
+  function showAll() {
+    document.querySelectorAll(".zephyr-widget").forEach((place) => {
+      show(place).catch((error) => console.error(error));
+    });
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", showAll);
+  else showAll();
+})();

@@ -1,0 +1,47 @@
+"""A notebook with its widgets made static: those that need no kernel go on working, of others their text stays.
+
+A page mounts a widget (`widgets.js`) from the state that the executed notebook has stored. Code and style of a widget
+are kept once for all pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from html import escape
+from typing import Any
+
+import nbformat
+
+from zephyr_lab.course.result import MIME as RESULT
+from zephyr_lab.course.store import WIDGET_VIEW
+
+_STATE = "application/vnd.jupyter.widget-state+json"
+_SHARED = ("_esm", "_css")
+
+
+def static(notebook: nbformat.NotebookNode, shared: dict[str, str]) -> nbformat.NotebookNode:
+    """The notebook for a page; `shared` gathers code and style by a hash."""
+    notebook = nbformat.from_dict(notebook)
+    states = notebook.metadata.pop("widgets", {}).get(_STATE, {}).get("state", {})
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            data.pop(RESULT, None)  # for programs; its text stays
+            view = data.pop(WIDGET_VIEW, None)
+            model = states.get(view["model_id"]) if view else None
+            if model and model["model_name"] == "AnyModel":
+                output["data"] = {"text/html": mount(model["state"], data, shared), "text/plain": data["text/plain"]}
+    return notebook
+
+
+def mount(state: dict[str, Any], data: dict[str, Any], shared: dict[str, str]) -> str:
+    """HTML where `widgets.js` shows a widget; without JavaScript the text beside it stays."""
+    wanted = {name: value for name, value in state.items() if not name.startswith("_")}
+    for name in _SHARED:
+        source = str(state.get(name, ""))
+        wanted[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+        shared[wanted[name]] = source
+    fallback = data.get("text/html") or f"<pre>{escape(data['text/plain'])}</pre>"
+    text = json.dumps(wanted).replace("<", "\\u003c")
+    return f'<div class="zephyr-widget"><script type="application/json">{text}</script>{fallback}</div>'

@@ -1,0 +1,173 @@
+"""Runs of the order service as pictures: the course of one, several beside each other, curves over a condition."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN, Picture, new_figure, style
+
+WIDTH = 10.0  # inches
+
+
+def course(report: dict[str, Any], text: str) -> Picture:
+    """One run: orders asked for and created by time, oversold slots as they came, latencies, retries."""
+    with style():
+        figure = new_figure(WIDTH, 2.9)
+        rate, latency, retries = figure.subplots(1, 3, width_ratios=[2.2, 1.3, 1])
+        _rates(rate, report)
+        _latencies(latency, report["latency_ms"])
+        _retries(retries, report["retries"])
+        figure.suptitle(_name(report["figures"]), x=0.01, ha="left", color=INK, weight="bold")
+        colour = BAD if report["wrong"] else GOOD if report["verdict"].endswith("nothing lost") else WARN
+        figure.text(0.99, 0.955, textwrap.shorten(report["verdict"], 110), ha="right", color=colour, size=8.5)
+        figure.tight_layout(rect=(0, 0, 1, 0.96))
+        return Picture.of(figure, text)
+
+
+def _plain(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", size=8.5, color=PALE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=PALE)
+    axes.grid(axis="y", color=GRID, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _rates(axes: Axes, report: dict[str, Any]) -> None:
+    found = report["course"]
+    period = found["period_seconds"]
+    seconds = [period * (at + 0.5) for at in range(len(found["offered"]))]
+    per_second = [[count / period for count in found[name]] for name in ("offered", "created")]
+    axes.plot(seconds, per_second[0], color=PALE, linewidth=1, linestyle=":", label="asked for")
+    axes.plot(seconds, per_second[1], color=SESSIONS[0], linewidth=1.4, label="created")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("seconds", size=8, color=PALE)
+    _plain(axes, "orders a second")
+    if report["killed_at"] is not None:
+        axes.axvline(report["killed_at"], color=BAD, linewidth=1)
+    oversold = {int(at): slots for at, slots in found["oversold"].items()}
+    if any(oversold.values()):
+        other = axes.twinx()
+        other.step([period * at for at in oversold], list(oversold.values()), color=BAD, where="post")
+        other.set_ylim(bottom=0)
+        other.set_ylabel("oversold slots", color=BAD, size=8)
+        other.tick_params(labelsize=8, colors=BAD)
+        other.spines[["top"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
+
+
+def _latencies(axes: Axes, latency: Mapping[str, float]) -> None:
+    names = ("50", "90", "95", "99", "99.9", "100")
+    values = [max(latency[name], 0.01) for name in names]
+    axes.barh(range(len(names)), values, color=SESSIONS[0], height=0.6)
+    for place, value in enumerate(values):
+        axes.text(
+            value, place, f" {value:,.3g}" if value < 1000 else f" {value:,.0f}", va="center", size=7.5, color=PALE
+        )
+    axes.set_yticks(range(len(names)), [f"p{name}" if name != "100" else "longest" for name in names])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.5, *values), 4 * max(values))
+    _plain(axes, "latency, ms")
+    axes.grid(visible=False)
+
+
+def _retries(axes: Axes, retries: Mapping[str, int]) -> None:
+    numbers = range(max([4, *map(int, retries)]) + 1)
+    axes.bar(numbers, [retries.get(str(number), 0) for number in numbers], color=SESSIONS[4], width=0.7)
+    axes.set_xticks(numbers)
+    _plain(axes, "orders by retries")
+
+
+def strategies(reports: Sequence[dict[str, Any]], text: str) -> Picture:
+    """Who keeps up, how long it takes, and who sells what is not there: a line a run, red where money is lost."""
+    names = [_name(one["figures"]) for one in reports]
+    places = range(len(reports))
+    with style():
+        figure = new_figure(WIDTH, 0.9 + 0.27 * len(reports))
+        columns = figure.subplots(1, 4, sharey=True)
+        for axes, (title, key, unit, log) in zip(columns, COMPARED, strict=True):
+            values = [unit * (one["figures"][key] or 0) for one in reports]
+            axes.barh(places, values, color=[_colour(one, key) for one in reports], height=0.62)
+            if log and max(values) > 0:
+                axes.set_xscale("symlog", linthresh=1)
+            for place, value in zip(places, values, strict=True):
+                axes.text(value, place, f" {value:,.0f}", va="center", size=7.5, color=PALE)
+            axes.margins(x=0.22)
+            _plain(axes, title)
+            axes.grid(visible=False)
+            axes.set_xticks([])
+        columns[0].set_yticks(places, names)
+        columns[0].tick_params(axis="y", labelsize=8.5, colors=INK, length=0)
+        columns[0].invert_yaxis()
+        figure.tight_layout()
+        return Picture.of(figure, text)
+
+
+COMPARED = (
+    ("created, orders/s", "achieved_rate", 1, False),
+    ("p99 latency, ms (log)", "p99_ms", 1, True),
+    ("refused attempts, %", "failed_attempts", 100, False),
+    ("oversold, roubles (log)", "roubles_over", 1, True),
+)
+
+
+def _name(figures: dict[str, Any]) -> str:
+    level = figures["isolation"]
+    return figures["strategy"] + ("" if level == "its own" else f" at {level}")
+
+
+def _colour(report: dict[str, Any], key: str) -> str:
+    figures = report["figures"]
+    if figures["roubles_over"]:
+        return BAD
+    return WARN if key == "failed_attempts" or figures["created"] < 0.99 * figures["sent"] else GOOD
+
+
+def curves(
+    x: Sequence[Any],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    across: str,
+    up: str,
+    text: str,
+    limit: float | None = None,
+) -> Picture:
+    """Figures over a condition that was changed step by step; `limit` is what somebody claims they stay under."""
+    with style():
+        figure = new_figure(6.4, 3.0)
+        axes = figure.subplots()
+        places = range(len(x))
+        for number, (name, values) in enumerate(lines.items()):
+            colour = SESSIONS[number % len(SESSIONS)]
+            axes.plot(places, values, marker="o", markersize=4, color=colour, label=name)
+        if limit is not None:
+            axes.axhline(limit, color=PALE, linewidth=1, linestyle=":")
+            axes.text(0, limit, f" claimed: under {limit:g}", va="bottom", size=8, color=PALE)
+        axes.set_xticks(places, [str(value) for value in x])
+        axes.set_xlabel(across, size=8.5, color=PALE)
+        axes.set_ylim(bottom=0)
+        _plain(axes, up)
+        if len(lines) > 1:
+            axes.legend(frameon=False, fontsize=8)
+        figure.tight_layout()
+        return Picture.of(figure, text)
+
+
+def live(points: Sequence[tuple[float, int, int]], seconds: float) -> Picture:
+    """A run that is under way: (seconds, orders created, slots oversold) so far."""
+    with style():
+        figure = new_figure(WIDTH, 2.4)
+        created, oversold = figure.subplots(1, 2)
+        for axes, place, colour, title in (
+            (created, 1, SESSIONS[0], "orders created"), (oversold, 2, BAD, "oversold slots"),
+        ):  # fmt: skip
+            axes.plot([point[0] for point in points], [point[place] for point in points], color=colour)
+            axes.set_xlim(0, seconds)
+            axes.set_ylim(bottom=0)
+            _plain(axes, title)
+        figure.tight_layout()
+        return Picture.of(figure, "a run under way")

@@ -1,0 +1,236 @@
+"""A transcript as a story to step through: after each event, how every session stands and what its snapshot sees.
+
+What it can know. Waiting, answers and ends are the server's words. Versions are what the lab saw committed after each
+step (`Transcript.glances`), numbered from 1. When a snapshot was taken follows from those and from the manual (13.2):
+READ COMMITTED takes one for each statement, the higher levels one for the transaction, at its first statement that
+needs one; who waited for a safe snapshot (READ ONLY DEFERRABLE) has the one of the wait's end.
+
+What it cannot know. A row's versions inside the server, dead ones included; what a session has changed and not
+committed, but for the number of rows it was told; the order of two commits in one step; a level that was set by
+anything else than BEGIN or SET TRANSACTION. A step of several statements is one moment. Of a run that was not observed
+only the end is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from zephyr_lab.views.figure import session_colour
+
+_LEVEL = re.compile(r"(?i)\bisolation\s+level\s+(read\s+(?:un)?committed|repeatable\s+read|serializable)")
+_NEEDS_NO_SNAPSHOT = re.compile(
+    r"(?is)\s*(begin|start\s+transaction|set|reset|show|lock|savepoint|release|commit|end|rollback|abort|discard)\b"
+)
+_CHANGES = re.compile(r"(?:INSERT 0|UPDATE|DELETE|MERGE) (\d+)")
+_EACH_STATEMENT = ("read committed", "read uncommitted")
+_TONES = {"completed": "good", "waits": "wait"}
+
+MOST_ROWS = 6  # of a table, in a version
+
+Event = dict[str, Any]
+
+
+def story(transcript: dict[str, Any]) -> dict[str, Any]:
+    """What the stepper shows, from `Transcript.to_dict()`: lists, numbers and strings only.
+
+    `frames` has one entry more than `events`: how all stood before the first one. `sees` is a place in `versions`.
+    """
+    names, events = transcript["sessions"], [_complete(event) for event in transcript["events"]]
+    versions, seen_from = _versions(transcript, events)
+    tale = _Tale(transcript, events, seen_from, [one["at"] for one in versions])
+    return {
+        "case": transcript["case"],
+        "level": transcript["isolation"],
+        "schedule": transcript["schedule"],
+        "sessions": [{"name": name, "colour": session_colour(name, place)} for place, name in enumerate(names)],
+        "events": [_shown(event, names, tale.wait_ends(at)) for at, event in enumerate(events)],
+        "versions": versions,
+        "frames": [
+            {"states": [tale.state(name, at) for name in names], "say": _say(events, versions, at)}
+            for at in range(len(events) + 1)
+        ],
+        "summary": transcript["summary"],
+    }
+
+
+def _complete(event: Event) -> Event:
+    return {**event, "sql": " ".join(event["sql"].split()).removesuffix(";"), "transaction": event["transaction"] or 1}
+
+
+def _shown(event: Event, names: Sequence[str], until: int | None) -> dict[str, Any]:
+    swallowed = event["event"] == "completed" and "ROLLBACK, and no error" in event["text"]
+    return {
+        "lane": names.index(event["session"]), "sql": "" if event["resumed"] else event["sql"], "text": event["text"],
+        "tone": "bad" if swallowed else _TONES.get(event["event"], "bad"), "until": until,
+    }  # fmt: skip
+
+
+def _say(events: Sequence[Event], versions: Sequence[dict[str, Any]], at: int) -> str:
+    """The moment in a sentence, for whoever listens."""
+    if at == 0:
+        return "Nothing has been sent yet."
+    event = events[at - 1]
+    said = f"{at} of {len(events)}. {event['session']}: {event['sql']}: {event['text']}."
+    new = [one for one in versions[1:] if one["at"] == at]
+    return said + "".join(f" Version {versions.index(one) + 1} is committed." for one in new)
+
+
+def _versions(transcript: dict[str, Any], events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[int | None]]:
+    """Every committed state of the tables, and for each event the one that was the newest when its step was sent."""
+    glances = transcript.get("glances", [])
+    if not glances:
+        last = [{"by": "at the end", "at": len(events), "tables": _tables(transcript["final"], {})}]
+        return last if transcript["final"] else [], [None] * len(events)
+    known = dict(glances[0]["tables"])
+    versions = [{"by": "as set up", "at": 0, "tables": _tables(known, {})}]
+    seen_from: list[int | None] = []
+    for before, after in pairwise(glances):
+        seen_from += [len(versions) - 1] * (after["after"] - before["after"])
+        # A table that is locked against reading is not there to be looked at; a dropped one is rare.
+        now = {**known, **after["tables"]}
+        if now != known:
+            at, by = _committed(transcript, events, before["after"], after["after"])
+            versions.append({"by": by, "at": at, "tables": _tables(now, known)})
+            known = now
+    return versions, seen_from
+
+
+def _tables(tables: dict[str, Any], before: dict[str, Any]) -> list[dict[str, Any]]:
+    """Tables with, for each row, whether it is new since the version before; of many rows the new ones first."""
+    told = []
+    for name, table in tables.items():
+        rows = [(row, name in before and row not in before[name]["rows"]) for row in table["rows"]]
+        count = f"{len(rows)} rows" if len(rows) > MOST_ROWS else "" if rows else "no rows"
+        shown = sorted(rows, key=lambda one: not one[1])[:MOST_ROWS]
+        told.append({
+            "name": name, "columns": table["columns"], "rows": [row for row, _ in shown],
+            "new": [new for _, new in shown], "more": f"... {count}" if len(rows) > MOST_ROWS else count,
+        })  # fmt: skip
+    return told
+
+
+def _committed(transcript: dict[str, Any], events: Sequence[Event], begin: int, end: int) -> tuple[int, str]:
+    """After which event of a step its commits were done, and whose they were."""
+    done = [at for at in range(begin, end) if _ends(transcript, events, at) == "committed"] or [begin]
+    return done[-1] + 1, "commit of " + " and ".join(dict.fromkeys(events[at]["session"] for at in done))
+
+
+def _ends(transcript: dict[str, Any], events: Sequence[Event], at: int) -> str | None:
+    """How the transaction ended that ended with an event; None where it went on after it."""
+    session, number = events[at]["session"], events[at]["transaction"]
+    later = [one for one in events[at + 1 :] if (one["session"], one["transaction"]) == (session, number)]
+    of_session = [one for one in transcript["transactions"] if one["session"] == session]
+    return None if later or number > len(of_session) else of_session[number - 1]["end"]
+
+
+class _Tale:
+    """The events of a transcript, the newest version when each was sent, and since when each version is there."""
+
+    def __init__(
+        self, transcript: dict[str, Any], events: Sequence[Event], seen_from: Sequence[int | None], since: Sequence[int]
+    ) -> None:
+        self._transcript, self._events, self._seen_from, self._since = transcript, events, seen_from, since
+
+    def wait_ends(self, at: int) -> int | None:
+        """The event with which the wait ends that begins with event `at`; the last but one where it does not end."""
+        event = self._events[at]
+        if event["event"] != "waits":
+            return None
+        later = [place for place in range(at + 1, len(self._events)) if self._same_session(place, event)]
+        return later[0] if later else len(self._events)
+
+    def _same_session(self, place: int, event: Event) -> bool:
+        return self._events[place]["session"] == event["session"]
+
+    def state(self, name: str, at: int) -> dict[str, Any]:
+        """How a session stands after `at` events."""
+        mine = [place for place in range(at) if self._events[place]["session"] == name]
+        if not mine:
+            return {"state": "no transaction", "tone": "", "note": "", "sees": None}
+        last = mine[-1]
+        event, ended = self._events[last], _ends(self._transcript, self._events, last)
+        note, sees = self._snapshot([place for place in mine if self._same_transaction(place, event)])
+        if event["event"] == "waits":
+            return {"state": event["text"], "tone": "wait", "note": note, "sees": sees}
+        if event["event"] in ("connection lost", "not sent"):
+            return {"state": "connection lost", "tone": "bad", "note": "", "sees": None}
+        if ended in ("committed", "rolled back"):
+            just_now = last == at - 1 and len([p for p in mine if self._same_transaction(p, event)]) == 1
+            return {
+                "state": ended, "tone": "good" if ended == "committed" else "",
+                "note": note if just_now else "", "sees": sees if just_now else None,
+            }  # fmt: skip
+        if failed := [self._events[p]["sqlstate"] for p in mine if self._failed(p, event, at)]:
+            return {"state": f"failed: {failed[0]}", "tone": "bad", "note": "", "sees": None}
+        return {"state": "in a transaction", "tone": "", "note": note, "sees": sees}
+
+    def _same_transaction(self, place: int, event: Event) -> bool:
+        other = self._events[place]
+        return (other["session"], other["transaction"]) == (event["session"], event["transaction"])
+
+    def _failed(self, place: int, event: Event, at: int) -> bool:
+        # After a failure behind a savepoint the transaction may go on.
+        rescued = any(
+            re.match(r"(?i)rollback\s+(\w+\s+)?to\b", self._events[later]["sql"])
+            for later in range(place, at) if self._same_transaction(later, event)
+        )  # fmt: skip
+        return self._same_transaction(place, event) and "sqlstate" in self._events[place] and not rescued
+
+    def _snapshot(self, mine: Sequence[int]) -> tuple[str, int | None]:
+        """What is seen by a transaction whose events up to now are `mine`, in words and as a version."""
+        level = self._transcript["isolation"]
+        for place in mine:
+            for found in _LEVEL.findall(self._events[place]["sql"]):
+                level = " ".join(found.lower().split())
+        needing = [place for place in mine if _needs_snapshot(self._events[place]["sql"])]
+        each = level in _EACH_STATEMENT
+        taken = self._taken(needing, each)
+        if taken is None:
+            return "no snapshot yet", None
+        version = self._newest(taken)
+        sees = "" if version is None else f" {'saw' if each else 'sees'} version {version + 1}"
+        if each:
+            note = f"its last statement{sees}" if sees else "a snapshot for each statement"
+            event = self._events[needing[-1]]
+            if sees and event["resumed"] and event["event"] == "completed" and self._lock(event) != "relation":
+                note += ", and the newest of the rows it waited for"
+        else:
+            note = f"its snapshot, taken at {taken + 1}" + (f",{sees}" if sees else "")
+        return note + self._changed(mine), version
+
+    def _taken(self, needing: Sequence[int], each: bool) -> int | None:
+        """The event with which the snapshot was taken that holds now; `needing` are those of its transaction that do.
+
+        A table's lock is asked for before a statement's snapshot is taken, but after a transaction's.
+        """
+        if not needing:
+            return None
+        event = self._events[needing[-1] if each else needing[0]]
+        of_step = [place for place in needing if self._events[place]["step"] == event["step"]]
+        if self._lock(event) == "safe snapshot" or (each and self._lock(event) == "relation"):
+            return of_step[-1] if self._events[of_step[-1]]["event"] != "waits" else None
+        return of_step[0]
+
+    def _lock(self, event: Event) -> str:
+        """What an event's step waited for last; nothing where it did not wait."""
+        waits = [one for one in self._events if one["step"] == event["step"] and one["event"] == "waits"]
+        return waits[-1]["lock"] if waits else ""
+
+    def _newest(self, place: int) -> int | None:
+        """The newest version for what an event saw: when its step was sent, or when it resumed."""
+        if not self._events[place]["resumed"] or self._seen_from[place] is None:
+            return self._seen_from[place]
+        return max(number for number, at in enumerate(self._since) if at <= place)
+
+    def _changed(self, mine: Sequence[int]) -> str:
+        tags = [result["tag"] for place in mine for result in self._events[place].get("results", [])]
+        count = sum(int(found[1]) for tag in tags if (found := _CHANGES.fullmatch(tag)))
+        back = any(re.search(r"(?i)\brollback\b", self._events[place]["sql"]) for place in mine)
+        return f"; it has changed {count} row{'s' * (count != 1)}" if count and not back else ""
+
+
+def _needs_snapshot(sql: str) -> bool:
+    return not all(_NEEDS_NO_SNAPSHOT.match(part) for part in sql.split(";") if part.strip())
