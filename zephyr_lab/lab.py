@@ -376,7 +376,10 @@ class Lab:
         self._check_open()
         self._runner.forget_ground()
         place = Place(self._database, lambda: self._keyvalue, self._idle, yes_load_this_database)
-        return run(incident, place, seen)
+        report = run(incident, place, seen)
+        if report.killed_at is not None:
+            self._runner.connect_again()
+        return report
 
     def claims(
         self,

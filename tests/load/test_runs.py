@@ -93,6 +93,7 @@ def test_a_killed_postgresql_comes_back_within_a_run(lab: Lab) -> None:
     assert report.killed_at is not None
     assert sum(count for code, count in report.counts.refusals.items() if code not in ("40001", "40P01")) > 0
     assert "killed" in str(report)
+    assert lab.case("lost-update").run().final, "the lab's own sessions are there again"
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,13 @@ class Runner:
         self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self.begun = 0  # executions up to now
         self._held = False
+        self._connect()
+
+    def _connect(self) -> None:
         with contextlib.ExitStack() as opened:
-            self.control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
+            self.control = Channel("lab", self.database.open("lab", client_min_messages="error", lock_timeout="10s"))
             opened.callback(self.control.close)
-            observing = database.open("observer")
+            observing = self.database.open("observer")
             opened.callback(observing.finish)
             self.observer = Observer(observing)
             self._opened = opened.pop_all()
@@ -297,6 +300,11 @@ class Runner:
         self._channels.clear()
         if self.control.busy:
             self.control.cancel()
+
+    def connect_again(self) -> None:
+        """After the server has ended all sessions by itself, having recovered from a crash. Raises ServerUnavailable."""
+        self.close()
+        self._connect()
 
     def release(self, names: Iterable[str]) -> None:
         """Forgets connections that cannot be used again."""
