@@ -112,7 +112,8 @@ class Incident:
             raise BadInput(f"stored is from 0 to {10 * MOST_ORDERS:,} orders, not {self.stored:,}")
         if self.processes < 0 or self.processes > 64:
             raise BadInput(f"processes is from 1 to 64, not {self.processes}")
-        processes = self.processes or min(2, os.cpu_count() or 1, self.pool)
+        # Through gRPC the service is a process of its own, and a client costs a third of it.
+        processes = self.processes or min(1 if self.through == "grpc" else 2, os.cpu_count() or 1, self.pool)
         if self.per_slot is not None:
             processes = self.processes or 1
             if processes > 1:

@@ -153,12 +153,15 @@ def _seconds(pid: int) -> float:
     """Of a process and its children, those that it has seen end included."""
     try:
         process = psutil.Process(pid)
-        times = process.cpu_times()
-        total = times.user + times.system + times.children_user + times.children_system
-        for child in process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                its = child.cpu_times()
-                total += its.user + its.system
-        return float(total)
+        while True:
+            before, children = process.cpu_times(), process.children(recursive=True)
+            total = sum(before[:4])
+            for child in children:
+                with contextlib.suppress(psutil.Error):
+                    total += sum(child.cpu_times()[:2])
+            ended = process.cpu_times()[2:4]
+            if ended == before[2:4]:
+                return float(total)
+            # A child that ends meanwhile would be counted twice, or not at all: 25 sessions end with a run.
     except psutil.Error:
         return 0.0

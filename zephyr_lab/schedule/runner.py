@@ -302,7 +302,7 @@ class Runner:
             self.control.cancel()
 
     def connect_again(self) -> None:
-        """After the server has ended all sessions by itself, having recovered from a crash. Raises ServerUnavailable."""
+        """For a server that ended all sessions itself, and has recovered from a crash. Raises ServerUnavailable."""
         self.close()
         self._connect()
 
