@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from zephyr_lab import cli_load
+from zephyr_lab import cli_course, cli_load
 from zephyr_lab.errors import BadInput, LabError, SiteFailed, condition_name
 from zephyr_lab.schedule.levels import IsolationLevel
 
@@ -466,6 +466,7 @@ def serve(
 
 app.command()(cli_load.incident)
 app.command()(cli_load.claims)
+app.command()(cli_course.questions)
 
 
 @app.command()
