@@ -128,7 +128,9 @@ def claims(
     from rich.progress import TimeElapsedColumn
 
     from zephyr_lab.lab import Lab
+    from zephyr_lab.load.claims import check
 
+    check(numbers or ())
     columns = TextColumn("{task.description}"), TimeElapsedColumn()
     with Lab() as lab, Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("preparing", total=None)
