@@ -42,6 +42,10 @@ def test_claims_that_need_no_load_are_decided_by_the_servers(lab: Lab) -> None:
     assert [row["number"] for row in json.loads(found.to_json())["claims"]] == list(NEED_NO_LOAD)
     assert found.to_markdown().count("\n| ") == len(NEED_NO_LOAD)
     assert str(found).endswith(f"measured on {lab.server}")
+    assert repr(found) == "23 claims: 1 holds, 7 holds when, 15 does not hold"
+    assert lab.server not in found._repr_markdown_()
+    assert found.figure().text == repr(found)
+    assert repr(found + found).startswith("46 claims: 2 holds")
     with lab.connect() as connection:
         assert connection.execute("select from pg_roles where rolname like 'claims_%'").rowcount == 0
         assert connection.execute("select from pg_database where datname like 'claims_%'").rowcount == 0

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from zephyr_lab.errors import BadInput
 from zephyr_lab.load.claims_code import CODE
@@ -17,17 +19,24 @@ from zephyr_lab.load.claims_load import LOAD
 from zephyr_lab.load.claims_runbook import RUNBOOK
 from zephyr_lab.load.finding import Bench, Decide, Finding, Verdict
 
+if TYPE_CHECKING:
+    from zephyr_lab.views.figure import Picture
+
 
 @dataclass(frozen=True)
 class Claim:
     """What the write-up says, and how to find out."""
 
     number: int
+    about: str
     said: str
     decide: Decide
 
 
-CLAIMS = [Claim(number, said, decide) for number, (said, decide) in enumerate([*LOAD, *CODE, *RUNBOOK], 1)]
+PARTS = {"under load": LOAD, "the service's code": CODE, "the runbook's SQL": RUNBOOK}
+_ALL = ((about, *one) for about, chapter in PARTS.items() for one in chapter)
+
+CLAIMS = [Claim(number, *one) for number, one in enumerate(_ALL, 1)]
 """What needs load comes first, then the service's code, then the runbook's SQL; each in the write-up's order."""
 
 NEED_NO_LOAD = tuple(range(len(LOAD) + 1, len(CLAIMS) + 1))
@@ -46,7 +55,7 @@ def _bold(finding: Finding) -> str:
     return f"**{finding.verdict}** {finding.when}".strip()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Every claim with its finding, and the conditions under which they were measured."""
 
@@ -75,10 +84,13 @@ class Table:
         return "\n".join([*lines, self.conditions])
 
     def to_markdown(self) -> str:
+        return f"{self._markdown()}\n\n{self.conditions}"
+
+    def _markdown(self) -> str:
         head = "| | claim | verdict | measured |\n|---|---|---|---|"
         rows = [f"| {one.claim.number} | {one.claim.said} | {_bold(one.finding)} | "
                 f"{one.finding.measured} |" for one in self.rows]  # fmt: skip
-        return "\n".join([head, *rows, "", self.conditions])
+        return "\n".join([head, *rows])
 
     def to_json(self) -> str:
         rows = [
@@ -86,8 +98,28 @@ class Table:
         ]  # fmt: skip
         return json.dumps({"conditions": self.conditions, "claims": rows}, indent=1)
 
+    def __repr__(self) -> str:
+        counts = Counter(self.verdicts().values())
+        return f"{len(self.rows)} claims: " + ", ".join(f"{counts[one]} {one}" for one in Verdict)
+
     def _repr_markdown_(self) -> str:
-        return self.to_markdown()
+        return self._markdown()
+
+    def figure(self) -> Picture:
+        """How many hold, by what they are about."""
+        from zephyr_lab.views.load import verdicts
+
+        found = {
+            about: Counter(one.finding.verdict for one in self.rows if one.claim.about == about) for about in PARTS
+        }
+        return verdicts({about: counts for about, counts in found.items() if counts}, repr(self))
+
+    def __add__(self, other: Table) -> Table:
+        """Both, decided on the same server; the worse of the conditions."""
+        return replace(
+            self, rows=[*self.rows, *other.rows], others_share=max(self.others_share, other.others_share),
+            with_load=self.with_load or other.with_load,
+        )  # fmt: skip
 
     def verdicts(self) -> dict[int, Verdict]:
         return {one.claim.number: one.finding.verdict for one in self.rows}
