@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from zephyr_lab.cli_common import err
 
 if TYPE_CHECKING:
     from zephyr_lab.load import Incident
     from zephyr_lab.load import Progress as HowFar
-
-err = Console(stderr=True, highlight=False)
 
 
 class ReportFormat(StrEnum):
