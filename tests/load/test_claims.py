@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from tests.acceptance.test_cli import run
 from tests.conftest import ROOT
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput
@@ -83,12 +82,9 @@ def test_a_condition_is_run_once(lab: Lab) -> None:
 
 
 def test_unknown_numbers_are_refused(lab: Lab) -> None:
-    """With those that there are; by the command as well."""
+    """With those that there are."""
     with pytest.raises(BadInput, match=rf"no claim 99; they are numbered from 1 to {len(CLAIMS)}"):
         lab.claims([99])
-    done = run("claims", "99")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no claim 99" in done.stderr
 
 
 def test_claims_are_numbered_as_they_stand() -> None:

@@ -99,7 +99,7 @@ class Table:
         return json.dumps({"conditions": self.conditions, "claims": rows}, indent=1)
 
     def __repr__(self) -> str:
-        counts = Counter(self.verdicts().values())
+        counts = Counter(one.finding.verdict for one in self.rows)
         return f"{len(self.rows)} claims: " + ", ".join(f"{counts[one]} {one}" for one in Verdict)
 
     def _repr_markdown_(self) -> str:
