@@ -393,17 +393,15 @@ class Lab:
 
         Raises BadInput.
         """
-        from zephyr_lab.load import claims
+        from zephyr_lab.load import claims, finding
 
         self._check_open()
         if not self._database.is_ours:
             raise BadInput("claims are decided on a server of the lab's own: unset ZEPHYR_LAB_PG_DSN")
-        known = [one.number for one in claims.CLAIMS]
-        if unknown := set(numbers) - set(known):
-            raise BadInput(f"there is no claim {min(unknown)}; they are numbered from 1 to {max(known)}")
-        bench = claims.Bench(self.incident, self.connect, rate or claims.RATE, seconds or claims.SECONDS)
-        bench.load("one-statement", rate=20, seconds=0.2)  # tables, for the claims that need no load
-        bench.reports.clear()
+        claims.check(numbers)
+        bench = finding.Bench(
+            self.incident, self.connect, lambda: self._keyvalue, rate or finding.RATE, seconds or finding.SECONDS
+        )
         return claims.decide(bench, self.server, numbers, seen)
 
     def runbook(self, question: str, **about: Any) -> pd.DataFrame:

@@ -75,11 +75,20 @@ def test_the_same_seed_saves_the_same_orders(lab: Lab) -> None:
     assert first == rows(lab) != set()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*STRATEGIES, alone.STRATEGY.name])
+OF_EACH_KIND = ("one-statement", "select-for-update", "serializable-retry", "redis-lua-idempotent", alone.STRATEGY.name)
+"""One message, a lock that is held, retries, two systems, a transaction of one statement."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in OF_EACH_KIND else pytest.mark.thorough)
+        for name in (*STRATEGIES, alone.STRATEGY.name)
+    ],
+)
 def test_a_killed_postgresql_costs_no_strategy_an_acknowledged_order(lab: Lab, name: str) -> None:
     """SIGKILL in the middle: what was acknowledged is there, what is ambiguous is listed, and resolved."""
-    report = lab.incident(Incident(strategy=name, rate=150, seconds=1, kill="postgres@0.4s"))
+    report = lab.incident(Incident(strategy=name, rate=150, seconds=0.7, kill="postgres@0.3s"))
     assert report.killed_at is not None
     exact(report)
     if KNOWN[name].promises and KNOWN[name].load is not Load.REDIS:

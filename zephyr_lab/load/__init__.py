@@ -14,6 +14,9 @@ Lock waits are sampled (`pg_stat_activity`, 50 times a second, and Little's law)
 and a test holds the two together. `--kill postgres@5s` is SIGKILL to a server process in the middle of an order:
 PostgreSQL ends every session and recovers from its log. Sessions under load commit synchronously; the lab's others do
 not.
+
+A claim (`claims`) is a sentence of the write-up and an experiment on a `Bench` (`finding`): under load (`claims_load`),
+or with a few orders (`claims_code`) or a statement (`claims_runbook`) in a database of its own (`town`).
 """
 
 from zephyr_lab.load.conditions import Incident
