@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ COMMAND = "zephyr-lab questions --format markdown > notebooks/questions.md"
 _PAGE = f"""# The questions
 
 Whoever works with transactions asks some of these sooner or later. The first {RANKED} are ranked, by how often they are
-asked in public and what a wrong answer costs. Each is answered by a cell that runs on the real server: follow the link,
-and look for the heading. Words are in [the glossary](glossary.md).
+asked in public and what a wrong answer costs. Each is answered by a cell that runs on the real server, under the
+heading that is named. Words are in [the glossary](glossary.md).
 
 """
 _HEAD = "| | the question | the answer | the cell |\n|---|---|---|---|\n"
@@ -31,6 +32,12 @@ class Place:
     notebook: str
     heading: str
     evidence: str
+
+    @property
+    def link(self) -> str:
+        """In Markdown, for a page beside the notebooks; the site finds the heading by GitHub's name for it."""
+        name = re.sub(r"[^\w\- ]", "", self.heading.lower()).replace(" ", "-")
+        return f"[{self.notebook}: {self.heading}]({self.notebook}.ipynb#{name})"
 
 
 @dataclass(frozen=True)
@@ -81,5 +88,5 @@ def to_markdown(questions: Iterable[Question] = QUESTIONS) -> str:
 
 
 def _row(one: Question) -> str:
-    where = dict.fromkeys(f"[{place.notebook}]({place.notebook}.ipynb): {place.heading}" for place in one.places)
-    return f"| {one.number} | {one.asked} | {one.answer} | {'; '.join(where)} |\n"
+    where = "; ".join(dict.fromkeys(place.link for place in one.places))
+    return f"| {one.number} | {one.asked} | {one.answer} | {where} |\n"
