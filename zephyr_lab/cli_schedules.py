@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zephyr_lab.anomalies import Matrix
     from zephyr_lab.explore.exploration import Exploration
 
+specs = Late("zephyr_lab.case")
 catalogue, model = Late("zephyr_lab.anomalies"), Late("zephyr_lab.schedule.model")
 
 COLOURS = {"prevented": "green", "occurs": "red"}
@@ -35,8 +36,8 @@ def cases() -> None:
     table = Table("case", "schedule", "shows", box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in catalogue.CATALOGUE}
-    for name in labs.cases():
-        spec = labs.load_case(name)
+    for name in specs.cases():
+        spec = specs.load_case(name)
         table.add_row(name, model.example(spec), titles.get(name, ""))
     out.print(table)
 
@@ -51,7 +52,7 @@ def run(
 ) -> None:
     """Carry out one schedule, then the serial ones, and say whether the outcome is an anomaly."""
     level = IsolationLevel.of(isolation)
-    chosen = labs.load_case(case)
+    chosen = specs.load_case(case)
     if schedule is not None:
         model.Schedule.parse(schedule, chosen)  # what can be refused without a server is
     with labs.Lab(step_seconds=step_seconds) as lab:
@@ -85,7 +86,7 @@ def explore(
     A step is a message to the server: races inside one statement cannot be seen. Ctrl-C prints what was found so far.
     """
     level = IsolationLevel.of(isolation)
-    chosen = labs.load_case(case)
+    chosen = specs.load_case(case)
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
