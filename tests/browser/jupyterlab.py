@@ -1,4 +1,4 @@
-"""A JupyterLab for a test: on loopback, with settings of its own, and a notebook that is opened and run in it."""
+"""A JupyterLab for a test: on loopback, with settings of its own, and a reader who opens and runs notebooks in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator
 
 START_SECONDS = 60
 RUN_MILLISECONDS = 90_000
@@ -26,20 +26,34 @@ SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # otherwise only what is in view is drawn
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
-_RUN_ALL = """async () => {
-  const app = window.jupyterapp;
-  while (!app.shell.currentWidget?.context) await new Promise((done) => setTimeout(done, 100));
-  const panel = app.shell.currentWidget;
-  await panel.context.ready;
-  await panel.sessionContext.ready;
-  await panel.sessionContext.session.kernel.info;
-  await app.commands.execute("notebook:run-all-cells");
+_CLOSE = """async () => {
+  if (!window.opened) return;
+  await window.opened.sessionContext.shutdown();
+  window.opened.context.model.dirty = false;  // otherwise it asks whether to save
+  window.opened.dispose();
 }"""
+_OPEN = """async (name) => {
+  window.opened = await window.jupyterapp.commands.execute("docmanager:open", { path: name, factory: "Notebook" });
+  await window.opened.context.ready;
+  await window.opened.sessionContext.ready;
+  await window.opened.sessionContext.session.kernel.info;
+  await window.jupyterapp.commands.execute("notebook:clear-all-cell-outputs");  // the stored ones prove nothing
+}"""
+_CHOOSE = """(id) => {
+  const notebook = window.opened.content;
+  notebook.activeCellIndex = notebook.widgets.findIndex((cell) => cell.model.id === id);
+  notebook.deselectAll();
+  notebook.activeCell.node.classList.add("chosen-" + id);
+  return notebook.activeCellIndex;
+}"""
+_NOT_RUN = """() => window.opened.content.widgets
+  .filter((cell) => cell.model.type === "code" && cell.model.executionCount === null).map((cell) => cell.model.id)"""
+_COMMAND = "async (name) => { await window.jupyterapp.commands.execute(name); }"
 
 
 @contextmanager
 def jupyterlab(scratch: Path, notebooks: Path) -> Iterator[str]:
-    """Starts JupyterLab on a folder, and gives the address that opens a notebook of it: `.format(name)`."""
+    """Starts JupyterLab on a folder of notebooks, and gives its address."""
     config = scratch / "config"
     (config / "labconfig").mkdir(parents=True)
     (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
@@ -59,7 +73,7 @@ def jupyterlab(scratch: Path, notebooks: Path) -> Iterator[str]:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         address = _address(scratch, server)
-        yield f"{address}doc/tree/{{}}?token={token}&reset"
+        yield f"{address}lab?token={token}&reset"
     finally:
         server.terminate()
         server.wait(20)
@@ -80,11 +94,55 @@ def _address(scratch: Path, server: subprocess.Popen[bytes]) -> str:
     raise AssertionError(f"JupyterLab did not start:\n{(scratch / 'log').read_text()[-3000:]}")
 
 
-def run_all(browser: Browser, address: str, notebook: str) -> Page:
-    """Opens a notebook and runs all its cells; the page then shows their outputs."""
-    page = browser.new_page(viewport={"width": 1300, "height": 1000})
-    page.set_default_timeout(RUN_MILLISECONDS)
-    page.goto(address.format(notebook))
-    page.wait_for_function("() => window.jupyterapp")
-    page.evaluate(_RUN_ALL)
-    return page
+class Reader:
+    """Who sits at JupyterLab: opens one notebook at a time, runs cells, types, and looks at what the page shows."""
+
+    def __init__(self, browser: Browser, address: str) -> None:
+        self.page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        self.page.set_default_timeout(RUN_MILLISECONDS)
+        self.page.goto(address)
+        self.page.wait_for_function("() => window.jupyterapp")
+        self.page.evaluate("async () => { await window.jupyterapp.restored; }")
+
+    def open(self, notebook: str) -> None:
+        """With a kernel of its own; the notebook before is closed, and its kernel ended."""
+        self.page.evaluate(_CLOSE)
+        self.page.evaluate(_OPEN, notebook)
+
+    def run_all(self) -> None:
+        self.page.evaluate(_COMMAND, "notebook:run-all-cells")
+
+    def run(self, *cells: str) -> Locator:
+        """Runs cells by their ids; the last one, as the page shows it. No cell may end with an error."""
+        for cell in cells:
+            assert self.page.evaluate(_CHOOSE, cell) >= 0, f"no cell {cell}"
+            self.page.evaluate(_COMMAND, "notebook:run-cell")
+            assert self.errors() == [], cell
+        return self.cell(cells[-1])
+
+    def type_into(self, cell: str, text: str) -> None:
+        """Replaces what a cell holds, by the keyboard."""
+        assert self.page.evaluate(_CHOOSE, cell) >= 0, f"no cell {cell}"
+        self.cell(cell).locator(".cm-content").click()
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.insert_text(text)
+
+    def cell(self, cell: str) -> Locator:
+        """A cell that was run or typed into."""
+        return self.page.locator(f".chosen-{cell}")
+
+    def errors(self) -> list[str]:
+        """Tracebacks on the page."""
+        return self.page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+
+    def end_kernel(self) -> None:
+        self.page.evaluate("() => window.opened.sessionContext.shutdown()")
+
+    def not_run(self) -> list[str]:
+        """Ids of code cells that this kernel has not executed."""
+        return self.page.evaluate(_NOT_RUN)
+
+    def close(self) -> None:
+        """Ends the last kernel, which takes its servers along, and closes the page."""
+        self.page.evaluate(_CLOSE)
+        self.page.close()

@@ -3,51 +3,101 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.jupyterlab import jupyterlab, run_all
+from tests.browser.jupyterlab import Reader, jupyterlab
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("jupyterlab")]
+
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+GUARDED = """def book(conn, slot, price):
+    add = "update slots set booked = booked + %s where slot = %s and booked + %s <= capacity"
+    return conn.execute(add, [price, slot, price]).rowcount == 1
+"""
 
 
-def test_the_first_notebook_runs_and_its_stepper_steps(browser: Browser, tmp_path: Path) -> None:
-    """No cell ends with an error; arrow keys, Home and Play move the stepper, and say so aloud."""
-    notebooks = tmp_path / "notebooks"
-    notebooks.mkdir()
-    shutil.copy(ROOT / "notebooks" / "00-start.ipynb", notebooks)
-    with jupyterlab(tmp_path, notebooks) as address:
-        page = run_all(browser, address, "00-start.ipynb")
-        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
-        stepper = page.locator(".zls-root").first
-        count, spoken = stepper.locator(".zls-count"), stepper.locator(".zls-spoken[aria-live]")
-        assert count.inner_text() == "10 of 10"
-        stepper.focus()
-        page.keyboard.press("ArrowLeft")
-        assert count.inner_text() == "9 of 10"
-        page.keyboard.press("Home")
-        assert count.inner_text() == "0 of 10"
-        for _ in range(6):
-            page.keyboard.press("ArrowRight")
-        assert spoken.text_content() == (
-            "6 of 10. B: update slots set booked = 95000 where slot = '18:00': waits for A (transactionid, slots)."
-        )
-        assert stepper.locator(".zls-state").all_inner_texts() == [
-            "in a transaction", "waits for A (transactionid, slots)",
-        ]  # fmt: skip
-        stepper.get_by_role("button", name="Play").click()
-        stepper.get_by_text("10 of 10", exact=True).wait_for()
-        assert stepper.locator(".zls-badge").all_inner_texts() == ["B sees this"]
-        assert stepper.get_by_role("button", name="Play").is_visible()  # it has stopped by itself
-        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-        stepper.focus()
-        page.keyboard.press("Home")
+@pytest.fixture(scope="module")
+def reader(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """One JupyterLab and one page for all; the notebooks are copies."""
+    scratch = tmp_path_factory.mktemp("jupyterlab")
+    shutil.copytree(ROOT / "notebooks", scratch / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    with jupyterlab(scratch, scratch / "notebooks") as address:
+        reader = Reader(browser, address)
+        yield reader
+        reader.close()
+
+
+def test_a_prediction_is_taken_and_the_stepper_steps(reader: Reader) -> None:
+    """A click on an answer is noted; arrow keys, Home and Play move the stepper, and say so aloud."""
+    reader.open("00-start.ipynb")
+    asked = reader.run("cell-03", "cell-04", "cell-06", "cell-07", "cell-09", "cell-10", "cell-13")
+    asked.get_by_text("2 95,000 roubles", exact=True).click()
+    asked.get_by_text("Your prediction: 2. Run the next cell, and compare.").wait_for()
+    shown = reader.run("cell-14", "cell-15", "cell-17")
+    page, stepper = reader.page, shown.locator(".zls-root")
+    count, spoken = stepper.locator(".zls-count"), stepper.locator(".zls-spoken[aria-live]")
+    assert count.inner_text() == "10 of 10"
+    stepper.focus()
+    page.keyboard.press("ArrowLeft")
+    assert count.inner_text() == "9 of 10"
+    page.keyboard.press("Home")
+    assert count.inner_text() == "0 of 10"
+    for _ in range(6):
         page.keyboard.press("ArrowRight")
-        assert count.inner_text() == "1 of 10"  # without a kernel
-        page.close()
+    assert spoken.text_content() == (
+        "6 of 10. B: update slots set booked = 95000 where slot = '18:00': waits for A (transactionid, slots)."
+    )
+    assert stepper.locator(".zls-state").all_inner_texts() == [
+        "in a transaction", "waits for A (transactionid, slots)",
+    ]  # fmt: skip
+    stepper.get_by_role("button", name="Play").click()
+    stepper.get_by_text("10 of 10", exact=True).wait_for()
+    assert stepper.locator(".zls-badge").all_inner_texts() == ["B sees this"]
+    assert stepper.get_by_role("button", name="Play").is_visible()  # it has stopped by itself
+    reader.end_kernel()
+    stepper.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert count.inner_text() == "1 of 10"  # without a kernel
+
+
+def test_a_wrong_solution_meets_its_counterexample_and_a_right_one_holds(reader: Reader) -> None:
+    """The exercise as it stands is broken by a schedule; a guarded statement, typed in, is not."""
+    reader.open("03-lost-update.ipynb")
+    answer = reader.run("cell-03", "cell-04", "cell-44", "cell-45", "cell-46").locator(".jp-Cell-outputArea")
+    answer.get_by_text("safe-booking: the schedule A B B B A A breaks it").wait_for()
+    reader.type_into("cell-45", GUARDED)
+    reader.run("cell-45", "cell-46")
+    answer.get_by_text("safe-booking: it holds").wait_for()
+    assert answer.get_by_text("breaks it").count() == 0
+
+
+def test_the_incident_panel_runs_and_says_what_came_of_it(reader: Reader) -> None:
+    """One second of the broken strategy; the verdict and a chart appear, and Run can be pressed again."""
+    reader.open("30-the-incident.ipynb")
+    panel = reader.run("cell-02", "cell-24")
+    seconds = panel.locator(".widget-slider", has_text="seconds").locator(".widget-readout")
+    seconds.click()
+    seconds.fill("1")
+    reader.page.keyboard.press("Enter")
+    panel.get_by_role("button", name="Run", exact=True).click()
+    panel.locator("b", has_text="oversold").wait_for()
+    assert panel.locator("img").evaluate("(chart) => chart.naturalWidth") > 300
+    assert panel.get_by_role("button", name="Run", exact=True).is_enabled()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_every_notebook_runs_without_an_error_cell(reader: Reader, notebook: str) -> None:
+    """All cells of each, in JupyterLab; each has run, and none shows a traceback."""
+    reader.open(notebook)
+    reader.run_all()
+    assert reader.errors() == []
+    assert reader.not_run() == []

@@ -9,10 +9,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN, Picture, new_figure, style
+from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, MONO, PALE, WARN, Picture, new_figure, session_colour, style
 
+MOST_CHARACTERS = 98  # of a line
 KINDS = {"ww": "#0072b2", "wr": GOOD, "rw": BAD, "process": PALE, "realtime": WARN}
-WIDTH, RADIUS, LINE, LANE, MOST = 7.6, 0.32, 0.2, 0.5, 12
+WIDTH, RADIUS, LINE, LANE, MOST = 8.0, 0.32, 0.2, 0.5, 12
 
 
 def dependencies(drawn: dict[str, Any], text: str) -> Picture:
@@ -21,10 +22,12 @@ def dependencies(drawn: dict[str, Any], text: str) -> Picture:
     drawn.
     """
     transactions = drawn["transactions"][:MOST]
-    sessions = list(dict.fromkeys(one["session"] for one in transactions))
-    colours = {name: SESSIONS[i % len(SESSIONS)] for i, name in enumerate(sessions)}
+    sessions = sorted({one["session"] for one in transactions})
+    colours = {name: session_colour(name, i) for i, name in enumerate(sessions)}
     words = [line for edge in drawn["edges"][:MOST] for line in _words(edge)]
-    nodes = [f"{one['name']}: {one['text']}" for one in transactions]
+    nodes = [
+        textwrap.shorten(f"{one['name']}: {one['text']}", MOST_CHARACTERS, placeholder=" ...") for one in transactions
+    ]
     graph = 0.0 if not transactions else 1.5 if len(transactions) < 3 else 3.2
     lanes = LANE * len(sessions)
     height = 0.45 + graph + LINE * (len(words) + len(nodes)) + lanes + 0.5
@@ -38,9 +41,9 @@ def dependencies(drawn: dict[str, Any], text: str) -> Picture:
         top = 0.45 + graph
         for number, line in enumerate(nodes + words):
             axes.text(
-                0.12, top + (number + 0.5) * LINE, line if len(line) < 118 else line[:115] + "...", va="center",
-                color=INK if number < len(nodes) else PALE, size=8.2,
-                family="DejaVu Sans Mono" if number < len(nodes) else None,
+                0.12, top + (number + 0.5) * LINE, line, va="center",
+                color=INK if number < len(nodes) else PALE,
+                family=MONO if number < len(nodes) else None,
             )  # fmt: skip
         if at:
             _draw_lanes(axes, transactions, colours, top + LINE * (len(words) + len(nodes)) + 0.25)
@@ -49,7 +52,7 @@ def dependencies(drawn: dict[str, Any], text: str) -> Picture:
 
 def _words(edge: dict[str, Any]) -> list[str]:
     said = f"{edge['from']} → {edge['to']} ({edge['type']}): {edge['text']}"
-    return textwrap.wrap(said, 110, subsequent_indent="    ")[:2]
+    return textwrap.wrap(said, MOST_CHARACTERS, subsequent_indent="    ")[:2]
 
 
 def _draw_graph(
@@ -76,10 +79,10 @@ def _draw_graph(
                 connectionstyle=f"arc3,rad={bend}", linestyle="-" if edge["type"] in ("ww", "wr", "rw") else "--",
             )
         )  # fmt: skip
-        # The bulge of an arc3 is at half of `rad` times the chord, to the chord's right as seen in these axes.
+        # The bulge of an arc3 is at half of `rad` times the chord, to its right; in these axes y points down.
         dx, dy = u - x, v - y
         axes.text(
-            (x + u) / 2 + dy * bend * 0.62, (y + v) / 2 - dx * bend * 0.62, edge["type"], ha="center", va="center",
+            (x + u) / 2 - dy * bend / 2, (y + v) / 2 + dx * bend / 2, edge["type"], ha="center", va="center",
             color=colour, weight="bold", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
         )  # fmt: skip
     for one in transactions:
@@ -109,7 +112,7 @@ def _draw_lanes(axes: Axes, transactions: list[dict[str, Any]], colours: dict[st
     left, wide = 1.3, WIDTH - 1.5
     for lane, (session, colour) in enumerate(colours.items()):
         y = top + lane * LANE
-        axes.text(0.12, y, f"session {session}"[:14], va="center", color=colour, weight="bold", size=8.2)
+        axes.text(0.12, y, f"session {session}"[:14], va="center", color=colour, weight="bold")
         axes.plot([left, left + wide], [y, y], color=GRID, linewidth=1, zorder=0)
         for one, (begin, end) in zip(transactions, spans, strict=True):
             if one["session"] == session:
@@ -121,9 +124,9 @@ def _draw_lanes(axes: Axes, transactions: list[dict[str, Any]], colours: dict[st
                         edgecolor=colour, linewidth=1.2,
                     )
                 )  # fmt: skip
-                axes.text((x + max(u, x + 0.3)) / 2, y, one["name"], ha="center", va="center", color=INK, size=8.2)
+                axes.text((x + max(u, x + 0.3)) / 2, y, one["name"], ha="center", va="center", color=INK)
     axes.text(
         left + wide, top + len(colours) * LANE - 0.14,
         "events in order, not to scale" if timed else "order within sessions",
-        ha="right", va="center", color=PALE, size=7.5,
+        ha="right", va="center", color=PALE,
     )  # fmt: skip

@@ -19,6 +19,8 @@ INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
 # One colour a session, in all figures; Okabe and Ito's, which stay apart for colour-blind eyes.
 SESSIONS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 GOOD, BAD, WARN = "#1a7f37", "#b42318", "#9a6700"
+SIZE = 9.0  # points; nothing in a figure is smaller
+MONO, MONO_WIDTH = "DejaVu Sans Mono", 0.0782  # inches of one of its characters at this size, and a little
 
 
 def session_colour(name: str, place: int) -> str:
@@ -31,7 +33,10 @@ _STYLE = {
     "svg.hashsalt": "zephyr_lab",
     "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
     "font.family": ["DejaVu Sans"],
-    "font.size": 9.0,
+    "font.size": SIZE,
+    **{f"{name}.labelsize": SIZE for name in ("xtick", "ytick", "axes")},
+    "axes.titlesize": SIZE,
+    "legend.fontsize": SIZE,
     "figure.facecolor": "white",
 }
 

@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 
 from zephyr_lab.views.figure import BAD, GOOD, INK, PALE, WARN, Picture, new_figure, style
 
-WIDTH, ROW, HEAD = 10.0, 0.52, 0.42  # inches
+WIDTH, ROW, HEAD = 10.0, 0.58, 0.42  # inches
 CHARACTER = 0.088  # inches of a bold one, on average
-NUMBERS_WIDTH = 28  # characters that fit into a cell
+NUMBERS_WIDTH = 26  # characters that fit into a cell
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[str, str], text: str) -> Picture:
@@ -42,9 +42,9 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[
                 middle, line_at = left + cell / 2, top + (0.3 if numbers else 0.5) * ROW
                 axes.text(middle, line_at, verdict, ha="center", va="center", color=colour, weight="bold")
                 below_word = textwrap.fill(numbers, NUMBERS_WIDTH)
-                axes.text(middle, top + 0.7 * ROW, below_word, ha="center", va="center", color=PALE, size=7)
+                axes.text(middle, top + 0.7 * ROW, below_word, ha="center", va="center", color=PALE)
         for number, (word, meaning) in enumerate(legend.items()):
-            axes.text(0.1, below + 0.2 * (number + 0.8), f"{word}: {meaning}", va="center", color=PALE, size=8)
+            axes.text(0.1, below + 0.2 * (number + 0.8), f"{word}: {meaning}", va="center", color=PALE)
         return Picture.of(figure, text)
 
 

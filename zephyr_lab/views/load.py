@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN, Picture, new_figure, style
 
@@ -23,15 +24,15 @@ def course(report: dict[str, Any], text: str) -> Picture:
         _retries(retries, report["retries"])
         figure.suptitle(_name(report["figures"]), x=0.01, ha="left", color=INK, weight="bold")
         colour = BAD if report["wrong"] else GOOD if report["verdict"].endswith("nothing lost") else WARN
-        figure.text(0.99, 0.955, textwrap.shorten(report["verdict"], 110), ha="right", color=colour, size=8.5)
+        figure.text(0.99, 0.955, textwrap.shorten(report["verdict"], 110), ha="right", color=colour)
         figure.tight_layout(rect=(0, 0, 1, 0.96))
         return Picture.of(figure, text)
 
 
 def _plain(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", size=8.5, color=PALE)
+    axes.set_title(title, loc="left", color=PALE)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=PALE)
+    axes.tick_params(colors=PALE)
     axes.grid(axis="y", color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
 
@@ -44,7 +45,7 @@ def _rates(axes: Axes, report: dict[str, Any]) -> None:
     axes.plot(seconds, per_second[0], color=PALE, linewidth=1, linestyle=":", label="asked for")
     axes.plot(seconds, per_second[1], color=SESSIONS[0], linewidth=1.4, label="created")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("seconds", size=8, color=PALE)
+    axes.set_xlabel("seconds", color=PALE)
     _plain(axes, "orders a second")
     if report["killed_at"] is not None:
         axes.axvline(report["killed_at"], color=BAD, linewidth=1)
@@ -53,10 +54,12 @@ def _rates(axes: Axes, report: dict[str, Any]) -> None:
         other = axes.twinx()
         other.step([period * at for at in oversold], list(oversold.values()), color=BAD, where="post")
         other.set_ylim(bottom=0)
-        other.set_ylabel("oversold slots", color=BAD, size=8)
-        other.tick_params(labelsize=8, colors=BAD)
+        other.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        other.set_ylabel("oversold slots", color=BAD)
+        other.tick_params(colors=BAD)
         other.spines[["top"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    # Above the axes: inside, lines may be anywhere.
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.1, columnspacing=1)
 
 
 def _latencies(axes: Axes, latency: Mapping[str, float]) -> None:
@@ -64,12 +67,12 @@ def _latencies(axes: Axes, latency: Mapping[str, float]) -> None:
     values = [max(latency[name], 0.01) for name in names]
     axes.barh(range(len(names)), values, color=SESSIONS[0], height=0.6)
     for place, value in enumerate(values):
-        axes.text(
-            value, place, f" {value:,.3g}" if value < 1000 else f" {value:,.0f}", va="center", size=7.5, color=PALE
-        )
+        axes.text(value, place, f" {value:,.3g}" if value < 1000 else f" {value:,.0f}", va="center", color=PALE)
     axes.set_yticks(range(len(names)), [f"p{name}" if name != "100" else "longest" for name in names])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")  # not a power with a small exponent
+    axes.xaxis.set_minor_formatter("")
     axes.set_xlim(min(0.5, *values), 4 * max(values))
     _plain(axes, "latency, ms")
     axes.grid(visible=False)
@@ -95,13 +98,13 @@ def strategies(reports: Sequence[dict[str, Any]], text: str) -> Picture:
             if log and max(values) > 0:
                 axes.set_xscale("symlog", linthresh=1)
             for place, value in zip(places, values, strict=True):
-                axes.text(value, place, f" {value:,.0f}", va="center", size=7.5, color=PALE)
+                axes.text(value, place, f" {value:,.0f}", va="center", color=PALE)
             axes.margins(x=0.22)
             _plain(axes, title)
             axes.grid(visible=False)
             axes.set_xticks([])
         columns[0].set_yticks(places, names)
-        columns[0].tick_params(axis="y", labelsize=8.5, colors=INK, length=0)
+        columns[0].tick_params(axis="y", colors=INK, length=0)
         columns[0].invert_yaxis()
         figure.tight_layout()
         return Picture.of(figure, text)
@@ -146,13 +149,13 @@ def curves(
             axes.plot(places, values, marker="o", markersize=4, color=colour, label=name)
         if limit is not None:
             axes.axhline(limit, color=PALE, linewidth=1, linestyle=":")
-            axes.text(0, limit, f" claimed: under {limit:g}", va="bottom", size=8, color=PALE)
+            axes.text(0, limit, f" claimed: under {limit:g}", va="bottom", color=PALE)
         axes.set_xticks(places, [str(value) for value in x])
-        axes.set_xlabel(across, size=8.5, color=PALE)
+        axes.set_xlabel(across, color=PALE)
         axes.set_ylim(bottom=0)
         _plain(axes, up)
         if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(frameon=False)
         figure.tight_layout()
         return Picture.of(figure, text)
 

@@ -27,7 +27,7 @@ def slot_chart(
             axes.bar(at, within, BAR * 0.92, color=SESSIONS[place], alpha=0.75, label=account)
             axes.bar(at, over, BAR * 0.92, bottom=within, color=BAD)
             for x, one in zip(at, roubles, strict=True):
-                axes.text(x, one, f"{one:,}", ha="center", va="bottom", color=INK, size=6.5)
+                axes.text(x, one, f"{one:,}", ha="center", va="bottom", color=INK)
         for number, capacity in enumerate(capacities):
             axes.plot([number - 0.45, number + 0.45], [capacity, capacity], color=INK, linewidth=1.2, linestyle="--")
         axes.set_xticks(range(len(names)), names)

@@ -48,7 +48,25 @@ function drawVersion(version, number) {
   return { box, seen, at: version.at };
 }
 
-// One run: lanes and versions. `show(at)` makes them stand as after `at` events.
+// What depends on what: a button an edge, which lights its two steps as long as the pointer or the focus is on it.
+function drawEdges(run, boxes) {
+  const list = make("div", "edges");
+  list.setAttribute("role", "group");
+  list.setAttribute("aria-label", "Dependencies of the committed transactions");
+  const light = (edge, on) => edge.steps.forEach((place) => boxes[place].box.classList.toggle("zls-lit", on));
+  const drawn = (run.edges || []).map((edge) => {
+    const node = make("button", "edge");
+    node.type = "button";
+    node.append(make("span", "edge-kind", `${edge.from} → ${edge.to} ${edge.kind}`), ` ${edge.text}`);
+    for (const event of ["mouseenter", "focus"]) node.addEventListener(event, () => light(edge, true));
+    for (const event of ["mouseleave", "blur"]) node.addEventListener(event, () => light(edge, false));
+    list.append(node);
+    return { node, since: edge.since };
+  });
+  return { list, drawn };
+}
+
+// One run: lanes, dependencies and versions. `show(at)` makes them stand as after `at` events.
 function drawRun(run) {
   const root = make("div", "run");
   if (run.refused) {
@@ -89,7 +107,8 @@ function drawRun(run) {
   const strip = make("div", "versions");
   strip.append(...versions.map((one) => one.box));
   const summary = make("pre", "summary", run.summary.join("\n"));
-  root.append(lanes, strip, summary);
+  const edges = drawEdges(run, boxes);
+  root.append(lanes, ...(edges.drawn.length ? [edges.list] : []), strip, summary);
 
   function show(at) {
     const frame = run.frames[at];
@@ -120,6 +139,7 @@ function drawRun(run) {
         })
       );
     });
+    edges.drawn.forEach(({ node, since }) => node.classList.toggle("zls-future", at < since));
     summary.classList.toggle("zls-future", at < run.events.length);
     return frame.say;
   }

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from zephyr_lab.views.edges import edges
 from zephyr_lab.views.figure import session_colour
 
 _LEVEL = re.compile(r"(?i)\bisolation\s+level\s+(read\s+(?:un)?committed|repeatable\s+read|serializable)")
@@ -52,6 +53,7 @@ def story(transcript: dict[str, Any]) -> dict[str, Any]:
             {"states": [tale.state(name, at) for name in names], "say": _say(events, versions, at)}
             for at in range(len(events) + 1)
         ],
+        "edges": edges(transcript, events, tale.ends, tale.taken),
         "summary": transcript["summary"],
     }
 
@@ -158,6 +160,28 @@ class _Tale:
         later = [place for place in range(at + 1, len(self._events)) if self._same_session(place, event)]
         return later[0] if later else len(self._events)
 
+    def ends(self, at: int) -> str | None:
+        """How the transaction ended that ended with event `at`."""
+        return _ends(self._transcript, self._events, at)
+
+    def taken(self, at: int) -> tuple[int, int]:
+        """The event at which the snapshot of event `at` was taken, and the one whose rows it saw if it had waited."""
+        event = self._events[at]
+        mine = [place for place in range(at + 1) if self._same_transaction(place, event)]
+        needing = [place for place in mine if _needs_snapshot(self._events[place]["sql"])]
+        each = self._level(mine) in _EACH_STATEMENT
+        taken = self._taken(needing, each)
+        seen = at if taken is None else taken
+        return seen, at if each and event["resumed"] else seen
+
+    def _level(self, mine: Sequence[int]) -> str:
+        """The level of a transaction whose events are `mine`, which it may have set itself."""
+        level = str(self._transcript["isolation"])
+        for place in mine:
+            for found in _LEVEL.findall(self._events[place]["sql"]):
+                level = " ".join(found.lower().split())
+        return level
+
     def _same_session(self, place: int, event: Event) -> bool:
         return self._events[place]["session"] == event["session"]
 
@@ -197,12 +221,8 @@ class _Tale:
 
     def _snapshot(self, mine: Sequence[int]) -> tuple[str, int | None]:
         """What is seen by a transaction whose events up to now are `mine`, in words and as a version."""
-        level = self._transcript["isolation"]
-        for place in mine:
-            for found in _LEVEL.findall(self._events[place]["sql"]):
-                level = " ".join(found.lower().split())
         needing = [place for place in mine if _needs_snapshot(self._events[place]["sql"])]
-        each = level in _EACH_STATEMENT
+        each = self._level(mine) in _EACH_STATEMENT
         taken = self._taken(needing, each)
         if taken is None:
             return "no snapshot yet", None

@@ -8,11 +8,23 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, WARN, Picture, new_figure, session_colour, style
+from zephyr_lab.views.figure import (
+    BAD,
+    GOOD,
+    GRID,
+    INK,
+    MONO,
+    MONO_WIDTH,
+    PALE,
+    WARN,
+    Picture,
+    new_figure,
+    session_colour,
+    style,
+)
 
 WIDTH = 10.0  # inches
-LINE, PAD, GAP, HEAD = 0.165, 0.07, 0.13, 0.62  # inches: a line of text, inside a box, between boxes, above all
-MONO_WIDTH = 0.0715  # inches of a character of the boxes' font
+LINE, PAD, GAP, HEAD = 0.178, 0.07, 0.13, 0.62  # inches: a line of text, inside a box, between boxes, above all
 
 
 def timeline(transcript: dict[str, Any], text: str) -> Picture:
@@ -30,9 +42,7 @@ def timeline(transcript: dict[str, Any], text: str) -> Picture:
         axes.set(xlim=(0, WIDTH), ylim=(height, 0))
         title = f"{transcript['case']} at {transcript['isolation']}"
         axes.text(0.1, 0.2, title, va="center", color=INK, weight="bold")
-        axes.text(
-            WIDTH - 0.1, 0.2, transcript["schedule"], va="center", ha="right", color=PALE, family="DejaVu Sans Mono"
-        )
+        axes.text(WIDTH - 0.1, 0.2, transcript["schedule"], va="center", ha="right", color=PALE, family=MONO)
         for name, place in lanes.items():
             middle = (place + 0.5) * lane
             axes.text(
@@ -42,7 +52,7 @@ def timeline(transcript: dict[str, Any], text: str) -> Picture:
         _draw_boxes(axes, boxes, lanes, lane)
         for number, line in enumerate(transcript["summary"]):
             place_at = below + (number + 0.7) * LINE
-            axes.text(0.12, place_at, line, va="center", color=INK, size=8.2, family="DejaVu Sans Mono")
+            axes.text(0.12, place_at, line, va="center", color=INK, family=MONO)
         return Picture.of(figure, text)
 
 
@@ -82,8 +92,8 @@ def _draw_boxes(
         for number, (line, ink) in enumerate(lines):
             bold = "bold" if ink is not INK else "normal"
             axes.text(
-                left + 0.1, top + PAD + (number + 0.5) * LINE, line, va="center", color=ink, size=8.2,
-                family="DejaVu Sans Mono", weight=bold,
+                left + 0.1, top + PAD + (number + 0.5) * LINE, line, va="center", color=ink,
+                family=MONO, weight=bold,
             )  # fmt: skip
         if event["event"] == "waits":
             waiting_since[event["session"]] = top + height

@@ -9,11 +9,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from zephyr_lab.views.figure import BAD, GRID, INK, PALE, WARN, Picture, new_figure, style
+from zephyr_lab.views.figure import BAD, GRID, INK, MONO, MONO_WIDTH, PALE, WARN, Picture, new_figure, style
 
 WIDTH, ROW, GAP, HEAD = 10.0, 0.46, 0.1, 0.15  # inches
 INDENT, DEEPEST = 0.42, 12  # inches a level; more levels than this are drawn at the last one's place
-BOLD, MONO = 0.088, 0.0715  # inches of a character
+BOLD = 0.088  # inches of a character of a name
 
 
 def wait_tree(sessions: Sequence[dict[str, Any]], text: str) -> Picture:
@@ -46,8 +46,8 @@ def _draw_session(axes: Axes, one: dict[str, Any], left: float, top: float, abov
     name_width = BOLD * len(one["name"]) + 0.25
     axes.text(left + 0.12, middle, one["name"], va="center", color=colour, weight="bold")
     axes.plot([left + name_width] * 2, [top + 0.06, top + ROW - 0.06], color=GRID, linewidth=1)
-    columns = max(20, int((WIDTH - 0.3 - left - name_width) / MONO))
+    columns = max(20, int((WIDTH - 0.3 - left - name_width) / MONO_WIDTH))
     for place, (line, ink) in enumerate(((one["said"], colour), (one["query"], INK))):
         shown = textwrap.shorten(line, columns, placeholder=" ...")
         at = top + (0.3 + 0.42 * place) * ROW if one["query"] else middle
-        axes.text(left + name_width + 0.12, at, shown, va="center", color=ink, size=8.2, family="DejaVu Sans Mono")
+        axes.text(left + name_width + 0.12, at, shown, va="center", color=ink, family=MONO)

@@ -1,0 +1,220 @@
+"""Which transaction of a transcript depends on which: ww, wr and rw, each with the two steps that make it so.
+
+Adya's dependencies between committed transactions, as far as an observed transcript shows them. A change concerns the
+rows that its WHERE finds before and after it, and those that are new when it is committed; a read concerns what its
+WHERE finds. Left out, rather than guessed: a statement on several tables, a WHERE that is more than comparisons of
+columns with constants, and what an UPDATE itself reads.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+_COMPARED: dict[type[exp.Expression], Callable[[Any, Any], bool]] = {
+    exp.EQ: operator.eq, exp.NEQ: operator.ne, exp.LT: operator.lt, exp.LTE: operator.le,
+    exp.GT: operator.gt, exp.GTE: operator.ge,
+}  # fmt: skip
+
+_BEGIN = re.compile(r"(?is)^\s*(begin|start\s+transaction)\b[^;]*(;|$)")  # its options are not all known to sqlglot
+
+Row = dict[str, Any]
+Events = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Access:
+    """One statement of a committed transaction: what it read or wrote, and when."""
+
+    session: str
+    transaction: int
+    sent: int  # the event with which its step was sent
+    done: int  # the event with which it was answered
+    committed: int  # the event that ended its transaction
+    seen: int  # for a read: the event at which its snapshot was taken,
+    latest: int  # and the one since when the rows are that it waited for: at READ COMMITTED they are the newest ones
+    table: str
+    where: exp.Expression | None
+    kind: str  # read, insert, change
+
+
+def edges(
+    transcript: dict[str, Any],
+    events: Events,
+    ends: Callable[[int], str | None],
+    taken: Callable[[int], tuple[int, int]],
+) -> list[dict[str, Any]]:
+    """`from`, `to`, `kind`, `text`, the two `steps` (places in `events`), `since`: after how many events it is there.
+
+    `ends` says how the transaction ended that ended with an event, `taken` at which event its snapshot was taken, and
+    since when the rows are that it waited for.
+    Empty for a transcript that was not observed. One edge for each two transactions, kind and table.
+    """
+    if not transcript.get("glances"):
+        return []
+    accesses = list(_accesses(events, ends, taken))
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for one in accesses:
+        for other in accesses:
+            if (one.session, one.transaction) == (other.session, other.transaction) or one.table != other.table:
+                continue
+            kind = _kind(transcript, one, other)
+            key = (one.session, one.transaction, other.session, other.transaction, kind, one.table)
+            if kind and key not in found:
+                found[key] = {
+                    "from": one.session, "to": other.session, "kind": kind, "steps": [one.sent, other.sent],
+                    "since": max(one.committed, other.committed) + 1, "text": _words(kind, one, other),
+                }  # fmt: skip
+    return list(found.values())
+
+
+def _words(kind: str, one: Access, other: Access) -> str:
+    if kind == "rw":
+        return f"{one.session} read {one.table} and did not see what {other.session} wrote"
+    if kind == "wr":
+        return f"{other.session} read {one.table} with what {one.session} wrote"
+    return f"{other.session} wrote {one.table} after {one.session}, the same row"
+
+
+def _kind(transcript: dict[str, Any], one: Access, other: Access) -> str | None:
+    """How `other` depends on `one`, if it does."""
+    if one.kind == other.kind == "read":
+        return None
+    if one.kind == "read":
+        return "rw" if _since(one, other) <= other.committed and _concerns(transcript, one, other) else None
+    if other.kind == "read":
+        return "wr" if _since(other, one) > one.committed and _concerns(transcript, other, one) else None
+    if one.committed >= other.committed or other.kind == "insert":
+        return None
+    left = [row for row in _table(transcript, one, after=True) if _touched(transcript, one, row)]
+    before = _table(transcript, other, after=False)
+    return "ww" if any(row in left and _holds(other.where, row) for row in before) else None
+
+
+def _since(read: Access, write: Access) -> int:
+    return read.seen if write.kind == "insert" else read.latest
+
+
+def _concerns(transcript: dict[str, Any], read: Access, write: Access) -> bool:
+    """Whether a read would find a row that a change has made, or has taken away."""
+    rows = [row for row in _table(transcript, write, after=True) if _touched(transcript, write, row)]
+    if write.kind != "insert":
+        rows += [row for row in _table(transcript, write, after=False) if _holds(write.where, row)]
+    return any(_holds(read.where, row) for row in rows)
+
+
+def _touched(transcript: dict[str, Any], write: Access, row: Row) -> bool:
+    """Whether a row that is there after a change was made by it."""
+    new = row not in _table(transcript, write, after=False)
+    return new or (write.kind == "change" and bool(_holds(write.where, row)))
+
+
+def _table(transcript: dict[str, Any], access: Access, *, after: bool) -> list[Row]:
+    """The rows that were committed just before, or just after, an access' transaction was."""
+    known: dict[str, Any] = {"columns": [], "rows": []}
+    for glance in transcript["glances"]:
+        known = glance["tables"].get(access.table, known)
+        later = glance["after"] > access.committed
+        if later if after else _next_after(transcript, glance["after"]) > access.committed:
+            break
+    return [dict(zip(known["columns"], row, strict=True)) for row in known["rows"]]
+
+
+def _next_after(transcript: dict[str, Any], after: int) -> int:
+    return min((one["after"] for one in transcript["glances"] if one["after"] > after), default=after + 1)
+
+
+def _accesses(
+    events: Events, ends: Callable[[int], str | None], taken: Callable[[int], tuple[int, int]]
+) -> Iterator[Access]:
+    over = {(event["session"], event["transaction"]): at for at, event in enumerate(events) if ends(at) == "committed"}
+    for at, event in enumerate(events):
+        committed = over.get((event["session"], event["transaction"]))
+        if event["event"] != "completed" or committed is None:
+            continue
+        of_step = [
+            place for place in range(at + 1)
+            if all(events[place][name] == event[name] for name in ("session", "transaction", "step"))
+        ]  # fmt: skip
+        seen, latest = taken(at)
+        for table, where, kind in _statements(event):
+            yield Access(
+                event["session"], event["transaction"], of_step[0], at, committed, seen, latest,
+                table, where, kind,
+            )  # fmt: skip
+
+
+def _statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | None, str]]:
+    """Table, WHERE and kind of what is understood in a step's SQL; changes of no row are none."""
+    try:
+        parsed = [one for one in sqlglot.parse(_BEGIN.sub("", event["sql"]), dialect="postgres") if one]
+    except SqlglotError:
+        return
+    tags = [result["tag"] for result in event.get("results", [])][-len(parsed) :]
+    for number, one in enumerate(parsed):
+        none = len(tags) == len(parsed) and tags[number].endswith(" 0")
+        if isinstance(one, exp.Insert):
+            if one.args.get("conflict"):
+                continue
+            if isinstance(one.expression, exp.Select):
+                yield from _simple(one.expression, "read")
+            if not none:
+                yield one.find(exp.Table).name, None, "insert"
+        elif isinstance(one, exp.Select):
+            yield from _simple(one, "read")
+        elif isinstance(one, (exp.Update, exp.Delete)) and not none:
+            yield from _simple(one, "change")
+
+
+def _simple(one: exp.Expression, kind: str) -> Iterator[tuple[str, exp.Expression | None, str]]:
+    tables = [table.name for table in one.find_all(exp.Table) if table.name]
+    clause = one.args.get("where")
+    alone = len(tables) == 1 and len(list(one.find_all(exp.Select))) == isinstance(one, exp.Select)
+    if alone and _is_plain(clause and clause.this):
+        yield tables[0], clause and clause.this, kind
+
+
+def _is_plain(where: exp.Expression | None) -> bool:
+    """Whether `_holds` understands it."""
+    if where is None or where.find(exp.Column) is None:
+        return True
+    if isinstance(where, (exp.And, exp.Or)):
+        return _is_plain(where.left) and _is_plain(where.right)
+    if isinstance(where, (exp.Paren, exp.Not)):
+        return _is_plain(where.this)
+    if isinstance(where, exp.Column):
+        return True
+    return type(where) in _COMPARED and isinstance(where.this, exp.Column) and _constant(where.expression) is not None
+
+
+def _constant(node: exp.Expression) -> str | float | None:
+    if not isinstance(node, exp.Literal):
+        return None
+    return str(node.this) if node.is_string else float(node.this)
+
+
+def _holds(where: exp.Expression | None, row: Row) -> bool:
+    """Whether a row meets a plain WHERE; a part without columns, such as a call, is taken to be met."""
+    if where is None or where.find(exp.Column) is None:
+        return True
+    if isinstance(where, exp.And):
+        return _holds(where.left, row) and _holds(where.right, row)
+    if isinstance(where, exp.Or):
+        return _holds(where.left, row) or _holds(where.right, row)
+    if isinstance(where, exp.Paren):
+        return _holds(where.this, row)
+    if isinstance(where, exp.Not):
+        return not _holds(where.this, row)
+    if isinstance(where, exp.Column):
+        return row.get(where.name) is True
+    value, constant = row.get(where.this.name), _constant(where.expression)
+    if isinstance(constant, float) and isinstance(value, (int, float)):
+        return _COMPARED[type(where)](value, constant)
+    return isinstance(value, str) and _COMPARED[type(where)](value, str(where.expression.this))
