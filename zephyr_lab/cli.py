@@ -21,7 +21,7 @@ for command in (
     cli_schedules.cases, cli_schedules.run, cli_schedules.explore, cli_schedules.spec, cli_schedules.hermitage,
     cli_schedules.matrix, cli_check.check, cli_check.record, cli_runbook.doctor, cli_runbook.runbook,
     cli_service.strategies, cli_service.reconcile, cli_service.serve, cli_load.incident, cli_load.claims,
-    cli_course.notebooks, cli_course.site, cli_course.store,
+    cli_course.notebooks, cli_course.site, cli_course.store, cli_course.questions,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(cli_service.partitions, name="partitions")

@@ -18,6 +18,9 @@ and tells in its docstring what it cannot know; the widget travels with it as a 
 that was observed shows itself as a stepper, with its picture beside it for where no widget can be; stored notebooks
 keep the picture.
 
+`questions` maps what people ask (data/questions.toml) to notebook, heading and evidence, and makes
+notebooks/questions.md; a test looks for the evidence in what the cells under the heading have shown.
+
 A notebook of the *measured* kind (`{"zephyr_lab": {"kind": "measured"}}` in its metadata) has times and rates in its
 outputs: nbval executes it and compares nothing; its cells assert truths and ratios. The stored form puts the tag into
 its cells.
