@@ -9,7 +9,7 @@ from zephyr_lab.load.finding import Bench, Chapter, Finding, Verdict, either
 from zephyr_lab.load.report import Report
 
 SLOTS = (1, 4, 16, 64)
-POOLS = (1, 2, 8, 25)
+POOLS = (1, 2, 4, 8, 25)
 
 LOAD = Chapter()
 
