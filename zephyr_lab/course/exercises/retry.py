@@ -189,7 +189,7 @@ def run_against(function: Learners, run: Attempts) -> Outcome | None:
 
 
 def _drop() -> str:
-    return f"drop table if exists {', '.join(TABLES)};"
+    return f"drop table if exists {', '.join(TABLES)} cascade;"  # the service's own of these names have functions
 
 
 def _outcome(run: Attempts, returned: Any, raised: BaseException | None) -> Outcome:
