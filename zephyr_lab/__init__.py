@@ -9,7 +9,8 @@ with Lab() as lab:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zephyr_lab.lab import Case, Lab
+    from zephyr_lab.case import Case
+    from zephyr_lab.lab import Lab
     from zephyr_lab.schedule.levels import IsolationLevel
 
 __version__ = "0.1.0"

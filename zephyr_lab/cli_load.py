@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from zephyr_lab.cli_common import err
 
 if TYPE_CHECKING:
     from zephyr_lab.load import Incident
     from zephyr_lab.load import Progress as HowFar
-
-err = Console(stderr=True, highlight=False)
 
 
 class ReportFormat(StrEnum):
@@ -128,7 +127,9 @@ def claims(
     from rich.progress import TimeElapsedColumn
 
     from zephyr_lab.lab import Lab
+    from zephyr_lab.load.claims import check
 
+    check(numbers or ())
     columns = TextColumn("{task.description}"), TimeElapsedColumn()
     with Lab() as lab, Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("preparing", total=None)

@@ -24,6 +24,10 @@ REFUSALS = RETRYABLE | {LOCK_NOT_AVAILABLE}
 class LabError(Exception):
     """Base of everything the lab raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows (IPython's protocol): the message, and no trace through the lab's own code."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class BadInput(LabError):
     """Something that was asked for does not exist or cannot be read: a case, a level, a schedule, a spec file."""

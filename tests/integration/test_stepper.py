@@ -119,3 +119,14 @@ def test_observing_a_run_changes_nothing_of_its_transcript(lab: Lab) -> None:
         assert plain.final == observed.final == (observed.glances[-1].tables or observed.final)
     assert WIDGET_VIEW in observed._repr_mimebundle_()
     assert WIDGET_VIEW not in plain._repr_mimebundle_()
+
+
+def test_a_commit_that_writes_the_same_values_is_a_version_too(lab: Lab) -> None:
+    """Of a lost update both writes are to be seen; who only read, or changed no row, makes none."""
+    told = run(lab, """
+        session A step a1 { begin; update slots set booked = 5 where slot = 'a'; } step a2 { commit; }
+        session B step b1 { begin; update slots set booked = 5 where slot = 'a'; } step b2 { commit; }
+        session C step c1 { begin; update slots set booked = 9 where slot = 'z'; } step c2 { commit; }
+        permutation a1 b1 a2 b2 c1 c2
+    """, "read committed")  # fmt: skip
+    assert [one["by"] for one in told["versions"]] == ["as set up", "commit of A", "commit of B, the same values"]

@@ -33,11 +33,14 @@ def test_the_plan_is_every_notebook_at_every_level_it_takes(tmp_path: Path) -> N
         plan(tmp_path, tmp_path)
 
 
-# Those that take no level are executed by nbval.
-AT_LEVELS = [job for job in plan(NOTEBOOKS, Path("build")) if job.level]
+# Those that take no level are executed by nbval. Every second one here; `make run` and `make thorough` execute all.
+AT_LEVELS = [
+    pytest.param(job, id=job.name, marks=[pytest.mark.thorough] if (number + number // 4) % 2 else [])
+    for number, job in enumerate(job for job in plan(NOTEBOOKS, Path("build")) if job.level)
+]
 
 
-@pytest.mark.parametrize("job", AT_LEVELS, ids=lambda job: job.name)
+@pytest.mark.parametrize("job", AT_LEVELS)
 def test_a_notebook_finds_what_the_catalogue_expects(job: Job, tmp_path: Path) -> None:
     """Read from the executed file, as CI would."""
     run = execute(Job(job.notebook, job.level, tmp_path))

@@ -287,6 +287,22 @@ def test_an_order_whose_answer_was_lost_is_found_by_its_id(
     assert shop.wrong(name) == []
 
 
+@pytest.mark.parametrize("name", ["one-statement", "select-for-update", "unique-constraint", "redis-lua-idempotent"])
+def test_an_order_whose_answer_was_lost_is_not_told_that_its_own_place_is_taken(
+    shop: Shop, proxy: tuple[LosesAnswer, str], name: str
+) -> None:
+    """In the day's last slot it has itself taken the last place: the second attempt finds the slot full."""
+    lost, dsn = proxy
+    evening = NOON.replace(hour=21, minute=46)
+    with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
+        service = OrderService(pool, strategy(name), shop.redis)
+        service._days.add(NOON.date())
+        created = run(service.create(order(60_000, now=evening)))
+        assert (lost.lost, created.is_new, created.slot) == (1, False, Slot.at(NOON.replace(hour=21, minute=45)))
+    assert shop.count() == 1
+    assert shop.wrong(name) == []
+
+
 # -- processes that die
 
 

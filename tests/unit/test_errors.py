@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from psycopg import errors
 
 from zephyr_lab.errors import condition_name, is_retryable
@@ -42,3 +45,11 @@ def test_conditions_have_postgresqls_names() -> None:
     assert condition_name("40P01") == "deadlock_detected"
     assert condition_name("23505") == "unique_violation"
     assert condition_name("ZZ999") == ""
+
+
+def test_a_notebook_shows_the_message_of_our_errors_and_no_trace() -> None:
+    """In a real IPython, where a learner's schedule does not fit."""
+    code = "from zephyr_lab.errors import ScheduleError; raise ScheduleError('A waits for B; step B first')"
+    done = subprocess.run([sys.executable, "-m", "IPython", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1:] == ["ScheduleError: A waits for B; step B first"]
+    assert "Traceback" not in done.stdout

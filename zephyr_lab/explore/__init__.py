@@ -1,1 +1,22 @@
-"""Which orders to run, and what their outcomes mean."""
+"""Which orders to run, and what their outcomes mean.
+
+A transaction that was aborted or rolled back never was. The committed ones are run serially at the same level in
+every order that keeps each session's own, and the outcome (what each was told, and all rows of all tables) is
+compared. Equal to one: *prevented*, or *aborts 40001* if somebody was refused. Equal to none: *occurs*. What is open,
+waits, differs when a serial order is run twice, or has more than 1,000 serial orders is *undecided*.
+
+A search sees only which sessions could move, and says who is to; the `explorer` sees no search, carries it out,
+judges every outcome and keeps only counts and the first schedule of each outcome. A replay that lets other sessions
+move than the first time is an alarm, not a verdict. Serial outcomes are run once for each set of committed
+transactions. A *false positive* is a 40001 at SERIALIZABLE whose schedule, run at REPEATABLE READ, commits everything
+with a serial outcome.
+
+`reduced` is told what each step did to others (`effect`): what it looked at, locked, let go, published, and whom it
+woke. Steps that do not meet could as well have come in the other order (sleep sets). What a step may touch is read
+from its SQL by sqlglot and from the catalogue (`statement`), an over-estimate: what is not understood meets
+everything. The linear extensions of a schedule's dependences are the schedules that it stands for, so counts of *all*
+orders are known without running them; tests hold both against full searches.
+
+`parallel` cuts a search at a depth: each path that goes deeper is picklable work for any `concurrent.futures`
+executor, and what is found is added up in the order of the search. Every worker has a database of its own.
+"""

@@ -76,7 +76,8 @@ class Ahead:
 
     def __init__(self, share: Share) -> None:
         self._incident, self._today = share.incident, share.today
-        ready = islice(share_of(share.incident, share.number), MADE_AHEAD)
+        most = min(MADE_AHEAD, share.incident.expected // share.incident.processes)
+        ready = islice(share_of(share.incident, share.number), most)
         self._made = {ask.number: ask.order(share.incident, share.today) for ask in ready}
 
     def order(self, ask: Ask) -> Order:

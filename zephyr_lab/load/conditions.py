@@ -16,6 +16,7 @@ import psycopg
 
 from zephyr_lab.errors import BadInput
 from zephyr_lab.load import alone, timed
+from zephyr_lab.load.held import HELD
 from zephyr_lab.load.wrong import WRONG
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Plan, Window, menu
@@ -40,7 +41,9 @@ FIXED_CAPACITY = ("redis-get-then-incrby", "redis-lua", "redis-lua-serializable"
 """Strategies that are documented with a capacity in their code."""
 
 
-KNOWN: dict[str, Strategy] = {**STRATEGIES, **WRONG, **{one.name: one for one in (timed.STRATEGY, alone.STRATEGY)}}
+KNOWN: dict[str, Strategy] = {
+    **STRATEGIES, **WRONG, **HELD, **{one.name: one for one in (timed.STRATEGY, alone.STRATEGY)}
+}  # fmt: skip
 """Every strategy that can be put under load."""
 
 

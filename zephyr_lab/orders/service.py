@@ -150,16 +150,22 @@ class OrderService:
         """
         window = self.plan.window(order.created_at)
         await self._open_day(window.day)
-        tries = 0
+        tries, was_lost = 0, False
 
         async def attempt() -> Slot | None:
-            nonlocal tries
+            nonlocal tries, was_lost
             tries += 1
             self.metrics.attempts.inc()
             began = time.perf_counter()
             try:
                 async with self.session(self.strategy.isolation) as session:
+                    # What an attempt has saved may itself be why the next one finds the slot full, or changed.
+                    if was_lost and await self._is_known(session, order):
+                        raise AlreadyCreated(f"order {order.id} was saved by an attempt whose answer was lost")
                     return await self.strategy.book(session, order, window)
+            except psycopg.OperationalError as error:
+                was_lost = was_lost or is_lost(error)
+                raise
             finally:
                 self.metrics.transaction_seconds.observe(time.perf_counter() - began)
 
@@ -174,6 +180,10 @@ class OrderService:
             raise SlotsFull(f"no slot from {window.first:%H:%M} UTC on has room for {order.final_price} roubles today")
         self.metrics.outcomes.labels("created").inc()
         return Created(order.id, order.display_id, order.status, slot, is_new=True)
+
+    async def _is_known(self, session: Session, order: Order) -> bool:
+        async with session.transaction():
+            return await session.row("select 1 from order_ids where id = %s", (order.id,)) is not None
 
     def _retrying(self) -> Any:
         policy = self.strategy.retry or retry.SAVE

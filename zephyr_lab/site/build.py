@@ -82,12 +82,16 @@ def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], 
     for name, notebook in notebooks.items():
         nbformat.write(static(notebook, shared), source / "notebooks" / f"{name}.ipynb")
         _take_along(notebook, checkout, source)
+    beside = sorted((checkout / "notebooks").glob("*.md"), reverse=True)  # the questions, then the glossary
+    for path in beside:
+        shutil.copy(path, source / "notebooks")
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), autoescape=False)
     readme = checkout / "README.md"
     limits = _LIMITS.search(readme.read_text(encoding="utf-8")) if readme.exists() else None
     for name in ("index", "course", "limits", "matrix"):
         text = pages.get_template(f"{name}.md.j2").render(
             notebooks={name: _title(notebook) for name, notebook in notebooks.items()},
+            beside=[path.stem for path in beside],
             limits=limits[1].strip() if limits else "",
             of_notebooks={name: _limits_of(notebook) for name, notebook in notebooks.items()},
             rows=_measured(notebooks), levels=LEVELS,

@@ -160,6 +160,30 @@ def curves(
         return Picture.of(figure, text)
 
 
+def verdicts(counts: Mapping[str, Mapping[str, int]], text: str) -> Picture:
+    """A bar for each part of a document: how many of its claims hold, hold on a condition, do not hold."""
+    colours = {"holds": GOOD, "holds when": WARN, "does not hold": BAD}
+    with style():
+        figure = new_figure(WIDTH, 0.7 + 0.42 * len(counts))
+        axes = figure.subplots()
+        ends = [0] * len(counts)
+        for verdict, colour in colours.items():
+            numbers = [its.get(verdict, 0) for its in counts.values()]
+            axes.barh(range(len(counts)), numbers, left=ends, color=colour, height=0.62, label=verdict)
+            for place, (end, number) in enumerate(zip(ends, numbers, strict=True)):
+                if number:
+                    axes.text(end + number / 2, place, str(number), ha="center", va="center", color="white", size=8.5)
+            ends = [end + number for end, number in zip(ends, numbers, strict=True)]
+        axes.set_yticks(range(len(counts)), list(counts))
+        axes.set_xticks([])
+        axes.invert_yaxis()
+        axes.spines[:].set_visible(False)
+        axes.tick_params(axis="y", labelsize=8.5, colors=INK, length=0)
+        axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.02))
+        figure.tight_layout()
+        return Picture.of(figure, text)
+
+
 def live(points: Sequence[tuple[float, int, int]], seconds: float) -> Picture:
     """A run that is under way: (seconds, orders created, slots oversold) so far."""
     with style():

@@ -14,7 +14,7 @@ only the end is known.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -93,9 +93,11 @@ def _versions(transcript: dict[str, Any], events: Sequence[Event]) -> tuple[list
         seen_from += [len(versions) - 1] * (after["after"] - before["after"])
         # A table that is locked against reading is not there to be looked at; a dropped one is rare.
         now = {**known, **after["tables"]}
-        if now != known:
-            at, by = _committed(transcript, events, before["after"], after["after"])
-            versions.append({"by": by, "at": at, "tables": _tables(now, known)})
+        span = range(before["after"], after["after"])
+        same = now == known and known.keys() <= after["tables"].keys() and _rewrote(transcript, events, span)
+        if now != known or same:
+            at, by = _committed(transcript, events, span)
+            versions.append({"by": by + ", the same values" * same, "at": at, "tables": _tables(now, known)})
             known = now
     return versions, seen_from
 
@@ -114,9 +116,23 @@ def _tables(tables: dict[str, Any], before: dict[str, Any]) -> list[dict[str, An
     return told
 
 
-def _committed(transcript: dict[str, Any], events: Sequence[Event], begin: int, end: int) -> tuple[int, str]:
+def _rewrote(transcript: dict[str, Any], events: Sequence[Event], span: range) -> bool:
+    """Whether somebody has committed in these events who had changed rows, be it to what they were."""
+    return any(
+        _ends(transcript, events, at) == "committed"
+        and _changed_rows(e for e in events if all(e[key] == events[at][key] for key in ("session", "transaction")))
+        for at in span
+    )
+
+
+def _changed_rows(events: Iterable[Event]) -> int:
+    tags = [result["tag"] for event in events for result in event.get("results", [])]
+    return sum(int(found[1]) for tag in tags if (found := _CHANGES.fullmatch(tag)))
+
+
+def _committed(transcript: dict[str, Any], events: Sequence[Event], span: range) -> tuple[int, str]:
     """After which event of a step its commits were done, and whose they were."""
-    done = [at for at in range(begin, end) if _ends(transcript, events, at) == "committed"] or [begin]
+    done = [at for at in span if _ends(transcript, events, at) == "committed"] or [span.start]
     return done[-1] + 1, "commit of " + " and ".join(dict.fromkeys(events[at]["session"] for at in done))
 
 
@@ -246,8 +262,7 @@ class _Tale:
         return max(number for number, at in enumerate(self._since) if at <= place)
 
     def _changed(self, mine: Sequence[int]) -> str:
-        tags = [result["tag"] for place in mine for result in self._events[place].get("results", [])]
-        count = sum(int(found[1]) for tag in tags if (found := _CHANGES.fullmatch(tag)))
+        count = _changed_rows(self._events[place] for place in mine)
         back = any(re.search(r"(?i)\brollback\b", self._events[place]["sql"]) for place in mine)
         return f"; it has changed {count} row{'s' * (count != 1)}" if count and not back else ""
 

@@ -1,0 +1,199 @@
+"""A case: a spec at an isolation level, on a lab; what can be asked of it, and where the named ones are."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zephyr_lab.anomalies import CATALOGUE, Anomaly, anomaly
+from zephyr_lab.errors import BadInput, ScheduleError
+from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.explore.explorer import Explorer, Invariant
+from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
+from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.schedule import specfile
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, Spec
+from zephyr_lab.schedule.transcript import Event, Transcript
+from zephyr_lab.shipped import shipped
+
+if TYPE_CHECKING:
+    from zephyr_lab.lab import Lab
+    from zephyr_lab.views.stepper import Stepper
+
+_DIFFERENT = (IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE)
+
+
+class Case:
+    """A spec at an isolation level, on a lab."""
+
+    def __init__(self, lab: Lab, spec: Spec, isolation: IsolationLevel) -> None:
+        self._lab = lab
+        self.spec = spec
+        self.isolation = isolation
+
+    def at(self, isolation: Any) -> Case:
+        """The same case at another level."""
+        return Case(self._lab, self.spec, IsolationLevel.of(isolation))
+
+    def change(self, **steps: str) -> Case:
+        """The same case with other SQL in some steps: `change(A_read="select ... for update")`. Raises BadInput."""
+        return Case(self._lab, self.spec.with_steps(steps), self.isolation)
+
+    @property
+    def anomaly(self) -> Anomaly:
+        """The catalogue's entry for this case. Raises BadInput for a case that has none."""
+        return next((one for one in CATALOGUE if one.case == self.spec.name), None) or anomaly(self.spec.name)
+
+    @property
+    def expected(self) -> str:
+        """What the catalogue expects of all orders of the case at this level, such as `aborts 40001`."""
+        return str(self.anomaly.expected[self.isolation])
+
+    def schedule(self, words: str | Sequence[str] | None = None) -> Schedule:
+        """A schedule from words; without words the case's first permutation, else its sessions one after another."""
+        if words is not None:
+            return Schedule.parse(words, self.spec)
+        if self.spec.permutations:
+            return Schedule.of(self.spec.permutations[0])
+        return Schedule.serial(self.spec, self.spec.session_names)
+
+    def run(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Transcript:
+        """Carries out a schedule, such as `"A B A B A B"`. Raises BadInput, ScheduleError, StepTimeout, SetupFailed."""
+        words = self.schedule(schedule)
+        self._lab._check_open()
+        observed = self._lab._observed
+        return self._lab._runner.run(self.spec, words, self.isolation, victim=victim, observed=observed)
+
+    @contextlib.contextmanager
+    def hold(self, schedule: str | Sequence[str] | None = None) -> Iterator[tuple[Event, ...]]:
+        """Carries out a schedule and leaves its sessions as they are, open or waiting, while the `with` block lasts.
+
+        To look at a blocked server: `with case.hold("A B"): lab.runbook("who-blocks-whom")`. Gives what has happened.
+        Transactions are rolled back in the end. Raises as `run` does, and ScheduleError for a run inside of it.
+        """
+        words = self.schedule(schedule)
+        self._lab._check_open()
+        with self._lab._runner.hold(self.spec, words, self.isolation) as execution:
+            yield tuple(execution.events)
+
+    def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
+        """Carries out a schedule, then every serial order of the sessions that took part, and compares."""
+        runner = self._lab._runner
+        serial = SerialOutcomes(lambda order: runner.run(self.spec, order, self.isolation))
+        return judge(self.run(schedule, victim=victim), serial)
+
+    def stepper(
+        self, *, levels: Sequence[Any] | None = None, schedules: Sequence[str | Sequence[str]] | None = None
+    ) -> Stepper:
+        """The case to step through in the browser, at several levels and by several schedules that the reader chooses.
+
+        Without `levels` the case's own and the others that differ (READ UNCOMMITTED is READ COMMITTED); without
+        `schedules` the case's own one. Each is run once, observed: what is committed is read after every step. A
+        schedule that the server does not admit at a level is told there. Raises BadInput.
+        """
+        from zephyr_lab.views.stepper import stepper
+
+        chosen = [self.isolation, *_DIFFERENT] if levels is None else [IsolationLevel.of(one) for one in levels]
+        orders = [self.schedule(words) for words in ([None] if schedules is None else schedules)]
+        self._lab._check_open()
+        told, refused = [], []
+        for level in dict.fromkeys(chosen):
+            for order in dict.fromkeys(orders):
+                try:
+                    told.append(self._lab._runner.run(self.spec, order, level, observed=True))
+                except ScheduleError as error:
+                    why = str(error).partition(" Replay up to here")[0]
+                    refused.append({"level": str(level), "schedule": order.text(self.spec), "refused": why})
+        if not told:
+            raise BadInput(f"there is nothing to step through: {refused[0]['refused'] if refused else 'no schedule'}")
+        return stepper(told, refused)
+
+    def with_sessions(self, number: int) -> Case:
+        """The same case with more sessions, copies of its last one, or fewer. Raises BadInput."""
+        return Case(self._lab, self.spec.with_sessions(number), self.isolation)
+
+    def explore(
+        self,
+        *,
+        reduction: bool = True,
+        samples: int | None = None,
+        seed: int = 0,
+        depth: int | None = None,
+        budget: float | None = None,
+        jobs: int = 1,
+        invariant: Invariant | None = None,
+        shrink: bool = True,
+        seen: Callable[[Exploration], None] | None = None,
+    ) -> Exploration:
+        """Runs every schedule that the server admits, and judges each by the serial ones.
+
+        With `reduction`, of schedules that differ only in the order of steps that do not meet one is run. With
+        `samples` that many random ones are run instead; `depth` makes them PCT's. `jobs` processes, each with a
+        database of its own, share the work. `invariant` is a query that gives true where it holds, or a function of a
+        transcript; it is reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.
+        `budget` is in seconds; `seen` is shown the state after each schedule. An interrupt ends the search with what
+        was found so far.
+
+        A step is a message to the server: races inside one statement cannot be seen. Raises BadInput, and
+        Nondeterminism where the case does not depend on its schedule alone.
+        """
+        self._lab._check_open()
+        if depth is not None and samples is None:
+            raise BadInput("a depth is for random schedules: say how many samples as well")
+        if budget is not None and not 0 < budget < math.inf:
+            raise BadInput(f"a budget is a positive number of seconds, not {budget:g}")
+        runner = self._lab._runner
+        deadline = None if budget is None else time.time() + budget
+        work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
+        explorer = work.explorer(runner)
+        if jobs == 1:
+            found = explorer.explore(work.scheduler(explorer), seen, budget)
+        elif callable(invariant):
+            raise BadInput("several processes take an invariant in SQL only: a function does not travel")
+        else:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
+                found = explore_in_parallel(work, runner, pool, jobs, self._lab._opening, seen)
+        if found.anomalous:
+            found.counterexample = found.anomalous_example()
+            if shrink and (found.complete or samples is not None):  # who cut the search short does not wait for more
+                found.counterexample = fewest_switches(explorer, found.counterexample, deadline)
+        return found
+
+    def shrink(self, schedule: str | Sequence[str] | None = None) -> str:
+        """An anomalous schedule with as few switches between sessions as any, no more than the given one has.
+
+        Raises BadInput where the given one, or without one the case's own, is not anomalous.
+        """
+        explorer = Explorer(self._lab._runner, self.spec, self.isolation)
+        given = self.run(schedule)
+        if not explorer.verdict(given).anomalous:
+            raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")
+        return fewest_switches(explorer, given.schedule)
+
+    def __repr__(self) -> str:
+        return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"
+
+
+def cases() -> list[str]:
+    """The names of the cases in sql/schedules."""
+    return sorted(path.stem for path in shipped("sql", "schedules").glob("*.spec"))
+
+
+def load_case(name: str | Path) -> Spec:
+    """The spec of a case by its name, or of a `.spec` file. Raises BadInput, listing the names."""
+    path = Path(name)
+    if path.suffix == ".spec":
+        return replace(specfile.read(path), file=str(path))
+    if str(name) not in cases():
+        raise BadInput(f"unknown case {str(name)!r}; there are: {', '.join(cases())}; or name a file ending in .spec")
+    return specfile.read(shipped("sql", "schedules", f"{name}.spec"))

@@ -1,0 +1,63 @@
+"""`zephyr-lab runbook` and `zephyr-lab doctor`: what a server is like, and what the lab would use."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from zephyr_lab.cli_common import Format, Late, out
+from zephyr_lab.errors import BadInput, LabError
+
+databases = Late("zephyr_lab.servers.database")
+
+
+def doctor() -> None:
+    """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
+    from zephyr_lab.servers.doctor import diagnose
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for overflow in ("ellipsis", "ellipsis", "fold"):
+        table.add_column(overflow=overflow)
+    marks = {True: "[green]ok", False: "[red]no", None: ""}
+    good = True
+    for finding in diagnose():
+        table.add_row(marks[finding.good], finding.subject, finding.said)
+        good = good and finding.good is not False
+    out.print(table)
+    out.print("[green]The lab can run." if good else "[red]The lab cannot run: see the lines marked `no`.")
+    if not good:
+        raise typer.Exit(1)
+
+
+def runbook(
+    question: Annotated[str | None, typer.Argument(help="A question; without one they are listed.")] = None,
+    dsn: Annotated[str | None, typer.Option(help="The server; default ZEPHYR_LAB_PG_DSN, then PGHOST etc.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Ask every question.")] = False,
+    table: Annotated[str, typer.Option(help="The table that it is about, as written in SQL.")] = "orders",
+    role: Annotated[str | None, typer.Option(help="Whose rights; default the role that asks.")] = None,
+    months: Annotated[int, typer.Option(min=0, help="How many months after this one need a partition.")] = 2,
+    older_than: Annotated[str, typer.Option(help="The age from which on a transaction is long.")] = "1 minute",
+    format: Annotated[Format, typer.Option(help="How to print the answers.")] = Format.TEXT,
+) -> None:
+    """Ask a live PostgreSQL about partitions, rights, isolation levels, locks, and who blocks whom.
+
+    Safe on production: every question has a read-only transaction of its own, with a limit of 10 s for its answer and
+    of 2 s for any lock, takes no lock stronger than ACCESS SHARE, and needs no superuser. Exit 1 where an answer is
+    missing.
+    """
+    from zephyr_lab.runbook import Runbook, report
+
+    if question is None and not all:
+        print(report.listing())
+        return
+    if question is not None and all:
+        raise BadInput(f"ask {question}, or --all, not both")
+    with databases.connect(dsn or os.environ.get("ZEPHYR_LAB_PG_DSN", "")) as connection:
+        book = Runbook(connection, table=table, role=role, months=months, older_than=older_than)
+        answers = book.ask_all() if question is None else {question: book.ask(question)}
+    print(report.to_json(answers) if format is Format.JSON else report.to_text(answers))
+    if any(isinstance(answer, LabError) for answer in answers.values()):
+        raise typer.Exit(1)

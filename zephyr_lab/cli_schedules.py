@@ -1,0 +1,174 @@
+"""`zephyr-lab cases`, `run`, `explore`, `spec`, `hermitage`, `matrix`: schedules, run and judged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from zephyr_lab.cli_common import Format, Late, err, labs, out, progress_bar
+from zephyr_lab.schedule.levels import IsolationLevel
+
+if TYPE_CHECKING:
+    from zephyr_lab.anomalies import Matrix
+    from zephyr_lab.explore.exploration import Exploration
+
+specs = Late("zephyr_lab.case")
+catalogue, model = Late("zephyr_lab.anomalies"), Late("zephyr_lab.schedule.model")
+
+COLOURS = {"prevented": "green", "occurs": "red"}
+
+
+class MatrixFormat(StrEnum):
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+def cases() -> None:
+    """The cases that can be run, with the schedule that shows each."""
+    table = Table("case", "schedule", "shows", box=None, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
+    titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in catalogue.CATALOGUE}
+    for name in specs.cases():
+        spec = specs.load_case(name)
+        table.add_row(name, model.example(spec), titles.get(name, ""))
+    out.print(table)
+
+
+def run(
+    case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
+    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
+    schedule: Annotated[str | None, typer.Option(help='Whose step comes next: "A B A B", or names of steps.')] = None,
+    victim: Annotated[str | None, typer.Option(help="The session that is to lose a deadlock.")] = None,
+    step_seconds: Annotated[float, typer.Option(help="How long a step may take that waits for nobody.")] = 30,
+    format: Annotated[Format, typer.Option(help="How to print the transcript.")] = Format.TEXT,
+) -> None:
+    """Carry out one schedule, then the serial ones, and say whether the outcome is an anomaly."""
+    level = IsolationLevel.of(isolation)
+    chosen = specs.load_case(case)
+    if schedule is not None:
+        model.Schedule.parse(schedule, chosen)  # what can be refused without a server is
+    with labs.Lab(step_seconds=step_seconds) as lab:
+        verdict = lab.case(chosen, level).verdict(schedule, victim=victim)
+    if format is Format.JSON:
+        said = verdict.to_dict()
+        print(json.dumps({**said.pop("transcript"), **said}, indent=1))
+    else:
+        print(f"{verdict.transcript}\n\n{verdict}")
+
+
+def explore(
+    case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
+    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
+    sessions: Annotated[int | None, typer.Option(help="How many sessions: more are copies of the last.")] = None,
+    reduction: Annotated[
+        bool, typer.Option(help="Of schedules that differ only in the order of steps that do not meet, run one.")
+    ] = True,
+    samples: Annotated[int | None, typer.Option(min=1, help="That many random schedules instead of all.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same schedules.")] = 0,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Draw them by PCT, for anomalies that need the order of so many steps.")
+    ] = None,
+    invariant: Annotated[str | None, typer.Option(help="A query that gives true where all is well at the end.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Seconds after which to stop with what was found.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, each with a database of its own.")] = 1,
+    format: Annotated[Format, typer.Option(help="How to print what was found.")] = Format.TEXT,
+) -> None:
+    """Run every schedule that the server admits, and judge each by the serial ones.
+
+    A step is a message to the server: races inside one statement cannot be seen. Ctrl-C prints what was found so far.
+    """
+    level = IsolationLevel.of(isolation)
+    chosen = specs.load_case(case)
+    if sessions is not None:
+        chosen = chosen.with_sessions(sessions)
+    columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+    with labs.Lab() as lab, progress_bar(*columns) as progress:
+        task = progress.add_task("exploring", total=None if samples is None else samples, said="")
+
+        def show(state: Exploration) -> None:
+            stands = f", for {state.represents:,}" if state.represents and reduction and samples is None else ""
+            said = f"{state.schedules:,} schedules{stands}, {state.anomalous:,} anomalous"
+            progress.update(task, completed=state.schedules, said=said)
+
+        found = lab.case(chosen, level).explore(
+            reduction=reduction, samples=samples, seed=seed, depth=depth, invariant=invariant, budget=budget, jobs=jobs,
+            seen=show,
+        )  # fmt: skip
+    print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
+
+
+def spec(
+    file: Annotated[Path, typer.Argument(help="A .spec file.")],
+    dsn: Annotated[str | None, typer.Option(help="A server of yours instead of the lab's own.")] = None,
+    step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 300,
+) -> None:
+    """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
+    with labs.Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
+        lab.isolationtester(file, sys.stdout.write)
+
+
+def hermitage(
+    file: Annotated[Path, typer.Argument(help="A Markdown file written as Hermitage's are, such as its postgres.md.")],
+) -> None:
+    """Replay the tests that a Markdown file documents, and say for each whether the server still does the same.
+
+    Exit 1 where it does not.
+    """
+    with labs.Lab() as lab:
+        compared = lab.hermitage(file)
+        server = lab.server
+    for test, differences in compared:
+        print(f"{'differs' if differences else 'as documented':<13}  {test.title}")
+        for difference in differences:
+            print(f"{'':<13}    step {difference}")
+    same = [test for test, differences in compared if not differences]
+    steps = sum(len(test.schedule.steps) for test, _ in compared)
+    print(f"{len(same)} of {len(compared)} tests ({steps} steps) are as documented on {server}")
+    if len(same) < len(compared):
+        raise typer.Exit(1)
+
+
+def matrix(
+    anomalies: Annotated[
+        list[str] | None, typer.Argument(help="Anomalies of the catalogue (`zephyr-lab cases`); without names all.")
+    ] = None,
+    format: Annotated[
+        MatrixFormat, typer.Option(help="How to print it; json has the transcripts too.")
+    ] = MatrixFormat.TEXT,
+) -> None:
+    """Every anomaly at every isolation level, over all orders: prevented, occurs, aborts 40001, and how often.
+
+    Exit 1 where it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
+    """
+    chosen = [catalogue.anomaly(name).name for name in anomalies or []] or [one.name for one in catalogue.CATALOGUE]
+    with labs.Lab() as lab, progress_bar() as progress:
+        task = progress.add_task("running every cell", total=len(chosen) * len(IsolationLevel))
+        measured = lab.matrix(chosen, seen=lambda *_: progress.advance(task))
+    show_matrix(measured, format)
+    for line in measured.unexpected():
+        err.print(f"unexpected: {line}", style="red", soft_wrap=True)
+    if measured.unexpected():
+        raise typer.Exit(1)
+
+
+def show_matrix(measured: Matrix, format: MatrixFormat = MatrixFormat.TEXT) -> None:
+    """Prints a matrix to standard output."""
+    if format is MatrixFormat.JSON:
+        print(json.dumps(measured.to_dict(), indent=1))
+    elif format is MatrixFormat.MARKDOWN:
+        print(measured.to_markdown())
+    elif not out.is_terminal:
+        print(f"{measured}\nmeasured on {measured.server}")
+    else:
+        table = Table("anomaly", *map(str, IsolationLevel), caption=f"measured on {measured.server}")
+        for name, *words in measured.rows():
+            table.add_row(name, *(f"[{COLOURS.get(word.partition(':')[0], 'yellow')}]{word}" for word in words))
+        out.print(table)

@@ -1,0 +1,105 @@
+"""What an experiment shows of a claim, and what the experiments are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import psycopg
+
+from zephyr_lab.errors import BadInput
+from zephyr_lab.load.conditions import Incident
+from zephyr_lab.load.report import Report
+from zephyr_lab.servers.keyvalue import KeyValue
+
+T = TypeVar("T")
+
+RATE, SECONDS = 800.0, 4.0
+
+
+class Verdict(StrEnum):
+    HOLDS = "holds"
+    HOLDS_WHEN = "holds when"
+    DOES_NOT_HOLD = "does not hold"
+
+
+def either(good: bool) -> Verdict:
+    return Verdict.HOLDS if good else Verdict.DOES_NOT_HOLD
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an experiment has shown: a verdict, on what condition if there is one, and the figures."""
+
+    verdict: Verdict
+    measured: str
+    when: str = ""
+
+    @property
+    def said(self) -> str:
+        return f"{self.verdict} {self.when}".strip()
+
+
+@dataclass
+class Bench:
+    """Runs what the experiments ask for, each condition once.
+
+    `connect` opens a connection into the lab's schema, on a server that is the lab's; `keyvalue` is a Valkey, started
+    when first asked for.
+    """
+
+    run: Callable[[Incident], Report]
+    connect: Callable[[], psycopg.Connection[Any]]
+    keyvalue: Callable[[], KeyValue]
+    rate: float = RATE
+    seconds: float = SECONDS
+    seed: int = 0
+    reports: dict[Incident, Report] = field(default_factory=dict)
+    ends: ExitStack = field(default_factory=ExitStack)
+    _places: dict[Any, Any] = field(default_factory=dict)
+
+    def load(self, strategy: str, **conditions: Any) -> Report:
+        """A run at the bench's rate, open loop."""
+        wanted = Incident(
+            strategy=strategy, **{"rate": self.rate, "seconds": self.seconds, "seed": self.seed, **conditions}
+        )  # fmt: skip
+        if wanted not in self.reports:
+            self.reports[wanted] = self.run(wanted)
+        return self.reports[wanted]
+
+    def once(self, place: Callable[[Bench], AbstractContextManager[T]]) -> T:
+        """What a context gives, entered when first asked for; it is left with `ends`."""
+        if place not in self._places:
+            self._places[place] = self.ends.enter_context(place(self))
+        return self._places[place]
+
+    def valkey(self) -> KeyValue:
+        """It is emptied, stopped and let go by experiments. Raises BadInput where it is somebody else's."""
+        found = self.keyvalue()
+        if not found.is_ours:
+            raise BadInput("this claim is decided by emptying a Redis: unset ZEPHYR_LAB_REDIS_URL to use the lab's own")
+        return found
+
+    @property
+    def others_share(self) -> float:
+        """How much of the machine was not there, in the worst of the runs."""
+        return max((one.cpu.others_share for one in self.reports.values()), default=0.0)
+
+
+Decide = Callable[[Bench], Finding]
+
+
+class Chapter(list[tuple[str, Decide]]):
+    """What the write-up says about one thing, in its order, each with how to find out."""
+
+    def claim(self, said: str) -> Callable[[Decide], Decide]:
+        """Adds the experiment that follows."""
+
+        def add(decide: Decide) -> Decide:
+            self.append((said, decide))
+            return decide
+
+        return add
