@@ -7,6 +7,7 @@ sharp and nbval can compare it; text, for terminals, diffs and screen readers.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ def session_colour(name: str, place: int) -> str:
     return SESSIONS[letter % len(SESSIONS)]
 
 
+_SIZE = re.compile(r'<svg([^>]*?) width="[\d.]+pt" height="[\d.]+pt"')
 _STYLE = {
     "svg.hashsalt": "zephyr_lab",
     "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
@@ -71,7 +73,9 @@ class Picture:
         return cls(png.getvalue(), svg.getvalue(), text)
 
     def mimebundle(self) -> dict[str, Any]:
-        return {"text/plain": self.text, "image/svg+xml": self.svg, "image/png": self.png}
+        # JupyterLab shows an SVG as an <img> that it does not confine to the cell: without a size of its own it fits.
+        fitting = _SIZE.sub('<svg\\1 width="100%"', self.svg, count=1)
+        return {"text/plain": self.text, "image/svg+xml": fitting, "image/png": self.png}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.mimebundle()
