@@ -97,7 +97,10 @@ def test_the_front_page_has_the_idea_the_matrix_and_every_notebook(site: Path) -
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{path.stem}.html" in front
     assert "zephyr_lab.case.Case.stepper" in (site / "api" / "lab.html").read_text(encoding="utf-8")
-    assert "races inside one statement" in (site / "limits.html").read_text(encoding="utf-8")
+    limits = (site / "limits.html").read_text(encoding="utf-8")
+    assert "races inside one statement" in limits
+    assert '<section id="the-matrix">' in limits  # which says so under a heading
+    assert '<section id="one-slot-sold-twice">' in limits  # in a sentence
 
 
 def test_every_page_loads_without_an_error_and_its_steppers_step(site: Path, browser: Browser) -> None:
