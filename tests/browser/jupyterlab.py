@@ -46,6 +46,9 @@ _CHOOSE = """(id) => {
   notebook.activeCell.node.classList.add("chosen-" + id);
   return notebook.activeCellIndex;
 }"""
+_ERRORS = """() => window.opened.content.widgets.filter((cell) => cell.model.type === "code")
+  .flatMap((cell) => cell.model.outputs.toJSON()).filter((output) => output.output_type === "error")
+  .map((output) => output.ename + ": " + output.evalue)"""
 _NOT_RUN = """() => window.opened.content.widgets
   .filter((cell) => cell.model.type === "code" && cell.model.executionCount === null).map((cell) => cell.model.id)"""
 _COMMAND = "async (name) => { await window.jupyterapp.commands.execute(name); }"
@@ -132,8 +135,8 @@ class Reader:
         return self.page.locator(f".chosen-{cell}")
 
     def errors(self) -> list[str]:
-        """Tracebacks on the page."""
-        return self.page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+        """Errors that cells ended with: on the page they look like anything else that went to stderr."""
+        return self.page.evaluate(_ERRORS)
 
     def end_kernel(self) -> None:
         self.page.evaluate("() => window.opened.sessionContext.shutdown()")

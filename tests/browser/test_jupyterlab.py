@@ -57,6 +57,8 @@ def test_a_prediction_is_taken_and_the_stepper_steps(reader: Reader) -> None:
     assert stepper.locator(".zls-state").all_inner_texts() == [
         "in a transaction", "waits for A (transactionid, slots)",
     ]  # fmt: skip
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
     stepper.get_by_role("button", name="Play").click()
     stepper.get_by_text("10 of 10", exact=True).wait_for()
     assert stepper.locator(".zls-badge").all_inner_texts() == ["B sees this"]
@@ -87,10 +89,20 @@ def test_the_incident_panel_runs_and_says_what_came_of_it(reader: Reader) -> Non
     seconds.click()
     seconds.fill("1")
     reader.page.keyboard.press("Enter")
+    assert seconds.inner_text() == "1"
     panel.get_by_role("button", name="Run", exact=True).click()
     panel.locator("b", has_text="oversold").wait_for()
     assert panel.locator("img").evaluate("(chart) => chart.naturalWidth") > 300
     assert panel.get_by_role("button", name="Run", exact=True).is_enabled()
+
+
+def test_an_error_cell_would_be_seen(reader: Reader) -> None:
+    """A cell that raises, typed in, is reported; those below it have not run."""
+    reader.open("01-non-repeatable-read.ipynb")
+    reader.type_into("cell-03", "1 / 0")
+    reader.run_all()
+    assert reader.errors() == ["ZeroDivisionError: division by zero"]
+    assert "cell-04" in reader.not_run()
 
 
 @pytest.mark.thorough

@@ -37,6 +37,11 @@ HERE = Path(__file__).parent
 OWN = (".buildinfo", "index.html")  # by which a folder is known as one that may be replaced
 LEVELS = [str(level) for level in IsolationLevel if level is not IsolationLevel.READ_UNCOMMITTED]
 _LIMITS = re.compile(r"(?ms)^## What this does not show\n(.*?)(?=^## |\Z)")
+_OF_NOTEBOOK = re.compile(
+    r"(?ms)^## What this does not show\n(.+?)(?=\n## |\n\*\*The rule|\Z)"
+    r"|^\*\*What this does not show:\*\* (.+?)(?=\n\n|\Z)"
+)
+_FROM_FOLDER = re.compile(r"\]\((?=[\w-]+\.(ipynb|md)\b)")
 _OUTSIDE = re.compile(r"\]\(\.\./([\w./-]+)\)")
 _ORPHAN = "---\norphan: true\n---\n\n"  # a page that no table of contents names
 
@@ -131,10 +136,11 @@ def _title(notebook: nbformat.NotebookNode) -> str:
 
 
 def _limits_of(notebook: nbformat.NotebookNode) -> str:
-    """What a notebook says that it does not show."""
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    found = re.search(r"(?s)\*\*What this does not show:\*\* (.+?)(\n\n|\Z)", prose)
-    return found[1].strip() if found else ""
+    """What a notebook says that it does not show, under a heading or in a sentence; its links lead from the root."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (found := _OF_NOTEBOOK.search(cell.source)):
+            return _FROM_FOLDER.sub("](notebooks/", (found[1] or found[2]).strip()).replace("](../", "](")
+    return ""
 
 
 def _measured(notebooks: Mapping[str, nbformat.NotebookNode]) -> list[dict[str, Any]]:

@@ -54,8 +54,8 @@ def edges(
     """`from`, `to`, `kind`, `text`, the two `steps` (places in `events`), `since`: after how many events it is there.
 
     `ends` says how the transaction ended that ended with an event, `taken` at which event its snapshot was taken, and
-    since when the rows are that it waited for.
-    Empty for a transcript that was not observed. One edge for each two transactions, kind and table.
+    since when the rows are that it waited for. One edge for each two transactions of different sessions, kind and
+    table. Empty for a transcript that was not observed.
     """
     if not transcript.get("glances"):
         return []
@@ -63,7 +63,7 @@ def edges(
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for one in accesses:
         for other in accesses:
-            if (one.session, one.transaction) == (other.session, other.transaction) or one.table != other.table:
+            if one.session == other.session or one.table != other.table:
                 continue
             kind = _kind(transcript, one, other)
             key = (one.session, one.transaction, other.session, other.transaction, kind, one.table)

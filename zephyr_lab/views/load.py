@@ -172,14 +172,14 @@ def verdicts(counts: Mapping[str, Mapping[str, int]], text: str) -> Picture:
             axes.barh(range(len(counts)), numbers, left=ends, color=colour, height=0.62, label=verdict)
             for place, (end, number) in enumerate(zip(ends, numbers, strict=True)):
                 if number:
-                    axes.text(end + number / 2, place, str(number), ha="center", va="center", color="white", size=8.5)
+                    axes.text(end + number / 2, place, str(number), ha="center", va="center", color="white")
             ends = [end + number for end, number in zip(ends, numbers, strict=True)]
         axes.set_yticks(range(len(counts)), list(counts))
         axes.set_xticks([])
         axes.invert_yaxis()
         axes.spines[:].set_visible(False)
-        axes.tick_params(axis="y", labelsize=8.5, colors=INK, length=0)
-        axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.02))
+        axes.tick_params(axis="y", colors=INK, length=0)
+        axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.02))
         figure.tight_layout()
         return Picture.of(figure, text)
 
