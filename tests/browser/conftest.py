@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while playwright is up, nothing else of the worker can have an event loop
 def browser() -> Iterator[Browser]:
     """Chromium; what needs it is skipped where there is none."""
     if chromium.program() is None:

@@ -99,6 +99,7 @@ def test_what_forbids_reduction_is_noticed_on_the_way(lab: Lab) -> None:
         assert reduced.schedules == full.schedules > 1
 
 
+@pytest.mark.slow
 def test_many_orders_are_reduced_and_few_are_run_one_by_one(lab: Lab) -> None:
     """The counts of three lost updates, as of the spec: 636 schedules, by 96."""
 

@@ -81,12 +81,29 @@ def programs(draw: st.DrawFn) -> str:
     return SETUP + "\n".join(blocks)
 
 
+GENERATED = given(text=programs(), level=st.sampled_from(list(IsolationLevel)[1:]))
+OFTEN = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(text=programs(), level=st.sampled_from(list(IsolationLevel)[1:]))
+@settings(max_examples=100, **OFTEN)
+@GENERATED
 def test_the_outcomes_are_those_of_all_schedules(lab: Lab, text: str, level: IsolationLevel) -> None:
     """And those that were run stand for exactly as many as there are, of every kind."""
+    as_all_schedules(lab, text, level)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(1200)
+@settings(max_examples=1_000, **OFTEN)
+@GENERATED
+def test_the_outcomes_are_those_of_all_schedules_of_more_programs(lab: Lab, text: str, level: IsolationLevel) -> None:
+    """The same, of a thousand programs."""
+    as_all_schedules(lab, text, level)
+
+
+def as_all_schedules(lab: Lab, text: str, level: IsolationLevel) -> None:
     case = lab.case(specfile.parse(text), level)
     whole, reduced = case.explore(reduction=False), case.explore()
     assert set(reduced.outcomes) == set(whole.outcomes), text
