@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
 pytest.importorskip("myst_nb", reason="the site's tools are not installed: pip install -e .[site]")
-from zephyr_lab.site.build import build
+from zephyr_lab.site.build import build, executed_now
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("site")]
 
@@ -37,7 +37,7 @@ def only_the_first(path: Path) -> nbformat.NotebookNode:
 
 WAYS = [
     pytest.param(only_the_first, id="the-first-executed"),
-    pytest.param(executed_with_widgets, id="all-executed", marks=[pytest.mark.thorough, pytest.mark.timeout(1200)]),
+    pytest.param(executed_now, id="all-executed", marks=[pytest.mark.thorough, pytest.mark.timeout(1200)]),
 ]
 
 

@@ -1,6 +1,7 @@
 """Builds the site with Sphinx: offline, into a folder that works when its files are opened from disk.
 
-The pages are the notebooks, executed as copies; transcripts in them are steppers. Around them: a front page with the
+The pages are the notebooks, executed as copies (the measured ones as stored); transcripts in them are steppers. Around
+them: a front page with the
 one idea and the matrix, the functions and classes from their docstrings, and what all this does not show.
 """
 
@@ -26,7 +27,7 @@ from sphinx.errors import SphinxError
 
 from zephyr_lab.anomalies.catalogue import CATALOGUE
 from zephyr_lab.course.result import read_result
-from zephyr_lab.course.store import executed_with_widgets
+from zephyr_lab.course.store import executed_with_widgets, is_measured, read_notebook
 from zephyr_lab.errors import BadInput, SiteFailed
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.site.api import PAGES, as_rst, page
@@ -48,7 +49,16 @@ _ORPHAN = "---\norphan: true\n---\n\n"  # a page that no table of contents names
 Execute = Callable[[Path], nbformat.NotebookNode]
 
 
-def build(folder: Path, into: Path, jobs: int = 2, execute: Execute = executed_with_widgets) -> list[str]:
+def executed_now(path: Path) -> nbformat.NotebookNode:
+    """A notebook as it comes out now; of the measured kind as it is stored, since two at once would measure each other.
+
+    Raises BadInput, NotebookFailed.
+    """
+    stored = read_notebook(path)
+    return stored if is_measured(stored) else executed_with_widgets(path)
+
+
+def build(folder: Path, into: Path, jobs: int = 2, execute: Execute = executed_now) -> list[str]:
     """Executes the notebooks of a folder, builds the site, and gives Sphinx's warnings.
 
     Raises BadInput where there are no notebooks or `into` holds something else, NotebookFailed, SiteFailed.
