@@ -1,8 +1,8 @@
 """Builds the site with Sphinx: offline, into a folder that works when its files are opened from disk.
 
 The pages are the notebooks, executed as copies (the measured ones as stored); transcripts in them are steppers. Around
-them: a front page with the
-one idea and the matrix, the functions and classes from their docstrings, and what all this does not show.
+them: a front page with the one idea and the matrix, functions and classes from their docstrings, and what this does not
+show.
 """
 
 from __future__ import annotations
