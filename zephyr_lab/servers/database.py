@@ -1,6 +1,7 @@
 """A PostgreSQL to work on: what it is and allows, and the lab's own schema in it.
 
-The lab never touches anything but its schema `zephyr_lab_<id>`. A `janitor.py` process drops that schema when the lab
+The lab never touches anything but its schema `zephyr_lab_<id>`: on every connection it is verified, before the first
+statement of anybody's, that the schema is the lab's and stays so. A `janitor.py` process drops that schema when the lab
 is closed or its process dies, in whatever way; a server of our own goes away as a whole and needs none.
 """
 
@@ -11,7 +12,7 @@ import os
 import re
 import secrets
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -44,15 +45,26 @@ SESSION_SETTINGS = {
 }
 ISOLATIONTESTER_DATABASE = "isolation_regression"
 ISOLATIONTESTER_SETTINGS = {"timezone": "PST8PDT", "datestyle": "Postgres, MDY", "intervalstyle": "postgres_verbose"}
+# Whose process answers, where its statements go, and where they would go after RESET or DISCARD.
+_PLACE = """
+select pg_catalog.pg_backend_pid(), setting, reset_val from pg_catalog.pg_settings where name = 'search_path'"""
+_REMEDY = (
+    "Nothing was done. Name PostgreSQL itself in ZEPHYR_LAB_PG_DSN, by the host and port that the pooler has for it, "
+    "or unset it to use the lab's own"
+)
 # What libpq takes from the environment and no DSN can override, or a DSN of ours must not be overridden by.
 _FROM_ENVIRONMENT = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGOPTIONS")
 
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a PostgreSQL is, and what it lets this role do. `where` is the DSN without its password."""
+    """What a PostgreSQL is, and what it lets this role do.
+
+    `where` is the DSN without its password, `address` the one host of it that answered.
+    """
 
     where: str
+    address: dict[str, str]
     version: int
     role: str
     database: str
@@ -99,12 +111,14 @@ def environment_for(ours: bool) -> Iterator[None]:
         os.environ.update(kept)
 
 
-def connect(dsn: str) -> psycopg.Connection:
+def connect(dsn: str, **settings: str) -> psycopg.Connection:
     """A connection (autocommit) to somebody's server, as libpq's environment has it. Raises ServerUnavailable."""
     where = without_password(dsn)
     try:
-        return psycopg.connect(_with_timeout(dsn), autocommit=True)
+        return psycopg.connect(with_options(_with_timeout(dsn), settings), autocommit=True)
     except psycopg.OperationalError as error:
+        if "startup parameter" in str(error):  # PgBouncer's own text, which is never translated
+            raise ServerUnavailable(f"{where} is a pooler that refuses the lab's settings. {_REMEDY}") from None
         raise ServerUnavailable(_why_refused(dsn, where, error.pgconn)) from None
     except (psycopg.Error, ValueError) as error:
         raise ServerUnavailable(f"the DSN of {where or 'the server'} is not usable: {error}") from None
@@ -114,8 +128,9 @@ def inspect(dsn: str, *, ours: bool = False) -> ServerFacts:
     """Connects once and looks. Raises ServerUnavailable: unreachable, wrong password, too old, malformed."""
     where = without_password(dsn)
     with environment_for(ours):
-        connection = connect(dsn)
-    with connection:
+        connection = connect(dsn, search_path="pg_catalog")
+    with contextlib.closing(connection):
+        verify(connection.pgconn, "pg_catalog", where)
         version = connection.pgconn.server_version
         require_supported(version, where)
         settable = (
@@ -125,8 +140,46 @@ def inspect(dsn: str, *, ours: bool = False) -> ServerFacts:
             f"select current_user, current_database(), has_database_privilege(current_database(), 'CREATE'), "
             f"rolsuper or {settable}, rolsuper, pg_is_in_recovery() from pg_roles where rolname = current_user"
         ).fetchone()
+        address = {name: str(getattr(connection.info, name)) for name in ("host", "hostaddr", "port")}
     assert row is not None
-    return ServerFacts(where, version, *row)
+    return ServerFacts(where, {name: value for name, value in address.items() if value}, version, *row)
+
+
+def verify(connection: pq.abc.PGconn, schema: str, where: str) -> None:
+    """Sees to it that statements run in `schema`, now and after any transaction, RESET or DISCARD; asks only.
+
+    Raises ServerUnavailable where that cannot be had: behind a pooler, whose server processes are anybody's from one
+    transaction to the next, and which the startup options do not reach.
+    """
+    where = where or "the default address"
+    result = connection.exec_(_PLACE.encode())
+    if result.status != pq.ExecStatus.TUPLES_OK:
+        raise ServerUnavailable(f"{where} does not say where statements run: {_told(result)}. {_REMEDY}")
+    pid, now, always = ((result.get_value(0, place) or b"").decode(errors="replace") for place in range(3))
+    if int(pid) != connection.backend_pid:
+        raise ServerUnavailable(
+            f"{where} is a pooler, or another proxy that does not give a connection a server process of its own: the "
+            f"lab cannot tell whose statements run where. {_REMEDY}"
+        )
+    if (now, always) != (schema, schema):
+        raise ServerUnavailable(
+            f"{where} does not keep the lab's search_path (a pooler that ignores startup options?): statements would "
+            f"run in {always if now == schema else now!r}. {_REMEDY}"
+        )
+
+
+def _told(result: pq.abc.PGresult) -> str:
+    return (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"no answer").decode(errors="replace")
+
+
+def with_options(dsn: str, settings: Mapping[str, str]) -> str:
+    """The DSN with settings for the startup message, which come last and win over its own."""
+    if not settings:
+        return dsn
+    escaped = {name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()}
+    ours = [f"-c {name}={value}" for name, value in escaped.items()]
+    theirs = conninfo_to_dict(dsn).get("options") or ""
+    return make_conninfo(dsn, options=" ".join([theirs, *ours]).strip())
 
 
 def require_supported(version: int, where: str) -> None:
@@ -176,7 +229,8 @@ class Database:
                 f"in a schema of its own: GRANT CREATE ON DATABASE {self.facts.database} TO {self.facts.role}"
             )
         self.schema = f"zephyr_lab_{secrets.token_hex(6)}"
-        self._dsn = _with_timeout(dsn)
+        # The host that was looked at, of several or behind one name: another one may be anything.
+        self._dsn = make_conninfo(_with_timeout(dsn), **self.facts.address)
         janitor = Janitor({"dsn": self._dsn, "schema": self.schema}) if lasting else None
         self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
         try:
@@ -196,57 +250,65 @@ class Database:
         wanted = {**SESSION_SETTINGS, "search_path": self.schema, **settings}
         if self.facts.is_superuser:
             wanted["lc_messages"] = "C"
-        # Ours come last and win; settings of the startup message win over those of roles and databases.
-        escaped = {name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in wanted.items()}
-        ours = [f"-c {name}={value}" for name, value in escaped.items()]
-        theirs = conninfo_to_dict(self._dsn).get("options") or ""
-        return make_conninfo(
-            self._dsn, options=" ".join([theirs, *ours]).strip(), application_name=f"{self.schema} {session}"[:63]
-        )
+        # Settings of the startup message win over those of roles and databases.
+        return make_conninfo(with_options(self._dsn, wanted), application_name=f"{self.schema} {session}"[:63])
 
     def open(self, session: str, **settings: str) -> pq.abc.PGconn:
         """A bare libpq connection into the lab's schema. Raises ServerUnavailable."""
         return self._open(self.conninfo(session, **settings), session)
 
-    def _open(self, conninfo: str, session: str) -> pq.abc.PGconn:
+    def _open(self, conninfo: str, session: str, *, database: str = "") -> pq.abc.PGconn:
         with environment_for(self.is_ours):
             connection = pq.PGconn.connect(conninfo.encode())
         if connection.status != pq.ConnStatus.OK:
             reason = connection.get_error_message().strip()
             connection.finish()
             raise ServerUnavailable(f"session {session} could not connect to {self.facts.where}: {reason}")
+        if not database:
+            self.verify(connection)
         return connection
+
+    def verify(self, connection: pq.abc.PGconn) -> None:
+        """Ends the connection and raises ServerUnavailable unless its statements run in the lab's schema."""
+        try:
+            verify(connection, self.schema, self.facts.where)
+        except BaseException:
+            connection.finish()
+            raise
 
     def connect(self, session: str = "lab") -> psycopg.Connection:
         """An ordinary psycopg connection (autocommit) that lives in the lab's schema. Raises ServerUnavailable."""
         try:
             with environment_for(self.is_ours):
-                return psycopg.connect(self.conninfo(session), autocommit=True)
+                connection = psycopg.connect(self.conninfo(session), autocommit=True)
         except psycopg.OperationalError as error:
             raise ServerUnavailable(f"could not connect to {self.facts.where}: {str(error).strip()}") from None
+        self.verify(connection.pgconn)
+        return connection
 
     async def connect_async(self, session: str = "lab") -> psycopg.AsyncConnection:
         """The same for asyncio. Raises ServerUnavailable."""
         try:
             with environment_for(self.is_ours):
-                return await psycopg.AsyncConnection.connect(self.conninfo(session), autocommit=True)
+                connection = await psycopg.AsyncConnection.connect(self.conninfo(session), autocommit=True)
         except psycopg.OperationalError as error:
             raise ServerUnavailable(f"could not connect to {self.facts.where}: {str(error).strip()}") from None
+        self.verify(connection.pgconn)
+        return connection
 
     def open_as_isolationtester(self, spec: str, session: str) -> pq.abc.PGconn:
         """A connection as PostgreSQL's own test run makes it, in a database `isolation_regression` of our own server.
 
-        On somebody else's server it is in the lab's schema, unless the database has just that name.
+        On somebody else's server it is in the lab's schema.
         """
         settings = ISOLATIONTESTER_SETTINGS | ({"lc_messages": "C"} if self.facts.is_superuser else {})
-        if not self.is_ours and self.facts.database != ISOLATIONTESTER_DATABASE:
+        if not self.is_ours:
             settings["search_path"] = self.schema
-        options = " ".join(f"-c {name}=" + value.replace(" ", "\\ ") for name, value in settings.items())
         database = {"dbname": ISOLATIONTESTER_DATABASE} if self.is_ours else {}
         # Some of PostgreSQL's specs look for each other's sessions by this name.
         name = f"isolation/{spec}/{session}"
-        conninfo = make_conninfo(self._dsn, options=options, application_name=name[:63], **database)
-        return self._open(conninfo, session)
+        conninfo = make_conninfo(with_options(self._dsn, settings), application_name=name[:63], **database)
+        return self._open(conninfo, session, database=database.get("dbname", ""))
 
     def make_isolationtester_database(self) -> None:
         """Makes the database of `open_as_isolationtester` anew, where the server is ours.
