@@ -14,7 +14,7 @@ from zephyr_lab.errors import BadInput, LabError, condition_name
 if TYPE_CHECKING:
     import psycopg
 
-databases = Late("zephyr_lab.servers.database")
+databases, keyvalues = Late("zephyr_lab.servers.database"), Late("zephyr_lab.servers.keyvalue")
 
 partitions = typer.Typer(no_args_is_help=True, help="The months of the table orders.")
 DSN = Annotated[str, typer.Option(envvar="ZEPHYR_LAB_PG_DSN", help="The database that has the order service's tables.")]
@@ -81,6 +81,7 @@ def reconcile(
         chosen = date.fromisoformat(day) if day else datetime.now(UTC).date()
     except ValueError:
         raise BadInput(f"{day!r} is no day: write it as 2026-03-02") from None
+    _readable(redis_url)
     slots = RedisSlots(clients.redis_client(redis_url)) if redis_url else None
     with _connected(dsn) as connection:
         try:
@@ -94,13 +95,20 @@ def reconcile(
         raise typer.Exit(1)
 
 
+def _readable(redis_url: str | None) -> None:
+    """Raises ServerUnavailable for a URL that is none; redis-py's own message may quote the password."""
+    if redis_url:
+        keyvalues.url_without_password(redis_url)
+
+
 @contextlib.contextmanager
 def _connected(dsn: str) -> Iterator[psycopg.Connection]:
     """A connection whose errors are told in a line."""
-    databases.inspect(dsn)
     import psycopg
 
-    with psycopg.connect(dsn) as connection:
+    with databases.connect(dsn) as connection:
+        databases.require_supported(connection.pgconn.server_version, databases.without_password(dsn))
+        connection.autocommit = False
         try:
             yield connection
         except psycopg.Error as error:
@@ -128,6 +136,9 @@ def serve(
     from zephyr_lab.orders.strategies import strategy as by_name
 
     chosen = by_name(strategy)
+    _readable(redis_url)
+    if dsn is not None:
+        databases.connect(dsn).close()
     with contextlib.ExitStack() as stack:
         if dsn is None:
             lab = stack.enter_context(labs.Lab(redis_url=redis_url))

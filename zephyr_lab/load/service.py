@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -33,8 +33,8 @@ from zephyr_lab.orders.strategies import Load
 class Where:
     """Where a process finds the servers: a DSN with its settings, a Redis URL, or the service's own face."""
 
-    dsn: str
-    redis_url: str | None = None
+    dsn: str = field(repr=False)
+    redis_url: str | None = field(default=None, repr=False)
     face: str | None = None
 
 

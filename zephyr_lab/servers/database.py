@@ -52,6 +52,7 @@ _REMEDY = (
     "Nothing was done. Name PostgreSQL itself in ZEPHYR_LAB_PG_DSN, by the host and port that the pooler has for it, "
     "or unset it to use the lab's own"
 )
+_SECRET = re.compile("pass|secret|scram")  # password, sslpassword, passfile, oauth_client_secret, scram_client_key ...
 # What libpq takes from the environment and no DSN can override, or a DSN of ours must not be overridden by.
 _FROM_ENVIRONMENT = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGOPTIONS")
 
@@ -88,8 +89,7 @@ def without_password(dsn: str) -> str:
             "the DSN is malformed: write postgresql://user:password@host:5432/database, with special characters "
             "percent-encoded, or host=... user=... password=... dbname=..."
         ) from None
-    for name in ("password", "sslpassword", "passfile"):
-        parts.pop(name, None)
+    parts = {name: value for name, value in parts.items() if not _SECRET.search(name)}
     # A password with a bare `@` or `/` in a URL ends up in the host, the port or the database's name.
     misplaced = "@" in f"{parts.get('host', '')}{parts.get('dbname', '')}"
     if misplaced or not re.fullmatch(r"[\d,]*", str(parts.get("port", ""))):
