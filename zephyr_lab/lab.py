@@ -269,6 +269,16 @@ class Lab:
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
         )  # fmt: skip
 
+    def run_beside(self, title: str, call: Callable[[], Any]) -> Any:
+        """Runs something of yours as a setup is run: connections that it opens lead to the lab's schema.
+
+        `title` names it in messages. Raises what it raises, and ScheduleError for a driver that is out of reach.
+        """
+        from zephyr_lab.functions.beside import run_beside
+
+        self._check_open()
+        return run_beside(title, call, self._database)
+
     def terminals(self, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> Terminals:
         """Sessions that are sent one statement after another by hand, in a schema that `setup` makes.
 

@@ -249,7 +249,9 @@ class _Asked:
         invariant = self.options.invariant
         if invariant is None:
             return True
-        return bool(invariant(verdict.transcript)) if callable(invariant) else verdict.transcript.answer == ((True,),)
+        if not callable(invariant):
+            return verdict.transcript.answer == ((True,),)
+        return bool(self.lab.run_beside("invariant", lambda: invariant(verdict.transcript)))
 
     def cut_short(self, found: Exploration) -> bool:
         return not found.complete and (self.options.samples is None or found.schedules < self.options.samples)

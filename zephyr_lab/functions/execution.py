@@ -116,8 +116,7 @@ class FunctionExecution:
         raised = [f"{one.name} raised {one.raised!r}; " for one in self.sessions.values() if one.raised]
         return (
             "".join(raised) + "none of the functions made a round trip that the lab controls, so there is nothing to "
-            "order: let them take a connection (psycopg 3), pool, engine or Redis client as a parameter; psycopg2 and "
-            "asyncpg cannot be explored"
+            "order: let them take a connection (psycopg 3), pool, engine or Redis client as a parameter"
         )
 
     def _waits_for_ever(self) -> str:

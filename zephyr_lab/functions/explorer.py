@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.explore.effect import Effect
@@ -18,12 +19,12 @@ from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.replay import Following, Replay
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
-from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
+from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
+from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.effects import FunctionEffects, NotReducible
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.interception import intercepted
-from zephyr_lab.functions.pools import pools_are_the_sessions
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import Surrogates
@@ -33,6 +34,8 @@ from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import End, Event, Table, Transcript
 
 if TYPE_CHECKING:
+    from zephyr_lab.functions.keyvalue import Content
+    from zephyr_lab.servers.database import Database
     from zephyr_lab.servers.keyvalue import KeyValue
 
 
@@ -86,10 +89,12 @@ class FunctionExplorer(Explorer):
         if uses_redis:
             from zephyr_lab.functions.keyvalue import Content  # redis-py takes as long to import as all the rest
 
-            content = Content(keyvalue())
+            content = self._supplies.content = Content(keyvalue())
         self._ground = FunctionGround(prepare, self._supplies, content, runner.database)
         setups = (setup,) if isinstance(setup, str) and setup else (self._ground.key,) if prepare else ()
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
+        if invariant is not None and not isinstance(invariant, str):
+            invariant = partial(_asked_beside, invariant, runner.database, content)
         super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
         self._ignore = ignore
         self._running: FunctionExecution | None = None
@@ -122,11 +127,6 @@ class FunctionExplorer(Explorer):
         with contextlib.ExitStack() as stack:
             stack.callback(setattr, self, "_is_intercepted", False)
             stack.enter_context(intercepted())
-            stack.enter_context(pools_are_the_sessions())
-            if self._ground.content:
-                from zephyr_lab.functions.keyvalue import redis_takes_turns
-
-                stack.enter_context(redis_takes_turns(self._ground.content))
             stack.callback(self.close)
             yield
 
@@ -304,6 +304,13 @@ class FunctionExplorer(Explorer):
         """Lets go of connections of its own; what is done later opens them again."""
         self._ground.close()
         self._supplies.close()
+
+
+def _asked_beside(
+    invariant: Callable[[Transcript], bool], database: Database, content: Content | None, transcript: Transcript
+) -> bool:
+    """What an invariant that is a function says, whose own connections lead to the lab's schema."""
+    return bool(Beside(f"invariant {name_of(invariant)}", database, content).run(partial(invariant, transcript)))
 
 
 _WHY = (

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
+from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.turn import on_behalf_of
 from zephyr_lab.schedule.transcript import Table
 from zephyr_lab.servers.database import Database
 
@@ -39,10 +42,12 @@ class FunctionGround:
         if self.content:
             self.content.clear()
         if self._setup:
+            beside = Beside(f"setup {name_of(self._setup)}", self._database, self.content)
             try:
-                self._run(self._setup)
+                beside.run(partial(self._run, self._setup))
             except Exception as error:
-                raise SetupFailed(f"setup {name_of(self._setup)}: {type(error).__name__}: {error}") from error
+                told = str(error) if error is beside.misuse else f"{beside.title}: {type(error).__name__}: {error}"
+                raise SetupFailed(told) from error
         if self.content:
             self.content.keep()
 
@@ -59,7 +64,7 @@ class FunctionGround:
         match kind:
             case Kind.CONNECTION:
                 if self._connection is None or self._connection.closed:
-                    self._connection = self._database.connect("setup")
+                    self._connection = on_behalf_of(None, self._database.connect)("setup")  # is kept
                     self._connection.prepare_threshold = None
                 return self._connection
             case Kind.REDIS:

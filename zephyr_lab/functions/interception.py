@@ -1,8 +1,9 @@
 """What is not as usual in the sessions' threads while functions are explored; other threads notice nothing.
 
 Sleeps return at once: when a function goes on is the scheduler's business. A connection that a function opens itself
-is the session's own. Redis commands wait for the session's turn, whichever client sends them. What the lab has no hold
-on is refused, not overlooked. Threads that a function starts are its session's.
+is the session's own, and one that a setup or an invariant opens leads to the lab's schema. Redis commands wait for the
+session's turn, whichever client sends them. What the lab has no hold on is refused, not overlooked. Threads that a
+function starts are its session's.
 """
 
 from __future__ import annotations
@@ -20,48 +21,70 @@ import psycopg
 import psycopg.connection
 import psycopg.connection_async
 
-from zephyr_lab.errors import ScheduleError
+from zephyr_lab.functions.foreign import foreign_refused, refused
+from zephyr_lab.functions.patching import patched
+from zephyr_lab.functions.pools import pools_are_the_sessions
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
-from zephyr_lab.functions.turn import Abandoned, Turn, as_session, here
+from zephyr_lab.functions.turn import Abandoned, Owner, Turn, here, on_behalf_of, owner, owner_of
+
+_lock = threading.Lock()
+_users, _patches = 0, contextlib.ExitStack()
 
 
 @contextlib.contextmanager
 def intercepted() -> Iterator[None]:
-    """Patches psycopg, time and asyncio, for threads that are sessions'."""
-    with contextlib.ExitStack() as patches:
-        for owner, name, make in (
-            *((module, name, _sleep) for module, name in _places_of(time.sleep)),
-            *((module, name, _async_sleep) for module, name in _places_of(asyncio.sleep)),
-            (threading.Thread, "start", _start),
-            (ThreadPoolExecutor, "submit", _submit),
-            (psycopg.Connection, "wait", _wait_of_uncontrolled),
-            (psycopg.AsyncConnection, "wait", _wait_of_uncontrolled),
-            (psycopg.connection, "conninfo_attempts", _attempts),
-            (psycopg.connection_async, "conninfo_attempts_async", _attempts_async),
-        ):
-            patches.enter_context(patched(owner, name, make))
-        real = psycopg.Connection._connect_gen.__func__
-
-        def connect(cls: type, conninfo: str = "") -> Iterator[Any]:
-            if (turn := here()) is None:
-                return (yield from real(cls, conninfo))
-            return turn.open_connection(cls)
-
-        # Of their common base: both classes inherit it.
-        base = next(one for one in psycopg.Connection.__mro__ if "_connect_gen" in vars(one))
-        patches.enter_context(patched(base, "_connect_gen", lambda _: classmethod(connect)))
-        yield
-
-
-@contextlib.contextmanager
-def patched(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """Puts what `make` makes of an attribute in its place."""
-    before = vars(owner)[name]
-    setattr(owner, name, make(before))
+    """Patches drivers, pools, time and asyncio, for threads that have an owner; for all explorations at a time once."""
+    global _users, _patches
+    with _lock:
+        if _users == 0:
+            with contextlib.ExitStack() as stack:
+                _patch(stack)
+                _patches = stack.pop_all()
+        _users += 1
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _patches.close()
+
+
+def _patch(patches: contextlib.ExitStack) -> None:
+    for place, name, make in (
+        *((module, name, _sleep) for module, name in _places_of(time.sleep)),
+        *((module, name, _async_sleep) for module, name in _places_of(asyncio.sleep)),
+        (threading.Thread, "start", _start),
+        (ThreadPoolExecutor, "submit", _submit),
+        (asyncio.BaseEventLoop, "call_soon_threadsafe", _call_elsewhere),
+        (psycopg.Connection, "wait", _wait_of_uncontrolled),
+        (psycopg.AsyncConnection, "wait", _wait_of_uncontrolled),
+        (psycopg.connection, "conninfo_attempts", _attempts),
+        (psycopg.connection_async, "conninfo_attempts_async", _attempts_async),
+    ):
+        patches.enter_context(patched(place, name, make))
+    # Of their common base: both classes inherit it.
+    base = next(one for one in psycopg.Connection.__mro__ if "_connect_gen" in vars(one))
+    patches.enter_context(patched(base, "_connect_gen", lambda real: classmethod(_connect(real.__func__))))
+    patches.enter_context(pools_are_the_sessions())
+    patches.enter_context(foreign_refused())
+    if "redis" in sys.modules:
+        from zephyr_lab.functions.keyvalue import redis_takes_turns  # redis-py takes as long to import as all the rest
+
+        patches.enter_context(redis_takes_turns())
+
+
+def _connect(real: Any) -> Any:
+    def connect(cls: type, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        match owner():
+            case None:
+                return (yield from real(cls, *args, **kwargs))
+            case Turn() as turn:
+                return turn.open_connection(cls)
+            case beside:
+                return (yield from beside.connecting(lambda conninfo: real(cls, conninfo, **kwargs)))
+
+    return connect
 
 
 def _places_of(function: Any) -> list[tuple[Any, str]]:
@@ -72,8 +95,8 @@ def _places_of(function: Any) -> list[tuple[Any, str]]:
 
 def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     def start(self: threading.Thread) -> None:
-        if (turn := here()) is not None:
-            run = as_session(turn, self.run)
+        if (who := owner()) is not None:
+            run = on_behalf_of(who, self.run)
 
             def until_abandoned() -> None:
                 with contextlib.suppress(Abandoned):
@@ -89,11 +112,26 @@ def _submit(real: Callable[..., Any]) -> Callable[..., Any]:
     """Its threads are used again by other sessions, so each call is the session's that has submitted it."""
 
     def submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        if (turn := here()) is None:
+        if (who := owner()) is None:
             return real(self, fn, *args, **kwargs)
-        return as_session(None, real)(self, as_session(turn, fn), *args, **kwargs)
+        return on_behalf_of(None, real)(self, on_behalf_of(who, fn), *args, **kwargs)
 
     return submit
+
+
+def _call_elsewhere(real: Callable[..., Any]) -> Callable[..., Any]:
+    """An event loop of nobody's, such as a service's own that runs all the time, does its work in no session's turn."""
+
+    def call_soon_threadsafe(self: Any, *args: Any, **kwargs: Any) -> Any:
+        thread = getattr(self, "_thread_id", None)
+        if (who := owner()) is not None and thread is not None and owner_of(thread) is not who:
+            raise refused(
+                who, "handed work to an event loop that runs in a thread of nobody's, where the lab cannot order it: "
+                "run the loop inside the function (asyncio.run), or let the function be asynchronous itself",
+            )  # fmt: skip
+        return real(self, *args, **kwargs)
+
+    return call_soon_threadsafe
 
 
 def _sleep(real: Callable[[float], None]) -> Callable[[float], None]:
@@ -118,9 +156,9 @@ def _async_sleep(real: Any) -> Any:
 
 def _wait_of_uncontrolled(real: Any) -> Any:
     def wait(self: Any, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        turn = here()
-        if turn and not isinstance(self, ControlledConnection | AsyncControlledConnection):
-            raise turn.refuse(uncontrolled(turn))
+        who = owner()
+        if who is not None and not _controls(who, self):
+            raise refused(who, _UNCONTROLLED)
         return real(self, gen, *args, **kwargs)
 
     return wait
@@ -128,18 +166,23 @@ def _wait_of_uncontrolled(real: Any) -> Any:
 
 def _attempts(real: Any) -> Any:
     """No name is looked up for a connection that is not made."""
-    return lambda params: real(params) if here() is None else [params]
+    return lambda params: real(params) if owner() is None else [params]
 
 
 def _attempts_async(real: Any) -> Any:
     async def attempts(params: Any) -> Any:
-        return await real(params) if here() is None else [params]
+        return await real(params) if owner() is None else [params]
 
     return attempts
 
 
-def uncontrolled(turn: Turn) -> ScheduleError:
-    return ScheduleError(
-        f"session {turn.name} used a connection that was opened before the exploration, by a pool of its own perhaps, "
-        "and that the lab has no hold on: let the function take it as a parameter (conn, pool, engine or session)"
-    )
+def _controls(who: Owner, connection: Any) -> bool:
+    if isinstance(who, Turn):
+        return isinstance(connection, ControlledConnection | AsyncControlledConnection)
+    return who.controls(connection)
+
+
+_UNCONTROLLED = (
+    "used a connection that was opened before the exploration, by a pool of its own perhaps, and that the lab has no "
+    "hold on: let the function take it as a parameter (conn, pool, engine or session)"
+)

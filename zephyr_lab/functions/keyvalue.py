@@ -7,7 +7,7 @@ script is one message, and one turn.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import redis
@@ -17,8 +17,9 @@ import redis.connection
 import redis.lock
 
 from zephyr_lab.errors import ScheduleError, SetupFailed
-from zephyr_lab.functions.interception import patched
-from zephyr_lab.functions.turn import RoundTrip, here
+from zephyr_lab.functions.foreign import refused
+from zephyr_lab.functions.patching import patched
+from zephyr_lab.functions.turn import Owner, RoundTrip, here, owner
 from zephyr_lab.schedule.transcript import Failure, Result, Table
 from zephyr_lab.servers.keyvalue import KeyValue, client
 
@@ -64,6 +65,7 @@ class Content:
 
     def __init__(self, keyvalue: KeyValue) -> None:
         self._client = client(keyvalue.url, decode_responses=False)
+        self._address = _address(self._client.connection_pool.connection_kwargs)
         self._prefix = b"" if keyvalue.is_ours else keyvalue.prefix.encode()
         self._pattern = self._prefix.decode().replace("[", "\\[")
         self._kept: list[tuple[bytes, int, bytes]] = []
@@ -107,6 +109,10 @@ class Content:
         except redis.RedisError as error:
             raise SetupFailed(f"the lab's Redis could not be read: {error}") from None
 
+    def is_behind(self, connection: Any) -> bool:
+        """Whether a connection of redis-py's leads here."""
+        return _address(vars(connection)) == self._address
+
     def is_free_to(self, command: list[str]) -> bool:
         """Whether a command that may write names a key of the lab's, as far as can be told, or none."""
         prefix = self._prefix.decode()
@@ -117,6 +123,14 @@ class Content:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _address(of: Mapping[str, Any]) -> tuple[str, int]:
+    """A unix socket's path, or a host and a port."""
+    if of.get("path"):
+        return str(of["path"]), 0
+    host = of.get("host") or "localhost"
+    return ("127.0.0.1" if host == "localhost" else host), int(of.get("port") or 6379)
 
 
 def _as_text(kind: str, value: Any) -> str:
@@ -138,28 +152,39 @@ def _reply(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def redis_takes_turns(content: Content) -> Iterator[None]:
-    """Has every Redis command of a session's thread wait for its turn."""
+def redis_takes_turns() -> Iterator[None]:
+    """Has every Redis command of a session's thread wait for its turn; one to a Redis not the lab's is refused."""
     sync, asynchronous = redis.connection.AbstractConnection, redis.asyncio.connection.AbstractConnection
     with contextlib.ExitStack() as patches:
-        for owner, connects, sends, reads in (
+        for place, connects, sends, reads in (
             (sync, _connect, _send, _read), (asynchronous, _connect_async, _send_async, _read_async)
         ):  # fmt: skip
             for name in ("connect", "connect_check_health"):
-                if name in vars(owner):
-                    patches.enter_context(patched(owner, name, connects))
-            patches.enter_context(patched(owner, "send_packed_command", lambda real, sends=sends: sends(real, content)))
-            patches.enter_context(patched(owner, "read_response", reads))
+                if name in vars(place):
+                    patches.enter_context(patched(place, name, connects))
+            patches.enter_context(patched(place, "send_packed_command", sends))
+            patches.enter_context(patched(place, "read_response", reads))
         for lock in (redis.lock.Lock, redis.asyncio.lock.Lock):
             patches.enter_context(patched(lock, "acquire", _acquire))
         yield
 
 
-def _begin(connection: Any, message: Any, content: Content) -> None:
+def _refuse_elsewhere(who: Owner | None, connection: Any) -> None:
+    if who is not None and not (who.content and who.content.is_behind(connection)):
+        raise refused(
+            who, "used a Redis that is not the lab's. Nothing was sent. Let the function take a client as a parameter "
+            "(redis), or make its own of lab.redis_url",
+        )  # fmt: skip
+
+
+def _begin(connection: Any, message: Any) -> None:
     """Waits for the turn of a message, unless it belongs to another one, as a handshake does."""
+    _refuse_elsewhere(owner(), connection)
     turn = here()
     if turn is None or id(connection) in turn.inside:
         return
+    content = turn.content
+    assert content
     turn.on_the_wire[id(connection)] = None
     commands = _commands(message)
     if all(command[0].upper() in _PRIVATE for command in commands) or _is_unknown_script(commands, content):
@@ -244,6 +269,7 @@ def _acquire(real: Any) -> Any:
 
 def _connect(real: Any) -> Any:
     def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse_elsewhere(owner(), self)
         with _inside(self):
             return real(self, *args, **kwargs)
 
@@ -252,26 +278,27 @@ def _connect(real: Any) -> Any:
 
 def _connect_async(real: Any) -> Any:
     async def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse_elsewhere(owner(), self)
         with _inside(self):
             return await real(self, *args, **kwargs)
 
     return connect
 
 
-def _send(real: Any, content: Content) -> Any:
+def _send(real: Any) -> Any:
     def send_packed_command(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
         command = command if isinstance(command, str | bytes) else list(command)
-        _begin(self, command, content)
+        _begin(self, command)
         with _inside(self):
             return real(self, command, *args, **kwargs)
 
     return send_packed_command
 
 
-def _send_async(real: Any, content: Content) -> Any:
+def _send_async(real: Any) -> Any:
     async def send_packed_command(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
         command = command if isinstance(command, str | bytes) else list(command)
-        _begin(self, command, content)
+        _begin(self, command)
         with _inside(self):
             return await real(self, command, *args, **kwargs)
 

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zephyr_lab.functions.interception import patched
-from zephyr_lab.functions.turn import here
+from zephyr_lab.functions.foreign import refuse_of_driver
+from zephyr_lab.functions.patching import patched
+from zephyr_lab.functions.turn import here, owner
 
 
 @contextlib.contextmanager
@@ -36,27 +37,30 @@ def pools_are_the_sessions() -> Iterator[None]:
             from sqlalchemy.pool import Pool
 
             stack.enter_context(patched(PGDialect_psycopg, "initialize", _initialize))
-            event.listen(Pool, "checkin", _checked_in)
-            stack.callback(event.remove, Pool, "checkin", _checked_in)
+            for name, listener in (("checkin", _checked_in), ("checkout", _checked_out)):
+                event.listen(Pool, name, listener)
+                stack.callback(event.remove, Pool, name, listener)
         yield
 
 
 def _getconn(real: Any) -> Any:
-    return lambda self, timeout=None: real(self, timeout) if here() is None else self._connect()
+    return lambda self, timeout=None: real(self, timeout) if owner() is None else self._connect()
 
 
 def _getconn_async(real: Any) -> Any:
     async def getconn(self: Any, timeout: float | None = None) -> Any:
-        return await (real(self, timeout) if here() is None else self._connect())
+        return await (real(self, timeout) if owner() is None else self._connect())
 
     return getconn
 
 
 def _putconn(real: Any) -> Any:
     def putconn(self: Any, conn: Any) -> None:
-        if (turn := here()) is None:
+        if owner() is None:
             return real(self, conn)
         conn._pool = None
+        if (turn := here()) is None:
+            return conn.close()
         if not (turn.abandoned or conn.closed):
             conn.rollback()
         return conn.disown()
@@ -66,9 +70,11 @@ def _putconn(real: Any) -> Any:
 
 def _putconn_async(real: Any) -> Any:
     async def putconn(self: Any, conn: Any) -> None:
-        if (turn := here()) is None:
+        if owner() is None:
             return await real(self, conn)
         conn._pool = None
+        if (turn := here()) is None:
+            return await conn.close()
         if not (turn.abandoned or conn.closed):
             await conn.rollback()
         return conn.disown()
@@ -77,12 +83,12 @@ def _putconn_async(real: Any) -> Any:
 
 
 def _nothing(real: Any) -> Any:
-    return lambda self, *args, **kwargs: real(self, *args, **kwargs) if here() is None else None
+    return lambda self, *args, **kwargs: real(self, *args, **kwargs) if owner() is None else None
 
 
 def _nothing_async(real: Any) -> Any:
     async def nothing(self: Any, *args: Any, **kwargs: Any) -> None:
-        if here() is None:
+        if owner() is None:
             await real(self, *args, **kwargs)
 
     return nothing
@@ -102,5 +108,11 @@ def _initialize(real: Callable[[Any, Any], None]) -> Any:
 
 
 def _checked_in(connection: Any, record: Any) -> None:
-    if here() is not None:
+    if owner() is not None:
         record.close()
+
+
+def _checked_out(connection: Any, record: Any, proxy: Any) -> None:
+    """One of another driver's, which the engine's pool has kept, does not connect any more."""
+    if (who := owner()) is not None:
+        refuse_of_driver(who, record.driver_connection)

@@ -44,7 +44,7 @@ class FunctionSession:
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self.turn = Turn(self.name, self.open_connection)
+        self.turn = Turn(self.name, self.open_connection, supplies.content)
         self._thread = threading.Thread(target=self._run, name=f"session {self.name}", daemon=True)
 
     def start(self) -> None:

@@ -21,6 +21,7 @@ from zephyr_lab.functions.turn import here
 from zephyr_lab.servers.database import Database
 
 if TYPE_CHECKING:
+    from zephyr_lab.functions.keyvalue import Content
     from zephyr_lab.functions.session import FunctionSession
     from zephyr_lab.servers.keyvalue import KeyValue
 
@@ -28,11 +29,15 @@ _DIALECT = "postgresql+psycopg://"
 
 
 class Supplies:
-    """What the sessions of one exploration share. `keyvalue` starts the lab's Redis when first called."""
+    """What the sessions of one exploration share. `keyvalue` starts the lab's Redis when first called.
+
+    `content` is what is in it, where it is explored.
+    """
 
     def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
         self._database, self._keyvalue = database, keyvalue
         self.loops = Loops()
+        self.content: Content | None = None
         self._async_redis: dict[asyncio.AbstractEventLoop, Any] = {}
 
     @contextlib.contextmanager

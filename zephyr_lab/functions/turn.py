@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.schedule.transcript import Failure, Result
+
+if TYPE_CHECKING:
+    from zephyr_lab.functions.keyvalue import Content
 
 # Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
 _PRIVATE = re.compile(
@@ -50,6 +54,19 @@ def is_private(sql: str) -> bool:
     return bool(_PRIVATE.fullmatch(sql))
 
 
+class Owner(Protocol):
+    """On whose behalf a thread runs: a session's `Turn`, or what is run beside the sessions.
+
+    `title` says who it is, `content` is the lab's Redis where one is explored.
+    """
+
+    title: str
+    content: Content | None
+
+    def refuse(self, error: LabError) -> LabError:
+        """Keeps the first thing that cannot be explored, for whoever explores to raise."""
+
+
 class Turn:
     """Stands between a function's thread and the scheduler: the thread parks before a round trip until it is let go.
 
@@ -59,8 +76,9 @@ class Turn:
     it clears it. `locks_on`: it may hold locks that a transaction's end does not let go.
     """
 
-    def __init__(self, name: str, open_connection: Callable[[type], Any]) -> None:
-        self.name = name
+    def __init__(self, name: str, open_connection: Callable[[type], Any], content: Content | None) -> None:
+        self.name, self.title = name, f"session {name}"
+        self.content = content
         self.open_connection = open_connection  # for the class of psycopg's that is asked for one
         self.next: RoundTrip | None = None
         self.done: list[RoundTrip] = []
@@ -142,24 +160,43 @@ class Turn:
 
 
 _local = threading.local()
+_owners: dict[int, Owner | None] = {}  # by thread, for those that another thread asks for
+
+
+profile: Callable[[Any, str, Any], None] | None = None
+"""What looks on in threads that have an owner (`sys.setprofile`), while that is needed: it slows them down."""
+
+
+def owner() -> Owner | None:
+    """On whose behalf the thread that asks runs; None for anybody else's."""
+    return getattr(_local, "owner", None)
+
+
+def owner_of(thread: int) -> Owner | None:
+    """On whose behalf another thread runs, by its ident."""
+    return _owners.get(thread)
 
 
 def here() -> Turn | None:
     """The turn of the thread that asks; None where it is not a session's."""
-    return getattr(_local, "turn", None)
+    found = owner()
+    return found if isinstance(found, Turn) else None
 
 
-def belongs_to(turn: Turn | None) -> None:
+def belongs_to(owner: Owner | None) -> None:
     """Makes the thread that calls a session's."""
-    _local.turn = turn
+    _local.owner = owner
+    _owners[threading.get_ident()] = owner
+    if profile is not None:
+        sys.setprofile(profile if owner is not None else None)
 
 
-def as_session(turn: Turn | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; what it does is that session's, whichever thread it runs in."""
+def on_behalf_of(owner: Owner | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; what it does is done for that owner, whichever thread it runs in."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        before = here()
-        belongs_to(turn)
+        before = getattr(_local, "owner", None)
+        belongs_to(owner)
         try:
             return function(*args, **kwargs)
         finally:

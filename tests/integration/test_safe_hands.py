@@ -1,0 +1,442 @@
+"""A database that is not the lab's, beside functions, setups and invariants that lead to it: nothing of it is touched.
+
+`production` is a server of its own with a table `slots`, as an application's DSN would name it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import psycopg_pool
+import pytest
+import redis as redis_py
+import sqlalchemy
+from psycopg.conninfo import conninfo_to_dict
+
+from zephyr_lab import Lab
+from zephyr_lab.errors import LabError, ScheduleError, SetupFailed
+from zephyr_lab.functions.turn import on_behalf_of
+from zephyr_lab.servers.embedded import start_postgres, start_valkey
+
+TABLE = "create table slots (slot text primary key, booked int); insert into slots values ('18:00', 0);"
+READ, WRITE = "select booked from slots", "update slots set booked = %s"
+
+
+@pytest.fixture(scope="module")
+def production() -> Iterator[str]:
+    server, dsn = start_postgres()
+    with psycopg.connect(dsn) as connection:
+        connection.execute(TABLE)
+        connection.execute(WRITE, [5])
+    yield dsn
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def untouched(production: str) -> Iterator[None]:
+    """What is there, rows with their transactions, is the same after each test; nobody is connected any more."""
+
+    def look() -> list[Any]:
+        with psycopg.connect(production) as connection:
+            return connection.execute(
+                "select string_agg(relname, ',' order by oid) from pg_class union all "
+                "select string_agg(slots::text || xmin || ctid, ',') from public.slots union all "
+                "select count(*)::text from pg_stat_activity where datname = 'postgres' and pid <> pg_backend_pid()"
+            ).fetchall()
+
+    before = look()
+    yield
+    assert look() == before
+
+
+def book(conn: psycopg.Connection) -> None:
+    (booked,) = conn.execute(READ).fetchone() or (0,)
+    conn.execute(WRITE, [booked + 1])
+
+
+def url(dsn: str, driver: str) -> str:
+    parts = conninfo_to_dict(dsn)
+    return f"postgresql+{driver}://postgres:{parts['password']}@/postgres?host={parts['host']}"
+
+
+# -- setups and invariants: their connections lead to the lab's schema
+
+
+def connecting(dsn: str) -> Callable[[], None]:
+    def setup() -> None:
+        with psycopg.connect(dsn) as one, psycopg.connect(dsn, autocommit=True) as other:
+            other.execute(TABLE)
+            one.execute("analyze slots")
+
+    return setup
+
+
+def never_closing(dsn: str) -> Callable[[], None]:
+    return lambda: psycopg.connect(dsn, autocommit=True).execute(TABLE) and None  # type: ignore[func-returns-value]
+
+
+def asynchronous(dsn: str) -> Callable[[], Any]:
+    async def setup() -> None:
+        async with await psycopg.AsyncConnection.connect(dsn) as conn:
+            await conn.execute(TABLE)
+
+    return setup
+
+
+def running_a_loop(dsn: str) -> Callable[[], Any]:
+    return lambda: asyncio.run(asynchronous(dsn)())
+
+
+def in_a_thread(dsn: str) -> Callable[[], None]:
+    def setup() -> None:
+        thread = threading.Thread(target=connecting(dsn))
+        thread.start()
+        thread.join()
+
+    return setup
+
+
+def by_a_pool(dsn: str) -> Callable[[], None]:
+    pool = psycopg_pool.ConnectionPool(dsn, open=False)
+
+    def setup() -> None:
+        with pool.connection() as conn:
+            conn.execute(TABLE)
+
+    return setup
+
+
+def by_a_pool_of_its_own(dsn: str) -> Callable[[], None]:
+    def setup() -> None:
+        with psycopg_pool.ConnectionPool(dsn) as pool, pool.connection() as conn:
+            conn.execute(TABLE)
+
+    return setup
+
+
+def by_an_engine(dsn: str) -> Callable[[], None]:
+    engine = sqlalchemy.create_engine(url(dsn, "psycopg"))
+
+    def setup() -> None:
+        with engine.begin() as conn:
+            conn.execute(sqlalchemy.text(TABLE))
+
+    return setup
+
+
+def by_metadata(dsn: str) -> Callable[[], None]:
+    engine, metadata = sqlalchemy.create_engine(url(dsn, "psycopg")), sqlalchemy.MetaData()
+    table = sqlalchemy.Table(
+        "slots", metadata, sqlalchemy.Column("slot", sqlalchemy.Text, primary_key=True),
+        sqlalchemy.Column("booked", sqlalchemy.Integer),
+    )  # fmt: skip
+
+    def setup() -> None:
+        metadata.create_all(engine)
+        with engine.begin() as conn:
+            conn.execute(table.insert().values(slot="18:00", booked=0))
+
+    return setup
+
+
+SETUPS = [
+    connecting, never_closing, asynchronous, running_a_loop, in_a_thread, by_a_pool, by_a_pool_of_its_own, by_an_engine,
+    by_metadata,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", SETUPS, ids=lambda one: one.__name__)
+def test_a_setups_own_connections_go_where_a_sessions_go(lab: Lab, production: str, make: Callable[..., Any]) -> None:
+    """Whatever the DSN, and however it comes to them."""
+    found = lab.explore([book, book], setup=make(production))
+    assert (found.schedules, found.anomalous, found.complete) == (14, 12, True)
+
+
+def test_an_invariants_own_connection_does_so_too(lab: Lab, production: str) -> None:
+    """It sees the lab's rows, as the setup has made them: booked is 0 there, and 5 in production."""
+    seen = set()
+
+    def looks(_: Any) -> bool:
+        with psycopg.connect(production) as conn:
+            seen.add((conn.execute(READ).fetchone() or (0,))[0])
+        return True
+
+    lab.explore([book, book], setup=TABLE, invariant=looks, shrink=False)
+    assert seen == {0}
+
+
+def test_a_setup_that_fails_is_told_and_leaves_nothing(lab: Lab, production: str) -> None:
+    """Its connection included."""
+
+    def setup() -> None:
+        conn = psycopg.connect(production, autocommit=True)
+        conn.execute("create table half (n int)")
+        conn.execute("nonsense")
+
+    with pytest.raises(SetupFailed, match="setup setup: SyntaxError"):
+        lab.explore([book, book], setup=setup)
+    with lab.connect() as conn:
+        mine = conn.execute("select count(*) from pg_stat_activity where application_name like '% setup'").fetchone()
+    assert mine == (0,)
+
+
+# -- drivers that the lab has no hold on
+
+
+def psycopg2_(dsn: str) -> None:
+    import psycopg2
+
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    connection.cursor().execute("update slots set booked = 7")
+
+
+def aiopg_(dsn: str) -> None:
+    import aiopg
+
+    async def write() -> None:
+        async with aiopg.connect(dsn) as connection, connection.cursor() as cursor:
+            await cursor.execute("update slots set booked = 7")
+
+    asyncio.run(write())
+
+
+def asyncpg_(dsn: str) -> None:
+    import asyncpg
+
+    async def write() -> None:
+        parts = conninfo_to_dict(dsn)
+        connection = await asyncpg.connect(host=parts["host"], user="postgres", password=parts["password"])
+        await connection.execute("update slots set booked = 7")
+
+    asyncio.run(write())
+
+
+def asyncpg_pool(dsn: str) -> None:
+    import asyncpg
+
+    async def write() -> None:
+        parts = conninfo_to_dict(dsn)
+        async with asyncpg.create_pool(host=parts["host"], user="postgres", password=parts["password"]) as pool:
+            await pool.execute("update slots set booked = 7")
+
+    asyncio.run(write())
+
+
+def pg8000_(dsn: str) -> None:
+    import pg8000.native
+
+    parts = conninfo_to_dict(dsn)
+    connection = pg8000.native.Connection(
+        "postgres", password=parts["password"], unix_sock=f"{parts['host']}/.s.PGSQL.5432"
+    )
+    connection.run("update slots set booked = 7")
+
+
+def an_engine_on_psycopg2(dsn: str) -> None:
+    with sqlalchemy.create_engine(url(dsn, "psycopg2")).begin() as conn:
+        conn.execute(sqlalchemy.text("update slots set booked = 7"))
+
+
+def a_childs_psql(dsn: str) -> None:
+    subprocess.run(["psql", dsn, "-c", "update slots set booked = 7"], check=True)
+
+
+def a_shell(dsn: str) -> None:
+    os.system(f"psql '{dsn}' -c 'update slots set booked = 7'")
+
+
+def a_forked_process(dsn: str) -> None:
+    process = multiprocessing.get_context("fork").Process(target=psycopg2_, args=(dsn,))
+    process.start()
+    process.join()
+
+
+def a_spawned_process(dsn: str) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=psycopg2_, args=(dsn,))
+    process.start()
+    process.join()
+
+
+def a_pool_of_processes(dsn: str) -> None:
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        pool.submit(psycopg2_, dsn).result()
+
+
+def an_event_loop_of_the_applications(dsn: str) -> None:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    on_behalf_of(None, thread.start)()  # as if it had been started with the application
+    work = asynchronously(dsn)
+    try:
+        asyncio.run_coroutine_threadsafe(work, loop).result()
+    finally:
+        work.close()
+        on_behalf_of(None, loop.call_soon_threadsafe)(loop.stop)
+        on_behalf_of(None, thread.join)()
+        loop.close()
+
+
+async def asynchronously(dsn: str) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn) as conn:
+        await conn.execute("update slots set booked = 7")
+
+
+FOREIGN: dict[Callable[[str], None], str] = {
+    psycopg2_: "used psycopg2", aiopg_: "used psycopg2", asyncpg_: "used asyncpg", asyncpg_pool: "used asyncpg",
+    pg8000_: "used pg8000", an_engine_on_psycopg2: "used psycopg2", a_childs_psql: "another program \\(psql\\)",
+    a_shell: "another program \\(psql\\)", a_forked_process: "another program",
+    a_spawned_process: "another program", a_pool_of_processes: "another program",
+    an_event_loop_of_the_applications: "handed work to an event loop",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hide", [False, True], ids=["raised", "swallowed"])
+@pytest.mark.parametrize("use", FOREIGN, ids=lambda one: one.__name__)
+def test_a_driver_out_of_reach_is_refused_before_it_connects(
+    lab: Lab, production: str, use: Callable[[str], None], hide: bool
+) -> None:
+    """In a session, a setup and an invariant alike; also where the function hides that it was told so."""
+
+    def leaves() -> None:
+        try:
+            use(production)
+        except Exception:
+            if not hide:
+                raise
+
+    def beside(conn: psycopg.Connection) -> None:
+        book(conn)
+        leaves()
+
+    with pytest.raises(ScheduleError, match=f"session A.*{FOREIGN[use]}"):
+        lab.explore([beside, book], setup=TABLE)
+    with pytest.raises(ScheduleError, match=f"session B.*{FOREIGN[use]}"):
+        lab.explore([book, leaves], setup=TABLE)
+    with pytest.raises(SetupFailed, match=f"setup leaves .*{FOREIGN[use]}"):
+        lab.explore([book, book], setup=leaves)
+    with pytest.raises(LabError, match=f"invariant .*{FOREIGN[use]}"):
+        lab.explore([book, book], setup=TABLE, invariant=lambda _: leaves() or True)  # type: ignore[func-returns-value]
+
+
+def opened_before(dsn: str) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """Connections of other drivers that were open before: their use, and their end."""
+    import pg8000.native
+    import psycopg2
+
+    one = psycopg2.connect(dsn)
+    one.autocommit = True
+    parts = conninfo_to_dict(dsn)
+    other = pg8000.native.Connection("postgres", password=parts["password"], unix_sock=f"{parts['host']}/.s.PGSQL.5432")
+    engine = sqlalchemy.create_engine(url(dsn, "psycopg2"), isolation_level="AUTOCOMMIT")
+    engine.connect().close()  # one is left in its pool
+
+    def through_the_engine() -> None:
+        with engine.connect() as conn:
+            conn.execute(sqlalchemy.text("update slots set booked = 7"))
+
+    return {
+        "psycopg2": (lambda: one.cursor().execute("update slots set booked = 7"), one.close),
+        "pg8000": (lambda: other.run("update slots set booked = 7"), other.close),
+        "engine": (through_the_engine, engine.dispose),
+    }
+
+
+@pytest.mark.parametrize("name", ["psycopg2", "pg8000", "engine"])
+def test_a_connection_of_theirs_that_was_open_already_is_refused(lab: Lab, production: str, name: str) -> None:
+    """When it is used."""
+    known = opened_before(production)
+    use, _ = known[name]
+    try:
+        with pytest.raises(ScheduleError, match=r"session A used .*(open already|pg8000)"):
+            lab.explore([lambda conn: (book(conn), use()), book], setup=TABLE)
+        with pytest.raises(SetupFailed, match=r"setup .* used (psycopg2|pg8000|a connection of psycopg2)"):
+            lab.explore([book, book], setup=lambda: use() and None)
+        assert sys.getprofile() is None
+    finally:
+        for _, end in known.values():
+            end()
+
+
+def test_others_are_not_in_the_way_of_whoever_is_not_explored(lab: Lab, production: str) -> None:
+    """Another thread may use any driver and any program meanwhile."""
+    import psycopg2
+
+    stop, errors, rounds = threading.Event(), [], [0]
+
+    def works() -> None:
+        try:
+            while not stop.is_set():
+                psycopg2.connect(production).close()
+                subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+                rounds[0] += 1
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=works)
+    thread.start()
+    try:
+        assert lab.explore([book, book], setup=TABLE).anomalous == 12
+        assert lab.explore([book, book], setup=connecting(production)).anomalous == 12
+    finally:
+        stop.set()
+        thread.join()
+    assert not errors
+    assert rounds[0] > 0
+
+
+def test_a_redis_that_is_not_the_labs_is_refused(lab: Lab) -> None:
+    """In sessions and setups, with and without the lab's Redis beside it."""
+    server, address = start_valkey()
+    theirs = redis_py.Redis.from_url(address)
+    try:
+        theirs.set("booked", 1)
+
+        def writes(conn: psycopg.Connection) -> None:
+            book(conn)
+            theirs.set("booked", 7)
+
+        def writes_too(conn: psycopg.Connection, redis: redis_py.Redis) -> None:
+            redis.set("mine", 1)
+            writes(conn)
+
+        def makes() -> None:
+            redis_py.Redis.from_url(address).set("booked", 7)
+
+        for function in (writes, writes_too):
+            with pytest.raises(ScheduleError, match="session A used a Redis that is not the lab's"):
+                lab.explore([function, book], setup=TABLE)
+        with pytest.raises(SetupFailed, match="used a Redis that is not the lab's"):
+            lab.explore([book, book], setup=makes)
+        assert theirs.get("booked") == b"1"
+    finally:
+        theirs.close()
+        server.close()
+
+
+def test_what_the_standard_library_asks_the_machine_is_no_program(lab: Lab) -> None:
+    """`ctypes.util.find_library` and the like run some."""
+    import ctypes.util
+
+    def asks(conn: psycopg.Connection) -> None:
+        ctypes.util.find_library("c")
+        book(conn)
+
+    assert lab.explore([asks, asks], setup=TABLE).anomalous == 12
+
+
+def test_the_folder_of_a_program_is_not_told(lab: Lab, tmp_path: Path) -> None:
+    """Only its name."""
+    with pytest.raises(ScheduleError) as error:
+        lab.explore([lambda: subprocess.run([str(tmp_path / "it")], check=False)], setup=TABLE)
+    assert str(tmp_path) not in str(error.value)

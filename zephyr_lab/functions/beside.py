@@ -1,0 +1,102 @@
+"""What is run beside the sessions: a setup, an invariant. Its own connections go where a session's go.
+
+It runs in a thread of its own, as a session does: a framework that keeps a connection for each thread, such as Django,
+opens another one, and that one leads into the lab's schema.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+
+from zephyr_lab.errors import LabError
+from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.turn import Abandoned, belongs_to
+from zephyr_lab.servers.database import Database, environment_for
+
+if TYPE_CHECKING:
+    from zephyr_lab.functions.keyvalue import Content
+
+T = TypeVar("T")  # what is run returns
+END_SECONDS = 2.0  # that an interrupted thread is given to end
+
+
+class Beside:
+    """An owner of threads, as `Turn` is: it may open as many connections as it likes, and waits for no turn.
+
+    `title` says who it is, such as `setup make_tables`.
+    """
+
+    def __init__(self, title: str, database: Database, content: Content | None) -> None:
+        self.title, self.content, self._database = title, content, database
+        self.misuse: LabError | None = None
+        self._opened: list[Any] = []
+
+    def refuse(self, error: LabError) -> LabError:
+        self.misuse = self.misuse or error
+        return error
+
+    def controls(self, connection: Any) -> bool:
+        """Whether a psycopg connection leads into the lab's schema."""
+        if connection.closed:
+            return True
+        return f"search_path={self._database.schema}" in (connection.info.get_parameters().get("options") or "")
+
+    def connecting(self, connect: Callable[[str], Iterator[Any]]) -> Iterator[Any]:
+        """psycopg's generator that connects, to the lab's schema whatever the DSN was."""
+        with environment_for(self._database.is_ours):
+            connection = yield from connect(self._database.conninfo("setup"))
+        self._database.verify(connection.pgconn)
+        self._opened.append(connection)
+        return connection
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Runs it to its end, closes what it has opened. Raises LabError for what it misused, and what it raises."""
+        context, told, raised = contextvars.copy_context(), [], []
+
+        def body() -> None:
+            belongs_to(self)
+            try:
+                told.append(context.run(call))
+            except BaseException as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=body, name=self.title, daemon=True)
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:
+            self._interrupt(thread)
+            raise
+        finally:
+            self._close()
+        if self.misuse:
+            raise self.misuse
+        if raised:
+            raise raised[0]
+        return told[0]
+
+    def _interrupt(self, thread: threading.Thread) -> None:
+        """As an interrupt would: what its connections do is cancelled, and Python goes no further."""
+        for connection in list(self._opened):
+            with contextlib.suppress(psycopg.Error):
+                connection.pgconn.get_cancel().cancel()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Abandoned))
+        thread.join(END_SECONDS)
+
+    def _close(self) -> None:
+        """As at the end of a process: what is still open is closed, which rolls its transaction back."""
+        while self._opened:
+            self._opened.pop().pgconn.finish()
+
+
+def run_beside(title: str, call: Callable[[], T], database: Database, content: Content | None = None) -> T:
+    """Runs something while no exploration does, as a setup is run. Raises as `Beside.run`."""
+    with intercepted():
+        return Beside(title, database, content).run(call)
