@@ -6,6 +6,7 @@ servers come with the first test that asks for the fixture `zephyr`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,10 @@ def zephyr(request: pytest.FixtureRequest, zephyr_isolation: str, _zephyr_lab: L
     options = replace(_marked(request.node), isolation=zephyr_isolation)
     if options.budget is None and (budget := request.config.getini("zephyr_budget")):
         options = replace(options, budget=seconds_of(budget))
-    return Zephyr(_zephyr_lab, request.node, options)
+    # pytest-django keeps tests without its mark off the project's database; sessions do not come near it.
+    has_django = any(map(request.config.pluginmanager.has_plugin, ("django", "pytest_django.plugin")))  # -p names it so
+    blocker = request.getfixturevalue("django_db_blocker") if has_django else None
+    return Zephyr(_zephyr_lab, request.node, options, blocker.unblock if blocker else contextlib.nullcontext)
 
 
 # -- reports

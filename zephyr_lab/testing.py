@@ -5,6 +5,7 @@ The lab and all that comes with it are imported when they are used: pytest loads
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import shlex
@@ -104,10 +105,16 @@ class Options:
 
 
 class Zephyr:
-    """What a test says to its lab; `lab` is the `zephyr_lab.Lab` itself, one for all tests of a worker."""
+    """What a test says to its lab; `lab` is the `zephyr_lab.Lab` itself, one for all tests of a worker.
 
-    def __init__(self, lab: Lab, node: pytest.Item, options: Options) -> None:
+    `unblocked` gives a context in which other plugins let the functions connect.
+    """
+
+    def __init__(
+        self, lab: Lab, node: pytest.Item, options: Options, unblocked: Callable[[], Any] = contextlib.nullcontext
+    ) -> None:
         self.lab, self._node, self._options, self._calls = lab, node, options, 0
+        self._unblocked = unblocked
 
     @property
     def isolation(self) -> str:
@@ -189,7 +196,7 @@ class Zephyr:
         options = replace(options, isolation=levels[0], setup=setup, budget=min(bounds, default=None))
         if not isinstance(functions, Mapping):
             functions = {} if callable(functions) else dict(zip(ascii_uppercase, functions, strict=False))
-        return _Asked(self.lab, self._node, self._calls, dict(functions), options)
+        return _Asked(self.lab, self._node, self._calls, dict(functions), options, self._unblocked)
 
     def _end(self, asked: _Asked, verdict: Verdict, wrong: type[ExplorationFailed] | None) -> None:
         """Ends a test with what was replayed."""
@@ -210,6 +217,7 @@ class _Asked:
     number: int
     functions: dict[str, Callable[..., Any]]
     options: Options
+    unblocked: Callable[[], Any]
 
     @property
     def replays(self) -> str | None:
@@ -223,7 +231,7 @@ class _Asked:
     def explore(self) -> Exploration:
         __tracebackhide__ = True
         options = self.options
-        found = _without_internals(
+        found = self._without_internals(
             lambda: self.lab.explore(
                 self.functions, setup=options.setup, isolation=options.isolation, invariant=options.invariant,
                 ignore=options.ignore, samples=options.samples, seed=options.seed, budget=options.budget,
@@ -238,12 +246,23 @@ class _Asked:
     def replay(self, schedule: str) -> Verdict:
         __tracebackhide__ = True
         options = self.options
-        return _without_internals(
+        return self._without_internals(
             lambda: self.lab.replay(
                 self.functions, schedule, setup=options.setup, isolation=options.isolation,
                 invariant=options.invariant, ignore=options.ignore,
             )
         )  # fmt: skip
+
+    def _without_internals(self, call: Callable[[], Any]) -> Any:
+        """A report of what the lab refuses begins at the test."""
+        __tracebackhide__ = True
+        from zephyr_lab.errors import LabError
+
+        try:
+            with self.unblocked():
+                return call()
+        except LabError as error:
+            raise error.with_traceback(None) from None
 
     def holds(self, verdict: Verdict) -> bool:
         invariant = self.options.invariant
@@ -251,7 +270,8 @@ class _Asked:
             return True
         if not callable(invariant):
             return verdict.transcript.answer == ((True,),)
-        return bool(self.lab.run_beside("invariant", lambda: invariant(verdict.transcript)))
+        with self.unblocked():
+            return bool(self.lab.run_beside("invariant", lambda: invariant(verdict.transcript)))
 
     def cut_short(self, found: Exploration) -> bool:
         return not found.complete and (self.options.samples is None or found.schedules < self.options.samples)
@@ -300,17 +320,6 @@ class _Asked:
         return f"pytest {shlex.quote(nodeid)} --zephyr-replay " + (
             f'"{words}"' if re.fullmatch(r"[\w :]+", words) else shlex.quote(words)
         )
-
-
-def _without_internals(call: Callable[[], Any]) -> Any:
-    """A report of what the lab refuses begins at the test."""
-    __tracebackhide__ = True
-    from zephyr_lab.errors import LabError
-
-    try:
-        return call()
-    except LabError as error:
-        raise error.with_traceback(None) from None
 
 
 def _scope(found: Exploration) -> str:

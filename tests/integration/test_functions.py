@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import threading
 import time
@@ -245,3 +246,24 @@ def test_a_function_that_ends_its_own_session_is_told_so(lab: Lab) -> None:
     assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
     with pytest.raises(BadInput, match="no functions to explore"):
         lab.explore([])
+
+
+def test_every_schedule_begins_with_the_same_rows_whatever_the_setups_clock_says(lab: Lab) -> None:
+    """Chance and clocks of a setup are not the functions': what it first made is what every schedule begins with."""
+    numbers = itertools.count()
+
+    def setup(conn: psycopg.Connection) -> None:
+        conn.execute(
+            "create table slots (booked int, made timestamptz, number int, label uuid default gen_random_uuid())"
+        )
+        conn.execute("insert into slots values (0, clock_timestamp(), %s)", [next(numbers)])
+
+    def book(conn: psycopg.Connection) -> None:
+        booked, made, number, _ = conn.execute("select * from slots").fetchone() or (0, 0, 0, 0)
+        conn.execute("comment on table slots is 'has the schema made anew'")
+        conn.execute("update slots set booked = %s where number = %s and made = %s", [booked + 1, number, made])
+
+    found = lab.explore([book, book], setup=setup, shrink=False)
+    assert found.complete
+    assert found.anomalous
+    assert next(numbers) > 5

@@ -30,6 +30,7 @@ _MORE_THAN_ROWS = re.compile(
     r"|ctid|xmin|xmax|txid_\w+|pg_current_\w+)\b|\bpublic\s*\.|(?<!insert )(?<!merge )\binto\b"
 )
 _ELSEWHERE = re.compile(r"(?i)\bpublic\s*\.|\bcreate\s+schema\b|\bsearch_path\b")
+_CHANCE = re.compile(r"(?i)now|_timestamp|current_|local_?time|timeofday|random|uuid")
 _ONLY_DROPS = re.compile(r"(?i)\s*(drop\s+(table|function|view|sequence|type|domain)\b[^;.]*;?\s*)*")
 # A function's plan may come from an earlier run; one that touches no table has none that matters.
 _TOUCHES_TABLES = r"\m(from|into|update|delete|insert|merge|execute|create|alter|drop|truncate|table|lock|perform)\M"
@@ -51,6 +52,16 @@ select format('pg_relation_size(%s) + pg_indexes_size(%s)', oid, oid), pg_relati
        format('(select coalesce(max((ctid::text::point)[1]::int), 0) from %I)', relname),
        format('select coalesce(max(pg_column_size(t)), 0) from %I as t', relname)
 from pg_class where relnamespace = current_schema::regnamespace and relkind = 'r' order by oid"""
+
+# Empty, and never analysed: as TRUNCATE leaves a table. Its indexes would keep their pages if rows were deleted only.
+_EMPTY = """
+select format('%I', relname) from pg_class where relnamespace = current_schema::regnamespace and relkind = 'r'
+and pg_relation_size(oid) = 0 and (reltuples < 0 or current_setting('server_version_num')::int < 140000)
+order by relname collate "C" """
+
+_LARGE = f"""
+select coalesce(sum(pg_relation_size(oid)), 0) > {64 * ONE_PAGE}
+from pg_class where relnamespace = current_schema::regnamespace and relkind = 'r'"""
 
 _COLUMNS = """
 select string_agg(format('%I', attname), ', ' order by attnum),
@@ -121,6 +132,18 @@ def survey(execute: Execute) -> Ground | None:
     return ground if _can_be_undone(ground, execute) else None
 
 
+def contents(execute: Execute) -> tuple[str, ...]:
+    """SQL that puts the present rows into the schema's tables, whatever is in them; nothing where they are large."""
+    if execute(_LARGE)[0].rows != ((False,),):
+        return ()
+    return ("set local session_replication_role = replica", *_undo(tables_of(execute), execute))
+
+
+def may_differ(setups: Iterable[str]) -> bool:
+    """Whether a clock or chance may fill in other values when they are run again."""
+    return any(map(_CHANCE.search, setups))
+
+
 def _can_be_undone(ground: Ground, execute: Execute) -> bool:
     """Tries it once: old rows may break a constraint, triggers may always fire, text may not give a value back."""
     reads = "; ".join(f"select t.*, t::text from {quoted} as t order by ctid" for _, quoted in ground.tables)
@@ -134,7 +157,11 @@ def _can_be_undone(ground: Ground, execute: Execute) -> bool:
 
 
 def _undo(tables: Iterable[tuple[str, str]], execute: Execute) -> Iterator[str]:
-    for _, table in tables:
+    empty = [str(table) for (table,) in execute(_EMPTY)[0].rows]
+    if empty:
+        grown = " or ".join(f"pg_relation_size($name${table}$name$) > 0" for table in empty)
+        yield f"do $undo$ begin if {grown} then truncate {', '.join(empty)}; end if; end $undo$"
+    for table in (quoted for _, quoted in tables if quoted not in empty):
         yield f"delete from {table}"
         columns, quoted = execute(_COLUMNS.format(table=table.replace("'", "''")))[0].rows[0]
         rows = execute(f"select concat_ws(', ', {quoted}) from {table} order by ctid")[0].rows if columns else ()
