@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test thorough lab notebooks site screenshots lock check unit nbval bench clean
+.PHONY: run test thorough lab notebooks site screenshots lock check unit nbval bench dist test-wheel clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -65,6 +65,19 @@ $(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
 	  $(BIN)/python -m pip install --quiet --require-hashes -r $<
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+dist: $(VENV)/dev.installed  ## the sdist, and the wheel from it, in dist/, looked at as a package index would
+	rm -rf dist
+	$(UV) build --quiet --no-build-isolation --python $(BIN)/python
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist
+
+# The checkout's package is behind the wheel's on the path: an editable install is replaced, and pytest appends.
+test-wheel: $(VENV)/dev.installed  ## these tests on a wheel: make test-wheel WHEEL=dist/zephyr_lab-0.1.0-py3-none-any.whl
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package zephyr-lab $(WHEEL)
+	$(BIN)/python -P -c 'import zephyr_lab; print(zephyr_lab.__file__); assert "site-packages" in zephyr_lab.__file__'
+	$(BIN)/pytest --import-mode=append -o pythonpath= -n 2 --dist loadgroup -m "not thorough" \
+	  tests/unit tests/integration tests/orders tests/exercises
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache

@@ -93,20 +93,6 @@ def test_containers_listen_on_loopback_and_have_no_default_password() -> None:
         assert (ROOT / name).exists()
 
 
-def test_the_workflow_does_what_ci_run_does() -> None:
-    """Strictly on 3.11, without comparing outputs on 3.13; the executed notebooks are kept."""
-    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
-    steps = {name: [step.get("run") or step["uses"].partition("@")[0] for step in jobs[name]["steps"]] for name in jobs}
-    settings = {name: [step.get("with") or {} for step in jobs[name]["steps"]] for name in jobs}
-    versions = {name: [one["python-version"] for one in settings[name] if "python-version" in one] for name in jobs}
-    assert versions == {"strict": ["3.11"], "newer-python": ["3.13"]}
-    assert "bash .ci/run" in steps["strict"]
-    assert "actions/upload-artifact" in steps["strict"]
-    assert "make test PYTHON=python3.13 NBVAL=--nbval-lax" in steps["newer-python"]
-    script = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert script[-1] == "make test"
-
-
 def test_the_readme_names_commands_that_exist() -> None:
     """The three of the Makefile, and those of the command line."""
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
