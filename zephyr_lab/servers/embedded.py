@@ -124,9 +124,9 @@ def _bases() -> list[str]:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path can be in a DSN, which is UTF-8, and in what initdb has a shell execute."""
+    """Whether a path can be a DSN's host, which is UTF-8 without `,` and `@`, and a word of initdb's commands."""
     try:
-        return path.isprintable() and not set(path) & set('"\\$`') and path.encode() == os.fsencode(path)
+        return path.isprintable() and not set(path) & set('"\\$`,@') and path.encode() == os.fsencode(path)
     except UnicodeEncodeError:
         return False
 

@@ -159,23 +159,26 @@ def copy_tree(source: str, target: str, owner: int, uid: int | None, gid: int | 
 
 def copy_file(one: int, other: int, size: int) -> None:
     """A write-ahead log's 16 MB are nearly all zeros: those become a hole, which a later copy passes over."""
-    if size and (size >= BIG or not copied_by_kernel(one, other, size)):
-        at = 0
-        while (at := next_data(one, at) if size >= BIG else at) < size:
-            block = os.pread(one, BLOCK - at % BLOCK, at)
-            if not block:
-                raise Damaged
-            if size < BIG or block.count(0) != len(block):
-                write(other, block, at)
-            at += len(block)
-        os.ftruncate(other, size)
+    if size < BIG:
+        if size and not shared(one, other, size):
+            write(other, os.read(one, size), 0)
+        return
+    at = 0
+    while (at := next_data(one, at)) < size:
+        block = os.pread(one, BLOCK - at % BLOCK, at)
+        if block.count(0) != len(block):
+            write(other, block, at)
+        at += len(block) or size
+    os.ftruncate(other, size)
 
 
-def copied_by_kernel(one: int, other: int, size: int) -> bool:
-    """Shares blocks where the file system can; False where it does not copy, such as to another one."""
+def shared(one: int, other: int, size: int) -> bool:
+    """Lets the file system share the blocks, where it can; False where it does not even copy, as to another one."""
+    if not hasattr(os, "copy_file_range") or os.fstat(one).st_dev != os.fstat(other).st_dev:
+        return False
     try:
         return os.copy_file_range(one, other, size, 0, 0) == size
-    except (AttributeError, OSError):
+    except OSError:
         return False
 
 
