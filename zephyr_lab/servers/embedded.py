@@ -197,13 +197,14 @@ def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
     program = find_postgres(pg_bin)
     password = secrets.token_urlsafe(18)
     nameless = program.account.nameless
+    small = _small_shared_memory()
     # Options by version: `initdb -c` came with 16.
-    early = ["-c", "huge_pages=off"] if program.major >= 16 else []
+    early = _flatten(lambda setting: ["-c", setting], ["huge_pages=off", *small]) if program.major >= 16 else []
     initdb = [
         "-D", "{folder}/data", "-U", "postgres", "-A", "scram-sha-256", "--pwfile", "{folder}/password", "-E", "UTF8",
         "--no-locale", "--no-sync", *early,
     ]  # fmt: skip
-    settings = [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + _small_shared_memory()
+    settings = [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + small
     server = Supervised(program, {
         "prefix": "zephyr-lab-pg-",
         "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),

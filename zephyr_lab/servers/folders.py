@@ -46,6 +46,13 @@ def room(path: str) -> int:
     return status.f_bavail * status.f_frsize
 
 
+def roomy(path: str, size: int) -> bool:
+    try:
+        return room(path) >= size
+    except OSError:
+        return False
+
+
 def enterable(path: str, uid: int | None, gid: int | None) -> bool:
     """Whether the account may pass through every folder of the path (group membership beyond `gid` not counted)."""
     if uid is None:

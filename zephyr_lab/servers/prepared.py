@@ -51,7 +51,7 @@ def keep(cache: str, key: str, data: str, password: str, owner: int) -> None:
         # Whoever made these is dead, since we are alone.
         for name in os.listdir("."):
             if name.startswith(MAKING):
-                remove(name)
+                discard(name)
         if room(".") < ROOM:
             return
         making = f"{MAKING}{os.urandom(4).hex()}"
@@ -78,7 +78,14 @@ def retire(key: str) -> None:
     aside = f"{MAKING}{os.urandom(4).hex()}"
     with contextlib.suppress(FileNotFoundError):
         os.rename(key, aside)
-        remove(aside)
+        discard(aside)
+
+
+def discard(name: str) -> None:
+    if stat.S_ISDIR(os.lstat(name).st_mode):
+        remove(name)
+    else:
+        os.unlink(name)
 
 
 def prune(key: str) -> None:

@@ -34,6 +34,7 @@ from zephyr_lab.servers.folders import (
     make_folder,
     remove,
     room,
+    roomy,
     without_passwd_entry,
 )
 from zephyr_lab.servers.lifeline import owner_is_gone
@@ -79,7 +80,8 @@ def main() -> None:
     if not line:
         return
     order = json.loads(line)
-    bases, problems = order["bases"], []
+    # One with room for more than a start goes first, so that a small one is used only where there is no other.
+    bases, problems = sorted(order["bases"], key=lambda base: not roomy(base, 4 * order["bytes"])), []
     while bases:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
