@@ -90,7 +90,7 @@ def test_a_user_id_without_a_name_has_a_lab(python: str, folder: Path) -> None:
         assert str(folder) in done.stdout
         assert done.stdout.endswith("['occurs', 'occurs', 'aborts 40001', 'aborts 40001']\n")
         assert not list(folder.glob("zephyr-lab-*"))
-    assert [path.stat().st_uid for path in (folder / "cache").glob("postgres-*")] == [12345]
+    assert [path.stat().st_uid for path in (folder / "cache").glob("zephyr-lab-kept-*")] == [12345]
 
 
 def test_a_program_that_is_not_as_expected_is_not_touched(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def identifier(pg_bin: str | None = None) -> tuple[int, bool]:
 
 def entries(cache: Path) -> list[Path]:
     """What is in the cache but for its lock."""
-    return sorted(path for path in cache.iterdir() if path.name != "lock")
+    return sorted(path for path in cache.iterdir() if path.name != "zephyr-lab.lock")
 
 
 def test_a_cluster_is_made_once_and_copied(cache: Path) -> None:
@@ -200,19 +200,19 @@ def test_several_at_once_make_one(cache: Path) -> None:
 def test_a_maker_that_was_killed_leaves_nothing_that_stays(cache: Path) -> None:
     """What it was making is removed by the next one that makes."""
     deadline = time.monotonic() + 60
-    while not list(cache.glob("making-*")):
+    while not list(cache.glob("zephyr-lab-making-*")):
         assert time.monotonic() < deadline
         shutil.rmtree(cache, ignore_errors=True)
         _kill_while_making(cache)
     assert not identifier()[1]
     assert identifier()[1]
-    assert not list(cache.glob("making-*"))
+    assert not list(cache.glob("zephyr-lab-making-*"))
 
 
 def _kill_while_making(cache: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        if list(cache.glob("making-*")):
+        if list(cache.glob("zephyr-lab-making-*")):
             for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
                 os.kill(int(child), signal.SIGKILL)
             process.kill()
@@ -220,13 +220,22 @@ def _kill_while_making(cache: Path) -> None:
 
 
 def test_old_ones_are_removed(cache: Path) -> None:
-    """Those least used, when another is made, and any that was not used for a month."""
+    """Those least used, when another is made, and any that was not used for a month; and nothing else that is there."""
     cache.mkdir(mode=0o700)
     now = time.time()
     for days in (1, 2, 3, 4, 40):
-        old = cache / f"postgres-9-{days}"
+        old = cache / f"zephyr-lab-kept-9-{days}"
         (old / "data").mkdir(parents=True, mode=0o700)
         os.utime(old, (now - days * 86400,) * 2)
+    (cache / "notes").mkdir()
+    (cache / "making-plans").touch()
+    for path in cache.glob("[nm]*"):
+        os.utime(path, (now - 99 * 86400,) * 2)
     identifier()
-    assert len(entries(cache)) == 4
-    assert sorted(path.name for path in cache.glob("postgres-9-*")) == ["postgres-9-1", "postgres-9-2", "postgres-9-3"]
+    assert {path.name for path in cache.glob("[nm]*")} == {"notes", "making-plans"}
+    assert len(entries(cache)) == 4 + 2
+    assert sorted(path.name for path in cache.glob("zephyr-lab-kept-9-*")) == [
+        "zephyr-lab-kept-9-1",
+        "zephyr-lab-kept-9-2",
+        "zephyr-lab-kept-9-3",
+    ]

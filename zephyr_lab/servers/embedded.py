@@ -154,7 +154,7 @@ def _key(program: Program, initdb: list[str]) -> str:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - (1 << 16)))
             told += [size, hashlib.sha256(head + file.read()).hexdigest()]
-    return f"postgres-{program.major}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
+    return f"zephyr-lab-kept-{program.major}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
 
 
 def _cluster(program: Program, initdb: list[str], password: str) -> dict[str, str] | None:

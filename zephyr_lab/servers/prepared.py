@@ -20,7 +20,8 @@ from collections.abc import Iterator
 
 from zephyr_lab.servers.folders import remove, room
 
-MAKING = "making-"
+# No name of anything else that somebody may have in the folder that ZEPHYR_LAB_CACHE names.
+KEPT, MAKING, ONE_MAKER = "zephyr-lab-kept-", "zephyr-lab-making-", "zephyr-lab.lock"
 MOST, DAYS = 4, 30  # entries that are kept, and how long one that is not used
 ROOM = 64 << 20  # bytes that must be free for another
 BLOCK, BIG = 1 << 16, 1 << 20
@@ -34,11 +35,16 @@ def take(cache: str, key: str, target: str, uid: int | None, gid: int | None) ->
     """Copies an entry's data to `target`, for the account; gives its password, or None where there is no such entry."""
     try:
         with inside(cache):
-            whole, password = read(f"{key}/whole"), read(f"{key}/password")
-            if copy_tree(f"{key}/data", target, os.geteuid(), uid, gid) != json.loads(whole):
+            entry = os.open(key, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                os.fchdir(entry)  # another may come to its place meanwhile, with another password
+            finally:
+                os.close(entry)
+            whole, password = read("whole"), read("password")
+            if copy_tree("data", target, os.geteuid(), uid, gid) != json.loads(whole):
                 raise Damaged
             with contextlib.suppress(OSError):
-                os.utime(key)
+                os.utime(".")
             return password
     except (OSError, ValueError, Damaged):
         remove(target)
@@ -90,7 +96,7 @@ def discard(name: str) -> None:
 
 def prune(key: str) -> None:
     now = time.time()
-    others = [(os.lstat(name).st_mtime, name) for name in os.listdir(".") if name not in (key, "lock")]
+    others = [(os.lstat(name).st_mtime, name) for name in os.listdir(".") if name.startswith(KEPT) and name != key]
     for place, (used, name) in enumerate(sorted(others, reverse=True), start=2):
         if place > MOST or now - used > DAYS * 86400:
             retire(name)
@@ -116,7 +122,7 @@ def inside(cache: str) -> Iterator[None]:
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Raises BlockingIOError where another process is at it."""
-    lock = os.open("lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    lock = os.open(ONE_MAKER, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
