@@ -178,16 +178,15 @@ def test_a_small_temporary_folder_is_passed_over(folder: Path) -> None:
     assert "'occurs'" in done.stdout
 
 
-def test_one_that_turns_out_to_be_too_small_is_left_again(folder: Path) -> None:
+def test_one_that_turns_out_to_be_too_small_is_left_again(folder: Path, tmp_path: Path) -> None:
     """Its bytes were enough and its files too few: the start fails for lack of space, on a kept cluster as well."""
     # A /dev/shm of its own: an initdb that ends so leaves its shared memory there.
     sizes = {str(folder): "size=900m,nr_inodes=400", "/dev/shm": "size=100m"}
-    for cache in (f"{folder}-cache", f"{folder}-cache", "/dev/null"):
+    for cache in (f"{tmp_path}/cache", f"{tmp_path}/cache", "/dev/null"):
         done = in_little_room(sizes, LOST_UPDATE, TMPDIR=str(folder), ZEPHYR_LAB_CACHE=cache)
         assert done.stderr == ""
         assert str(folder) not in done.stdout
         assert "'occurs'" in done.stdout
-    shutil.rmtree(f"{folder}-cache")
 
 
 def test_no_room_anywhere_is_told_in_words(folder: Path) -> None:
