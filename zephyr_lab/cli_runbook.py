@@ -6,6 +6,7 @@ import os
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from zephyr_lab.cli_common import Format, Late, out
@@ -18,15 +19,20 @@ def doctor() -> None:
     """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
     from zephyr_lab.servers.doctor import diagnose
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for overflow in ("ellipsis", "ellipsis", "fold"):
-        table.add_column(overflow=overflow)
-    marks = {True: "[green]ok", False: "[red]no", None: ""}
-    good = True
-    for finding in diagnose():
-        table.add_row(marks[finding.good], finding.subject, finding.said)
-        good = good and finding.good is not False
-    out.print(table)
+    marks = {True: "ok", False: "no", None: ""}
+    findings = [(marks[finding.good], finding.subject, finding.said) for finding in diagnose()]
+    if out.is_terminal:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for overflow in ("ellipsis", "ellipsis", "fold"):
+            table.add_column(overflow=overflow)
+        colours = {"ok": "[green]ok", "no": "[red]no", "": ""}
+        for mark, subject, said in findings:
+            table.add_row(colours[mark], subject, escape(said))
+        out.print(table)
+    else:  # in a file a line is as long as it is: a path that is broken in two is none
+        for mark, subject, said in findings:
+            print(f"{mark:4}{subject:22}{said}")
+    good = all(mark != "no" for mark, _, _ in findings)
     out.print("[green]The lab can run." if good else "[red]The lab cannot run: see the lines marked `no`.")
     if not good:
         raise typer.Exit(1)

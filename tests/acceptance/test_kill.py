@@ -134,9 +134,12 @@ def test_a_kill_while_a_session_is_stopped_leaves_nothing(outside: Outside) -> N
     assert outside.is_clean(), outside.leftovers()
 
 
-@pytest.mark.parametrize("after", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
-def test_a_kill_while_the_servers_start_leaves_nothing(outside: Outside, after: float) -> None:
-    """Before, during and after initdb, wherever the moment falls on this machine."""
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("after", [0.02, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
+def test_a_kill_while_the_servers_start_leaves_nothing(outside: Outside, after: float, kept: bool) -> None:
+    """Before, during and after initdb or the copying of a kept cluster, wherever the moment falls on this machine."""
+    if not kept:
+        outside.environment["ZEPHYR_LAB_CACHE"] = str(outside.folder / "cache")
     process = start(outside, BUSY)
     time.sleep(after)
     process.kill()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +17,34 @@ from zephyr_lab.errors import ServerUnavailable
 
 @dataclass(frozen=True)
 class Account:
-    """An account to run a server as; `uid` and `gid` are None where that is ourselves."""
+    """An account to run a server as; `uid` and `gid` are None where that is ourselves.
+
+    `nameless`: it has no entry in the password database, as in a container that is given a uid.
+    """
 
     name: str
     uid: int | None = None
     gid: int | None = None
+    nameless: bool = False
 
 
 def server_account() -> Account:
     """The account for servers: ourselves, or for root `postgres`, else `nobody`.
 
-    Raises ServerUnavailable where root finds neither of the two.
+    Raises ServerUnavailable where root finds neither of the two, and on Windows.
     """
+    try:
+        import pwd
+    except ImportError:
+        raise ServerUnavailable(
+            "the lab's own servers run on Linux and macOS: name a running PostgreSQL in ZEPHYR_LAB_PG_DSN and a Redis "
+            "in ZEPHYR_LAB_REDIS_URL, or run the lab in WSL"
+        ) from None
     if os.geteuid() != 0:
         try:
             return Account(pwd.getpwuid(os.geteuid()).pw_name)
         except KeyError:
-            return Account(f"uid {os.geteuid()}")
+            return Account(f"uid {os.geteuid()}", nameless=True)
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
@@ -67,7 +77,7 @@ def ask_version(program: Path, account: Account) -> str | None:
             ) from error
         return None
     except subprocess.TimeoutExpired:
-        raise ServerUnavailable(f"{program} --version did not answer: is it PostgreSQL's?") from None
+        raise ServerUnavailable(f"{program} --version did not answer: is it what its name says?") from None
     except OSError as error:
         raise ServerUnavailable(f"{program} does not run here: {error.strerror}") from error
     if done.returncode != 0:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from zephyr_lab.errors import LabError, ServerUnavailable
 from zephyr_lab.servers import database, keyvalue
 from zephyr_lab.servers.account import server_account
-from zephyr_lab.servers.embedded import start_postgres, start_valkey
+from zephyr_lab.servers.carriers import Program, other_postgres, other_valkey
+from zephyr_lab.servers.embedded import Supervised, cache_folder, start_postgres, start_valkey
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,19 @@ def diagnose() -> Iterator[Finding]:
     """Looks at everything the lab needs, by using it: servers of our own are started, DSNs connected to."""
     version = platform.python_version()
     yield Finding("Python", f"{version}, {sys.executable}", sys.version_info >= (3, 11))
-    yield Finding("machine", f"{platform.system()} {platform.machine()}, temporary folder {tempfile.gettempdir()}")
+    yield Finding("machine", f"{platform.system()} {platform.machine()}, temporary folder {_temporary()}")
     yield from _settings()
     yield from _try("servers run as", _account)
     dsn, url = os.environ.get("ZEPHYR_LAB_PG_DSN"), os.environ.get("ZEPHYR_LAB_REDIS_URL")
     yield from _try("PostgreSQL", lambda: _external_postgres(dsn) if dsn else _own_postgres())
     yield from _try("Redis", lambda: _external_redis(url) if url else _own_valkey())
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return "none that can be written to"
 
 
 def _settings() -> Iterator[Finding]:
@@ -70,14 +78,21 @@ def _own_postgres() -> Iterator[Finding]:
     server, dsn = start_postgres(os.environ.get("ZEPHYR_LAB_PG_BIN"))
     try:
         facts = database.inspect(dsn, ours=True)
-        copied = ", copied from a folder closed to that account" if server.program.copies else ""
-        yield Finding(
-            "PostgreSQL", f"{facts.version_name}, the lab's own, started and stopped just now{copied}", good=True
-        )
-        yield Finding("", f"programs: {server.program.path.parent}")
+        yield Finding("PostgreSQL", f"{facts.version_name}, the lab's own, started and stopped just now", good=True)
+        yield from _programs(server, other_postgres(server.program))
+        if server.password:
+            yield Finding("", f"copied from a cluster kept in {cache_folder()}")
         database.require_supported(facts.version, facts.where)
     finally:
         server.close()
+
+
+def _programs(server: Supervised, others: list[Program]) -> Iterator[Finding]:
+    program = server.program
+    copied = ", copied, since that is closed to the account that servers run as" if program.copied else ""
+    yield Finding("", f"programs: {program.carrier}, in {program.path.parent}{copied}")
+    for other in others:
+        yield Finding("", f"would do as well: {other.carrier}, {other.version}, in {other.path.parent}")
 
 
 def _external_postgres(dsn: str) -> Iterator[Finding]:
@@ -99,6 +114,7 @@ def _own_valkey() -> Iterator[Finding]:
     try:
         facts = keyvalue.inspect(url)
         yield Finding("Redis", f"{facts.version_name}, the lab's own, started and stopped just now", good=True)
+        yield from _programs(server, other_valkey(server.program))
     finally:
         server.close()
 

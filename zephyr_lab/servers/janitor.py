@@ -18,7 +18,7 @@ from typing import Any
 import tenacity
 
 from zephyr_lab.errors import ServerUnavailable
-from zephyr_lab.servers import supervisor
+from zephyr_lab.servers.lifeline import owner_is_gone
 
 # How long to try, in seconds, and how long to pause at most: a server that is restarted comes back.
 PATIENCE, LONGEST_PAUSE = 300, 10
@@ -76,14 +76,15 @@ def main() -> None:
 
     owner = os.getppid()
     os.chdir("/")
-    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):  # no SIGHUP on Windows
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     line = sys.stdin.readline()
     if not line:
         return
     order = json.loads(line)
     print("ready", flush=True)
-    while not supervisor.owner_is_gone(owner, 0.5):
+    while not owner_is_gone(owner, 0.5):
         pass
     tidy = tenacity.Retrying(
         wait=tenacity.wait_exponential(multiplier=0.1, max=LONGEST_PAUSE), stop=tenacity.stop_after_delay(PATIENCE)

@@ -1,139 +1,145 @@
 """Keeps one server alive exactly as long as the process that asked for it.
 
-Run as a program of its own, with the standard library only. It is the server's parent, in a session of its own, so
+Run as a process of its own, with the standard library only. It is the server's parent, in a session of its own, so
 that an interrupt meant for a notebook does not reach the server. Its standard input is a lifeline: the first line is
 the order (JSON), and when the pipe closes, because the owner closed it or died in whatever way, the server is stopped
 and its folder removed. The owner's pid is watched too, for the case that a forked child of the owner still holds the
 pipe open.
 
-The order: `prefix` (of the folder's name), `bases` (folders to try), `uid`, `gid` (null: as ourselves), `copies`
-(trees to copy in first), `files` (name -> text), `setup` (commands to run before), `server` (the command), `stdin`
-(text for it), `stop` (signal name), `ready` (["line", file, number, text] or ["socket", file]), `environment`,
-`seconds`. `{folder}` in any text stands for the folder that this program makes. The answer, one line of JSON on
-standard output: `{"folder": ..., "pid": ...}` or `{"error": ..., "log": ...}`.
+The order: `prefix` (of the folder's name), `bases` (folders to try), `bytes` (that must be free), `uid`, `gid` (null:
+as ourselves), `copies` (trees to copy in first), `files` (name -> text), `setup` (commands to run before), `server`
+(the command), `stdin` (text for it), `stop` (signal name), `ready` (["line", file, number, text] or ["socket", file]),
+`environment`, `seconds`; `cluster` (null, or `cache`, `key`, `password`: a kept `{folder}/data` in the place of files
+and set-up, see `prepared.py`), `nameless` (null, or programs that the set-up needs, see `folders.py`).
+`{folder}` in any text stands for the folder that this program makes. The answer, one line of JSON on standard output:
+`{"folder": ..., "pid": ..., "password": of the kept cluster, or null}` or `{"error": ..., "log": ...}`.
 """
 
 import contextlib
 import ctypes
-import fcntl
-import glob
+import errno
 import json
 import os
-import select
-import shutil
 import signal
-import socket
-import stat
 import subprocess
 import sys
-import tempfile
 import time
 
+from zephyr_lab.servers import prepared
+from zephyr_lab.servers.folders import (
+    Unfit,
+    Unpatched,
+    copy_programs,
+    hand_over,
+    make_folder,
+    remove,
+    room,
+    roomy,
+    without_passwd_entry,
+)
+from zephyr_lab.servers.lifeline import owner_is_gone
+
 PR_SET_PDEATHSIG = 1
-LOCK = "owner.lock"
+NO_ENTRY = (
+    "This user id has no name in the password database (/etc/passwd), which initdb asks for: add one, run as a user "
+    "that has one, or give a server in ZEPHYR_LAB_PG_DSN"
+)
 
 
 class Failed(Exception):
     """The server did not come up; the text is for the owner."""
+
+    def __init__(self, said: str, log: str = "") -> None:
+        super().__init__(said)
+        self.log = log
+
+
+class Spoiled(Exception):
+    """The server did not come up on a kept cluster, which is forgotten."""
+
+
+class Place:
+    """The folder of one server, and its log: opened before the server's account may enter the folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.log = os.open(os.path.join(folder, "log"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self.server: subprocess.Popen | None = None
+
+    def tail(self) -> str:
+        size = os.fstat(self.log).st_size
+        return "\n".join(os.pread(self.log, 8192, max(0, size - 8192)).decode(errors="replace").splitlines()[-12:])
 
 
 def main() -> None:
     owner = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.umask(0o077)
     line = sys.stdin.readline()
     if not line:
         return
     order = json.loads(line)
-    folder, server = None, None
+    # One with room for more than a start goes first, so that a small one is used only where there is no other.
+    bases, problems = sorted(order["bases"], key=lambda base: not roomy(base, 4 * order["bytes"])), []
+    while bases:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            live(order, bases[0], owner)
+            return
+        except Spoiled:
+            order["cluster"] = None  # not again, even where it cannot be removed
+        except Unfit as problem:
+            problems.append(f"{bases.pop(0)}: {problem}")
+        except Failed as failure:
+            answer({"error": str(failure), "log": failure.log})
+            return
+    answer({
+        "error": f"no folder for its files. It needs one with {order['bytes'] >> 20} MB free, a path short enough for "
+        f"a socket, open to the account that it runs as: name one in TMPDIR. Tried {'; '.join(problems)}",
+        "log": "",
+    })  # fmt: skip
+
+
+def live(order: dict, base: str, owner: int) -> None:
+    """From the making of the server's folder to its removal. Raises Unfit, Spoiled and Failed where it never lived."""
+    place, folder = None, make_folder(order, base)
     try:
-        folder = make_folder(order)
         order = fill_in(order, folder)
-        prepare(order, folder)
-        server = start(order, folder)
-        wait_until_ready(order, server, owner)
-        answer({"folder": folder, "pid": server.pid})
-        while server.poll() is None and not owner_is_gone(owner, 0.5):
+        try:
+            place = Place(folder)
+            password = prepare(order, place)
+            start(order, place)
+            wait_until_ready(order, place.server, owner)
+        except (OSError, Failed, Unpatched) as problem:
+            raise consequence(problem, order, base, place) from problem
+        answer({"folder": folder, "pid": place.server.pid, "password": password})
+        while place.server.poll() is None and not owner_is_gone(owner, 0.5):
             pass
-    except Failed as failure:
-        answer({"error": str(failure), "log": tail(folder)})
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if server is not None:
-            stop(server, order["stop"])
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if place is not None:
+            if place.server is not None:
+                stop(place.server, order["stop"])
+            os.close(place.log)
+        remove(folder)
+
+
+def consequence(problem: Exception, order: dict, base: str, place: Place | None) -> Exception:
+    """What follows from a server's not coming up: another folder, a cluster of its own, or the end."""
+    log = place.tail() if place is not None else ""
+    if getattr(problem, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in log:
+        return Unfit(f"no space left ({room(base) >> 20} MB free)")
+    cluster = order["cluster"]
+    if cluster and cluster.get("taken"):
+        prepared.forget(cluster["cache"], cluster["key"])
+        return Spoiled()
+    return Failed(f"{problem}. {NO_ENTRY}" if order["nameless"] else str(problem), log)
 
 
 def answer(message: dict) -> None:
     with contextlib.suppress(OSError):
         print(json.dumps(message), flush=True)
-
-
-def owner_is_gone(owner: int, seconds: float) -> bool:
-    readable, _, _ = select.select([0], [], [], seconds)
-    if readable and os.read(0, 1) == b"":
-        return True
-    return os.getppid() != owner
-
-
-def make_folder(order: dict) -> str:
-    """A folder of our own that the server's account can enter, locked for as long as this process lives."""
-    problems = []
-    for base in order["bases"]:
-        if len(os.path.join(base, order["prefix"] + "12345678", ".s.PGSQL.5432.lock")) > 100:
-            problems.append(f"{base}: too long for a unix socket's path")
-            continue
-        if not enterable(base, order["uid"], order["gid"]):
-            problems.append(f"{base}: closed to the account that the server runs as")
-            continue
-        try:
-            sweep(base, order["prefix"])
-            folder = tempfile.mkdtemp(prefix=order["prefix"], dir=base)
-        except OSError as error:
-            problems.append(f"{base}: {error.strerror}")
-            continue
-        # Held open until we end. Locked under another name first: a sweep never sees a lock file that is not held.
-        lock = os.open(os.path.join(folder, "new.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        os.rename(os.path.join(folder, "new.lock"), os.path.join(folder, LOCK))
-        if order["uid"] is not None:
-            os.chown(folder, order["uid"], order["gid"])
-        return folder
-    raise Failed("no folder for the server's files; tried " + "; ".join(problems))
-
-
-def enterable(path: str, uid: int | None, gid: int | None) -> bool:
-    """Whether the account may pass through every folder of the path (group membership beyond `gid` not counted)."""
-    if uid is None:
-        return os.access(path, os.W_OK | os.X_OK)
-    while True:
-        try:
-            status = os.stat(path)
-        except OSError:
-            return False
-        shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
-        if not (status.st_mode >> shift) & 1:
-            return False
-        if path == os.path.dirname(path):
-            return True
-        path = os.path.dirname(path)
-
-
-def sweep(base: str, prefix: str) -> None:
-    """Removes folders whose supervisor was killed together with everything else: nobody holds their lock."""
-    for folder in glob.glob(os.path.join(glob.escape(base), prefix + "*")):
-        with contextlib.suppress(OSError):
-            if not stat.S_ISDIR(os.lstat(folder).st_mode):
-                continue
-            lock = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
 
 
 def fill_in(value, folder: str):
@@ -146,51 +152,52 @@ def fill_in(value, folder: str):
     return value
 
 
-def prepare(order: dict, folder: str) -> None:
+def prepare(order: dict, place: Place) -> str | None:
+    """All that the server needs, in its account's hands; gives the password of a kept cluster, if it is one."""
+    folder, uid, gid, cluster = place.folder, order["uid"], order["gid"], order["cluster"]
+    data, password = os.path.join(folder, "data"), None
     for source, target in order["copies"]:
-        if os.path.isdir(source):
-            shutil.copytree(source, target, symlinks=True)
-        else:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copy2(source, target)
-    if order["copies"] and order["uid"] is not None:
-        for root, folders, files in os.walk(folder):
-            for name in folders + files:
-                if name != LOCK:
-                    os.lchown(os.path.join(root, name), order["uid"], order["gid"])
+        copy_programs(source, target)
+    if cluster:
+        password = prepared.take(cluster["cache"], cluster["key"], data, uid, gid)
+    if password is not None:
+        cluster["taken"] = True
+        hand_over(order, folder)
+        return password
     for name, text in order["files"].items():
-        path = os.path.join(folder, name)
-        with open(path, "w") as file:
+        with open(os.path.join(folder, name), "x") as file:
             file.write(text)
-        if order["uid"] is not None:
-            os.chown(path, order["uid"], order["gid"])
+    if order["nameless"]:
+        without_passwd_entry(order["nameless"])
+    hand_over(order, folder)
     for command in order["setup"]:
-        with open(os.path.join(folder, "log"), "ab") as log:
-            status = run(order, folder, command, log, stdin=subprocess.DEVNULL).wait()
+        status = run(order, place, command, stdin=subprocess.DEVNULL).wait()
         if status != 0:
             raise Failed(f"{os.path.basename(command[0])} ended with status {status}")
     for name in order["files"]:
         os.unlink(os.path.join(folder, name))
+    if cluster:
+        owner = os.geteuid() if uid is None else uid
+        prepared.keep(cluster["cache"], cluster["key"], data, cluster["password"], owner)
+    return None
 
 
-def start(order: dict, folder: str) -> subprocess.Popen:
-    with open(os.path.join(folder, "log"), "ab") as log:
-        if order["stdin"] is None:
-            return run(order, folder, order["server"], log, stdin=subprocess.DEVNULL)
-        server = run(order, folder, order["server"], log, stdin=subprocess.PIPE)
-    with contextlib.suppress(BrokenPipeError):
-        server.stdin.write(order["stdin"].encode())
-        server.stdin.close()
-    return server
+def start(order: dict, place: Place) -> None:
+    piped = order["stdin"] is not None
+    place.server = run(order, place, order["server"], stdin=subprocess.PIPE if piped else subprocess.DEVNULL)
+    if piped:
+        with contextlib.suppress(BrokenPipeError):
+            place.server.stdin.write(order["stdin"].encode())
+            place.server.stdin.close()
 
 
-def run(order: dict, folder: str, command: list, log, stdin) -> subprocess.Popen:
+def run(order: dict, place: Place, command: list, stdin: int) -> subprocess.Popen:
     account = {}
     if order["uid"] is not None:
         account = {"user": order["uid"], "group": order["gid"], "extra_groups": []}
     try:
         return subprocess.Popen(
-            command, cwd=folder, env=order["environment"], stdin=stdin, stdout=log, stderr=log,
+            command, cwd=place.folder, env=order["environment"], stdin=stdin, stdout=place.log, stderr=place.log,
             preexec_fn=before_exec, **account,
         )  # fmt: skip
     except OSError as error:
@@ -222,6 +229,8 @@ def is_ready(how: list) -> bool:
             with open(how[1]) as file:
                 lines = file.read().splitlines()
             return len(lines) >= how[2] and lines[how[2] - 1].strip() == how[3]
+        import socket
+
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(how[1])
         return True
@@ -247,13 +256,3 @@ def stop(server: subprocess.Popen, name: str) -> None:
             let_children_go_on(server)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(0.1)
-
-
-def tail(folder: str | None) -> str:
-    with contextlib.suppress(OSError, TypeError), open(os.path.join(folder, "log"), errors="replace") as log:
-        return "\n".join(log.read().splitlines()[-12:])
-    return ""
-
-
-if __name__ == "__main__":
-    main()
