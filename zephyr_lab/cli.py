@@ -9,6 +9,7 @@ import typer
 from zephyr_lab import cli_check, cli_course, cli_load, cli_runbook, cli_schedules, cli_service
 from zephyr_lab.cli_common import err
 from zephyr_lab.errors import LabError
+from zephyr_lab.extras import needed_by
 
 HELP = """Transaction isolation, understood by running it on a real PostgreSQL.
 
@@ -30,7 +31,8 @@ app.add_typer(cli_service.partitions, name="partitions")
 def main() -> None:
     """The entry point: the lab's own errors are told in a line, without a trace."""
     try:
-        app()
+        with needed_by(" ".join(["zephyr-lab", *sys.argv[1:2]])):
+            app()
     except LabError as error:
         err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)

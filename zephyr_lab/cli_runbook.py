@@ -57,7 +57,7 @@ def runbook(
         raise BadInput(f"ask {question}, or --all, not both")
     with databases.connect(dsn or os.environ.get("ZEPHYR_LAB_PG_DSN", "")) as connection:
         book = Runbook(connection, table=table, role=role, months=months, older_than=older_than)
-        answers = book.ask_all() if question is None else {question: book.ask(question)}
+        answers = book.answer_all() if question is None else {question: book.answer(question)}
     print(report.to_json(answers) if format is Format.JSON else report.to_text(answers))
     if any(isinstance(answer, LabError) for answer in answers.values()):
         raise typer.Exit(1)

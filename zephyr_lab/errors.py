@@ -33,6 +33,10 @@ class BadInput(LabError):
     """Something that was asked for does not exist or cannot be read: a case, a level, a schedule, a spec file."""
 
 
+class MissingExtra(LabError, ModuleNotFoundError):
+    """A library that an extra brings is not installed; see `zephyr_lab.extras`."""
+
+
 class ServerUnavailable(LabError):
     """No usable PostgreSQL or Redis: missing binaries, unreachable DSN, wrong password, too old, no rights."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import RETRYABLE, BadInput, condition_name
+from zephyr_lab.extras import or_text
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome, milliseconds
 from zephyr_lab.load.truth import Truth
@@ -225,6 +226,7 @@ class Report:
 
         return course(self.to_dict(), _aligned(self.lines()))
 
+    @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.figure().mimebundle()
 

