@@ -3,7 +3,7 @@
 An `Incident` (`conditions`) is plain data; `arrivals` makes of its seed which orders are asked for and when. `run`
 empties the lab's schema, starts `worker` processes (`client`: the loop that sends; or the gRPC face), and looks on
 from outside (`watch`). Their standard input is a lifeline, as the supervisor's is. What they count adds up (`counts`:
-a byte an order, HDR histograms), so it does not matter how the orders were shared out. Afterwards `truth` compares
+a byte an order, histograms), so it does not matter how the orders were shared out. Afterwards `truth` compares
 what each customer was told with the rows, and money with capacity.
 
 Slots are of a minute, in blocks of twelve, and an order's moment says its block; the clock moves on by a block when
