@@ -21,11 +21,10 @@ A step is a message to the server: races inside one statement cannot be schedule
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
 
 for command in (
-    cli_demo.demo, cli_course.course, cli_course.samples, cli_schedules.cases, cli_schedules.run, cli_schedules.explore, cli_schedules.spec,
-    cli_schedules.hermitage, cli_schedules.matrix, cli_check.check, cli_check.record, cli_runbook.doctor,
-    cli_runbook.runbook,
-    cli_service.strategies, cli_service.reconcile, cli_service.serve, cli_load.incident, cli_load.claims,
-    cli_course.notebooks, cli_course.site, cli_course.store,
+    cli_demo.demo, cli_course.course, cli_course.samples, cli_schedules.cases, cli_schedules.run,
+    cli_schedules.explore, cli_schedules.spec, cli_schedules.hermitage, cli_schedules.matrix, cli_check.check,
+    cli_check.record, cli_runbook.doctor, cli_runbook.runbook, cli_service.strategies, cli_service.reconcile,
+    cli_service.serve, cli_load.incident, cli_load.claims, cli_course.notebooks, cli_course.site, cli_course.store,
     cli_course.questions,
 ):  # fmt: skip
     app.command()(command)

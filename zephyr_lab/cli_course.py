@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from zephyr_lab.cli_common import err, labs
 from zephyr_lab.cli_schedules import show_matrix
+from zephyr_lab.extras import needed_by
 from zephyr_lab.shipped import copy_out, shipped
 
 NOTEBOOKS, FIRST = Path("notebooks"), "00-start.ipynb"
@@ -88,7 +89,8 @@ def site(
     jobs: Annotated[int, typer.Option(min=1, help="How many notebooks to execute side by side.")] = 2,
 ) -> None:
     """Build the course as a site from notebooks executed now: offline, and to be opened from disk."""
-    from zephyr_lab.site.build import build
+    with needed_by("zephyr-lab site", "site"):
+        from zephyr_lab.site.build import build
 
     for line in build(folder, into, jobs):
         err.print(line, style="yellow", markup=False, soft_wrap=True)

@@ -6,9 +6,9 @@ import os
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
-from zephyr_lab.cli_common import Format, Late, out
+from zephyr_lab.cli_common import Format, Late, err, out
 from zephyr_lab.errors import BadInput, LabError
 
 databases = Late("zephyr_lab.servers.database")
@@ -18,15 +18,16 @@ def doctor() -> None:
     """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
     from zephyr_lab.servers.doctor import diagnose
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for overflow in ("ellipsis", "ellipsis", "fold"):
-        table.add_column(overflow=overflow)
-    marks = {True: "[green]ok", False: "[red]no", None: ""}
-    good = True
-    for finding in diagnose():
-        table.add_row(marks[finding.good], finding.subject, finding.said)
-        good = good and finding.good is not False
-    out.print(table)
+    marks, good, findings = {True: "ok", False: "no", None: ""}, True, []
+    with err.status("looking"):
+        for finding in diagnose():
+            findings.append((marks[finding.good], finding.subject, finding.said))
+            good = good and finding.good is not False
+    width = max(len(subject) for _, subject, _ in findings)
+    for mark, subject, said in findings:
+        colour = {"ok": "green", "no": "red"}.get(mark, "default")
+        # A path is not cut in two, whoever reads it.
+        out.print(f"[{colour}]{mark:<2}[/]  {subject:<{width}}  {escape(said)}", soft_wrap=True)
     out.print("[green]The lab can run." if good else "[red]The lab cannot run: see the lines marked `no`.")
     if not good:
         raise typer.Exit(1)

@@ -36,6 +36,10 @@ class BadInput(LabError):
 class MissingExtra(LabError, ModuleNotFoundError):
     """A library that an extra brings is not installed; see `zephyr_lab.extras`."""
 
+    def __init__(self, text: str, name: str, extra: str) -> None:
+        super().__init__(text, name=name)
+        self.extra = extra
+
 
 class ServerUnavailable(LabError):
     """No usable PostgreSQL or Redis: missing binaries, unreachable DSN, wrong password, too old, no rights."""

@@ -3,7 +3,7 @@
     with needed_by("Lab.record"):
         from zephyr_lab.recording import record  # Lab.record needs numpy: pip install 'zephyr-lab[check]'
 
-The names are pyproject.toml's extras; each library is named by the smallest of them that has it.
+The names are pyproject.toml's extras. Where none is given, it is the smallest that has what is missing.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def _library(error: ModuleNotFoundError) -> str:
 
 
 @contextmanager
-def needed_by(who: str) -> Iterator[None]:
-    """What is imported inside and not installed is said to be needed by `who`; the outermost has the word.
+def needed_by(who: str, extra: str = "") -> Iterator[None]:
+    """What is imported inside and not installed is said to be needed by `who`, and to come with `extra`.
 
-    Raises MissingExtra.
+    Of several around each other the outermost says who, and the innermost which extra. Raises MissingExtra.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         if not (name := _library(error)):
             raise
-        text = f"{who} needs {name}: pip install 'zephyr-lab[{_EXTRA_OF[name]}]'"
-        raise MissingExtra(text, name=name) from None
+        extra = getattr(error, "extra", "") or extra or _EXTRA_OF[name]
+        raise MissingExtra(f"{who} needs {name}: pip install 'zephyr-lab[{extra}]'", name, extra) from None
 
 
 def or_text(show: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

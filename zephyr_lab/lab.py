@@ -136,7 +136,7 @@ class Lab:
         return self._database.conninfo("lab", **settings)
 
     @cached_property
-    @needed_by("the lab's Redis")
+    @needed_by("the lab's Redis", "redis")
     def _keyvalue(self) -> KeyValue:
         from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
 
@@ -369,7 +369,7 @@ class Lab:
         `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. A server of
         yours is loaded only if you say so. Raises BadInput.
         """
-        with needed_by("Lab.incident"):
+        with needed_by("Lab.incident", "load"):
             from zephyr_lab.load import Place, run
 
         self._check_open()
@@ -392,7 +392,7 @@ class Lab:
 
         Raises BadInput.
         """
-        with needed_by("Lab.claims"):
+        with needed_by("Lab.claims", "course"):
             from zephyr_lab.load import claims, finding
 
         self._check_open()

@@ -19,10 +19,13 @@ A claim (`claims`) is a sentence of the write-up and an experiment on a `Bench` 
 or with a few orders (`claims_code`) or a statement (`claims_runbook`) in a database of its own (`town`).
 """
 
-from zephyr_lab.load.conditions import Incident
-from zephyr_lab.load.processes import Idle
-from zephyr_lab.load.report import Report, compared, comparison, frame, save, to_html, to_json
-from zephyr_lab.load.run import Place, Progress, run
+from zephyr_lab.extras import needed_by
+
+with needed_by("zephyr_lab.load", "load"):
+    from zephyr_lab.load.conditions import Incident
+    from zephyr_lab.load.processes import Idle
+    from zephyr_lab.load.report import Report, compared, comparison, frame, save, to_html, to_json
+    from zephyr_lab.load.run import Place, Progress, run
 
 __all__ = [
     "Idle",
