@@ -3,7 +3,7 @@
     with needed_by("Lab.record"):
         from zephyr_lab.recording import record  # Lab.record needs numpy: pip install 'zephyr-lab[check]'
 
-The names are pyproject.toml's extras. Where none is given, it is the smallest that has what is missing.
+The names are pyproject.toml's extras. Where none is given, it is the smallest one that has what is missing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ EXTRAS = {
     ),
     "load": ("psutil", "pandas", "pyarrow", "uvloop"),
     "course": (
-        "jupyterlab", "ipywidgets", "anywidget", "traitlets", "matplotlib", "nbval", "papermill", "nbformat",
-        "nbclient", "nbconvert", "jinja2", "sqlalchemy", "IPython",
+        "jupyterlab", "ipywidgets", "anywidget", "matplotlib", "nbval", "papermill", "nbformat",
+        "nbclient", "nbconvert", "jinja2", "sqlalchemy",
     ),
     "site": ("sphinx", "myst_nb", "pydata_sphinx_theme"),
 }  # fmt: skip
@@ -49,8 +49,9 @@ def needed_by(who: str, extra: str = "") -> Iterator[None]:
     except ModuleNotFoundError as error:
         if not (name := _library(error)):
             raise
-        extra = getattr(error, "extra", "") or extra or _EXTRA_OF[name]
-        raise MissingExtra(f"{who} needs {name}: pip install 'zephyr-lab[{extra}]'", name, extra) from None
+        extra = getattr(error, "extra", "") or extra
+        text = f"{who} needs {name}: pip install 'zephyr-lab[{extra or _EXTRA_OF[name]}]'"
+        raise MissingExtra(text, name, extra) from None
 
 
 def or_text(show: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
