@@ -25,9 +25,11 @@ NAMED = re.compile(r"# (\w+\.py)\n")
 
 # As written they take minutes, or a port that may be taken; what is appended wins.
 SHORTER = {
-    "zephyr-lab incident": "--rate 40 --seconds 6",
-    "zephyr-lab incident --strategy all": "--rate 40 --seconds 0.5",
-    "zephyr-lab claims": "1",
+    "zephyr-lab explore": "--budget 5",
+    "zephyr-lab incident": "--rate 40 --seconds 1",
+    "zephyr-lab incident --strategy all": "--strategy one-statement --rate 40 --seconds 1",
+    "zephyr-lab incident --strategy one-statement --kill": "--rate 40 --seconds 2 --kill postgres@1s",
+    "zephyr-lab claims": "34",
     "zephyr-lab record": "--seconds 1",
     "zephyr-lab serve": "--port 0",
     "zephyr-lab serve --dsn": "--port 0 --metrics-port 0",
