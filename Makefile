@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test thorough lab notebooks site screenshots lock check unit nbval bench clean
+.PHONY: run test thorough lowest lab notebooks site screenshots lock check unit nbval bench clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -29,6 +29,14 @@ unit: $(VENV)/dev.installed
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m thorough tests
+
+# What relies on names that its libraries do not promise, and a part of everything else.
+LOWEST := tests/unit tests/integration/test_functions_elsewhere.py tests/integration/test_lab.py \
+  tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_face.py tests/load/test_arrivals.py
+lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits, in build/lowest; needs Python 3.11
+	$(UV) venv --quiet --clear --python $(BIN)/python build/lowest
+	$(UV) pip install --quiet --python build/lowest --only-binary :all: --no-binary zephyr-lab --resolution lowest-direct --editable '.[dev]'
+	build/lowest/bin/python -m pytest -m "not thorough" $(LOWEST)
 
 # One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs.
 NBVAL ?= --nbval
