@@ -64,7 +64,7 @@ def notebooks(
     """Execute every notebook, at every isolation level where it takes one; then print the matrix and write an index."""
     from zephyr_lab.course.execute import execute_all
 
-    folder = _or_shipped(folder)
+    folder = or_shipped(folder)
     with Progress(console=err) as progress:
         task = progress.add_task("executing notebooks", total=None)
         report = execute_all(
@@ -122,10 +122,10 @@ def questions(
 
     found = find(words or ())
     print("\n\n".join(map(str, found)) if format is QuestionsFormat.TEXT else to_markdown(found).rstrip("\n"))
-    if format is QuestionsFormat.TEXT and _or_shipped(NOTEBOOKS) != NOTEBOOKS:
+    if format is QuestionsFormat.TEXT and or_shipped(NOTEBOOKS) != NOTEBOOKS:
         err.print("\nthe notebooks: zephyr-lab course")
 
 
-def _or_shipped(folder: Path) -> Path:
+def or_shipped(folder: Path) -> Path:
     """Those of the wheel, where there are none here and no others were named."""
     return folder if folder != NOTEBOOKS or folder.is_dir() else shipped("notebooks")

@@ -128,6 +128,17 @@ except ImportError as error:
     ], done.stderr  # fmt: skip
 
 
+def test_a_package_index_shows_the_readme_without_links_that_lead_nowhere(core: Path) -> None:
+    """Their text stays."""
+    (metadata,) = core.glob("venv/lib/python*/site-packages/zephyr_lab-*.dist-info/METADATA")
+    page = metadata.read_text(encoding="utf-8").partition("\n\n")[2]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [(text, to) for text, to in re.findall(r"\[([^\]]+)\]\(([^)\s]+)\)", readme) if "://" not in to]
+    assert len(links) > 30
+    assert all(f"]({to})" not in page and text in page for text, to in links)
+    assert page.splitlines()[0] == readme.splitlines()[0]
+
+
 def test_the_notebooks_that_a_reader_has_changed_stay_as_they_are(core: Path) -> None:
     """And are named; what is missing comes back."""
     folder = core / "work" / "mine"

@@ -13,8 +13,10 @@ from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 from zephyr_lab.anomalies import anomaly
+from zephyr_lab.cli_course import NOTEBOOKS, or_shipped
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.servers.embedded import TEACHING_SETTINGS
+from zephyr_lab.shipped import shipped
 
 FIXED = {"jupyterlab", "psycopg", "redis", "pandas", "ipywidgets", "matplotlib", "nbval", "papermill"}
 
@@ -156,6 +158,15 @@ def test_the_readme_shows_the_catalogue_and_the_notebooks() -> None:
         assert words == [str(anomaly(name).expected[level]) for level in list(IsolationLevel)[1:]]
     notebooks = re.findall(r"\(notebooks/([\w-]+)\.ipynb\)", readme)
     assert notebooks == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_the_wheels_notebooks_are_taken_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is named is taken as it is."""
+    monkeypatch.chdir(tmp_path)
+    assert or_shipped(NOTEBOOKS) == shipped("notebooks")
+    assert or_shipped(tmp_path / "mine") == tmp_path / "mine"
+    NOTEBOOKS.mkdir()
+    assert or_shipped(NOTEBOOKS) == NOTEBOOKS
 
 
 def test_no_file_holds_a_machines_path() -> None:
