@@ -1,4 +1,4 @@
-"""`make lab` and `zephyr-lab course`: JupyterLab on the first notebook, for nobody but this machine and whoever has the token."""
+"""`make lab` and `zephyr-lab course`: JupyterLab on the first notebook, for whoever has the token on this machine."""
 
 from __future__ import annotations
 
