@@ -35,8 +35,9 @@ LOWEST := tests/unit tests/integration/test_functions_elsewhere.py tests/integra
   tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_face.py tests/load/test_arrivals.py
 lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits, in build/lowest; needs Python 3.11
 	$(UV) venv --quiet --clear --python $(BIN)/python build/lowest
-	$(UV) pip install --quiet --python build/lowest --only-binary :all: --no-binary zephyr-lab --resolution lowest-direct --editable '.[dev]'
-	build/lowest/bin/python -m pytest -m "not thorough" $(LOWEST)
+	$(UV) pip install --quiet --python build/lowest --only-binary :all: --no-binary zephyr-lab \
+	  --resolution lowest-direct --editable '.[dev]'
+	build/lowest/bin/python -m pytest -n 2 --dist loadgroup -m "not thorough and not slow" $(LOWEST)
 
 # One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs.
 NBVAL ?= --nbval

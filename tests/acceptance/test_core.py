@@ -99,7 +99,7 @@ with Lab() as lab:
     print(found.anomalous, found.schedules)
     print(lab.case("lost-update").run()._repr_mimebundle_().keys())
     for call in (
-        lambda: lab.explore([caches], setup=""), lambda: lab.redis, lab.record, lambda: lab.runbook("locks"),
+        lambda: lab.explore([caches], setup=""), lambda: lab.redis, lab.record, lambda: lab.runbook("who-blocks-whom"),
         lambda: lab.incident(None), lab.claims, lab.case("phantom").stepper,
     ):
         try:
