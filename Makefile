@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test thorough lab notebooks site screenshots lock check unit nbval bench dist test-wheel clean
+.PHONY: run test thorough lowest lab notebooks site screenshots lock check unit nbval bench dist test-wheel clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -29,6 +29,15 @@ unit: $(VENV)/dev.installed
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m thorough tests
+
+# What relies on names that its libraries do not promise, and a part of everything else.
+LOWEST := tests/unit tests/integration/test_functions_elsewhere.py tests/integration/test_lab.py \
+  tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_face.py tests/load/test_arrivals.py
+lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits, in build/lowest; needs Python 3.11
+	$(UV) venv --quiet --clear --python $(BIN)/python build/lowest
+	$(UV) pip install --quiet --python build/lowest --only-binary :all: --no-binary zephyr-lab \
+	  --resolution lowest-direct --editable '.[dev]'
+	build/lowest/bin/python -m pytest -n 2 --dist loadgroup -m "not thorough and not slow" $(LOWEST)
 
 # One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs.
 NBVAL ?= --nbval
@@ -52,9 +61,9 @@ lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --upgrade requirements/build.in -o requirements/build.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade -c requirements/constraints.in pyproject.toml -o requirements/lab.lock
+	  --upgrade --extra course -c requirements/constraints.in pyproject.toml -o requirements/lab.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade --extra dev --extra site -c requirements/lab.lock pyproject.toml -o requirements/dev.lock
+	  --upgrade --extra dev -c requirements/lab.lock pyproject.toml -o requirements/dev.lock
 
 $(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,8 +1,10 @@
-"""Takes sql/ and data/ along in the wheel; an editable install reads them from the checkout, not from a stale copy."""
+"""What a wheel takes along from beside the package; an editable install reads it from the checkout, not from a copy."""
 
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDERS = ("sql", "data", "notebooks")
 
 
 class CustomBuildHook(BuildHookInterface):
@@ -10,4 +12,4 @@ class CustomBuildHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "standard":
-            build_data["force_include"] |= {name: f"zephyr_lab/_shipped/{name}" for name in ("sql", "data")}
+            build_data["force_include"] |= {name: f"zephyr_lab/_shipped/{name}" for name in FOLDERS}

@@ -19,6 +19,7 @@ from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.extras import needed_by
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
@@ -100,7 +101,8 @@ class Case:
         `schedules` the case's own one. Each is run once, observed: what is committed is read after every step. A
         schedule that the server does not admit at a level is told there. Raises BadInput.
         """
-        from zephyr_lab.views.stepper import stepper
+        with needed_by("the stepper"):
+            from zephyr_lab.views.stepper import stepper
 
         chosen = [self.isolation, *_DIFFERENT] if levels is None else [IsolationLevel.of(one) for one in levels]
         orders = [self.schedule(words) for words in ([None] if schedules is None else schedules)]

@@ -1,7 +1,10 @@
-"""`zephyr-lab notebooks`, `site`, `store`, `questions`: the course."""
+"""`zephyr-lab course`, `samples`, `notebooks`, `site`, `store`, `questions`: the course, and files to try."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +14,57 @@ from rich.progress import Progress
 
 from zephyr_lab.cli_common import err, labs
 from zephyr_lab.cli_schedules import show_matrix
-from zephyr_lab.errors import SiteFailed
+from zephyr_lab.extras import needed_by
+from zephyr_lab.shipped import copy_out, shipped
+
+NOTEBOOKS, FIRST = Path("notebooks"), "00-start.ipynb"
+
+
+def course(
+    folder: Annotated[Path, typer.Argument(help="Where the notebooks go.")] = Path("zephyr-lab-course"),
+    open: Annotated[bool, typer.Option(help="Start JupyterLab on the first one.")] = True,
+    browser: Annotated[bool, typer.Option(help="Let JupyterLab open a browser; its address is printed anyway.")] = True,
+) -> None:
+    """Copy the notebooks into a folder of yours, and open JupyterLab on the first: on loopback, with a token.
+
+    What you have changed there stays as it is.
+    """
+    if open and importlib.util.find_spec("jupyterlab") is None:
+        raise ModuleNotFoundError(name="jupyterlab")
+    _copy("notebooks", folder)
+    if not open:
+        return
+    words = ["--ServerApp.ip=127.0.0.1", *([] if browser else ["--no-browser"])]
+    words += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    os.chdir(folder)
+    # In this process's place, for Ctrl-C; -P: a file of the reader's is not taken for a module of JupyterLab's.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "jupyterlab", *words, FIRST])
+
+
+def samples(
+    folder: Annotated[Path, typer.Argument(help="Where they go.")] = Path(),
+) -> None:
+    """Copy files to try `explore`, `spec`, `check` and `hermitage` on. What you have changed there stays as it is."""
+    _copy("data/samples", folder)
+
+
+def _copy(name: str, folder: Path) -> None:
+    written, kept = copy_out(name, folder)
+    err.print(f"{len(written)} {Path(name).name} written to {folder}", markup=False, soft_wrap=True)
+    if kept:
+        said = ", ".join(path.name for path in kept)
+        err.print(f"kept, for they differ from what is shipped: {said}", style="yellow", markup=False, soft_wrap=True)
 
 
 def notebooks(
-    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = Path("notebooks"),
+    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = NOTEBOOKS,
     into: Annotated[Path, typer.Option(help="Where executed notebooks, pages and index.html go.")] = Path("build"),
     jobs: Annotated[int, typer.Option(min=1, help="How many to execute side by side.")] = 2,
 ) -> None:
     """Execute every notebook, at every isolation level where it takes one; then print the matrix and write an index."""
     from zephyr_lab.course.execute import execute_all
 
+    folder = or_shipped(folder)
     with Progress(console=err) as progress:
         task = progress.add_task("executing notebooks", total=None)
         report = execute_all(
@@ -39,17 +82,16 @@ def notebooks(
 
 
 def site(
-    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = Path("notebooks"),
+    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = NOTEBOOKS,
     into: Annotated[Path, typer.Option(help="Where the site goes; an older site there is replaced.")] = Path(
         "build/site"
     ),
     jobs: Annotated[int, typer.Option(min=1, help="How many notebooks to execute side by side.")] = 2,
 ) -> None:
     """Build the course as a site from notebooks executed now: offline, and to be opened from disk."""
-    try:
+    with needed_by("zephyr-lab site", "site"):
         from zephyr_lab.site.build import build
-    except ModuleNotFoundError as error:
-        raise SiteFailed(f"{error.name} is not installed: pip install 'zephyr-lab[site]'") from None
+
     for line in build(folder, into, jobs):
         err.print(line, style="yellow", markup=False, soft_wrap=True)
     print(f"open {into / 'index.html'}")
@@ -80,3 +122,10 @@ def questions(
 
     found = find(words or ())
     print("\n\n".join(map(str, found)) if format is QuestionsFormat.TEXT else to_markdown(found).rstrip("\n"))
+    if format is QuestionsFormat.TEXT and or_shipped(NOTEBOOKS) != NOTEBOOKS:
+        err.print("\nthe notebooks: zephyr-lab course")
+
+
+def or_shipped(folder: Path) -> Path:
+    """Those of the wheel, where there are none here and no others were named."""
+    return folder if folder != NOTEBOOKS or folder.is_dir() else shipped("notebooks")

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from zephyr_lab.cli_common import Format, Late, out
+from zephyr_lab.cli_common import Format, Late, err, out
 from zephyr_lab.errors import BadInput, LabError
 
 databases = Late("zephyr_lab.servers.database")
@@ -19,20 +18,16 @@ def doctor() -> None:
     """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
     from zephyr_lab.servers.doctor import diagnose
 
-    marks = {True: "ok", False: "no", None: ""}
-    findings = [(marks[finding.good], finding.subject, finding.said) for finding in diagnose()]
-    if out.is_terminal:
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for overflow in ("ellipsis", "ellipsis", "fold"):
-            table.add_column(overflow=overflow)
-        colours = {"ok": "[green]ok", "no": "[red]no", "": ""}
-        for mark, subject, said in findings:
-            table.add_row(colours[mark], subject, escape(said))
-        out.print(table)
-    else:  # in a file a line is as long as it is: a path that is broken in two is none
-        for mark, subject, said in findings:
-            print(f"{mark:4}{subject:22}{said}")
-    good = all(mark != "no" for mark, _, _ in findings)
+    marks, good, findings = {True: "ok", False: "no", None: ""}, True, []
+    with err.status("looking"):
+        for finding in diagnose():
+            findings.append((marks[finding.good], finding.subject, finding.said))
+            good = good and finding.good is not False
+    width = max(len(subject) for _, subject, _ in findings)
+    for mark, subject, said in findings:
+        colour = {"ok": "green", "no": "red"}.get(mark, "default")
+        # A path is not cut in two, whoever reads it.
+        out.print(f"[{colour}]{mark:<2}[/]  {subject:<{width}}  {escape(said)}", soft_wrap=True)
     out.print("[green]The lab can run." if good else "[red]The lab cannot run: see the lines marked `no`.")
     if not good:
         raise typer.Exit(1)
@@ -63,7 +58,7 @@ def runbook(
         raise BadInput(f"ask {question}, or --all, not both")
     with databases.connect(dsn or os.environ.get("ZEPHYR_LAB_PG_DSN", "")) as connection:
         book = Runbook(connection, table=table, role=role, months=months, older_than=older_than)
-        answers = book.ask_all() if question is None else {question: book.ask(question)}
+        answers = book.answer_all() if question is None else {question: book.answer(question)}
     print(report.to_json(answers) if format is Format.JSON else report.to_text(answers))
     if any(isinstance(answer, LabError) for answer in answers.values()):
         raise typer.Exit(1)

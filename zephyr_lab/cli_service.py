@@ -10,6 +10,7 @@ import typer
 
 from zephyr_lab.cli_common import Late, labs, progress_bar
 from zephyr_lab.errors import BadInput, LabError, condition_name
+from zephyr_lab.extras import needed_by
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,11 +28,13 @@ def strategies(
     samples: Annotated[int | None, typer.Option(min=1, help="That many random schedules instead of all.")] = None,
 ) -> None:
     """The ways to book a slot that the order service has, and, when asked, what each level makes of them."""
-    from zephyr_lab.course.strategies import measure, to_markdown
-    from zephyr_lab.orders.strategies import STRATEGIES, strategy
+    with needed_by("zephyr-lab strategies", "service"):
+        from zephyr_lab.orders.strategies import STRATEGIES, strategy
 
     chosen = [strategy(name) for name in names or STRATEGIES]
     if explore:
+        from zephyr_lab.course.strategies import measure, to_markdown
+
         with labs.Lab() as lab, progress_bar() as progress:
             task = progress.add_task("exploring", total=3 * len(chosen))
             cells = measure(
@@ -69,13 +72,14 @@ def reconcile(
     """What of a day's slots is not as the orders say, and what would be done about it. Exit 1 where it differs."""
     from datetime import UTC, date, datetime
 
-    from redis import RedisError
+    with needed_by("zephyr-lab reconcile", "service"):
+        from redis import RedisError
 
-    from zephyr_lab.orders import clients
-    from zephyr_lab.orders.reconcile import reconcile as compare
-    from zephyr_lab.orders.session import Session
-    from zephyr_lab.orders.session import run as to_its_end
-    from zephyr_lab.orders.slots import RedisSlots
+        from zephyr_lab.orders import clients
+        from zephyr_lab.orders.reconcile import reconcile as compare
+        from zephyr_lab.orders.session import Session
+        from zephyr_lab.orders.session import run as to_its_end
+        from zephyr_lab.orders.slots import RedisSlots
 
     try:
         chosen = date.fromisoformat(day) if day else datetime.now(UTC).date()
@@ -132,8 +136,9 @@ def serve(
 
     With a DSN the service's tables must be there (sql/orders), or be asked for with --install.
     """
-    from zephyr_lab.orders.face import serving
-    from zephyr_lab.orders.strategies import strategy as by_name
+    with needed_by("zephyr-lab serve", "service"):
+        from zephyr_lab.orders.face import serving
+        from zephyr_lab.orders.strategies import strategy as by_name
 
     chosen = by_name(strategy)
     _readable(redis_url)

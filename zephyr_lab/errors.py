@@ -33,6 +33,14 @@ class BadInput(LabError):
     """Something that was asked for does not exist or cannot be read: a case, a level, a schedule, a spec file."""
 
 
+class MissingExtra(LabError, ModuleNotFoundError):
+    """A library that an extra brings is not installed; see `zephyr_lab.extras`."""
+
+    def __init__(self, text: str, name: str, extra: str) -> None:
+        super().__init__(text, name=name)
+        self.extra = extra
+
+
 class ServerUnavailable(LabError):
     """No usable PostgreSQL or Redis: missing binaries, unreachable DSN, wrong password, too old, no rights."""
 

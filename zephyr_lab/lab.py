@@ -23,15 +23,14 @@ from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Invariant
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import Verdict
+from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.functions.session import Function
-from zephyr_lab.recording import Recording, record
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
-from zephyr_lab.schedule.terminals import Terminals
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
     from zephyr_lab.load import Idle, Incident, Progress, Report
     from zephyr_lab.load.claims import Claim
     from zephyr_lab.load.claims import Table as Claims
+    from zephyr_lab.recording import Recording
+    from zephyr_lab.schedule.terminals import Terminals
     from zephyr_lab.servers.keyvalue import KeyValue
 
 
@@ -135,6 +136,7 @@ class Lab:
         return self._database.conninfo("lab", **settings)
 
     @cached_property
+    @needed_by("the lab's Redis", "redis")
     def _keyvalue(self) -> KeyValue:
         from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
 
@@ -289,6 +291,8 @@ class Lab:
 
         They end when another schedule runs on this lab. Raises BadInput, SetupFailed, ServerLost.
         """
+        from zephyr_lab.schedule.terminals import Terminals  # its parser takes as long to import as all the rest
+
         self._check_open()
         return Terminals(self._runner, setup, isolation)
 
@@ -309,6 +313,9 @@ class Lab:
         `workload` is list-append or rw-register; `seconds` or a number of `transactions` (200) ends it. Sessions race
         as they like: another run is another history. Raises BadInput.
         """
+        with needed_by("Lab.record"):
+            from zephyr_lab.recording import record  # numpy takes as long to import as all the rest
+
         self._check_open()
         return record(
             self.connect, workload=workload, isolation=isolation, sessions=sessions, seconds=seconds,
@@ -372,7 +379,8 @@ class Lab:
         `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. A server of
         yours is loaded only if you say so. Raises BadInput.
         """
-        from zephyr_lab.load import Place, run
+        with needed_by("Lab.incident", "load"):
+            from zephyr_lab.load import Place, run
 
         self._check_open()
         self._runner.forget_ground()
@@ -394,7 +402,8 @@ class Lab:
 
         Raises BadInput.
         """
-        from zephyr_lab.load import claims, finding
+        with needed_by("Lab.claims", "course"):
+            from zephyr_lab.load import claims, finding
 
         self._check_open()
         if not self._database.is_ours:
@@ -410,7 +419,7 @@ class Lab:
 
         `session` is then the name that a session has in its case. Raises BadInput, QuestionFailed.
         """
-        from zephyr_lab.runbook import Runbook  # pandas takes as long to import as all the rest
+        from zephyr_lab.runbook import Runbook
 
         self._check_open()
         with self._database.connect("runbook") as connection:

@@ -301,7 +301,10 @@ class _Asked:
         return f"schedule {verdict.transcript.schedule!r} at {self.options.isolation}: {verdict.kind}: {verdict.reason}"
 
     def verdict_text(self, verdict: Verdict) -> str:
-        lines = ["", str(verdict.transcript), "", str(verdict)]
+        shown, alike = verdict.of_what_differs()
+        lines = ["", str(shown.transcript), "", str(shown)]
+        if alike:
+            lines.append(f"{alike} more table{'s are' if alike > 1 else ' is'} the same in all these orders")
         if self.options.invariant is not None:
             lines.append("the invariant " + ("holds" if self.holds(verdict) else "is violated"))
             if not self.holds(verdict) and verdict.kind not in ("occurs", "undecided"):

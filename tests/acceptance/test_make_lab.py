@@ -1,4 +1,4 @@
-"""`make lab`: JupyterLab on the first notebook, for nobody but this machine and whoever has the token."""
+"""`make lab` and `zephyr-lab course`: JupyterLab on the first notebook, for whoever has the token on this machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.test_cli import PROGRAM
 from tests.conftest import ROOT
 
 
@@ -30,14 +31,15 @@ def listening(pids: set[int]) -> set[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into /proc")
-def test_jupyterlab_opens_the_first_notebook_on_loopback_with_a_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["make", "lab"], [PROGRAM, "course", "notebooks"]], ids=["make", "course"])
+def test_jupyterlab_opens_the_first_notebook_on_loopback_with_a_token(command: list[str], tmp_path: Path) -> None:
     """Without the token nothing but the login is to be had."""
     environment = {
         **os.environ, "JUPYTER_PORT": "0", "BROWSER": "true", "HOME": str(tmp_path),
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
     }  # fmt: skip
     process = subprocess.Popen(
-        ["make", "lab"], cwd=ROOT, env=environment, start_new_session=True,
+        command, cwd=ROOT if command[0] == "make" else tmp_path, env=environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -67,4 +69,4 @@ def wait_for_server(runtime: Path, process: subprocess.Popen[bytes]) -> dict[str
                 continue
             return server
         time.sleep(0.1)
-    raise AssertionError(f"no server; make lab ended with {process.poll()}")
+    raise AssertionError(f"no server; the command ended with {process.poll()}")

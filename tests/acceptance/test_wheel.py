@@ -21,6 +21,13 @@ pytestmark = pytest.mark.xdist_group("wheel")
 UV = Path(sys.executable).with_name("uv")
 
 
+def build_wheel(into: Path) -> Path:
+    """The checkout's wheel."""
+    options = ["--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run([UV, "build", *options, "--out-dir", into, ROOT], check=True)
+    return next(into.glob("*.whl"))
+
+
 @pytest.fixture(scope="session")
 def elsewhere() -> Iterator[Path]:
     """A folder outside the checkout with `venv/`, into which the built wheel and its pinned dependencies went."""
@@ -31,7 +38,6 @@ def elsewhere() -> Iterator[Path]:
         (path for path in ("/usr/bin/python3.11", "/usr/bin/python3.13") if Path(path).exists()), sys.executable
     )
     for command in (
-        ["build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, ROOT],
         ["venv", "--quiet", "--python", system, folder / "venv"],
         [
             "pip",
@@ -45,7 +51,7 @@ def elsewhere() -> Iterator[Path]:
         ],
     ):
         subprocess.run([UV, *command], check=True, env={**os.environ, "UV_LINK_MODE": "copy"})
-    wheel = next(folder.glob("*.whl"))
+    wheel = build_wheel(folder)
     subprocess.run([UV, "pip", "install", "--quiet", "--python", folder / "venv", "--no-deps", wheel], check=True)
     yield folder
     shutil.rmtree(folder)

@@ -138,6 +138,32 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
     assert "lab.py" not in run.stdout.str()
 
 
+def test_a_failure_shows_the_tables_that_differ_and_counts_the_others(project: Project) -> None:
+    """Of a schema of many tables; an invariant that breaks although no table differs is shown with all of them."""
+    many = "".join(f"create table menu_{n} as select {n} as price;" for n in range(20))
+    project.tests(
+        BOOKING,
+        f"""
+    SETUP = "create table slots (booked int); insert into slots values (0); {many}"
+
+    @pytest.mark.zephyr(setup=SETUP)
+    def test_lost(zephyr):
+        zephyr.explore([book, book])
+
+    @pytest.mark.zephyr(setup=SETUP)
+    def test_invariant(zephyr):
+        zephyr.explore([guarded, guarded], invariant="select booked < 2 from slots")
+    """,
+    )
+    lost = project.pytest("-k", "lost").stdout.str()
+    assert "final:  slots: booked=1" in lost
+    assert "menu_" not in lost
+    assert "20 more tables are the same in all these orders" in lost
+    kept = project.pytest("-k", "invariant").stdout.str()
+    assert "menu_19: price=19" in kept
+    assert "more tables" not in kept
+
+
 def test_a_replay_runs_one_schedule_of_one_call_and_ends_the_test(project: Project) -> None:
     """A serial one, of functions that most others break; what the test would look at next is not looked at."""
     project.tests(

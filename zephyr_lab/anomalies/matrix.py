@@ -10,6 +10,7 @@ from zephyr_lab.anomalies.catalogue import GROUPS, Anomaly, anomaly
 from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.verdict import Verdict, VerdictKind
+from zephyr_lab.extras import or_text
 from zephyr_lab.schedule.levels import IsolationLevel
 
 LEGEND = {
@@ -116,6 +117,7 @@ class Matrix:
 
     __repr__ = __str__
 
+    @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from zephyr_lab.views.grid import grid
 

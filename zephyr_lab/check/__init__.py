@@ -20,11 +20,14 @@ and the anomaly *incompatible-order* says so. `tests/oracles/test_labelled_histo
 of other people; `tests/integration/test_check_against_explorer.py` with the explorer, schedule by schedule.
 """
 
-from zephyr_lab.check.checker import check
-from zephyr_lab.check.history import History, Workload
-from zephyr_lab.check.read import from_transactions, parse, read, write
-from zephyr_lab.check.registers import Assumptions
-from zephyr_lab.check.report import Finding, Report
+from zephyr_lab.extras import needed_by
+
+with needed_by("zephyr_lab.check"):
+    from zephyr_lab.check.checker import check
+    from zephyr_lab.check.history import History, Workload
+    from zephyr_lab.check.read import from_transactions, parse, read, write
+    from zephyr_lab.check.registers import Assumptions
+    from zephyr_lab.check.report import Finding, Report
 
 __all__ = [
     "Assumptions",

@@ -10,6 +10,7 @@ from zephyr_lab.check import levels
 from zephyr_lab.check.cycles import Cycle
 from zephyr_lab.check.explain import Explainer, case_text
 from zephyr_lab.check.history import History, Transaction
+from zephyr_lab.extras import or_text
 
 SHOWN, LONGEST = 3, 12
 
@@ -185,5 +186,6 @@ class Report:
             ],
         }  # fmt: skip
 
+    @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.figure().mimebundle() if self.worst else {"text/plain": str(self)}

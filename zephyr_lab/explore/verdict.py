@@ -88,6 +88,22 @@ class Verdict:
     def anomalous(self) -> bool:
         return self.kind is VerdictKind.OCCURS
 
+    def of_what_differs(self) -> tuple[Verdict, int]:
+        """The same without the tables that are alike in all orders, and how many those are; all where none differs."""
+        outcomes = [dict(one.final) for one in (self.outcome, *self.serial.values())]
+        alike = {name for name, rows in outcomes[0].items() if all(other.get(name) == rows for other in outcomes)}
+        if alike == set(outcomes[0]):
+            return self, 0
+
+        def without(outcome: Outcome) -> Outcome:
+            return replace(outcome, final=tuple((name, rows) for name, rows in outcome.final if name not in alike))
+
+        final = {name: rows for name, rows in self.transcript.final.items() if name not in alike}
+        return replace(
+            self, transcript=replace(self.transcript, final=final), outcome=without(self.outcome),
+            serial={order: without(outcome) for order, outcome in self.serial.items()},
+        ), len(alike)  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """The form for JSON."""
         return {

@@ -19,6 +19,7 @@ from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.replay import Following, Replay
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
+from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.effects import FunctionEffects, NotReducible
@@ -87,7 +88,8 @@ class FunctionExplorer(Explorer):
         uses_redis = uses_redis or any(Kind.REDIS in some for some in kinds)
         content = None
         if uses_redis:
-            from zephyr_lab.functions.keyvalue import Content  # redis-py takes as long to import as all the rest
+            with needed_by("a function that takes a Redis client"):
+                from zephyr_lab.functions.keyvalue import Content  # redis-py takes as long to import as all the rest
 
             content = self._supplies.content = Content(keyvalue())
         self._ground = FunctionGround(prepare, self._supplies, content, runner.database)

@@ -38,7 +38,8 @@ class Loops:
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            if tasks:  # a gathering of nothing looks for a loop of the thread's own
+                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         with contextlib.suppress(RuntimeError):
             loop.close()
 

@@ -3,7 +3,7 @@
 An `Incident` (`conditions`) is plain data; `arrivals` makes of its seed which orders are asked for and when. `run`
 empties the lab's schema, starts `worker` processes (`client`: the loop that sends; or the gRPC face), and looks on
 from outside (`watch`). Their standard input is a lifeline, as the supervisor's is. What they count adds up (`counts`:
-a byte an order, HDR histograms), so it does not matter how the orders were shared out. Afterwards `truth` compares
+a byte an order, histograms), so it does not matter how the orders were shared out. Afterwards `truth` compares
 what each customer was told with the rows, and money with capacity.
 
 Slots are of a minute, in blocks of twelve, and an order's moment says its block; the clock moves on by a block when
@@ -19,10 +19,13 @@ A claim (`claims`) is a sentence of the write-up and an experiment on a `Bench` 
 or with a few orders (`claims_code`) or a statement (`claims_runbook`) in a database of its own (`town`).
 """
 
-from zephyr_lab.load.conditions import Incident
-from zephyr_lab.load.processes import Idle
-from zephyr_lab.load.report import Report, compared, comparison, frame, save, to_html, to_json
-from zephyr_lab.load.run import Place, Progress, run
+from zephyr_lab.extras import needed_by
+
+with needed_by("zephyr_lab.load", "load"):
+    from zephyr_lab.load.conditions import Incident
+    from zephyr_lab.load.processes import Idle
+    from zephyr_lab.load.report import Report, compared, comparison, frame, save, to_html, to_json
+    from zephyr_lab.load.run import Place, Progress, run
 
 __all__ = [
     "Idle",

@@ -131,7 +131,7 @@ def throughput(bench: Bench) -> Finding:
 @LOAD.claim("transactions take under 50 ms")
 def transactions(bench: Bench) -> Finding:
     one = bench.load("serializable-retry")
-    mean = one.counts.transaction.get_mean_value() / 1000
+    mean = one.counts.transaction.mean()
     measured = f"{mean:.1f} ms on average, while an order's p99 is {one.latency(99):,.0f} ms: the time is in pauses "
     return Finding(either(mean < 50), measured + "between attempts and in the queue for a connection")
 

@@ -20,7 +20,7 @@ import grpc
 
 from zephyr_lab.load.arrivals import Ask, share_of
 from zephyr_lab.load.conditions import Incident
-from zephyr_lab.load.counts import PERIOD, Counts, Outcome, record
+from zephyr_lab.load.counts import PERIOD, Counts, Outcome
 from zephyr_lab.load.detector import ClientDetector
 from zephyr_lab.load.service import TimedPool, Where, bare, outcome_of, service
 from zephyr_lab.orders.face import PizzaOrderRequest, create_order_stub
@@ -114,7 +114,7 @@ class Client:
             counts.outcomes[place] = outcome
             counts.last_end = end - self._began
             if outcome is Outcome.CREATED:
-                record(counts.latency, end - intended)
+                counts.latency.record(end - intended)
                 counts.created[int((end - self._began) / PERIOD)] += 1
         if seen is not None and self.detector:
             counts.hits += self.detector.after(ask, seen)

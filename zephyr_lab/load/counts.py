@@ -1,11 +1,13 @@
 """What one client process counted, and how counts of several add up: outcome by order, histograms, the service's own.
 
-Durations go into HDR histograms (Gil Tene's; three significant digits), which lose no outlier and merge by addition.
+Durations go into histograms with the buckets of Gil Tene's HDR: three significant digits at every size, so that no
+outlier is lost; they merge by addition.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,9 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Self
 
-from hdrh.histogram import HdrHistogram
-
-LONGEST = 3_600_000_000  # microseconds
+BITS = 11  # of a duration that are kept: within 1 in 1024
 PERIOD = 0.25  # seconds, of the course of a run
 
 
@@ -31,13 +31,30 @@ class Outcome(IntEnum):
     FAILED = 6  # another error
 
 
-def histogram() -> HdrHistogram:
-    """Of microseconds."""
-    return HdrHistogram(1, LONGEST, 3)
+class Histogram(Counter[int]):
+    """Durations in microseconds: how many there were, by the shortest that the bucket stands for."""
+
+    def record(self, seconds: float) -> None:
+        micros = max(1, round(seconds * 1e6))
+        small = max(0, micros.bit_length() - BITS)
+        self[micros >> small << small] += 1
+
+    def mean(self) -> float:
+        """In milliseconds; 0 where nothing was recorded."""
+        counted = sum((_middle(value) * count for value, count in self.items()), 0.0)
+        return counted / self.total() / 1000 if self else 0.0
+
+    def percentile(self, percent: float) -> float:
+        """In milliseconds, as long as so many were at most; 0 where nothing was recorded."""
+        left = math.ceil(self.total() * percent / 100)
+        for value in sorted(self):
+            if (left := left - self[value]) <= 0:
+                return _middle(value) / 1000
+        return 0.0
 
 
-def record(into: HdrHistogram, seconds: float) -> None:
-    into.record_value(min(max(1, round(seconds * 1e6)), LONGEST))
+def _middle(value: int) -> float:
+    return value + ((1 << max(0, value.bit_length() - BITS)) - 1) / 2
 
 
 HISTOGRAMS = ("latency", "transaction", "pool_wait", "lock_wait")
@@ -55,10 +72,10 @@ class Counts:
 
     share: int = 0
     outcomes: bytearray = field(default_factory=bytearray)
-    latency: HdrHistogram = field(default_factory=histogram)
-    transaction: HdrHistogram = field(default_factory=histogram)
-    pool_wait: HdrHistogram = field(default_factory=histogram)
-    lock_wait: HdrHistogram = field(default_factory=histogram)
+    latency: Histogram = field(default_factory=Histogram)
+    transaction: Histogram = field(default_factory=Histogram)
+    pool_wait: Histogram = field(default_factory=Histogram)
+    lock_wait: Histogram = field(default_factory=Histogram)
     attempts: int = 0
     most_waiting: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
@@ -74,14 +91,9 @@ class Counts:
         return self.outcomes.count(outcome)
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {
-            name: dict(value) if isinstance(value, Counter) else value
-            for name, value in vars(self).items()
-            if name not in HISTOGRAMS
-        }
-        histograms = {name: getattr(self, name).encode().decode() for name in HISTOGRAMS}
+        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
         packed = base64.b64encode(zlib.compress(bytes(self.outcomes), 1)).decode()
-        return {**plain, **histograms, "outcomes": packed}
+        return {**plain, "outcomes": packed}
 
     @classmethod
     def of(cls, known: dict[str, Any]) -> Self:
@@ -91,7 +103,7 @@ class Counts:
             if name == "outcomes":
                 made.outcomes = bytearray(zlib.decompress(base64.b64decode(value)))
             elif name in HISTOGRAMS:
-                getattr(made, name).decode_and_add(value.encode())
+                setattr(made, name, Histogram({int(key): count for key, count in value.items()}))
             elif name in ("retries", "offered", "created"):
                 setattr(made, name, Counter({int(key): count for key, count in value.items()}))
             elif name in ("refusals", "errors"):
@@ -109,9 +121,7 @@ def add_up(parts: Iterable[Counts]) -> Counts:
     parts = list(parts)
     whole = Counts()
     for part in parts:
-        for name in HISTOGRAMS:
-            getattr(whole, name).add(getattr(part, name))
-        for name in ("refusals", "errors", "retries", "offered", "created"):
+        for name in (*HISTOGRAMS, "refusals", "errors", "retries", "offered", "created"):
             getattr(whole, name).update(getattr(part, name))
         whole.attempts += part.attempts
         whole.hits += part.hits
@@ -138,8 +148,3 @@ def numbers_of(outcomes: bytearray, wanted: Outcome) -> Iterator[int]:
     while at >= 0:
         yield at
         at = outcomes.find(wanted, at + 1)
-
-
-def milliseconds(of: HdrHistogram, percentile: float) -> float:
-    """A percentile of a histogram of microseconds; 0 where nothing was recorded."""
-    return of.get_value_at_percentile(percentile) / 1000 if of.get_total_count() else 0.0

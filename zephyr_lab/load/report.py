@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import RETRYABLE, BadInput, condition_name
+from zephyr_lab.extras import or_text
 from zephyr_lab.load.conditions import Incident
-from zephyr_lab.load.counts import PERIOD, Counts, Outcome, milliseconds
+from zephyr_lab.load.counts import PERIOD, Counts, Outcome
 from zephyr_lab.load.truth import Truth
 from zephyr_lab.load.watch import Cpu, Seen
 
@@ -97,7 +98,7 @@ class Report:
 
     def latency(self, percentile: float) -> float:
         """Of created orders, from their intended start."""
-        return milliseconds(self.counts.latency, percentile)
+        return self.counts.latency.percentile(percentile)
 
     @property
     def wrong(self) -> list[str]:
@@ -129,9 +130,9 @@ class Report:
             "p50_ms": self.latency(50), "p95_ms": self.latency(95), "p99_ms": self.latency(99),
             "max_ms": self.latency(100), "attempts": counts.attempts, "refused_attempts": self.refusals,
             "failed_attempts": self.failed_attempts, "given_up": self.given_up, "retries": self.retries_an_order,
-            "transaction_ms": counts.transaction.get_mean_value() / 1000 if counts.attempts else 0.0,
-            "transaction_p99_ms": milliseconds(counts.transaction, 99),
-            "pool_wait_p99_ms": milliseconds(counts.pool_wait, 99), "most_waiting_in_pool": counts.most_waiting,
+            "transaction_ms": counts.transaction.mean(),
+            "transaction_p99_ms": counts.transaction.percentile(99),
+            "pool_wait_p99_ms": counts.pool_wait.percentile(99), "most_waiting_in_pool": counts.most_waiting,
             "lock_wait_ms": self.lock_wait, "longest_lock_wait_ms": 1000 * self.watched.longest_wait,
             "deadlocks": self.deadlocks, "full": counts.of_outcome(Outcome.FULL),
             "no_connection": counts.of_outcome(Outcome.NO_CONNECTION),
@@ -186,11 +187,11 @@ class Report:
                         f"longest {self.latency(100):,.1f} ms, from the intended start"),
             ("attempts", f"{counts.attempts:,}, of which {self.failed_attempts:.1%} were refused"
                          f"{_by_code(counts.refusals)}; {self.retries_an_order:.2f} retries an order"),
-            ("transaction", f"{counts.transaction.get_mean_value() / 1000:.1f} ms on average, "
-                            f"p99 {milliseconds(counts.transaction, 99):.1f} ms"),
+            ("transaction", f"{counts.transaction.mean():.1f} ms on average, "
+                            f"p99 {counts.transaction.percentile(99):.1f} ms"),
             ("lock wait", f"{self.lock_wait:.2f} ms a transaction by the server; longest "
                           f"{1000 * self.watched.longest_wait:,.0f} ms; {self.deadlocks} deadlocks"),
-            ("pool", f"p99 {milliseconds(counts.pool_wait, 99):.1f} ms for a connection; "
+            ("pool", f"p99 {counts.pool_wait.percentile(99):.1f} ms for a connection; "
                      f"at most {counts.most_waiting} waiting"),
             ("not created", self._not_created()),
             ("slots", f"{truth.oversold} of {truth.slots} oversold, by {truth.roubles_over:,} roubles; "
@@ -225,6 +226,7 @@ class Report:
 
         return course(self.to_dict(), _aligned(self.lines()))
 
+    @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.figure().mimebundle()
 

@@ -18,7 +18,7 @@ from tenacity import RetryCallState
 
 from zephyr_lab.errors import SERIALIZATION_FAILURE
 from zephyr_lab.load.conditions import Blocks, Incident
-from zephyr_lab.load.counts import Counts, Outcome, record
+from zephyr_lab.load.counts import Counts, Outcome
 from zephyr_lab.orders import clients, retry
 from zephyr_lab.orders.errors import OrderFailed, ServiceUnavailable, SlotsFull
 from zephyr_lab.orders.metrics import Metrics
@@ -49,12 +49,12 @@ class TimedPool(psycopg_pool.AsyncConnectionPool):
             connection = await super().getconn(timeout)
         finally:
             took = time.perf_counter()
-            record(self.counts.pool_wait, took - began)
+            self.counts.pool_wait.record(took - began)
         connection._held_since = took
         return connection
 
     async def putconn(self, conn: Any) -> None:
-        record(self.counts.transaction, time.perf_counter() - conn._held_since)
+        self.counts.transaction.record(time.perf_counter() - conn._held_since)
         await super().putconn(conn)
 
     def look(self) -> None:
@@ -95,7 +95,7 @@ class _Recorded:
 
     def observe(self, seconds: float) -> None:
         self._histogram.observe(seconds)
-        record(self._counts.lock_wait, seconds)
+        self._counts.lock_wait.record(seconds)
 
 
 @asynccontextmanager
@@ -131,7 +131,7 @@ async def bare(
                 else:
                     slot = await policy.retrying(session.sleep, refused)(strategy.book, session, order, window)
             finally:
-                record(counts.transaction, time.perf_counter() - began)
+                counts.transaction.record(time.perf_counter() - began)
                 free.put_nowait(connection)
             if slot is None:
                 raise SlotsFull("no slot of the order's block has room")

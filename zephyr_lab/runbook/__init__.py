@@ -21,8 +21,8 @@ in a queue of n.
 """
 
 from zephyr_lab.runbook import report
-from zephyr_lab.runbook.ask import Runbook
+from zephyr_lab.runbook.ask import Answer, Runbook
 from zephyr_lab.runbook.questions import Question, as_written, question, questions
 from zephyr_lab.runbook.wait_tree import WaitTree
 
-__all__ = ["Question", "Runbook", "WaitTree", "as_written", "question", "questions", "report"]
+__all__ = ["Answer", "Question", "Runbook", "WaitTree", "as_written", "question", "questions", "report"]

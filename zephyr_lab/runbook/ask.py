@@ -14,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import psycopg
 from psycopg import errors
 from psycopg.rows import tuple_row
 
 from zephyr_lab.errors import BadInput, LabError, QuestionFailed, ServerLost, ServerUnavailable
+from zephyr_lab.extras import needed_by
 from zephyr_lab.runbook.questions import Question, question, questions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OLDEST = 14
 _READ_ONLY = """
@@ -42,6 +45,25 @@ _MALFORMED = (
     errors.InvalidName, errors.InvalidParameterValue, errors.SyntaxError, errors.FeatureNotSupported,
     errors.UndefinedObject, errors.InvalidDatetimeFormat, errors.DatetimeFieldOverflow,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows that a question is answered with; columns as the SQL file names them."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    @needed_by("a DataFrame")
+    def frame(self) -> pd.DataFrame:
+        """As a table of pandas; columns that may be empty keep their type (Int64, boolean) instead of turning into
+        floats."""
+        import pandas as pd  # as long to import as all the rest
+
+        return pd.DataFrame(list(self.rows), columns=list(self.columns)).convert_dtypes()
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,11 @@ class Runbook:
             raise BadInput("the time limits are positive numbers of seconds: without them a question could hang")
 
     def ask(self, asked: str | Question) -> pd.DataFrame:
-        """The answer, a row for each of what the question is about; columns as the SQL file names them.
+        """The answer as a table, a row for each of what the question is about. Raises as `answer`, and MissingExtra."""
+        return self.answer(asked).frame()
+
+    def answer(self, asked: str | Question) -> Answer:
+        """The answer as it came from the server.
 
         Raises BadInput for an unknown question, table or role, QuestionFailed where the server refuses or is too slow,
         ServerLost.
@@ -80,18 +106,22 @@ class Runbook:
         try:
             with self._read_only(one) as cursor:
                 if not one.parameters:
-                    return _frame(cursor.execute(one.sql.encode(), prepare=False))
+                    return _answer(cursor.execute(one.sql.encode(), prepare=False))
                 values = self._values(cursor, one)
-                return _frame(cursor.execute(one.placeholders.encode(), values, prepare=False))
+                return _answer(cursor.execute(one.placeholders.encode(), values, prepare=False))
         except psycopg.Error as error:
             raise self._in_our_words(one, error) from error
 
     def ask_all(self) -> dict[str, pd.DataFrame | LabError]:
-        """Every question's answer by name; the error where it has none. Raises ServerLost."""
-        answers: dict[str, pd.DataFrame | LabError] = {}
+        """Every question's answer by name; the error where it has none. Raises ServerLost, MissingExtra."""
+        return {name: one.frame() if isinstance(one, Answer) else one for name, one in self.answer_all().items()}
+
+    def answer_all(self) -> dict[str, Answer | LabError]:
+        """The same as it came from the server."""
+        answers: dict[str, Answer | LabError] = {}
         for one in questions():
             try:
-                answers[one.name] = self.ask(one)
+                answers[one.name] = self.answer(one)
             except (BadInput, QuestionFailed) as error:
                 answers[one.name] = error
         return answers
@@ -146,9 +176,7 @@ def _said(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error).strip()
 
 
-def _frame(cursor: psycopg.Cursor[tuple[Any, ...]]) -> pd.DataFrame:
-    """Rows as a table; columns that may be empty keep their type (Int64, boolean) instead of turning into floats."""
+def _answer(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Answer:
     if cursor.description is None:
-        return pd.DataFrame()
-    columns = [column.name for column in cursor.description]
-    return pd.DataFrame(cursor.fetchall(), columns=columns).convert_dtypes()
+        return Answer((), ())
+    return Answer(tuple(column.name for column in cursor.description), tuple(cursor.fetchall()))

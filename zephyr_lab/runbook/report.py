@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-import pandas as pd
-
 from zephyr_lab.errors import LabError
+from zephyr_lab.runbook.ask import Answer
 from zephyr_lab.runbook.questions import question, questions
 from zephyr_lab.runbook.wait_tree import WaitTree
 
-Answers = Mapping[str, "pd.DataFrame | LabError"]
+Answers = Mapping[str, Answer | LabError]
 QUERY = 80  # characters of a query that a line of text has
 
 
@@ -36,35 +36,33 @@ def to_json(answers: Answers) -> str:
     return json.dumps(told, indent=1)
 
 
-def _body(name: str, found: pd.DataFrame | LabError) -> str:
+def _body(name: str, found: Answer | LabError) -> str:
     if isinstance(found, LabError):
         return f"no answer: {found}"
-    if found.empty:
+    if not found.rows:
         return "(no rows)"
-    text = found.map(_cell).to_string(index=False)
-    return f"{text}\n\n{WaitTree.of(found)}" if name == "who-blocks-whom" else text
+    lines = [found.columns, *(tuple(map(_cell, row)) for row in found.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return f"{text}\n\n{WaitTree.of(found.records())}" if name == "who-blocks-whom" else text
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    if pd.isna(value):
-        return ""
-    if isinstance(value, pd.Timedelta):
-        return str(value.round("ms"))
+    if isinstance(value, timedelta):
+        return str(timedelta(milliseconds=round(value / timedelta(milliseconds=1)))).removesuffix("000")
     text = " ".join(str(value).split())
     return text if len(text) <= QUERY else text[: QUERY - 4] + " ..."
 
 
-def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{name: _value(value) for name, value in row.items()} for row in found.to_dict("records")]
+def _rows(found: Answer) -> list[dict[str, Any]]:
+    return [{name: _value(value) for name, value in row.items()} for row in found.records()]
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, list):
-        return value
-    if pd.isna(value):
-        return None
-    if isinstance(value, pd.Timedelta):
+    if isinstance(value, timedelta):
         return value.total_seconds()
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    return value if value is None or isinstance(value, str | int | float | bool | list) else str(value)

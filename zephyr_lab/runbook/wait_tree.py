@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from zephyr_lab.extras import or_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUERY = 80  # characters of a query that a line has
 
@@ -33,12 +36,12 @@ class WaitTree:
     sessions: tuple[Waiter, ...]
 
     @classmethod
-    def of(cls, answer: pd.DataFrame) -> WaitTree:
-        """From the answer to who-blocks-whom. A session is called by its application_name, with its pid if need be."""
-        rows: dict[int, dict[str, Any]] = {
-            row["pid"]: {key: None if _empty(value) else value for key, value in row.items()}
-            for row in answer.to_dict("records")
-        }
+    def of(cls, answer: pd.DataFrame | Iterable[Mapping[str, Any]]) -> WaitTree:
+        """From the answer to who-blocks-whom, a table or its rows.
+
+        A session is called by its application_name, with its pid if need be.
+        """
+        rows: dict[int, Mapping[str, Any]] = {row["pid"]: row for row in _records(answer)}
         names = _names(rows)
         children: dict[int | None, list[int]] = {}
         for pid, row in rows.items():
@@ -66,6 +69,7 @@ class WaitTree:
             lines.append(f"{name:<{width}}  {one.said}" + (f": {query}" if query else ""))
         return "\n".join(lines)
 
+    @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         if not self.sessions:
             return {"text/plain": str(self)}
@@ -83,7 +87,7 @@ def _place(pid: int, level: int, children: dict[int | None, list[int]], placed: 
             todo += [(child, level + 1) for child in reversed(children.get(pid, []))]
 
 
-def _names(rows: dict[int, dict[str, Any]]) -> dict[int, str]:
+def _names(rows: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
     """What a session is called: its application_name if nobody else has it."""
     shared = Counter(row["session"] for row in rows.values())
     return {
@@ -92,7 +96,7 @@ def _names(rows: dict[int, dict[str, Any]]) -> dict[int, str]:
     }
 
 
-def _waiter(row: dict[str, Any], level: int, names: dict[int, str]) -> Waiter:
+def _waiter(row: Mapping[str, Any], level: int, names: dict[int, str]) -> Waiter:
     waits_for = tuple(names[pid] for pid in row["waits_for"])
     # A row's waits name the row's table; a relation's also in which mode.
     lock = _joined(row["lock"], row["relation"], row["mode"] if row["lock"] == "relation" else None)
@@ -109,5 +113,7 @@ def _joined(*words: str | None) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _empty(value: Any) -> bool:
-    return not isinstance(value, Iterable) and bool(pd.isna(value))
+def _records(answer: pd.DataFrame | Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    if not hasattr(answer, "to_dict"):
+        return answer
+    return answer.astype(object).where(answer.notna(), None).to_dict("records")

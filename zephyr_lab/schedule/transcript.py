@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import condition_name
+from zephyr_lab.extras import needed_by, or_text
 
 if TYPE_CHECKING:
     from zephyr_lab.views.stepper import Stepper
@@ -251,7 +252,8 @@ class Transcript:
 
     def stepper(self) -> Stepper:
         """The transcript step by step: forward, back, play; what each session's snapshot sees, if it was observed."""
-        from zephyr_lab.views.stepper import stepper
+        with needed_by("the stepper"):
+            from zephyr_lab.views.stepper import stepper
 
         return stepper([self])
 
@@ -266,6 +268,7 @@ class Transcript:
 
     __repr__ = __str__
 
+    @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from zephyr_lab.views.timeline import timeline
 

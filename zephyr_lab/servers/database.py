@@ -208,6 +208,8 @@ def _why_refused(dsn: str, where: str, connection: pq.abc.PGconn | None) -> str:
         return f"{where} is a running PostgreSQL that refused this connection: check user, database and pg_hba.conf"
     if ping == pq.Ping.REJECT:
         return f"{where} is starting up or shutting down: try again in a moment"
+    if not dsn:
+        return f"no PostgreSQL answers at {where}: name a server by --dsn, ZEPHYR_LAB_PG_DSN or libpq's PGHOST"
     return f"no PostgreSQL answers at {where}: check host and port, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
 
 

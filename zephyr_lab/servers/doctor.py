@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from zephyr_lab.errors import LabError, ServerUnavailable
-from zephyr_lab.servers import database, keyvalue
+from zephyr_lab.errors import LabError, MissingExtra, ServerUnavailable
+from zephyr_lab.extras import needed_by
+from zephyr_lab.servers import database
 from zephyr_lab.servers.account import server_account
 from zephyr_lab.servers.carriers import Program, other_postgres, other_valkey
 from zephyr_lab.servers.embedded import Supervised, cache_folder, start_postgres, start_valkey
@@ -48,7 +49,7 @@ def _settings() -> Iterator[Finding]:
     shown: dict[str, Callable[[str], str]] = {
         "ZEPHYR_LAB_PG_DSN": database.without_password,
         "ZEPHYR_LAB_PG_BIN": str,
-        "ZEPHYR_LAB_REDIS_URL": keyvalue.url_without_password,
+        "ZEPHYR_LAB_REDIS_URL": _redis_without_password,
     }
     for name, safe in shown.items():
         value = os.environ.get(name)
@@ -57,13 +58,25 @@ def _settings() -> Iterator[Finding]:
             continue
         try:
             yield Finding(name, safe(value))
+        except MissingExtra:
+            yield Finding(name, "set, and cannot be read: see below", good=False)
         except ServerUnavailable:
             yield Finding(name, "set, and malformed: see below", good=False)
 
 
+@needed_by("ZEPHYR_LAB_REDIS_URL")
+def _redis_without_password(url: str) -> str:
+    from zephyr_lab.servers import keyvalue
+
+    return keyvalue.url_without_password(url)
+
+
 def _try(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
-        yield from look()
+        with needed_by(subject):
+            yield from look()
+    except MissingExtra as error:
+        yield Finding(subject, str(error))
     except LabError as error:
         yield Finding(subject, str(error), good=False)
 
@@ -110,6 +123,8 @@ def _external_postgres(dsn: str) -> Iterator[Finding]:
 
 
 def _own_valkey() -> Iterator[Finding]:
+    from zephyr_lab.servers import keyvalue
+
     server, url = start_valkey()
     try:
         facts = keyvalue.inspect(url)
@@ -120,5 +135,7 @@ def _own_valkey() -> Iterator[Finding]:
 
 
 def _external_redis(url: str) -> Iterator[Finding]:
+    from zephyr_lab.servers import keyvalue
+
     facts = keyvalue.inspect(url)
     yield Finding("Redis", f"{facts.version_name}, yours, at {facts.where}: keys zephyr_lab_<id>:* only", good=True)

@@ -8,14 +8,13 @@ and drops only what is named in the order: `dsn` and `schema`, or `redis_url` an
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from typing import Any
-
-import tenacity
 
 from zephyr_lab.errors import ServerUnavailable
 from zephyr_lab.servers.lifeline import owner_is_gone
@@ -71,8 +70,7 @@ class Janitor:
 
 
 def main() -> None:
-    import psycopg  # noqa: F401  before "ready": what cannot be imported cannot tidy up
-    import redis  # noqa: F401
+    import tenacity
 
     owner = os.getppid()
     os.chdir("/")
@@ -83,6 +81,7 @@ def main() -> None:
     if not line:
         return
     order = json.loads(line)
+    importlib.import_module("psycopg" if "schema" in order else "redis")  # what cannot be imported cannot tidy up
     print("ready", flush=True)
     while not owner_is_gone(owner, 0.5):
         pass

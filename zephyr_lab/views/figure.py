@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
 # One colour a session, in all figures; Okabe and Ito's, which stay apart for colour-blind eyes.
@@ -46,6 +46,8 @@ _STYLE = {
 @contextmanager
 def style() -> Iterator[None]:
     """The lab's look, whatever the notebook has set."""
+    import matplotlib  # here and below: colours are asked for where nothing is drawn
+
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
@@ -54,6 +56,8 @@ def style() -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of `width` x `height` inches that belongs to no GUI and no pyplot state."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height))
 
 
