@@ -18,12 +18,13 @@ _LINKED = "../zephyr_lab/orders/strategies.md"
 
 
 def copy_out(name: str, folder: Path) -> tuple[list[Path], list[Path]]:
-    """Copies a folder's files, with what they lead to: those written, and those kept, for they differ."""
+    """Copies the files of a folder, such as `data/samples`, with what they lead to: those written, and those kept, for they differ."""
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     kept: list[Path] = []
     linked = _PACKAGE.parent / Path(_LINKED).relative_to("..")
-    sources = sorted(path for path in shipped(*name.split("/")).iterdir() if path.is_file() and not path.name.startswith("."))
+    files = shipped(*name.split("/")).iterdir()
+    sources = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
     if any(_LINKED.encode() in source.read_bytes() for source in sources):
         sources.append(linked)
     for source in sources:
