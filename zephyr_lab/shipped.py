@@ -18,7 +18,10 @@ _LINKED = "../zephyr_lab/orders/strategies.md"
 
 
 def copy_out(name: str, folder: Path) -> tuple[list[Path], list[Path]]:
-    """Copies the files of a folder, such as `data/samples`, with what they lead to: those written, and those kept, for they differ."""
+    """Copies the files of a folder, such as `data/samples`, with what they lead to.
+
+    Gives those written, and those that were there and differ, which are kept.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     kept: list[Path] = []
