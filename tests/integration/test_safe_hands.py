@@ -25,7 +25,7 @@ import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
 
 from zephyr_lab import Lab
-from zephyr_lab.errors import LabError, ScheduleError, SetupFailed
+from zephyr_lab.errors import BadInput, LabError, ScheduleError, SetupFailed
 from zephyr_lab.functions.turn import on_behalf_of
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 
@@ -332,6 +332,18 @@ def test_a_driver_out_of_reach_is_refused_before_it_connects(
         lab.explore([book, book], setup=leaves)
     with pytest.raises(LabError, match=f"invariant .*{FOREIGN[use]}"):
         lab.explore([book, book], setup=TABLE, invariant=lambda _: leaves() or True)  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("annotation", ["asyncpg.Connection", "psycopg2.extensions.connection"])
+def test_a_parameter_of_theirs_is_refused(lab: Lab, annotation: str) -> None:
+    """A psycopg connection in its place would only fail later on."""
+
+    def takes(conn: Any) -> None:
+        raise AssertionError
+
+    takes.__annotations__["conn"] = annotation
+    with pytest.raises(BadInput, match=f"takes: parameter 'conn' is to be {annotation.partition('.')[0]}'s"):
+        lab.explore([takes, book], setup=TABLE)
 
 
 def opened_before(dsn: str) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:

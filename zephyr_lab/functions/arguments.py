@@ -84,7 +84,13 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
             parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD,
         ):  # fmt: skip
             continue
-        kind = _by_annotation(hints.get(name, parameter.annotation)) or _by_name(name)
+        annotation = hints.get(name, parameter.annotation)
+        if driver := _foreign(annotation):
+            raise BadInput(
+                f"{name_of(function)}: parameter {name!r} is to be {driver}'s, which the lab has no hold on: let the "
+                "function take a psycopg 3 connection, a pool, a SQLAlchemy engine or session on psycopg 3"
+            )
+        kind = _by_annotation(annotation) or _by_name(name)
         if kind in kinds.values():
             raise BadInput(
                 f"{name_of(function)}: parameter {name!r} would be {kind} like the one before it, and a session has "
@@ -101,6 +107,13 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
 
 def _by_name(name: str) -> Kind:
     return next((kind for kind, names in _BY_NAME.items() if name in names), Kind.CONNECTION)
+
+
+def _foreign(annotation: Any) -> str:
+    """The driver out of reach whose class an annotation names, if it does."""
+    named = annotation if isinstance(annotation, str) else getattr(annotation, "__module__", "")
+    package = named.strip("\"'").partition(".")[0]
+    return package if package in ("asyncpg", "psycopg2", "aiopg", "pg8000") else ""
 
 
 def _by_annotation(annotation: Any) -> Kind | None:
