@@ -4,7 +4,7 @@ Within `warm_kernels()` the kernel `python3` is a fork of one process (`server.p
 and nbval need not know. That process has a supervisor as any server of ours has, so nothing of it outlives us. Elsewhere
 than on Linux kernels stay ordinary ones: macOS's frameworks do not bear a fork. As a program it runs a command within:
 
-    python -m zephyr_lab.course.warm pytest --nbval notebooks
+    python -m zephyr_lab.warm pytest --nbval notebooks
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from zephyr_lab.servers.account import Account
 from zephyr_lab.servers.embedded import Program, Supervised
 
 ADDRESS = "ZEPHYR_LAB_WARM_KERNELS"  # of the socket; `client.py` has the same name
+# The libraries' own threads, which would be missing in a fork; kernels have the environment of whoever asks for them.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 HERE = Path(__file__).parent
 
 
@@ -40,7 +42,7 @@ def warm_kernels() -> Iterator[None]:
             "server": [sys.executable, "-m", f"{__name__}.server", "{folder}/socket"],
             "ready": ["socket", "{folder}/socket"],
             "stop": "SIGTERM",
-            "environment": {**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a thread would be missing in a fork
+            "environment": {**os.environ, **ONE_THREAD},
         })  # fmt: skip
         path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("JUPYTER_PATH")])])
         inside = {ADDRESS: f"{server.folder}/socket", "JUPYTER_PATH": path, "IPYTHONDIR": f"{server.folder}/ipython"}

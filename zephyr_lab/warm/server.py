@@ -23,20 +23,22 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import ipykernel_launcher
-import numpy
-from ipykernel.kernelapp import IPKernelApp
-
-PR_SET_PDEATHSIG = 1
-
-# What the notebooks import, and what those import late. One that is missing is its notebook's to miss.
+# What a kernel and the notebooks import, and what those import late. One that is missing is its notebook's to miss.
 MODULES = (
-    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.datapub", "IPython.core.completer",
-    "ipywidgets", "pandas", "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
-    "zephyr_lab.lab", "zephyr_lab.magics", "zephyr_lab.check", "zephyr_lab.recording", "zephyr_lab.runbook",
-    "zephyr_lab.course.result", "zephyr_lab.course.exercise", "zephyr_lab.course.shop", "zephyr_lab.views.timeline",
-    "zephyr_lab.views.grid", "zephyr_lab.views.stepper", "zephyr_lab.functions",
+    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.debugger", "tornado.platform.asyncio",
+    "IPython.core.completerlib", "IPython.core.debugger", "IPython.extensions.storemagic", "faulthandler", "runpy",
+    "sqlite3", "stringprep", "encodings.idna", "encodings.ascii", "zmq.utils.garbage",
+    "ipywidgets", "pandas.io.formats.html", "pandas.io.formats.string", "pyarrow.pandas_compat",
+    "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "scipy.sparse.csgraph",
+    "sqlalchemy.orm", "sqlalchemy.dialects.postgresql.psycopg", "sqlglot.dialects.postgres",
+    "sqlglot.generators.postgres", "sqlglot.parsers.postgres", "zephyr_lab.magics", "zephyr_lab.lab",
+    "zephyr_lab.check", "zephyr_lab.recording", "zephyr_lab.runbook", "zephyr_lab.servers.keyvalue",
+    "zephyr_lab.functions.keyvalue", "zephyr_lab.course.exercise", "zephyr_lab.course.predict",
+    "zephyr_lab.course.result", "zephyr_lab.course.shop", "zephyr_lab.course.strategies", "zephyr_lab.views.answer",
+    "zephyr_lab.views.dependencies", "zephyr_lab.views.grid", "zephyr_lab.views.service", "zephyr_lab.views.slots",
+    "zephyr_lab.views.stepper", "zephyr_lab.views.timeline", "zephyr_lab.views.wait_tree",
 )  # fmt: skip
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -190,6 +192,10 @@ def _receive(connection: socket.socket) -> Order | None:
 
 def become_kernel(order: Order) -> None:
     """What `python -m ipykernel_launcher` does, with what the imports have taken from the server's surroundings reset."""
+    import ipykernel_launcher
+    import numpy
+    from ipykernel.kernelapp import IPKernelApp
+
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

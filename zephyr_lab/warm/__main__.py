@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from zephyr_lab.course.warm import warm_kernels
+from zephyr_lab.warm import warm_kernels
 
 if __name__ == "__main__":
     with warm_kernels():
