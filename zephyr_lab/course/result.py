@@ -44,7 +44,7 @@ def result(
     """
     if isinstance(measured, Matrix):
         assert not measured.unexpected(), measured.unexpected()
-        found = {"cells": len(measured.cells), "unexpected": 0, "matrix": measured.to_dict()["matrix"]}
+        found = {"cells": len(measured.cells), "unexpected": 0, **measured.cells_by_name()}
         return NotebookResult(found)
     if isinstance(measured, Verdict | Exploration):
         of = measured.transcript if isinstance(measured, Verdict) else measured

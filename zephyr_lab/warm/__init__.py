@@ -1,8 +1,9 @@
 """Kernels that begin with everything imported, for whoever executes many notebooks.
 
-Within `warm_kernels()` the kernel `python3` is a fork of one process (`server.py`), fresh each time; papermill, nbclient
-and nbval need not know. That process has a supervisor as any server of ours has, so nothing of it outlives us. Elsewhere
-than on Linux kernels stay ordinary ones: macOS's frameworks do not bear a fork. As a program it runs a command within:
+Within `warm_kernels()` the kernel `python3` is a fork of one process (`server.py`), fresh each time; papermill,
+nbclient and nbval need not know. That process has a supervisor as any server of ours has, so nothing of it outlives us.
+Elsewhere than on Linux kernels stay ordinary ones: macOS's frameworks do not bear a fork. As a program it runs a
+command within:
 
     python -m zephyr_lab.warm pytest --nbval notebooks
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from zephyr_lab.servers.account import Account
 from zephyr_lab.servers.embedded import Program, Supervised
 
+CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 ADDRESS = "ZEPHYR_LAB_WARM_KERNELS"  # of the socket; `client.py` has the same name
 # The libraries' own threads, which would be missing in a fork; kernels have the environment of whoever asks for them.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -34,7 +36,7 @@ def warm_kernels() -> Iterator[None]:
     if ADDRESS in os.environ:
         yield
     elif sys.platform != "linux":
-        with tempfile.TemporaryDirectory(prefix="zephyr-lab-ipython-") as scratch, _environment(IPYTHONDIR=scratch):
+        with tempfile.TemporaryDirectory(prefix="zephyr-lab-ipython-") as scratch, environment(IPYTHONDIR=scratch):
             yield
     else:
         server = Supervised(Program(Path(sys.executable), "warm kernels", Account("ourselves")), {
@@ -47,14 +49,15 @@ def warm_kernels() -> Iterator[None]:
         path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("JUPYTER_PATH")])])
         inside = {ADDRESS: f"{server.folder}/socket", "JUPYTER_PATH": path, "IPYTHONDIR": f"{server.folder}/ipython"}
         try:
-            with _environment(**inside):
+            with environment(**inside):
                 yield
         finally:
             server.close()
 
 
 @contextmanager
-def _environment(**inside: str) -> Iterator[None]:
+def environment(**inside: str) -> Iterator[None]:
+    """Variables that are set within, for us and our children."""
     before = {name: os.environ.get(name) for name in inside}
     os.environ.update(inside)
     try:

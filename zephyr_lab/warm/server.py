@@ -164,7 +164,7 @@ class Kernels:
 
 
 def _signal(kernel: int, number: signal.Signals) -> None:
-    """To its whole group, as Jupyter sends it to a kernel of its own; to the kernel alone where that is not made yet."""
+    """To its whole group, as Jupyter sends it; to the kernel alone where that is not made yet."""
     with contextlib.suppress(ProcessLookupError):
         try:
             os.killpg(kernel, number)
@@ -191,7 +191,7 @@ def _receive(connection: socket.socket) -> Order | None:
 
 
 def become_kernel(order: Order) -> None:
-    """What `python -m ipykernel_launcher` does, with what the imports have taken from the server's surroundings reset."""
+    """What `python -m ipykernel_launcher` does; what imports have taken from our own surroundings is put right first."""
     import ipykernel_launcher
     import numpy
     from ipykernel.kernelapp import IPKernelApp
