@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,6 +62,7 @@ def _count_best_known() -> Matrix:
     with labs.Lab() as lab:
         first = lab.matrix(BEST_KNOWN)
     show_counted(first.counted())
+    sys.stdout.flush()  # whoever pipes it elsewhere is not kept waiting
     return first
 
 

@@ -129,7 +129,8 @@ def _package(name: str) -> Path | None:
 class Supervised:
     """A running server that ends with this object, with this process, or with `close()`, whichever comes first.
 
-    `folder` is its private folder; `pid` the server's, `supervisor` its parent's.
+    `folder` is its private folder; `pid` the server's, `supervisor` its parent's; `lifeline` the descriptor of the pipe
+    that keeps it.
     """
 
     def __init__(self, program: Program, order: dict[str, Any]) -> None:
@@ -155,6 +156,7 @@ class Supervised:
             log = f"\nits log ended with:\n{answer['log']}" if answer["log"] else ""
             raise ServerUnavailable(f"{program.version or program.path} did not start: {answer['error']}{log}")
         self.supervisor: int = process.pid
+        self.lifeline: int = process.stdin.fileno() if process.stdin else -1
         self.folder = Path(answer["folder"])
         self.pid: int = answer["pid"]
 

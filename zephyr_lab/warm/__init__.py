@@ -3,7 +3,7 @@
 Within `warm_kernels()` the kernel `python3` is a fork of one process (`server.py`), fresh each time; papermill,
 nbclient and nbval need not know. That process has a supervisor as any server of ours has, so nothing of it outlives us.
 Elsewhere than on Linux kernels stay ordinary ones: macOS's frameworks do not bear a fork. As a program it runs a
-command within:
+command in its place, with warm kernels for it and its children:
 
     python -m zephyr_lab.warm pytest --nbval notebooks
 """
@@ -28,16 +28,16 @@ HERE = Path(__file__).parent
 
 
 @contextmanager
-def warm_kernels() -> Iterator[None]:
+def warm_kernels() -> Iterator[Supervised | None]:
     """Kernels that we or our children start within are warm, and keep their history in a folder that goes with us.
 
-    Within another one it is that one. Raises ServerUnavailable.
+    Within another one it is that one. Gives the server, where there is a new one. Raises ServerUnavailable.
     """
     if ADDRESS in os.environ:
-        yield
+        yield None
     elif sys.platform != "linux":
         with tempfile.TemporaryDirectory(prefix="zephyr-lab-ipython-") as scratch, environment(IPYTHONDIR=scratch):
-            yield
+            yield None
     else:
         server = Supervised(Program(Path(sys.executable), "warm kernels", Account("ourselves")), {
             "prefix": "zephyr-lab-ke-",
@@ -50,7 +50,7 @@ def warm_kernels() -> Iterator[None]:
         inside = {ADDRESS: f"{server.folder}/socket", "JUPYTER_PATH": path, "IPYTHONDIR": f"{server.folder}/ipython"}
         try:
             with environment(**inside):
-                yield
+                yield server
         finally:
             server.close()
 

@@ -1,10 +1,12 @@
-"""Runs a command, and ends with its exit status."""
+"""Becomes another program, which keeps the kernels warm as long as it lives."""
 
-import subprocess
+import os
 import sys
 
 from zephyr_lab.warm import warm_kernels
 
 if __name__ == "__main__":
-    with warm_kernels():
-        sys.exit(subprocess.run(sys.argv[1:], check=False).returncode)
+    with warm_kernels() as server:
+        if server:
+            os.set_inheritable(server.lifeline, True)
+        os.execvp(sys.argv[1], sys.argv[1:])

@@ -7,10 +7,12 @@ ends all.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import ctypes
 import gc
 import importlib
+import itertools
 import json
 import multiprocessing.process
 import os
@@ -19,8 +21,10 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 # What a kernel and the notebooks import, and what those import late. One that is missing is its notebook's to miss.
@@ -47,22 +51,29 @@ def main() -> None:
     listening.bind(sys.argv[1])
     listening.listen(64)  # from now on who asks waits for us, instead of importing everything themselves
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    before = dict(os.environ)
     prepare()
+    imported = {name: value for name, value in os.environ.items() if name not in before}
     kernels = Kernels(listening)
     try:
         order = kernels.serve()
     except SystemExit:
         kernels.end()
         raise
-    become_kernel(order)
+    become_kernel(order, imported)
 
 
 def prepare() -> None:
     """Imports, and draws once: the fonts are looked up and loaded."""
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does before a cell
+    # pandas asks at its import how wide tables may be, by what IPython puts among the builtins, and how output is encoded.
+    builtins.get_ipython = lambda: SimpleNamespace(kernel=None)  # type: ignore[attr-defined]
     for name in MODULES:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
+    del builtins.get_ipython  # type: ignore[attr-defined]
+    if pandas := sys.modules.get("pandas"):
+        pandas.set_option("display.encoding", "UTF-8")
     with contextlib.suppress(ModuleNotFoundError):
         from zephyr_lab.views.figure import Picture, new_figure, style
 
@@ -190,8 +201,8 @@ def _receive(connection: socket.socket) -> Order | None:
     return Order(server=os.getpid(), descriptors=descriptors, **json.loads(text))
 
 
-def become_kernel(order: Order) -> None:
-    """What `python -m ipykernel_launcher` does; what imports have taken from our own surroundings is put right first."""
+def become_kernel(order: Order, imported: dict[str, str]) -> None:
+    """What `python -m ipykernel_launcher` does; what imports took from our surroundings is put right first."""
     import ipykernel_launcher
     import numpy
     from ipykernel.kernelapp import IPKernelApp
@@ -205,14 +216,20 @@ def become_kernel(order: Order) -> None:
     os.chdir(order.folder)
     os.umask(order.umask)
     os.environ.clear()
-    os.environ.update(order.environment)
+    os.environ.update({**imported, **order.environment})
     time.tzset()
     tempfile.tempdir = None
     multiprocessing.process.ORIGINAL_DIR = order.folder  # type: ignore[attr-defined]
     numpy.random.seed()  # Python's own generator sees to that itself
     sys.argv = [ipykernel_launcher.__file__, *order.arguments]
+    threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]  # by which threads are named
     # It ends when its parent does; that is not who asked for it, as the environment has it.
-    IPKernelApp.launch_instance(argv=order.arguments, parent_handle=order.server)
+    kernel = IPKernelApp.instance(parent_handle=order.server)
+    kernel.initialize(order.arguments)
+    threading.Thread()  # an ordinary kernel imports its debugger by now, which takes a number,
+    if ipywidgets := sys.modules.get("ipywidgets"):
+        ipywidgets.register_comm_target()  # and what this does in a kernel at its import
+    kernel.start()
 
 
 if __name__ == "__main__":
