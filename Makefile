@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test thorough lab notebooks site screenshots lock check unit nbval bench clean
+.PHONY: run test thorough measure lab notebooks site screenshots lock check unit nbval bench clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -24,17 +24,25 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
+# On all processors; kernels of notebooks begin with everything imported. What measures comes after, alone.
+PYTEST := $(BIN)/python -m zephyr_lab.warm $(BIN)/python -m pytest
 unit: $(VENV)/dev.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not thorough" tests
+	$(PYTEST) -n logical --dist loadgroup -m "not thorough and not alone" tests
+	$(PYTEST) -m "alone and not thorough" tests
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m thorough tests
+	$(PYTEST) -n logical --dist loadgroup -m "thorough and not alone" tests
+	$(PYTEST) -m "alone and thorough" tests
 
-# One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs.
+measure: $(VENV)/lab.installed  ## every notebook that measures, one after another, with nothing beside; build/measured.html
+	$(BIN)/zephyr-lab notebooks notebooks --into build --measured
+
+# One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs. Notebooks
+# that measure (3...) have nothing to compare, and are executed by tests/notebooks/test_measured.py.
 NBVAL ?= --nbval
 nbval: $(VENV)/dev.installed
-	$(BIN)/python -m pytest $(NBVAL) --nbval-current-env --nbval-cell-timeout=60 \
-	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile notebooks
+	$(PYTEST) $(NBVAL) --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with tests/sanitize.cfg \
+	  -n logical --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
 	$(BIN)/zephyr-lab store notebooks/*.ipynb

@@ -33,7 +33,7 @@ print([signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.S
 print(sorted(os.readlink(f"/proc/self/fd/{one}").split(":")[0] for one in os.listdir("/proc/self/fd")[:3]))
 import matplotlib, numpy, pandas, ipywidgets
 print(dict(matplotlib.rcParams), numpy.get_printoptions())
-print({name: str(pandas.get_option(name)) for name in pandas._config.config._select_options("all")})
+print({name: str(pandas.get_option(name)) for name in pandas._config.config._select_options("display")})
 print(sorted(get_ipython().kernel.comm_manager.targets), get_ipython().kernel.shell is get_ipython())
 formatters = get_ipython().display_formatter.formatters
 print({kind: sorted(map(str, one.deferred_printers)) for kind, one in formatters.items()})

@@ -66,7 +66,7 @@ def main() -> None:
 def prepare() -> None:
     """Imports, and draws once: the fonts are looked up and loaded."""
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does before a cell
-    # pandas asks at its import how wide tables may be, by what IPython puts among the builtins, and how output is encoded.
+    # pandas asks at its import how output is encoded, and how wide tables may be, by what IPython puts among builtins.
     builtins.get_ipython = lambda: SimpleNamespace(kernel=None)  # type: ignore[attr-defined]
     for name in MODULES:
         with contextlib.suppress(ModuleNotFoundError):
