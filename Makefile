@@ -60,9 +60,9 @@ lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --upgrade requirements/build.in -o requirements/build.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade -c requirements/constraints.in pyproject.toml -o requirements/lab.lock
+	  --upgrade -c requirements/constraints.in --override requirements/overrides.in pyproject.toml -o requirements/lab.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade --extra dev --extra site -c requirements/lab.lock pyproject.toml -o requirements/dev.lock
+	  --upgrade --extra dev --extra site -c requirements/lab.lock --override requirements/overrides.in pyproject.toml -o requirements/dev.lock
 
 $(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
