@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -12,6 +14,7 @@ import pytest
 from tests.conftest import ROOT
 from zephyr_lab import IsolationLevel
 from zephyr_lab.anomalies import CATALOGUE, anomaly
+from zephyr_lab.cli_course import BEST_KNOWN
 from zephyr_lab.course.execute import (
     PARAMETER,
     SHORT,
@@ -122,3 +125,19 @@ def test_a_failing_notebook_is_reported_and_the_index_still_written(tmp_path: Pa
     page = report.index.read_text()
     assert "ZeroDivisionError" in page
     assert page.count('class="occurs"') == 2
+
+
+def test_the_command_counts_the_best_known_first_and_tells_what_failed(tmp_path: Path) -> None:
+    """As `make run` and `make measure` call it."""
+    cells = [nbformat.v4.new_code_cell("1 / 0")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "bad.ipynb")
+    command = [Path(sys.executable).with_name("zephyr-lab"), "notebooks", tmp_path, "--into", tmp_path / "build"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1
+    names = [line.split()[0] for line in done.stdout.splitlines()[1 : len(BEST_KNOWN) + 1]]
+    assert names == list(BEST_KNOWN)
+    assert "bad: cell 1: ZeroDivisionError: division by zero" in done.stderr
+    assert "write-skew" in (tmp_path / "build" / "index.html").read_text()
+    measured = subprocess.run([*command, "--measured"], capture_output=True, text=True, timeout=100, check=False)
+    assert (measured.returncode, measured.stdout[:15]) == (0, "0 executions of")
+    assert (tmp_path / "build" / "measured.html").exists()

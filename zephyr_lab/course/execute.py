@@ -194,4 +194,5 @@ class Report:
             levels=[str(level) for level in IsolationLevel],
             notebooks=notebooks,
         )
+        self.index.parent.mkdir(parents=True, exist_ok=True)
         self.index.write_text(page, encoding="utf-8")
