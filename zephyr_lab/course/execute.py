@@ -179,9 +179,9 @@ class Report:
         return [f"{run.job.name}: {run.error}" for run in self.runs if run.error]
 
     def matrix(self, server: str) -> Counted | None:
-        """The whole matrix, where one of the notebooks has counted it."""
-        found = (run.result or {} for run in self.runs if not run.error)
-        return next((Counted.of(server, one) for one in found if "counts" in one), None)
+        """The largest matrix that one of the notebooks has counted, if one has."""
+        found = [run.result for run in self.runs if run.result and "counts" in run.result and not run.error]
+        return Counted.of(server, max(found, key=lambda one: len(one["counts"]))) if found else None
 
     def write_index(self, measured: Counted | None) -> None:
         """Writes a page with the matrix, and a link to every executed notebook with what it found."""
