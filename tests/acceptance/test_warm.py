@@ -89,7 +89,7 @@ def test_a_kernel_finds_what_an_ordinary_one_finds(tmp_path: Path, monkeypatch: 
             os.umask(before)
     assert "set later" in warm[0]
     assert again[0] != again[1]
-    for one, other in zip(*(said[0].split(", ") for said in again), strict=True):
+    for one, other in zip(*(said[0].split(",") for said in again), strict=True):
         assert one != other
 
 
