@@ -26,13 +26,14 @@ check: $(VENV)/dev.installed
 
 # On all processors; kernels of notebooks begin with everything imported. What measures comes after, alone.
 PYTEST := $(BIN)/python -m zephyr_lab.warm $(BIN)/python -m pytest
+MEASURED := tests/notebooks/test_measured.py
 unit: $(VENV)/dev.installed
 	$(PYTEST) -n logical --dist loadgroup -m "not thorough and not alone" tests
-	$(PYTEST) -m "alone and not thorough" tests
+	$(PYTEST) -m "not thorough" $(MEASURED)
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
 	$(PYTEST) -n logical --dist loadgroup -m "thorough and not alone" tests
-	$(PYTEST) -m "alone and thorough" tests
+	$(PYTEST) -m thorough $(MEASURED)
 
 measure: $(VENV)/lab.installed  ## every notebook that measures, one after another, with nothing beside; build/measured.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build --measured
