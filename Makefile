@@ -9,7 +9,7 @@ UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
 
-.PHONY: run test thorough lowest lab notebooks site screenshots lock check unit nbval bench dist test-wheel clean
+.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check unit nbval bench dist test-wheel clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -24,11 +24,16 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
+# On all processors; kernels of notebooks begin with everything imported. What measures comes after, alone.
+PYTEST := $(BIN)/python -m zephyr_lab.warm $(BIN)/python -m pytest
+MEASURED := tests/notebooks/test_measured.py
 unit: $(VENV)/dev.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not thorough" tests
+	$(PYTEST) -n logical --dist loadgroup -m "not thorough and not alone" tests
+	$(PYTEST) -m "not thorough" $(MEASURED)
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m thorough tests
+	$(PYTEST) -n logical --dist loadgroup -m "thorough and not alone" tests
+	$(PYTEST) -m thorough $(MEASURED)
 
 # What relies on names that its libraries do not promise, and a part of everything else.
 LOWEST := tests/unit tests/integration/test_functions_elsewhere.py tests/integration/test_lab.py \
@@ -39,11 +44,15 @@ lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits
 	  --resolution lowest-direct --editable '.[dev]'
 	build/lowest/bin/python -m pytest -n 2 --dist loadgroup -m "not thorough and not slow" $(LOWEST)
 
-# One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs.
+measure: $(VENV)/lab.installed  ## every notebook that measures, one after another, with nothing beside; build/measured.html
+	$(BIN)/zephyr-lab notebooks notebooks --into build --measured
+
+# One notebook's cells belong to one worker: loadfile. NBVAL=--nbval-lax executes without comparing outputs. Notebooks
+# that measure (3...) have nothing to compare, and are executed by tests/notebooks/test_measured.py.
 NBVAL ?= --nbval
 nbval: $(VENV)/dev.installed
-	$(BIN)/python -m pytest $(NBVAL) --nbval-current-env --nbval-cell-timeout=60 \
-	  --nbval-sanitize-with tests/sanitize.cfg -n 2 --dist loadfile notebooks
+	$(PYTEST) $(NBVAL) --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with tests/sanitize.cfg \
+	  -n logical --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
 	$(BIN)/zephyr-lab store notebooks/*.ipynb
@@ -61,9 +70,11 @@ lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --upgrade requirements/build.in -o requirements/build.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade --extra course -c requirements/constraints.in pyproject.toml -o requirements/lab.lock
+	  --upgrade --extra course -c requirements/constraints.in --override requirements/overrides.in \
+	  pyproject.toml -o requirements/lab.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade --extra dev -c requirements/lab.lock pyproject.toml -o requirements/dev.lock
+	  --upgrade --extra dev -c requirements/lab.lock --override requirements/overrides.in \
+	  pyproject.toml -o requirements/dev.lock
 
 $(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -7,17 +7,26 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
 
 from zephyr_lab.cli_common import err, labs
-from zephyr_lab.cli_schedules import show_matrix
+from zephyr_lab.cli_schedules import show_counted
 from zephyr_lab.extras import needed_by
 from zephyr_lab.shipped import copy_out, shipped
+from zephyr_lab.warm import CORES, warm_kernels
+
+if TYPE_CHECKING:
+    from zephyr_lab.anomalies import Matrix
 
 NOTEBOOKS, FIRST = Path("notebooks"), "00-start.ipynb"
+# The README's; each is known by its name in the literature, or from the incident.
+BEST_KNOWN = (
+    "aborted-read", "non-repeatable-read", "phantom", "read-skew", "lost-update", "write-skew", "double-booking",
+    "read-only-anomaly",
+)  # fmt: skip
 
 
 def course(
@@ -59,26 +68,43 @@ def _copy(name: str, folder: Path) -> None:
 def notebooks(
     folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = NOTEBOOKS,
     into: Annotated[Path, typer.Option(help="Where executed notebooks, pages and index.html go.")] = Path("build"),
-    jobs: Annotated[int, typer.Option(min=1, help="How many to execute side by side.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="How many to execute side by side.")] = CORES,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="All notebooks that measure, one after another, instead of a short one.")
+    ] = False,
 ) -> None:
-    """Execute every notebook, at every isolation level where it takes one; then print the matrix and write an index."""
-    from zephyr_lab.course.execute import execute_all
+    """Count the best known anomalies; then execute every notebook, at every isolation level where it takes one.
 
+    At the end print the whole matrix, as a notebook has counted it, and write an index.
+    """
     folder = or_shipped(folder)
-    with Progress(console=err) as progress:
-        task = progress.add_task("executing notebooks", total=None)
-        report = execute_all(
-            folder, into, jobs, seen=lambda done, all: progress.update(task, completed=done, total=all)
-        )
-    with labs.Lab() as lab:
-        measured = lab.matrix()
-    report.write_index(measured)
-    show_matrix(measured)
+    with warm_kernels():  # they import while we count
+        first = None if measured else _count_best_known()
+        from zephyr_lab.course.execute import Report, execute_all, only_measured, plan, without_long_ones
+
+        todo = (only_measured if measured else without_long_ones)(plan(folder, into))
+        # Without a thread of its own: the workers are forks.
+        with Progress(console=err, auto_refresh=False) as progress:
+            task = progress.add_task("executing notebooks", total=len(todo))
+            runs = execute_all(todo, jobs, seen=lambda: progress.update(task, advance=1, refresh=True))
+    report = Report(into / ("measured.html" if measured else "index.html"), tuple(runs))
+    matrix = report.matrix(first.server) if first else None
+    report.write_index(matrix or (first and first.counted()))
+    if matrix:
+        show_counted(matrix)
     print(f"{len(report.runs)} executions of {len(report.notebooks)} notebooks; read {report.index}")
     for line in report.problems():
         err.print(line, style="red", soft_wrap=True)
-    if report.problems() or measured.unexpected():
+    if report.problems() or (first and first.unexpected()):
         raise typer.Exit(1)
+
+
+def _count_best_known() -> Matrix:
+    with labs.Lab() as lab:
+        first = lab.matrix(BEST_KNOWN)
+    show_counted(first.counted())
+    sys.stdout.flush()  # whoever pipes it elsewhere is not kept waiting
+    return first
 
 
 def site(
@@ -86,7 +112,7 @@ def site(
     into: Annotated[Path, typer.Option(help="Where the site goes; an older site there is replaced.")] = Path(
         "build/site"
     ),
-    jobs: Annotated[int, typer.Option(min=1, help="How many notebooks to execute side by side.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="How many notebooks to execute side by side.")] = CORES,
 ) -> None:
     """Build the course as a site from notebooks executed now: offline, and to be opened from disk."""
     with needed_by("zephyr-lab site", "site"):
@@ -103,9 +129,10 @@ def store(
     """Execute notebooks in place and store them in the one form that comes out byte-identical when executed again."""
     from zephyr_lab.course.store import execute_in_place
 
-    for path in notebooks:
-        execute_in_place(path)
-        err.print(f"stored {path}")
+    with warm_kernels():
+        for path in notebooks:
+            execute_in_place(path)
+            err.print(f"stored {path}")
 
 
 class QuestionsFormat(StrEnum):

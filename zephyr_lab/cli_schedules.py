@@ -17,6 +17,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
     from zephyr_lab.anomalies import Matrix
+    from zephyr_lab.anomalies.matrix import Counted
     from zephyr_lab.explore.exploration import Exploration
 
 specs = Late("zephyr_lab.case")
@@ -165,10 +166,16 @@ def show_matrix(measured: Matrix, format: MatrixFormat = MatrixFormat.TEXT) -> N
         print(json.dumps(measured.to_dict(), indent=1))
     elif format is MatrixFormat.MARKDOWN:
         print(measured.to_markdown())
-    elif not out.is_terminal:
+    else:
+        show_counted(measured.counted())
+
+
+def show_counted(measured: Counted) -> None:
+    """Prints a matrix's rows to standard output."""
+    if not out.is_terminal:
         print(f"{measured}\nmeasured on {measured.server}")
     else:
         table = Table("anomaly", *map(str, IsolationLevel), caption=f"measured on {measured.server}")
-        for name, *words in measured.rows():
+        for name, *words in measured.rows:
             table.add_row(name, *(f"[{COLOURS.get(word.partition(':')[0], 'yellow')}]{word}" for word in words))
         out.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.manager import KernelManager
+
+from zephyr_lab.warm import ADDRESS, warm_kernels
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -170,13 +173,18 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.fixture
-def kernel(outside: Outside) -> Iterator[KernelManager]:
-    """A Jupyter kernel of this environment."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=outside.environment)
-    yield manager
-    manager.shutdown_kernel(now=True)
+@pytest.fixture(params=["ordinary", "warm"])
+def kernel(
+    outside: Outside, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[KernelManager]:
+    """A Jupyter kernel of this environment, or a fork of one that has everything imported."""
+    for name in (ADDRESS, "JUPYTER_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with warm_kernels() if request.param == "warm" else contextlib.nullcontext():
+        manager = KernelManager(kernel_name="python3")
+        manager.start_kernel(env={**os.environ, "TMPDIR": str(outside.folder)})
+        yield manager
+        manager.shutdown_kernel(now=True)
 
 
 def execute(manager: KernelManager, code: str, interrupt_when: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,29 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """A matrix as its rows, an anomaly and a word with counts for each level: `("phantom", "occurs: 4 of 10", ...)`."""
+
+    server: str
+    rows: Sequence[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, server: str, found: Mapping[str, Any]) -> Counted:
+        """From what the result cell of a notebook says: `matrix` and `counts`, by anomaly and level."""
+        levels = [str(level) for level in IsolationLevel]
+        words, counts = found["matrix"], found["counts"]
+        return cls(server, [(name, *(f"{words[name][one]}: {counts[name][one]}" for one in levels)) for name in words])
+
+    def __str__(self) -> str:
+        table = [("anomaly", *map(str, IsolationLevel)), *self.rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        lines = [
+            "  ".join(f"{word:<{width}}" for word, width in zip(row, widths, strict=True)).rstrip() for row in table
+        ]
+        return "\n".join([*lines, "", *(f"{word}: {meaning}" for word, meaning in LEGEND.items())])
+
+
+@dataclass(frozen=True)
 class Matrix:
     """What was measured, by anomaly (its name) and level. `server` is the server's name and version."""
 
@@ -75,6 +98,10 @@ class Matrix:
         """One row an anomaly: its name, then what all orders lead to at each of the four levels, and how often."""
         return [(one.name, *(str(self.cells[one.name, level]) for level in IsolationLevel)) for one in self.anomalies]
 
+    def counted(self) -> Counted:
+        """What remains of it where nobody asks for the transcripts."""
+        return Counted(self.server, self.rows())
+
     def unexpected(self) -> list[str]:
         """Cells that differ from the catalogue's expectation, in words; empty when all is as the manual says."""
         return [
@@ -86,21 +113,21 @@ class Matrix:
 
     def to_dict(self) -> dict[str, Any]:
         """`matrix` is a word by anomaly and level, `counts` are of all orders, `evidence` is what lies behind both."""
-        names = [one.name for one in self.anomalies]
         return {
             "server": self.server,
             "levels": [str(level) for level in IsolationLevel],
-            "matrix": {
-                name: {str(level): str(self.cells[name, level].kind) for level in IsolationLevel} for name in names
-            },
-            "counts": {
-                name: {str(level): self.cells[name, level].counts() for level in IsolationLevel} for name in names
-            },
-            "evidence": {
-                name: {str(level): self.cells[name, level].to_dict() for level in IsolationLevel} for name in names
-            },
+            **self.cells_by_name(),
+            "evidence": self._by_name(Cell.to_dict),
             "unexpected": self.unexpected(),
         }
+
+    def cells_by_name(self) -> dict[str, dict[str, dict[str, str]]]:
+        """`matrix` and `counts`, each by anomaly and level."""
+        return {"matrix": self._by_name(lambda cell: str(cell.kind)), "counts": self._by_name(Cell.counts)}
+
+    def _by_name(self, of: Callable[[Cell], Any]) -> dict[str, dict[str, Any]]:
+        levels = list(IsolationLevel)
+        return {one.name: {str(level): of(self.cells[one.name, level]) for level in levels} for one in self.anomalies}
 
     def to_markdown(self) -> str:
         header = ["anomaly", *map(str, IsolationLevel)]
@@ -108,12 +135,7 @@ class Matrix:
         return "\n".join([*lines, "", *(f"*{word}*: {meaning}.  " for word, meaning in LEGEND.items())])
 
     def __str__(self) -> str:
-        table = [("anomaly", *map(str, IsolationLevel)), *self.rows()]
-        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        lines = [
-            "  ".join(f"{word:<{width}}" for word, width in zip(row, widths, strict=True)).rstrip() for row in table
-        ]
-        return "\n".join([*lines, "", *(f"{word}: {meaning}" for word, meaning in LEGEND.items())])
+        return str(self.counted())
 
     __repr__ = __str__
 

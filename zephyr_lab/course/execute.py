@@ -1,28 +1,36 @@
-"""Every notebook at every isolation level, through papermill: executed notebooks, their pages, and an index."""
+"""Every notebook at every isolation level, through papermill: executed notebooks, their pages, and an index.
+
+The strict ones as many at a time as there are processors. Those of the measured kind one after another, with nothing
+beside them, or they would measure each other.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
-import tempfile
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
 
-from zephyr_lab.anomalies.matrix import LEGEND, Matrix
+from zephyr_lab.anomalies.matrix import LEGEND, Counted
 from zephyr_lab.course.result import read_result
-from zephyr_lab.course.store import QUIET, normal_form, read_notebook
+from zephyr_lab.course.store import QUIET, is_measured, normal_form, read_notebook
 from zephyr_lab.errors import BadInput
 from zephyr_lab.schedule.levels import IsolationLevel
 
 PARAMETER = "isolation_level"
+SHORT = "31-the-detector"  # of those that measure, the one that is done first
 _LINK = re.compile(r'href="([\w.-]+)\.ipynb"')
 
 
@@ -33,6 +41,7 @@ class Job:
     notebook: Path
     level: str | None
     into: Path
+    measured: bool = False
 
     @property
     def name(self) -> str:
@@ -63,21 +72,18 @@ def plan(folder: Path, into: Path) -> list[Job]:
         raise BadInput(f"no notebooks in {folder}: name the folder that holds them")
     jobs = []
     for path in notebooks:
-        levels = list(IsolationLevel) if _takes_level(path) else [None]
-        jobs += [Job(path, str(level) if level else None, into) for level in levels]
+        notebook = read_notebook(path)
+        levels = list(IsolationLevel) if _takes_level(notebook) else [None]
+        jobs += [Job(path, str(level) if level else None, into, is_measured(notebook)) for level in levels]
     return jobs
 
 
-def _takes_level(path: Path) -> bool:
-    cells = read_notebook(path).cells
-    return any("parameters" in cell.metadata.get("tags", []) and PARAMETER in cell.source for cell in cells)
+def _takes_level(notebook: nbformat.NotebookNode) -> bool:
+    return any("parameters" in cell.metadata.get("tags", []) and PARAMETER in cell.source for cell in notebook.cells)
 
 
 def execute(job: Job) -> Run:
     """Executes one notebook into `job.into` and renders its page. An error in a cell is reported, not raised."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
     job.into.mkdir(parents=True, exist_ok=True)
     target = job.into / f"{job.name}.ipynb"
     error = ""
@@ -86,7 +92,7 @@ def execute(job: Job) -> Run:
         papermill.execute_notebook(
             str(job.notebook), str(target), parameters={PARAMETER: job.level} if job.level else {},
             progress_bar=False, kernel_name="python3", shutdown_kernel="immediate", cwd=str(job.notebook.parent),
-            extra_arguments=QUIET,
+            extra_arguments=QUIET, request_save_on_cell_execute=False, autosave_cell_every=0,
         )  # fmt: skip
     except PapermillExecutionError as failure:
         error = f"cell {failure.exec_count}: {failure.ename}: {failure.evalue}"
@@ -100,54 +106,69 @@ def execute(job: Job) -> Run:
 
 
 def _page(job: Job, notebook: nbformat.NotebookNode) -> Path:
-    from nbconvert import HTMLExporter
-
-    # Nothing is fetched from elsewhere: the page works offline; a widget, which does not, is there as its text.
-    notebook = nbformat.reads(normal_form(notebook), as_version=4)
-    page, _ = HTMLExporter(require_js_url="", mathjax_url="", jquery_url="", mermaid_js_url="").from_notebook_node(
-        notebook
-    )
+    page, _ = _exporter().from_notebook_node(nbformat.reads(normal_form(notebook), as_version=4))
     path = job.into / f"{job.name}.html"
     path.write_text(_LINK.sub(lambda found: f'href="{_page_of(found[1], job)}"', page), encoding="utf-8")
     return path
 
 
+@cache
+def _exporter() -> HTMLExporter:
+    # Nothing is fetched from elsewhere: the page works offline; a widget, which does not, is there as its text.
+    return HTMLExporter(require_js_url="", mathjax_url="", jquery_url="", mermaid_js_url="")
+
+
 def _page_of(stem: str, job: Job) -> str:
     """The page that a link to a notebook leads to: at the same level, where that notebook takes one."""
     notebook = job.notebook.with_name(f"{stem}.ipynb")
-    level = (job.level or str(IsolationLevel.READ_COMMITTED)) if notebook.exists() and _takes_level(notebook) else None
+    level = (job.level or str(IsolationLevel.READ_COMMITTED)) if _can_take_level(notebook) else None
     return f"{Job(notebook, level, job.into).name}.html"
 
 
-def execute_all(folder: Path, into: Path, jobs: int, seen: Callable[[int, int], None]) -> Report:
-    """Executes the plan, `jobs` at a time; `seen` is told how many are done of how many."""
-    todo = plan(folder, into)
-    seen(0, len(todo))
-    runs = []
-    with tempfile.TemporaryDirectory(prefix="zephyr-lab-ipython-") as scratch:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(scratch,)) as pool:
-            for done, future in enumerate(as_completed([pool.submit(execute, job) for job in todo]), start=1):
-                runs.append(future.result())
-                seen(done, len(todo))
-    runs.sort(key=lambda run: todo.index(run.job))
-    return Report(into, tuple(runs))
+@cache
+def _can_take_level(path: Path) -> bool:
+    return path.exists() and _takes_level(read_notebook(path))
 
 
-def _prepare(scratch: str) -> None:
-    os.environ["IPYTHONDIR"] = scratch  # kernels keep their history there, not in the reader's home
+def only_measured(todo: Sequence[Job]) -> list[Job]:
+    """What measures."""
+    return [job for job in todo if job.measured]
+
+
+def without_long_ones(todo: Sequence[Job]) -> list[Job]:
+    """Everything else, and the shortest that measures."""
+    return [job for job in todo if not job.measured or job.notebook.stem == SHORT]
+
+
+def execute_all(todo: Sequence[Job], jobs: int, seen: Callable[[], object]) -> list[Run]:
+    """Executes a plan: strict notebooks `jobs` at a time, then measured ones alone. Gives the runs in its order.
+
+    `seen` is called after each. Call this where no other thread runs: on Linux its workers are forks.
+    """
+    done: dict[Job, Run] = {}
+    strict = [job for job in todo if not job.measured]
+    if strict:
+        # Forks have papermill imported. What has stored most is what runs longest: first, so that nobody waits for it.
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        strict.sort(key=lambda job: -job.notebook.stat().st_size)
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            futures = [pool.submit(execute, job) for job in strict]
+            for future in as_completed(futures):
+                done[future.result().job] = future.result()
+                seen()
+    for job in todo:
+        if job.measured:
+            done[job] = execute(job)
+            seen()
+    return [done[job] for job in todo]
 
 
 @dataclass(frozen=True)
 class Report:
-    """All executions of a folder of notebooks, and where their pages are."""
+    """All executions of a folder of notebooks, and where their pages are. `index` is the page that leads to them."""
 
-    into: Path
+    index: Path
     runs: tuple[Run, ...]
-
-    @property
-    def index(self) -> Path:
-        return self.into / "index.html"
 
     @property
     def notebooks(self) -> list[str]:
@@ -157,8 +178,13 @@ class Report:
         """Executions that did not end well, in words."""
         return [f"{run.job.name}: {run.error}" for run in self.runs if run.error]
 
-    def write_index(self, measured: Matrix) -> None:
-        """Writes `index.html`: the matrix, and a link to every executed notebook with what it found."""
+    def matrix(self, server: str) -> Counted | None:
+        """The largest matrix that one of the notebooks has counted, if one has."""
+        found = [run.result for run in self.runs if run.result and "counts" in run.result and not run.error]
+        return Counted.of(server, max(found, key=lambda one: len(one["counts"]))) if found else None
+
+    def write_index(self, measured: Counted | None) -> None:
+        """Writes a page with the matrix, and a link to every executed notebook with what it found."""
         pages = jinja2.Environment(loader=jinja2.PackageLoader("zephyr_lab", "course"), autoescape=True)
         notebooks = {name: [run for run in self.runs if run.job.notebook.stem == name] for name in self.notebooks}
         page = pages.get_template("index.html.j2").render(
@@ -168,4 +194,5 @@ class Report:
             levels=[str(level) for level in IsolationLevel],
             notebooks=notebooks,
         )
+        self.index.parent.mkdir(parents=True, exist_ok=True)
         self.index.write_text(page, encoding="utf-8")

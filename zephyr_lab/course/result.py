@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.anomalies import Matrix, anomaly
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.schedule.levels import IsolationLevel
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 MIME = "application/vnd.zephyr-lab.result+json"
 
@@ -43,7 +44,7 @@ def result(
     """
     if isinstance(measured, Matrix):
         assert not measured.unexpected(), measured.unexpected()
-        found = {"cells": len(measured.cells), "unexpected": 0, "matrix": measured.to_dict()["matrix"]}
+        found = {"cells": len(measured.cells), "unexpected": 0, **measured.cells_by_name()}
         return NotebookResult(found)
     if isinstance(measured, Verdict | Exploration):
         of = measured.transcript if isinstance(measured, Verdict) else measured
@@ -59,7 +60,7 @@ def result(
     return NotebookResult({"isolation_level": level, "cases": {one.case: str(one.kind) for one in measured}})
 
 
-def read_result(notebook: nbformat.NotebookNode) -> dict[str, Any] | None:
+def read_result(notebook: NotebookNode) -> dict[str, Any] | None:
     """The result of an executed notebook; None where it shows none."""
     for cell in reversed(notebook.cells):
         for output in cell.get("outputs", []):

@@ -47,7 +47,7 @@ class Supervised:
     """A running server that ends with this object, with this process, or with `close()`, whichever comes first.
 
     `folder` is its private folder; `pid` the server's, `supervisor` its parent's; `password` that of a kept cluster,
-    if it is one. Raises ServerUnavailable.
+    if it is one; `lifeline` the descriptor of the pipe that keeps it. Raises ServerUnavailable.
     """
 
     def __init__(self, program: Program, order: dict[str, Any]) -> None:
@@ -78,6 +78,7 @@ class Supervised:
             log = f"\nits log ended with:\n{answer['log']}" if answer["log"] else ""
             raise ServerUnavailable(f"{program.version or program.path} did not start: {answer['error']}{log}")
         self.supervisor: int = process.pid
+        self.lifeline: int = process.stdin.fileno() if process.stdin else -1
         self.folder = Path(answer["folder"])
         self.pid: int = answer["pid"]
         self.password: str | None = answer["password"]

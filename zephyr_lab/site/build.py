@@ -33,6 +33,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.site.api import PAGES, as_rst, page
 from zephyr_lab.site.conf import SETTINGS
 from zephyr_lab.site.widgets import static
+from zephyr_lab.warm import CORES, environment, warm_kernels
 
 HERE = Path(__file__).parent
 OWN = (".buildinfo", "index.html")  # by which a folder is known as one that may be replaced
@@ -58,7 +59,7 @@ def executed_now(path: Path) -> nbformat.NotebookNode:
     return stored if is_measured(stored) else executed_with_widgets(path)
 
 
-def build(folder: Path, into: Path, jobs: int = 2, execute: Execute = executed_now) -> list[str]:
+def build(folder: Path, into: Path, jobs: int = CORES, execute: Execute = executed_now) -> list[str]:
     """Executes the notebooks of a folder, builds the site, and gives Sphinx's warnings.
 
     Raises BadInput where there are no notebooks or `into` holds something else, NotebookFailed, SiteFailed.
@@ -69,24 +70,16 @@ def build(folder: Path, into: Path, jobs: int = 2, execute: Execute = executed_n
     if into.exists() and any(into.iterdir()) and not all((into / name).exists() for name in OWN):
         raise BadInput(f"{into} holds something else than a site: name another folder, or empty it")
     with tempfile.TemporaryDirectory(prefix="zephyr-lab-site-") as scratch:
-        notebooks = _execute(paths, Path(scratch) / "ipython", jobs, execute)
+        notebooks = _execute(paths, jobs, execute)
         source = Path(scratch) / "source"
         write_sources(source, notebooks, folder.parent)
         return _sphinx(source, Path(scratch), into)
 
 
-def _execute(paths: Sequence[Path], scratch: Path, jobs: int, execute: Execute) -> dict[str, nbformat.NotebookNode]:
+def _execute(paths: Sequence[Path], jobs: int, execute: Execute) -> dict[str, nbformat.NotebookNode]:
     """Every notebook executed, `jobs` at a time; each has a kernel of its own, hence threads do."""
-    kept = {name: os.environ.get(name) for name in ("IPYTHONDIR", "ZEPHYR_LAB_OBSERVE")}
-    os.environ |= {"IPYTHONDIR": str(scratch), "ZEPHYR_LAB_OBSERVE": "1"}
-    try:
-        with ThreadPoolExecutor(jobs) as pool:
-            return dict(zip([path.stem for path in paths], pool.map(execute, paths), strict=True))
-    finally:
-        for name, value in kept.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+    with environment(ZEPHYR_LAB_OBSERVE="1"), warm_kernels(), ThreadPoolExecutor(jobs) as pool:
+        return dict(zip([path.stem for path in paths], pool.map(execute, paths), strict=True))
 
 
 def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], checkout: Path) -> None:

@@ -1,0 +1,73 @@
+"""Kernels that begin with everything imported, for whoever executes many notebooks.
+
+Within `warm_kernels()` the kernel `python3` is a fork of one process (`server.py`), fresh each time; papermill,
+nbclient and nbval need not know. That process has a supervisor as any server of ours has, so nothing of it outlives us.
+Elsewhere than on Linux kernels stay ordinary ones: macOS's frameworks do not bear a fork. As a program it runs a
+command in its place, with warm kernels for it and its children:
+
+    python -m zephyr_lab.warm pytest --nbval notebooks
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zephyr_lab.servers.embedded import Supervised
+
+CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+ADDRESS = "ZEPHYR_LAB_WARM_KERNELS"  # of the socket; `client.py` has the same name
+# The libraries' own threads, which would be missing in a fork; kernels have the environment of whoever asks for them.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+HERE = Path(__file__).parent
+
+
+@contextmanager
+def warm_kernels() -> Iterator[Supervised | None]:
+    """Kernels that we or our children start within are warm, and keep their history in a folder that goes with us.
+
+    Within another one it is that one. Gives the server, where there is a new one. Raises ServerUnavailable.
+    """
+    if ADDRESS in os.environ:
+        yield None
+    elif sys.platform != "linux":
+        with tempfile.TemporaryDirectory(prefix="zephyr-lab-ipython-") as scratch, environment(IPYTHONDIR=scratch):
+            yield None
+    else:
+        from zephyr_lab.servers.account import Account
+        from zephyr_lab.servers.embedded import Program, Supervised
+
+        server = Supervised(Program(Path(sys.executable), "warm kernels", Account("ourselves")), {
+            "prefix": "zephyr-lab-ke-",
+            "server": [sys.executable, "-m", f"{__name__}.server", "{folder}/socket"],
+            "ready": ["socket", "{folder}/socket"],
+            "stop": "SIGTERM",
+            "environment": {**os.environ, **ONE_THREAD},
+        })  # fmt: skip
+        path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("JUPYTER_PATH")])])
+        inside = {ADDRESS: f"{server.folder}/socket", "JUPYTER_PATH": path, "IPYTHONDIR": f"{server.folder}/ipython"}
+        try:
+            with environment(**inside):
+                yield server
+        finally:
+            server.close()
+
+
+@contextmanager
+def environment(**inside: str) -> Iterator[None]:
+    """Variables that are set within, for us and our children."""
+    before = {name: os.environ.get(name) for name in inside}
+    os.environ.update(inside)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
