@@ -8,6 +8,7 @@ function starts are its session's.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import sys
@@ -22,6 +23,7 @@ import psycopg.connection
 import psycopg.connection_async
 
 from zephyr_lab.functions.foreign import foreign_refused, refused
+from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.pools import pools_are_the_sessions
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
@@ -55,6 +57,11 @@ def _patch(patches: contextlib.ExitStack) -> None:
         *((module, name, _sleep) for module, name in _places_of(time.sleep)),
         *((module, name, _async_sleep) for module, name in _places_of(asyncio.sleep)),
         (threading.Thread, "start", _start),
+        *(
+            (module, name, _start_raw)
+            for module, name in _places_of(_thread.start_new_thread)
+            if module is not threading
+        ),
         (ThreadPoolExecutor, "submit", _submit),
         (asyncio.BaseEventLoop, "call_soon_threadsafe", _call_elsewhere),
         (psycopg.Connection, "wait", _wait_of_uncontrolled),
@@ -68,10 +75,13 @@ def _patch(patches: contextlib.ExitStack) -> None:
     patches.enter_context(patched(base, "_connect_gen", lambda real: classmethod(_connect(real.__func__))))
     patches.enter_context(pools_are_the_sessions())
     patches.enter_context(foreign_refused())
-    if "redis" in sys.modules:
-        from zephyr_lab.functions.keyvalue import redis_takes_turns  # redis-py takes as long to import as all the rest
+    patches.enter_context(when_imported({"redis": _redis_takes_turns}))
 
-        patches.enter_context(redis_takes_turns())
+
+def _redis_takes_turns() -> contextlib.AbstractContextManager[None]:
+    from zephyr_lab.functions.keyvalue import redis_takes_turns  # redis-py takes as long to import as all the rest
+
+    return redis_takes_turns()
 
 
 def _connect(real: Any) -> Any:
@@ -106,6 +116,13 @@ def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thre
         real(self)
 
     return start
+
+
+def _start_raw(real: Callable[..., int]) -> Callable[..., int]:
+    def start_new_thread(function: Callable[..., Any], *args: Any) -> int:
+        return real(function if (who := owner()) is None else on_behalf_of(who, function), *args)
+
+    return start_new_thread
 
 
 def _submit(real: Callable[..., Any]) -> Callable[..., Any]:
