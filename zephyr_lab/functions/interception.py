@@ -14,8 +14,10 @@ import contextlib
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -31,6 +33,7 @@ from zephyr_lab.functions.turn import Abandoned, Owner, Turn, here, on_behalf_of
 
 _lock = threading.Lock()
 _users, _patches = 0, contextlib.ExitStack()
+_started: weakref.WeakKeyDictionary[Any, Owner] = weakref.WeakKeyDictionary()  # threads that an owner has started
 
 
 @contextlib.contextmanager
@@ -75,7 +78,7 @@ def _patch(patches: contextlib.ExitStack) -> None:
     patches.enter_context(patched(base, "_connect_gen", lambda real: classmethod(_connect(real.__func__))))
     patches.enter_context(pools_are_the_sessions())
     patches.enter_context(foreign_refused())
-    patches.enter_context(when_imported({"redis": _redis_takes_turns}))
+    patches.enter_context(when_imported({"redis": _redis_takes_turns, "multiprocessing.pool": _pools_of_before}))
 
 
 def _redis_takes_turns() -> contextlib.AbstractContextManager[None]:
@@ -103,6 +106,18 @@ def _places_of(function: Any) -> list[tuple[Any, str]]:
     return [(module, name) for module in modules for name, value in list(vars(module).items()) if value is function]
 
 
+def held(run: Callable[[], None]) -> Callable[[], None]:
+    """The same function, for a thread: while that runs, all stays as it is now, also when the exploration is over."""
+    hold = contextlib.ExitStack()
+    hold.enter_context(intercepted())
+
+    def until_the_end() -> None:
+        with hold:
+            run()
+
+    return until_the_end
+
+
 def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     def start(self: threading.Thread) -> None:
         if (who := owner()) is not None:
@@ -112,7 +127,8 @@ def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thre
                 with contextlib.suppress(Abandoned):
                     run()
 
-            self.run = until_abandoned  # type: ignore[method-assign]
+            self.run = held(until_abandoned)  # type: ignore[method-assign]
+            _started[self] = who
         real(self)
 
     return start
@@ -120,9 +136,29 @@ def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thre
 
 def _start_raw(real: Callable[..., int]) -> Callable[..., int]:
     def start_new_thread(function: Callable[..., Any], *args: Any) -> int:
-        return real(function if (who := owner()) is None else on_behalf_of(who, function), *args)
+        if (who := owner()) is None:
+            return real(function, *args)
+        return real(held(partial(on_behalf_of(who, function), *args[0], **dict(*args[1:]))), ())
 
     return start_new_thread
+
+
+def _pools_of_before() -> contextlib.AbstractContextManager[None]:
+    return patched(sys.modules["multiprocessing.pool"].Pool, "_check_running", _check_running)
+
+
+def _check_running(real: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Each way to hand work to a pool of multiprocessing's begins with it."""
+
+    def check_running(self: Any) -> None:
+        if (who := owner()) is not None and any(_started.get(one) is not who for one in self._pool):
+            raise refused(
+                who, "handed work to a pool of processes, or of threads that were there before it, where the lab "
+                "cannot order it: make the pool inside the function, of threads",
+            )  # fmt: skip
+        real(self)
+
+    return check_running
 
 
 def _submit(real: Callable[..., Any]) -> Callable[..., Any]:

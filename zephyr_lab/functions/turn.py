@@ -159,7 +159,7 @@ class Turn:
 
 
 _local = threading.local()
-_owners: dict[int, Owner | None] = {}  # by thread, for those that another thread asks for
+_owners: dict[int, Owner] = {}  # by thread, for those that another thread asks for
 
 
 def owner() -> Owner | None:
@@ -181,7 +181,10 @@ def here() -> Turn | None:
 def belongs_to(owner: Owner | None) -> None:
     """Makes the thread that calls a session's."""
     _local.owner = owner
-    _owners[threading.get_ident()] = owner
+    if owner is None:
+        _owners.pop(threading.get_ident(), None)
+    else:
+        _owners[threading.get_ident()] = owner
 
 
 def on_behalf_of(owner: Owner | None, function: Callable[..., Any]) -> Callable[..., Any]:
