@@ -68,17 +68,18 @@ class Beside:
             except BaseException as error:
                 raised.append(error)
 
-        run = held(body)
+        thread = threading.Thread(name=self.title, daemon=True)
+        with held(body) as run:
 
-        def until_the_end() -> None:
-            with contextlib.suppress(Abandoned):  # an interrupt that comes late
-                try:
-                    run()
-                finally:
-                    ended.set()
+            def until_the_end() -> None:
+                with contextlib.suppress(Abandoned):  # an interrupt that comes late
+                    try:
+                        run()
+                    finally:
+                        ended.set()
 
-        thread = threading.Thread(target=until_the_end, name=self.title, daemon=True)
-        thread.start()
+            thread.run = until_the_end  # type: ignore[method-assign]
+            thread.start()
         try:
             ended.wait()
         except BaseException:

@@ -106,8 +106,10 @@ def _places_of(function: Any) -> list[tuple[Any, str]]:
     return [(module, name) for module in modules for name, value in list(vars(module).items()) if value is function]
 
 
-def held(run: Callable[[], None]) -> Callable[[], None]:
-    """The same function, for a thread: while that runs, all stays as it is now, also when the exploration is over."""
+@contextlib.contextmanager
+def held(run: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """The same function, for a thread that is started here: until that ends, all stays as it is, also when the
+    exploration is over."""
     hold = contextlib.ExitStack()
     hold.enter_context(intercepted())
 
@@ -115,21 +117,26 @@ def held(run: Callable[[], None]) -> Callable[[], None]:
         with hold:
             run()
 
-    return until_the_end
+    try:
+        yield until_the_end
+    except BaseException:  # it has not been started
+        hold.close()
+        raise
 
 
 def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     def start(self: threading.Thread) -> None:
-        if (who := owner()) is not None:
-            run = on_behalf_of(who, self.run)
+        if (who := owner()) is None or self.ident is not None:
+            return real(self)
+        run = on_behalf_of(who, self.run)
 
-            def until_abandoned() -> None:
-                with contextlib.suppress(Abandoned):
-                    run()
+        def until_abandoned() -> None:
+            with contextlib.suppress(Abandoned):
+                run()
 
-            self.run = held(until_abandoned)  # type: ignore[method-assign]
-            _started[self] = who
-        real(self)
+        _started[self] = who
+        with held(until_abandoned) as self.run:  # type: ignore[method-assign]
+            return real(self)
 
     return start
 
@@ -138,7 +145,8 @@ def _start_raw(real: Callable[..., int]) -> Callable[..., int]:
     def start_new_thread(function: Callable[..., Any], *args: Any) -> int:
         if (who := owner()) is None:
             return real(function, *args)
-        return real(held(partial(on_behalf_of(who, function), *args[0], **dict(*args[1:]))), ())
+        with held(partial(on_behalf_of(who, function), *args[0], **dict(*args[1:]))) as run:
+            return real(run, ())
 
     return start_new_thread
 

@@ -51,8 +51,8 @@ class FunctionSession:
     def start(self) -> None:
         """Has the function run until its first round trip, or its end."""
         self.busy = True
-        self._thread.run = held(self._run)  # type: ignore[method-assign]
-        self._thread.start()
+        with held(self._run) as self._thread.run:  # type: ignore[method-assign]
+            self._thread.start()
 
     # -- in the thread
 
