@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures
+import contextlib
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -107,6 +110,16 @@ def in_a_thread(dsn: str) -> Callable[[], None]:
     return setup
 
 
+def in_a_raw_thread(dsn: str) -> Callable[[], None]:
+    def setup() -> None:
+        ended = _thread.allocate_lock()
+        ended.acquire()
+        _thread.start_new_thread(lambda: (connecting(dsn)(), ended.release()), ())
+        ended.acquire()
+
+    return setup
+
+
 def by_a_pool(dsn: str) -> Callable[[], None]:
     pool = psycopg_pool.ConnectionPool(dsn, open=False)
 
@@ -151,7 +164,8 @@ def by_metadata(dsn: str) -> Callable[[], None]:
 
 
 SETUPS = [
-    connecting, never_closing, asynchronous, running_a_loop, in_a_thread, by_a_pool, by_a_pool_of_its_own, by_an_engine,
+    connecting, never_closing, asynchronous, running_a_loop, in_a_thread, in_a_raw_thread, by_a_pool,
+    by_a_pool_of_its_own, by_an_engine,
     by_metadata,
 ]  # fmt: skip
 
@@ -244,6 +258,13 @@ def pg8000_(dsn: str) -> None:
     connection.run("update slots set booked = 7")
 
 
+def psycopg2_reloaded(dsn: str) -> None:
+    import psycopg2
+
+    importlib.reload(psycopg2)
+    psycopg2_(dsn)
+
+
 def an_engine_on_psycopg2(dsn: str) -> None:
     with sqlalchemy.create_engine(url(dsn, "psycopg2")).begin() as conn:
         conn.execute(sqlalchemy.text("update slots set booked = 7"))
@@ -295,6 +316,7 @@ async def asynchronously(dsn: str) -> None:
 
 FOREIGN: dict[Callable[[str], None], str] = {
     psycopg2_: "used psycopg2", aiopg_: "used psycopg2", asyncpg_: "used asyncpg", asyncpg_pool: "used asyncpg",
+    psycopg2_reloaded: "used psycopg2",
     pg8000_: "used pg8000", an_engine_on_psycopg2: "used psycopg2", a_childs_psql: "another program \\(psql\\)",
     a_shell: "another program \\(psql\\)", a_forked_process: "another program",
     a_spawned_process: "another program", a_pool_of_processes: "another program",
@@ -350,6 +372,7 @@ def opened_before(dsn: str) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     """Connections of other drivers that were open before: their use, and their end."""
     import pg8000.native
     import psycopg2
+    import psycopg2.extras
 
     one = psycopg2.connect(dsn)
     one.autocommit = True
@@ -362,27 +385,129 @@ def opened_before(dsn: str) -> dict[str, tuple[Callable[[], Any], Callable[[], A
         with engine.connect() as conn:
             conn.execute(sqlalchemy.text("update slots set booked = 7"))
 
+    def hiding_it() -> None:
+        for _ in range(2):
+            with contextlib.suppress(Exception):
+                one.cursor().execute("update slots set booked = 7")
+
+    dictionaries = one.cursor(cursor_factory=psycopg2.extras.RealDictCursor)
     return {
+        "psycopg2, twice": (hiding_it, one.close),
+        "cursor": (lambda: list(map(dictionaries.execute, ["update slots set booked = 7"])), one.close),
         "psycopg2": (lambda: one.cursor().execute("update slots set booked = 7"), one.close),
         "pg8000": (lambda: other.run("update slots set booked = 7"), other.close),
         "engine": (through_the_engine, engine.dispose),
     }
 
 
-@pytest.mark.parametrize("name", ["psycopg2", "pg8000", "engine"])
+@pytest.mark.parametrize("name", ["psycopg2", "psycopg2, twice", "cursor", "pg8000", "engine"])
 def test_a_connection_of_theirs_that_was_open_already_is_refused(lab: Lab, production: str, name: str) -> None:
     """When it is used."""
     known = opened_before(production)
     use, _ = known[name]
     try:
-        with pytest.raises(ScheduleError, match=r"session A used .*(open already|pg8000)"):
+        with pytest.raises(ScheduleError, match=r"session A used (psycopg2|pg8000|.*open already)"):
             lab.explore([lambda conn: (book(conn), use()), book], setup=TABLE)
-        with pytest.raises(SetupFailed, match=r"setup .* used (psycopg2|pg8000|a connection of psycopg2)"):
+        with pytest.raises(SetupFailed, match=r"setup .* used (a connection of )?(psycopg2|pg8000)"):
             lab.explore([book, book], setup=lambda: use() and None)
-        assert sys.getprofile() is None
     finally:
         for _, end in known.values():
             end()
+
+
+def test_pools_of_multiprocessings_that_were_there_before_are_refused(lab: Lab, production: str) -> None:
+    """Of processes and of threads; one of threads that a setup makes itself is its own."""
+    from multiprocessing.pool import ThreadPool
+
+    def its_own() -> None:
+        with ThreadPool(1) as pool:
+            pool.apply(connecting(production))
+
+    assert lab.explore([book, book], setup=its_own).anomalous == 12
+    for pool in (multiprocessing.get_context("spawn").Pool(1), ThreadPool(1)):
+        with pool, pytest.raises(SetupFailed, match="handed work to a pool"):
+            lab.explore([book, book], setup=lambda pool=pool: pool.apply(psycopg2_, (production,)))
+        pool.join()
+
+
+@pytest.mark.parametrize("who", ["session", "setup"])
+def test_a_thread_that_outlives_the_exploration_reaches_nothing_either(lab: Lab, production: str, who: str) -> None:
+    """What was refused or led elsewhere is so until the thread ends; then all is as it was."""
+    over, threads = threading.Event(), []
+
+    def later() -> None:
+        over.wait()
+        with contextlib.suppress(psycopg.Error), psycopg.connect(production, autocommit=True) as conn:
+            conn.execute("update slots set booked = 7")
+
+    def leaves() -> None:
+        with psycopg.connect(production, autocommit=True) as conn:
+            conn.execute(TABLE if who == "setup" else READ)
+        threads.append(threading.Thread(target=later))
+        threads[-1].start()
+
+    before = psycopg.Connection.wait
+    try:
+        if who == "setup":
+            lab.explore([book, book], setup=leaves)
+        else:
+            lab.explore([leaves, book], setup=TABLE)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert threads
+    assert psycopg.Connection.wait is before
+
+
+def test_what_is_imported_by_a_function_for_the_first_time_is_refused_too(production: str) -> None:
+    """In an interpreter of its own, where neither a driver nor redis-py has been imported."""
+    server, address = start_valkey()
+    script = f"""
+import importlib, sys
+from zephyr_lab import Lab
+def use(name, call):
+    assert name not in sys.modules
+    def function(conn):
+        conn.execute("select 1")
+        try:
+            call(importlib.import_module(name))
+        except Exception:
+            pass
+    try:
+        lab.explore([function, function])
+    except Exception as error:
+        print(error)
+with Lab() as lab:
+    def postgres(psycopg2):
+        connection = psycopg2.connect({production!r})
+        connection.cursor().execute("update slots set booked = 7")
+        connection.commit()
+    use("psycopg2", postgres)
+    use("redis", lambda redis: redis.Redis.from_url({address!r}).set("booked", 7))
+"""
+    try:
+        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert redis_py.Redis.from_url(address).get("booked") is None
+    finally:
+        server.close()
+    assert "session A used psycopg2" in ran.stdout
+    assert "session A used a Redis that is not the lab's" in ran.stdout
+
+
+def test_a_client_of_valkeys_is_refused(lab: Lab) -> None:
+    """Whether it has connected before or not."""
+    valkey = pytest.importorskip("valkey")
+    server, address = start_valkey()
+    try:
+        with valkey.Valkey.from_url(address) as theirs:
+            theirs.set("booked", 1)
+            for use in (lambda: theirs.set("booked", 7), lambda: valkey.Valkey.from_url(address).set("booked", 7)):
+                with pytest.raises(SetupFailed, match="used valkey"):
+                    lab.explore([book, book], setup=use)
+            assert theirs.get("booked") == b"1"
+    finally:
+        server.close()
 
 
 def test_others_are_not_in_the_way_of_whoever_is_not_explored(lab: Lab, production: str) -> None:

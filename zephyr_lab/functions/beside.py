@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 
 from zephyr_lab.errors import LabError
-from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.interception import held, intercepted
 from zephyr_lab.functions.turn import Abandoned, belongs_to
 from zephyr_lab.servers.database import Database, environment_for
 
@@ -59,6 +59,7 @@ class Beside:
     def run(self, call: Callable[[], T]) -> T:
         """Runs it to its end, closes what it has opened. Raises LabError for what it misused, and what it raises."""
         context, told, raised = contextvars.copy_context(), [], []
+        ended = threading.Event()  # a `join` that is interrupted holds the thread for ended (Python below 3.13)
 
         def body() -> None:
             belongs_to(self)
@@ -67,12 +68,22 @@ class Beside:
             except BaseException as error:
                 raised.append(error)
 
-        thread = threading.Thread(target=body, name=self.title, daemon=True)
-        thread.start()
+        thread = threading.Thread(name=self.title, daemon=True)
+        with held(body) as run:
+
+            def until_the_end() -> None:
+                with contextlib.suppress(Abandoned):  # an interrupt that comes late
+                    try:
+                        run()
+                    finally:
+                        ended.set()
+
+            thread.run = until_the_end  # type: ignore[method-assign]
+            thread.start()
         try:
-            thread.join()
+            ended.wait()
         except BaseException:
-            self._interrupt(thread)
+            self._interrupt(thread, ended)
             raise
         finally:
             self._close()
@@ -82,13 +93,13 @@ class Beside:
             raise raised[0]
         return told[0]
 
-    def _interrupt(self, thread: threading.Thread) -> None:
+    def _interrupt(self, thread: threading.Thread, ended: threading.Event) -> None:
         """As an interrupt would: what its connections do is cancelled, and Python goes no further."""
         for connection in list(self._opened):
             with contextlib.suppress(psycopg.Error):
                 connection.pgconn.get_cancel().cancel()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Abandoned))
-        thread.join(END_SECONDS)
+        ended.wait(END_SECONDS)
 
     def _close(self) -> None:
         """As at the end of a process: what is still open is closed, which rolls its transaction back."""

@@ -8,13 +8,16 @@ function starts are its session's.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -22,6 +25,7 @@ import psycopg.connection
 import psycopg.connection_async
 
 from zephyr_lab.functions.foreign import foreign_refused, refused
+from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.pools import pools_are_the_sessions
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
@@ -29,6 +33,7 @@ from zephyr_lab.functions.turn import Abandoned, Owner, Turn, here, on_behalf_of
 
 _lock = threading.Lock()
 _users, _patches = 0, contextlib.ExitStack()
+_started: weakref.WeakKeyDictionary[Any, Owner] = weakref.WeakKeyDictionary()  # threads that an owner has started
 
 
 @contextlib.contextmanager
@@ -55,6 +60,11 @@ def _patch(patches: contextlib.ExitStack) -> None:
         *((module, name, _sleep) for module, name in _places_of(time.sleep)),
         *((module, name, _async_sleep) for module, name in _places_of(asyncio.sleep)),
         (threading.Thread, "start", _start),
+        *(
+            (module, name, _start_raw)
+            for module, name in _places_of(_thread.start_new_thread)
+            if module is not threading
+        ),
         (ThreadPoolExecutor, "submit", _submit),
         (asyncio.BaseEventLoop, "call_soon_threadsafe", _call_elsewhere),
         (psycopg.Connection, "wait", _wait_of_uncontrolled),
@@ -68,10 +78,13 @@ def _patch(patches: contextlib.ExitStack) -> None:
     patches.enter_context(patched(base, "_connect_gen", lambda real: classmethod(_connect(real.__func__))))
     patches.enter_context(pools_are_the_sessions())
     patches.enter_context(foreign_refused())
-    if "redis" in sys.modules:
-        from zephyr_lab.functions.keyvalue import redis_takes_turns  # redis-py takes as long to import as all the rest
+    patches.enter_context(when_imported({"redis": _redis_takes_turns, "multiprocessing.pool": _pools_of_before}))
 
-        patches.enter_context(redis_takes_turns())
+
+def _redis_takes_turns() -> contextlib.AbstractContextManager[None]:
+    from zephyr_lab.functions.keyvalue import redis_takes_turns  # redis-py takes as long to import as all the rest
+
+    return redis_takes_turns()
 
 
 def _connect(real: Any) -> Any:
@@ -93,19 +106,67 @@ def _places_of(function: Any) -> list[tuple[Any, str]]:
     return [(module, name) for module in modules for name, value in list(vars(module).items()) if value is function]
 
 
+@contextlib.contextmanager
+def held(run: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """The same function, for a thread that is started here: until that ends, all stays as it is, also when the
+    exploration is over."""
+    hold = contextlib.ExitStack()
+    hold.enter_context(intercepted())
+
+    def until_the_end() -> None:
+        with hold:
+            run()
+
+    try:
+        yield until_the_end
+    except BaseException:  # it has not been started
+        hold.close()
+        raise
+
+
 def _start(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     def start(self: threading.Thread) -> None:
-        if (who := owner()) is not None:
-            run = on_behalf_of(who, self.run)
+        if (who := owner()) is None or self.ident is not None:
+            return real(self)
+        run = on_behalf_of(who, self.run)
 
-            def until_abandoned() -> None:
-                with contextlib.suppress(Abandoned):
-                    run()
+        def until_abandoned() -> None:
+            with contextlib.suppress(Abandoned):
+                run()
 
-            self.run = until_abandoned  # type: ignore[method-assign]
-        real(self)
+        _started[self] = who
+        with held(until_abandoned) as self.run:  # type: ignore[method-assign]
+            return real(self)
 
     return start
+
+
+def _start_raw(real: Callable[..., int]) -> Callable[..., int]:
+    def start_new_thread(function: Callable[..., Any], *args: Any) -> int:
+        if (who := owner()) is None:
+            return real(function, *args)
+        with held(partial(on_behalf_of(who, function), *args[0], **dict(*args[1:]))) as run:
+            return real(run, ())
+
+    return start_new_thread
+
+
+def _pools_of_before() -> contextlib.AbstractContextManager[None]:
+    return patched(sys.modules["multiprocessing.pool"].Pool, "_check_running", _check_running)
+
+
+def _check_running(real: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Each way to hand work to a pool of multiprocessing's begins with it."""
+
+    def check_running(self: Any) -> None:
+        if (who := owner()) is not None and any(_started.get(one) is not who for one in self._pool):
+            raise refused(
+                who, "handed work to a pool of processes, or of threads that were there before it, where the lab "
+                "cannot order it: make the pool inside the function, of threads",
+            )  # fmt: skip
+        real(self)
+
+    return check_running
 
 
 def _submit(real: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,39 +7,47 @@ when it is asked for, and closed when it is given back; but for its locks, which
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from zephyr_lab.functions.foreign import refuse_of_driver
+from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.turn import here, owner
 
 
+def pools_are_the_sessions() -> contextlib.AbstractContextManager[None]:
+    """Patches psycopg_pool and SQLAlchemy, as soon as they have been imported."""
+    return when_imported({"psycopg_pool": _psycopgs_are, "sqlalchemy": _sqlalchemys_are})
+
+
 @contextlib.contextmanager
-def pools_are_the_sessions() -> Iterator[None]:
-    """Patches psycopg_pool and SQLAlchemy, as far as they have been imported."""
+def _psycopgs_are() -> Iterator[None]:
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
     with contextlib.ExitStack() as stack:
-        if "psycopg_pool" in sys.modules:
-            from psycopg_pool import AsyncConnectionPool, ConnectionPool
+        for owner, nothing in ((ConnectionPool, _nothing), (AsyncConnectionPool, _nothing_async)):
+            stack.enter_context(patched(owner, "_open", _nothing))
+            for name in ("close", "wait", "check"):
+                stack.enter_context(patched(owner, name, nothing))
+        stack.enter_context(patched(ConnectionPool, "getconn", _getconn))
+        stack.enter_context(patched(ConnectionPool, "putconn", _putconn))
+        stack.enter_context(patched(AsyncConnectionPool, "getconn", _getconn_async))
+        stack.enter_context(patched(AsyncConnectionPool, "putconn", _putconn_async))
+        yield
 
-            for owner, nothing in ((ConnectionPool, _nothing), (AsyncConnectionPool, _nothing_async)):
-                stack.enter_context(patched(owner, "_open", _nothing))
-                for name in ("close", "wait", "check"):
-                    stack.enter_context(patched(owner, name, nothing))
-            stack.enter_context(patched(ConnectionPool, "getconn", _getconn))
-            stack.enter_context(patched(ConnectionPool, "putconn", _putconn))
-            stack.enter_context(patched(AsyncConnectionPool, "getconn", _getconn_async))
-            stack.enter_context(patched(AsyncConnectionPool, "putconn", _putconn_async))
-        if "sqlalchemy" in sys.modules:
-            from sqlalchemy import event
-            from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-            from sqlalchemy.pool import Pool
 
-            stack.enter_context(patched(PGDialect_psycopg, "initialize", _initialize))
-            for name, listener in (("checkin", _checked_in), ("checkout", _checked_out)):
-                event.listen(Pool, name, listener)
-                stack.callback(event.remove, Pool, name, listener)
+@contextlib.contextmanager
+def _sqlalchemys_are() -> Iterator[None]:
+    from sqlalchemy import event
+    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+    from sqlalchemy.pool import Pool
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(patched(PGDialect_psycopg, "initialize", _initialize))
+        for name, listener in (("checkin", _checked_in), ("checkout", _checked_out)):
+            event.listen(Pool, name, listener)
+            stack.callback(event.remove, Pool, name, listener)
         yield
 
 

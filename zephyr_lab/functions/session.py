@@ -18,6 +18,7 @@ from psycopg import pq
 
 from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
+from zephyr_lab.functions.interception import held
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, belongs_to
@@ -45,12 +46,13 @@ class FunctionSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self.turn = Turn(self.name, self.open_connection, supplies.content)
-        self._thread = threading.Thread(target=self._run, name=f"session {self.name}", daemon=True)
+        self._thread = threading.Thread(name=f"session {self.name}", daemon=True)
 
     def start(self) -> None:
         """Has the function run until its first round trip, or its end."""
         self.busy = True
-        self._thread.start()
+        with held(self._run) as self._thread.run:  # type: ignore[method-assign]
+            self._thread.start()
 
     # -- in the thread
 

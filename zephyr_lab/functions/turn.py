@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -160,11 +159,7 @@ class Turn:
 
 
 _local = threading.local()
-_owners: dict[int, Owner | None] = {}  # by thread, for those that another thread asks for
-
-
-profile: Callable[[Any, str, Any], None] | None = None
-"""What looks on in threads that have an owner (`sys.setprofile`), while that is needed: it slows them down."""
+_owners: dict[int, Owner] = {}  # by thread, for those that another thread asks for
 
 
 def owner() -> Owner | None:
@@ -186,9 +181,10 @@ def here() -> Turn | None:
 def belongs_to(owner: Owner | None) -> None:
     """Makes the thread that calls a session's."""
     _local.owner = owner
-    _owners[threading.get_ident()] = owner
-    if profile is not None:
-        sys.setprofile(profile if owner is not None else None)
+    if owner is None:
+        _owners.pop(threading.get_ident(), None)
+    else:
+        _owners[threading.get_ident()] = owner
 
 
 def on_behalf_of(owner: Owner | None, function: Callable[..., Any]) -> Callable[..., Any]:
