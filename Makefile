@@ -81,8 +81,9 @@ $(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
 	  { echo "zephyr_lab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.lock
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $< || \
-	  $(BIN)/python -m pip install --quiet --require-hashes -r $<
+	@# --no-deps: the lock holds them all, but for what requirements/overrides.in leaves out.
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $< || \
+	  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $<
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -94,6 +95,7 @@ dist: $(VENV)/dev.installed  ## the sdist, and the wheel from it, in dist/, look
 
 # The checkout's package is behind the wheel's on the path: an editable install is replaced, and pytest appends.
 test-wheel: $(VENV)/dev.installed  ## these tests on a wheel: make test-wheel WHEEL=dist/zephyr_lab-0.1.0-py3-none-any.whl
+	@# --no-deps: the lock holds them all, but for what requirements/overrides.in leaves out.
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package zephyr-lab $(WHEEL)
 	$(BIN)/python -P -c 'import zephyr_lab; print(zephyr_lab.__file__); assert "site-packages" in zephyr_lab.__file__'
 	$(BIN)/pytest --import-mode=append -o pythonpath= -n 2 --dist loadgroup -m "not thorough" \

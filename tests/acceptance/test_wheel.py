@@ -45,6 +45,7 @@ def elsewhere() -> Iterator[Path]:
             "--quiet",
             "--python",
             folder / "venv",
+            "--no-deps",
             "--require-hashes",
             "-r",
             ROOT / "requirements/lab.lock",

@@ -43,9 +43,10 @@ def warm_kernels() -> Iterator[Supervised | None]:
         from zephyr_lab.servers.account import Account
         from zephyr_lab.servers.embedded import Program, Supervised
 
-        server = Supervised(Program(Path(sys.executable), "warm kernels", Account("ourselves")), {
+        python = Path(sys.executable)
+        server = Supervised(Program(python, "warm kernels", Account("ourselves"), "", python.parent), {
             "prefix": "zephyr-lab-ke-",
-            "server": [sys.executable, "-m", f"{__name__}.server", "{folder}/socket"],
+            "server": [str(python), "-m", f"{__name__}.server", "{folder}/socket"],
             "ready": ["socket", "{folder}/socket"],
             "stop": "SIGTERM",
             "environment": {**os.environ, **ONE_THREAD},
