@@ -329,6 +329,7 @@ class Lab:
         """
         self._check_open()
         spec = specfile.read(Path(file))
+        self._runner.check_bounds(spec)
         self._database.make_isolationtester_database()
         isolationtester.run(
             spec,

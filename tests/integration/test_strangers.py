@@ -6,6 +6,7 @@ large objects, prepared transactions; keys of Redis with their time to live.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from zephyr_lab import Lab
 from zephyr_lab.cli import app
+from zephyr_lab.errors import LabError
+from zephyr_lab.schedule import specfile
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 
 THEIRS = """
@@ -173,6 +176,78 @@ def book(conn):
     conn.execute('update slots set booked = %s', [n + 1])
 def seen(_): print('underway', flush=True)
 with Lab() as lab: """
+
+
+def leaving_setup(lab: Lab) -> None:
+    lab.explore([stays, stays], setup=TABLE + "update public.slots set booked = 8")
+
+
+def leaving_setup_function(lab: Lab) -> None:
+    def setup(conn: psycopg.Connection) -> None:
+        conn.execute(TABLE)
+        conn.execute("update public.slots set booked = %s", [8])
+
+    lab.explore([stays, stays], setup=setup)
+
+
+def leaving_own_connection(lab: Lab) -> None:
+    def setup() -> None:
+        with psycopg.connect("dbname=anything") as conn:
+            conn.execute(TABLE + "set search_path = public")
+
+    lab.explore([stays, stays], setup=setup)
+
+
+def leaving_function(lab: Lab) -> None:
+    def leaves(conn: psycopg.Connection) -> None:
+        stays(conn)
+        with contextlib.suppress(Exception):
+            conn.execute("select set_config('search_path', 'public', false)")
+        conn.execute("update slots set booked = 8")
+
+    lab.explore([leaves, stays], setup=TABLE)
+
+
+def leaving_async_function(lab: Lab) -> None:
+    async def leaves(conn: psycopg.AsyncConnection) -> None:
+        await conn.execute("update shop.accounts set balance = 0")
+
+    lab.explore([leaves, stays], setup=TABLE)
+
+
+def leaving_invariant(lab: Lab) -> None:
+    lab.explore([stays, stays], setup=TABLE, invariant="select count(*) = 1 from public.slots")
+
+
+def leaving_spec(lab: Lab) -> None:
+    lab.case(specfile.parse("session A step a { update public.slots set booked = 8; }", name="x")).run("a")
+
+
+def leaving_terminal(lab: Lab) -> None:
+    lab.terminals(TABLE).send("A", "drop table shop.accounts")
+
+
+TABLE = "create table slots (slot text, booked int); insert into slots values ('18:00', 0);"
+
+
+def stays(conn: psycopg.Connection) -> None:
+    conn.execute("update slots set booked = booked + 1")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        leaving_setup, leaving_setup_function, leaving_own_connection, leaving_function, leaving_async_function,
+        leaving_invariant, leaving_spec, leaving_terminal,
+    ],
+    ids=lambda one: one.__name__,
+)  # fmt: skip
+def test_sql_that_would_leave_the_labs_schema_is_refused(stranger: Stranger, use: Callable[[Lab], None]) -> None:
+    """Whatever is made of being told so."""
+    before = stranger.everything()
+    with Lab() as lab, pytest.raises(LabError, match="nothing but the lab's schema is touched"):
+        use(lab)
+    assert stranger.is_as_it_was(before)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class Beside:
 
     def __init__(self, title: str, database: Database, content: Content | None) -> None:
         self.title, self.content, self._database = title, content, database
+        self.bounds = database.bounds
         self.misuse: LabError | None = None
         self._opened: list[Any] = []
 

@@ -28,8 +28,8 @@ from zephyr_lab.functions.foreign import foreign_refused, refused
 from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.pools import pools_are_the_sessions
-from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
-from zephyr_lab.functions.turn import Abandoned, Owner, Turn, here, on_behalf_of, owner, owner_of
+from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection, text_of
+from zephyr_lab.functions.turn import Abandoned, Owner, Turn, check_bounds, here, on_behalf_of, owner, owner_of
 
 _lock = threading.Lock()
 _users, _patches = 0, contextlib.ExitStack()
@@ -220,6 +220,8 @@ def _wait_of_uncontrolled(real: Any) -> Any:
         who = owner()
         if who is not None and not _controls(who, self):
             raise refused(who, _UNCONTROLLED)
+        if who is not None and who.bounds and not isinstance(who, Turn):
+            check_bounds(who, text_of(gen.__name__, gen.gi_frame.f_locals, self))
         return real(self, gen, *args, **kwargs)
 
     return wait

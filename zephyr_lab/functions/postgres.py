@@ -16,7 +16,7 @@ from psycopg import pq
 from psycopg.waiting import Wait
 
 from zephyr_lab.errors import REFUSALS, sqlstate_among
-from zephyr_lab.functions.turn import RoundTrip, Turn, is_private
+from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds, is_private
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
 
@@ -54,7 +54,8 @@ class _Controlled:
         idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         if name in _SILENT or (idle and name in _WORDS) or self.closed or self.turn.is_aside:
             return None
-        sql = _text(name, known, self)
+        sql = text_of(name, known, self)
+        check_bounds(self.turn, sql)
         begins = idle and not self.autocommit and name not in _WORDS and not is_private(sql)
         whole = f"{_begin_of(self)}; {sql}" if begins else sql
         self._failed = self.pgconn.transaction_status == pq.TransactionStatus.INERROR
@@ -176,7 +177,7 @@ def _begin_of(connection: Any) -> str:
     return str(connection._get_tx_start_command().decode().lower())
 
 
-def _text(generator: str, known: dict[str, Any], connection: Any) -> str:
+def text_of(generator: str, known: dict[str, Any], connection: Any) -> str:
     """What a generator of psycopg's sends, its parameters filled in, as far as it can be told before it does."""
     owner, query = known.get("self"), known.get("query", known.get("statement"))
     if isinstance(owner, psycopg.Transaction | psycopg.AsyncTransaction):

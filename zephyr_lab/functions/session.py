@@ -45,7 +45,7 @@ class FunctionSession:
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self.turn = Turn(self.name, self.open_connection, supplies.content)
+        self.turn = Turn(self.name, self.open_connection, supplies.content, supplies.bounds)
         self._thread = threading.Thread(name=f"session {self.name}", daemon=True)
 
     def start(self) -> None:

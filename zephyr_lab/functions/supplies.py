@@ -37,6 +37,7 @@ class Supplies:
     def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
         self._database, self._keyvalue = database, keyvalue
         self.loops = Loops()
+        self.bounds = database.bounds
         self.content: Content | None = None
         self._async_redis: dict[asyncio.AbstractEventLoop, Any] = {}
 

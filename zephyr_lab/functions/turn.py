@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zephyr_lab.errors import LabError, ScheduleError
+from zephyr_lab.errors import BadInput, LabError, ScheduleError
 from zephyr_lab.schedule.transcript import Failure, Result
 
 if TYPE_CHECKING:
     from zephyr_lab.functions.keyvalue import Content
+    from zephyr_lab.servers.bounds import Bounds
 
 # Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
 _PRIVATE = re.compile(
@@ -56,11 +57,13 @@ def is_private(sql: str) -> bool:
 class Owner(Protocol):
     """On whose behalf a thread runs: a session's `Turn`, or what is run beside the sessions.
 
-    `title` says who it is, `content` is the lab's Redis where one is explored.
+    `title` says who it is, `content` is the lab's Redis where one is explored; `bounds` is how far SQL may go, on a
+    server of somebody else's.
     """
 
     title: str
     content: Content | None
+    bounds: Bounds | None
 
     def refuse(self, error: LabError) -> LabError:
         """Keeps the first thing that cannot be explored, for whoever explores to raise."""
@@ -75,9 +78,11 @@ class Turn:
     it clears it. `locks_on`: it may hold locks that a transaction's end does not let go.
     """
 
-    def __init__(self, name: str, open_connection: Callable[[type], Any], content: Content | None) -> None:
+    def __init__(
+        self, name: str, open_connection: Callable[[type], Any], content: Content | None, bounds: Bounds | None
+    ) -> None:
         self.name, self.title = name, f"session {name}"
-        self.content = content
+        self.content, self.bounds = content, bounds
         self.open_connection = open_connection  # for the class of psycopg's that is asked for one
         self.next: RoundTrip | None = None
         self.done: list[RoundTrip] = []
@@ -156,6 +161,16 @@ class Turn:
     def close(self) -> None:
         self.heard_at.close()
         self._say_at.close()
+
+
+def check_bounds(owner: Owner, sql: str) -> None:
+    """Raises BadInput, and keeps it, for SQL that would leave the lab's schema on a server of somebody else's."""
+    if owner.bounds is None:
+        return
+    try:
+        owner.bounds.check(sql, owner.title)
+    except BadInput as error:
+        raise owner.refuse(error) from None
 
 
 _local = threading.local()

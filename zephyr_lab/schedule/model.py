@@ -10,7 +10,7 @@ import shlex
 import string
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zephyr_lab.errors import BadInput
@@ -111,6 +111,16 @@ class Spec:
             lines += ["", f"session {session.name}"]
             lines += [f"  {step.name:<{width}}  {' '.join(step.sql.split())}" for step in session.steps]
         return "\n".join(lines)
+
+    def blocks(self) -> Iterator[tuple[str, str]]:
+        """All of its SQL, each piece after whose it is."""
+        yield from ((f"{self.name}, setup block {number}", sql) for number, sql in enumerate(self.setups, start=1))
+        for session in self.sessions:
+            around = (("setup", session.setup), ("teardown", session.teardown))
+            yield from ((f"{self.name}, {what} of session {session.name}", sql) for what, sql in around if sql)
+            yield from ((f"{self.name}, step {step.name}", step.sql) for step in session.steps)
+        if self.teardown:
+            yield f"{self.name}, teardown", self.teardown
 
     def mentions(self, words: str) -> bool:
         """Whether words occur in the SQL of a session, in any case, with any blanks between."""

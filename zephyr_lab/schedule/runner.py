@@ -54,6 +54,7 @@ class Runner:
         self.others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self.begun = 0  # executions up to now
         self._held = False
+        self._within: Spec | None = None  # the bounds of a server that is somebody else's
         self._connect()
 
     def _connect(self) -> None:
@@ -128,6 +129,7 @@ class Runner:
             raise ScheduleError("a schedule is held: leave its `with` block before another one is run")
         if victim is not None and victim not in spec.session_names:
             raise ScheduleError(f"the victim {victim!r} is no session of {spec.name} ({', '.join(spec.session_names)})")
+        self.check_bounds(spec)
         patience = self.patience(spec, victim)
         self.begun += 1
         if any(channel.busy or channel.status in IN_TRANSACTION for channel, _ in self._channels.values()):
@@ -205,6 +207,8 @@ class Runner:
         Then tears down, or puts the rows back for the next run.
         """
         ground, self._ground = self._ground, None
+        if question and self.database.bounds:
+            self.database.bounds.check(question, "the invariant")
         asked = self.control_execute(question, "invariant") if question else []
         answer = tuple(row for result in asked for row in result.rows)
         tables = ground[1].tables if ground else tables_of(self._ask)
@@ -233,6 +237,13 @@ class Runner:
 
     def _ask(self, sql: str) -> list[Result]:
         return self.control_execute(sql, "rows of the tables")
+
+    def check_bounds(self, spec: Spec) -> None:
+        """Raises BadInput for SQL that would leave the lab's schema on a server of somebody else's."""
+        if self.database.bounds and spec is not self._within:
+            for whose, sql in spec.blocks():
+                self.database.bounds.check(sql, whose)
+            self._within = spec
 
     def patience(self, spec: Spec, victim: str | None) -> dict[str, int] | None:
         """Each session's deadlock_timeout in milliseconds; None where the role may not set it, or the spec does."""

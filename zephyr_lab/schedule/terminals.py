@@ -117,6 +117,8 @@ class Terminals:
         return Answer(tuple(events), tuple(todo))
 
     def _take(self, session: str, sql: str) -> list[Event]:
+        if bounds := self._runner.database.bounds:
+            bounds.check(sql, f"session {session}")
         step = self._execution.add(session, sql)
         try:
             return self._execution.take(step)

@@ -20,6 +20,7 @@ from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.servers.bounds import Bounds
 from zephyr_lab.servers.janitor import Janitor
 
 OLDEST = 13
@@ -53,6 +54,9 @@ _REMEDY = (
     "or unset it to use the lab's own"
 )
 _SECRET = re.compile("pass|secret|scram")  # password, sslpassword, passfile, oauth_client_secret, scram_client_key ...
+_SCHEMAS_OF_OTHERS = """
+select nspname from pg_catalog.pg_namespace
+where nspname not like 'pg\\_%' and nspname <> 'information_schema' order by 1"""
 # What libpq takes from the environment and no DSN can override, or a DSN of ours must not be overridden by.
 _FROM_ENVIRONMENT = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGOPTIONS")
 
@@ -235,8 +239,11 @@ class Database:
         self._dsn = make_conninfo(_with_timeout(dsn), **self.facts.address)
         janitor = Janitor({"dsn": self._dsn, "schema": self.schema}) if lasting else None
         self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
+        self.bounds: Bounds | None = None  # none on a server of our own
         try:
             with self.connect() as connection:
+                if lasting:
+                    self.bounds = Bounds(name for (name,) in connection.execute(_SCHEMAS_OF_OTHERS))
                 connection.execute(sql.SQL("create schema {}").format(sql.Identifier(self.schema)))
         except BaseException:
             self.close()
