@@ -64,6 +64,7 @@ def test_the_core_is_small(core: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_every_command_works_or_says_what_brings_the_rest(core: Path) -> None:
     """And none prints a trace."""
     known = {(command.name or command.callback.__name__) for command in app.registered_commands if command.callback}

@@ -78,7 +78,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("readme")
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+# The others take minutes in all.
+FIRST = ("Install", "Your own functions")
+
+
+@pytest.mark.parametrize(
+    "section", [one if one in FIRST else pytest.param(one, marks=pytest.mark.thorough) for one in SECTIONS]
+)
 def test_everything_runs_as_it_is_written(section: str, folder: Path, environment: dict[str, str]) -> None:
     """One after the other."""
     if not (folder / "mine.spec").exists() and section not in list(SECTIONS)[:2]:  # a section alone

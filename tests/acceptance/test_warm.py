@@ -93,6 +93,7 @@ def test_a_kernel_finds_what_an_ordinary_one_finds(tmp_path: Path, monkeypatch: 
         assert one != other
 
 
+@pytest.mark.thorough
 def test_a_kernel_costs_a_fraction(tmp_path: Path) -> None:
     """Of the processor's time, up to a lab's import and a question with widgets."""
     ask = "print(time.process_time())"
@@ -131,7 +132,9 @@ os.execv(sys.executable, [sys.executable, "-m", "zephyr_lab.warm", sys.executabl
 """
 
 
-@pytest.mark.parametrize("program", [WITHIN, INSTEAD], ids=["within", "in-its-place"])
+@pytest.mark.parametrize(
+    "program", [pytest.param(WITHIN, id="within", marks=pytest.mark.thorough), pytest.param(INSTEAD, id="in-its-place")]
+)
 def test_a_kill_leaves_nothing(outside: Outside, program: str) -> None:  # noqa: F811
     """No kernel, none of its servers, not what it was forked from, and no folder."""
     with cold_kernels():
