@@ -173,7 +173,7 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.fixture(params=["ordinary", "warm"])
+@pytest.fixture(params=["ordinary", pytest.param("warm", marks=pytest.mark.thorough)])
 def kernel(
     outside: Outside, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[KernelManager]:

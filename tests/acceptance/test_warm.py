@@ -68,6 +68,7 @@ def test_a_notebook_comes_out_the_same() -> None:
             assert executed(path) == cold
 
 
+@pytest.mark.thorough
 def test_a_kernel_finds_what_an_ordinary_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its surroundings are those of whoever asked for it, not of the process that was forked; chance is its own."""
     cells = [

@@ -16,7 +16,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("wheel")
+# In CI test_core installs the same wheel, without the course.
+pytestmark = [pytest.mark.xdist_group("wheel"), pytest.mark.thorough]
 
 UV = Path(sys.executable).with_name("uv")
 

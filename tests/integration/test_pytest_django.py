@@ -20,7 +20,7 @@ DATABASES = {{"default": {{
     "ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "postgres", "HOST": {host!r},
     "PASSWORD": {password!r},
 }}}}
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "shop"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "shop"]
 SECRET_KEY = "not secret"
 ROOT_URLCONF = "shop.urls"
 USE_TZ = True

@@ -17,7 +17,6 @@ from tests.conftest import ROOT
 from zephyr_lab.servers.embedded import start_postgres
 
 pytest_plugins = "pytester"
-pytestmark = pytest.mark.xdist_group("pytest_plugin")  # one server for all
 
 PAGE = (ROOT / "zephyr_lab" / "pytest_plugin.md").read_text(encoding="utf-8")
 EXTERNAL = "postgresql://tester@db.example/scratch"

