@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zephyr_lab import check
@@ -203,6 +203,7 @@ ROW = st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(ROW | JSON, max_size=4))
+@example([{"session": 0, "type": "ok", "ops": [["r", "x", None], ["rp", "x", None], ["r", "x", {}]]}])
 def test_any_json_is_a_history_or_is_refused(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     """Nothing but BadInput is raised, whatever the lines say."""
     path = tmp_path_factory.mktemp("fuzz") / "history"

@@ -155,14 +155,14 @@ class _Predicates:
 
     def _aborted(self) -> None:
         written = {
-            (_key(op[1]), op[2]): one.number for one in self.history.records if one.status == Status.FAIL
+            (_key(op[1]), repr(op[2])): one.number for one in self.history.records if one.status == Status.FAIL
             for op in one.ops if op[0] in ("w", "insert", "append")
         }  # fmt: skip
         for one in self.possible:
             for op in one.ops if one.status == Status.OK else ():
                 if op[0] == "r":
                     for value in op[2] if isinstance(op[2], list) else [op[2]]:
-                        if (writer := written.get((_key(op[1]), value))) is not None:
+                        if (writer := written.get((_key(op[1]), repr(value)))) is not None:
                             self.result.add("G1a", key=op[1], value=value, transactions=[writer, one.number])
 
     # ------------------------------------------------------------------ reads
