@@ -266,14 +266,14 @@ class Database:
         """A bare libpq connection into the lab's schema. Raises ServerUnavailable."""
         return self._open(self.conninfo(session, **settings), session)
 
-    def _open(self, conninfo: str, session: str, *, database: str = "") -> pq.abc.PGconn:
+    def _open(self, conninfo: str, session: str, *, in_schema: bool = True) -> pq.abc.PGconn:
         with environment_for(self.is_ours):
             connection = pq.PGconn.connect(conninfo.encode())
         if connection.status != pq.ConnStatus.OK:
             reason = connection.get_error_message().strip()
             connection.finish()
             raise ServerUnavailable(f"session {session} could not connect to {self.facts.where}: {reason}")
-        if not database:
+        if in_schema:
             self.verify(connection)
         return connection
 
@@ -317,7 +317,7 @@ class Database:
         # Some of PostgreSQL's specs look for each other's sessions by this name.
         name = f"isolation/{spec}/{session}"
         conninfo = make_conninfo(with_options(self._dsn, settings), application_name=name[:63], **database)
-        return self._open(conninfo, session, database=database.get("dbname", ""))
+        return self._open(conninfo, session, in_schema=not self.is_ours)
 
     def make_isolationtester_database(self) -> None:
         """Makes the database of `open_as_isolationtester` anew, where the server is ours.
