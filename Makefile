@@ -51,8 +51,8 @@ measure: $(VENV)/lab.installed  ## every notebook that measures, one after anoth
 # that measure (3...) have nothing to compare, and are executed by tests/notebooks/test_measured.py.
 NBVAL ?= --nbval
 nbval: $(VENV)/dev.installed
-	$(PYTEST) $(NBVAL) --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with tests/sanitize.cfg \
-	  -n logical --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
+	$(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=60 \
+	  --nbval-sanitize-with tests/sanitize.cfg -n logical --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
 	$(BIN)/zephyr-lab store notebooks/*.ipynb

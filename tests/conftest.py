@@ -22,6 +22,22 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`thorough_but("a", "b")`: of a test's parameters those with these ids are ordinary, the others thorough."""
+    named: dict[str, set[str]] = {}
+    for item in items:
+        for mark in item.iter_markers("thorough_but"):
+            parameters = item.callspec.id  # type: ignore[attr-defined]
+            missing = named.setdefault(item.nodeid.removesuffix(f"[{parameters}]"), set(mark.args))
+            if parameters not in mark.args:
+                item.add_marker("thorough")
+            missing.discard(parameters)
+    missing = {test: sorted(ids) for test, ids in named.items() if ids}
+    if missing and not any("::" in one for one in config.args):
+        raise pytest.UsageError(f"thorough_but names parameters that are not there: {missing}")
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """A lab on embedded servers, whatever the environment names."""

@@ -42,6 +42,7 @@ def test_the_exit_code_says_valid_violated_or_cannot_tell(skew: Path, tmp_path: 
     assert wrong.stderr == "error: nothing.jsonl, line 1: a transaction without type, ops\n"
 
 
+@pytest.mark.thorough
 def test_json_and_svg_are_what_they_say(skew: Path) -> None:
     """The fields that a program reads; a drawing of the cycle."""
     told = json.loads(zephyr_lab("check", skew, "--workload", "list-append", "--format", "json").stdout)

@@ -78,6 +78,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough_but("an unknown case", "a malformed schedule", "a step for a waiting session")
 @pytest.mark.parametrize("name", list(BAD))
 def test_bad_input_ends_in_one_clear_line(name: str) -> None:
     """On standard error, without a trace, and with exit 2."""
@@ -98,6 +99,7 @@ def test_a_malformed_spec_file_is_refused_with_its_line(tmp_path: Path) -> None:
     assert "bad.spec, line 3: a second step 'a'" in done.stderr
 
 
+@pytest.mark.thorough_but("environment1-the DSN is malformed")
 @pytest.mark.parametrize(
     ("environment", "said"),
     [

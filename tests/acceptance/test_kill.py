@@ -97,6 +97,7 @@ def start(outside: Outside, program: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.thorough_but("SIGKILL", "SIGTERM")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"])
 def test_a_signal_to_the_process_leaves_nothing(outside: Outside, name: str) -> None:
     """PostgreSQL, Valkey, their supervisors, folders and sockets are gone."""
@@ -137,6 +138,7 @@ def test_a_kill_while_a_session_is_stopped_leaves_nothing(outside: Outside) -> N
     assert outside.is_clean(), outside.leftovers()
 
 
+@pytest.mark.thorough_but("0.9-False", "0.7-True")
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("after", [0.02, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
 def test_a_kill_while_the_servers_start_leaves_nothing(outside: Outside, after: float, kept: bool) -> None:
@@ -213,6 +215,7 @@ def test_a_killed_kernel_leaves_nothing(outside: Outside, kernel: KernelManager)
     assert outside.is_clean(), outside.leftovers()
 
 
+@pytest.mark.thorough
 def test_an_interrupt_in_jupyter_ends_the_cell_and_not_the_servers(outside: Outside, kernel: KernelManager) -> None:
     """The square button sends SIGINT to the kernel's whole process group."""
     endless = (

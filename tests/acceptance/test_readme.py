@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # The others take minutes in all.
-FIRST = ("Install", "Your own functions")
+FIRST = ("Your own functions",)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.test_kill import BUSY, Outside, outside, start  # noqa: F401
 from tests.conftest import ROOT
 from zephyr_lab.course.store import executed
-from zephyr_lab.warm import ADDRESS, warm_kernels
+from zephyr_lab.warm import ADDRESS, SOCKETS, warm_kernels
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are warm on Linux only")
 
@@ -46,7 +46,7 @@ CHANCE = "import random, numpy, uuid\n(random.random(), numpy.random.random(), u
 def cold_kernels() -> Iterator[None]:
     """Ordinary ones, whatever these tests run in."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in (ADDRESS, "JUPYTER_PATH"):
+        for name in (ADDRESS, SOCKETS, "JUPYTER_PATH"):
             patch.delenv(name, raising=False)
         yield
 
@@ -59,6 +59,7 @@ def run(folder: Path, *cells: str) -> list[str]:
     return [output.get("text") or output.data["text/plain"] for cell in found for output in cell.outputs]
 
 
+@pytest.mark.thorough
 def test_a_notebook_comes_out_the_same() -> None:
     """Byte for byte, pictures included."""
     path = ROOT / "notebooks" / "01-non-repeatable-read.ipynb"
@@ -72,7 +73,7 @@ def test_a_notebook_comes_out_the_same() -> None:
 def test_a_kernel_finds_what_an_ordinary_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its surroundings are those of whoever asked for it, not of the process that was forked; chance is its own."""
     cells = [
-        f"OURS = {[ADDRESS, 'JUPYTER_PATH', 'IPYTHONDIR', 'JPY_PARENT_PID']}" + SEEN,
+        f"OURS = {[ADDRESS, SOCKETS, 'JUPYTER_PATH', 'IPYTHONDIR', 'JPY_PARENT_PID']}" + SEEN,
         "1 + 1",
         "_ + 1, len(In), Out",
     ]

@@ -70,6 +70,7 @@ def test_a_prediction_is_taken_and_the_stepper_steps(reader: Reader) -> None:
     assert count.inner_text() == "1 of 10"  # without a kernel
 
 
+@pytest.mark.thorough
 def test_a_wrong_solution_meets_its_counterexample_and_a_right_one_holds(reader: Reader) -> None:
     """The exercise as it stands is broken by a schedule; a guarded statement, typed in, is not."""
     reader.open("03-lost-update.ipynb")
@@ -81,6 +82,7 @@ def test_a_wrong_solution_meets_its_counterexample_and_a_right_one_holds(reader:
     assert answer.get_by_text("breaks it").count() == 0
 
 
+@pytest.mark.thorough
 def test_the_incident_panel_runs_and_says_what_came_of_it(reader: Reader) -> None:
     """One second of the broken strategy; the verdict and a chart appear, and Run can be pressed again."""
     reader.open("30-the-incident.ipynb")
@@ -96,6 +98,7 @@ def test_the_incident_panel_runs_and_says_what_came_of_it(reader: Reader) -> Non
     assert panel.get_by_role("button", name="Run", exact=True).is_enabled()
 
 
+@pytest.mark.thorough
 def test_an_error_cell_would_be_seen(reader: Reader) -> None:
     """A cell that raises, typed in, is reported; those below it have not run."""
     reader.open("01-non-repeatable-read.ipynb")

@@ -66,6 +66,7 @@ def test_every_exercise_has_a_solution_and_mistakes() -> None:
     assert min(len(mistakes) for mistakes in REFUSED.values()) >= 5
 
 
+@pytest.mark.thorough_but("idempotent-create-upsert", "safe-booking-guarded", "exactly-once-asks_first")
 @pytest.mark.parametrize(("name", "function"), both(RIGHT, first=1))
 def test_what_holds_is_taken(lab: Lab, name: str, function: Function) -> None:
     """And the answer says over which orders."""
@@ -98,6 +99,7 @@ def test_the_shortest_schedule_is_the_answer(lab: Lab) -> None:
     assert "Of all 14 schedules, 12 break a rule." in " ".join(answer.words().split())
 
 
+@pytest.mark.thorough
 def test_where_all_orders_were_run_the_answer_says_so_and_how_often_somebody_waited(lab: Lab) -> None:
     """Random ones are no proof, and are called so."""
     few = answer_to(lab, "safe-booking", booking.guarded).words()
@@ -137,6 +139,7 @@ def test_what_a_third_session_has_locked_does_not_hold_up_the_next_check(lab: La
     assert "A returned True" in str(lab.explore({"A": lock}))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_function_that_hangs_is_answered_with_what_is_known_of_it(lab: Lab) -> None:
     """And the lab goes on."""

@@ -347,6 +347,7 @@ def test_chance_is_named_where_it_is_noticed(lab: Lab) -> None:
         lab.explore([sync], setup=lambda conn: conn.execute("insert into nowhere values (1)"))
 
 
+@pytest.mark.thorough
 def test_numbers_that_a_sequence_has_skipped_are_no_anomaly(lab: Lab) -> None:
     """A refused attempt has taken one; what refers to it refers to the same row all the same."""
     setup = """

@@ -309,6 +309,7 @@ def by_a_lock_of_its_own(redis: redis_py.Redis) -> None:
     redis.delete("lock")
 
 
+@pytest.mark.thorough_but("under_lock")
 @pytest.mark.parametrize("function", [under_lock, under_lock_asynchronously, by_a_lock_of_its_own])
 def test_a_lock_in_redis_is_safe_and_waited_for_in_no_time(lab: Lab, function: Callable[..., Any]) -> None:
     """redis-py makes up a token for its locks, and `from time import sleep` is a sleep as well."""
@@ -408,6 +409,7 @@ async def of_a_global_async_engine() -> None:
         await connection.execute(text(WRITE.replace("%s", ":n")), {"n": n + 1})
 
 
+@pytest.mark.thorough_but("of_a_global_pool-6", "of_a_global_engine-14")
 @pytest.mark.parametrize(
     ("function", "schedules"),
     [

@@ -69,6 +69,7 @@ def found(exploration: Exploration) -> dict[Any, int | None]:
     return {key: one.represents for key, one in exploration.outcomes.items()}
 
 
+@pytest.mark.thorough_but("1", "2")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.thorough) for n in range(3, 60))])
 def test_generated_functions_have_the_same_outcomes_reduced(lab: Lab, seed: int) -> None:
@@ -99,6 +100,7 @@ def test_what_forbids_reduction_is_noticed_on_the_way(lab: Lab) -> None:
         assert reduced.schedules == full.schedules > 1
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_many_orders_are_reduced_and_few_are_run_one_by_one(lab: Lab) -> None:
     """The counts of three lost updates, as of the spec: 636 schedules, by 96."""

@@ -124,6 +124,7 @@ FOUND: dict[str, tuple[list[Callable[..., Any]], str, Any]] = {
 }
 
 
+@pytest.mark.thorough_but("lost update", "write skew", "EvalPlanQual", "GET then INCRBY")
 @pytest.mark.parametrize("name", FOUND)
 def test_a_race_is_found_by_a_short_counterexample(lab: Lab, name: str) -> None:
     """Of at most eight turns, which replay to the same anomaly."""
@@ -222,6 +223,7 @@ SAFE: dict[str, tuple[list[Callable[..., Any]], str, Any, bool]] = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough_but("guarded update", "atomic increments", "advisory lock")
 @pytest.mark.parametrize("name", SAFE)
 def test_a_remedy_is_safe_in_every_order(lab: Lab, name: str) -> None:
     """And where a lock is the remedy, somebody has really waited for it."""

@@ -75,6 +75,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, dsn: str
     return Project(pytester)
 
 
+@pytest.mark.thorough
 def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
     """Whatever is no proof is not simply green; each level is a test of its own; the nearest marker wins."""
     project.tests(
@@ -193,6 +194,7 @@ def test_a_replay_runs_one_schedule_of_one_call_and_ends_the_test(project: Proje
     )
 
 
+@pytest.mark.thorough
 def test_every_worker_has_servers_of_its_own_and_leaves_nothing(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +309,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
+@pytest.mark.thorough_but("psycopg", "Redis beside PostgreSQL")
 @pytest.mark.parametrize("heading", list(sections()))
 def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are written under the name in their first line, commands are run, and print the lines that follow them."""

@@ -118,6 +118,9 @@ COMMANDS = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough_but(
+    *list(COMMANDS)[:9], f"{INCIDENT} {YES} one-statement", f"{INCIDENT} {YES} redis-lua", INCIDENT
+)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_changes_nothing_of_theirs(stranger: Stranger, words: str, tmp_path: Path) -> None:
     """Also where their tables have the names that the lab uses."""
@@ -273,6 +276,7 @@ def test_whoever_is_killed_has_changed_nothing_of_theirs(stranger: Stranger, nam
     assert stranger.is_as_it_was(before)
 
 
+@pytest.mark.thorough
 def test_a_load_that_is_killed_has_changed_nothing_of_theirs(stranger: Stranger) -> None:
     """With its processes at work."""
     before = stranger.everything()

@@ -70,6 +70,7 @@ def test_an_unreachable_server_is_told(here: Here, monkeypatch: pytest.MonkeyPat
     assert "s3cr3t" not in error
 
 
+@pytest.mark.thorough
 def test_a_report_is_printed_and_figures_are_written(tmp_path: Path) -> None:
     """Of a service that loses orders: exit 1, and the verdict says how many; JSON can be read, and a table."""
     words = ["--strategy", "swallowed-40001", "--arrivals", "closed", "--connections", "16", "--seconds", "0.6"]

@@ -81,6 +81,7 @@ OF_EACH_KIND = ("one-statement", "select-for-update", "serializable-retry", "red
 """One message, a lock that is held, retries, two systems, a transaction of one statement."""
 
 
+@pytest.mark.thorough_but("one-statement")
 @pytest.mark.parametrize(
     "name",
     [
@@ -97,6 +98,7 @@ def test_a_killed_postgresql_costs_no_strategy_an_acknowledged_order(lab: Lab, n
         assert report.wrong == []
 
 
+@pytest.mark.thorough
 def test_a_killed_postgresql_comes_back_within_a_run(lab: Lab) -> None:
     """With orders saved before and after; each lost connection is counted."""
     report = lab.incident(Incident(strategy="server-side-function", rate=100, seconds=1.5, kill="postgres@0.5s"))
@@ -123,6 +125,7 @@ def test_a_wrong_service_is_caught(lab: Lab, name: str, said: str) -> None:
     assert set(WRONG) == {"no-capacity-check", "retry-around-the-write", "swallowed-40001"}
 
 
+@pytest.mark.thorough_but("check-then-insert")
 @pytest.mark.parametrize("name", [name for name, one in STRATEGIES.items() if not one.promises])
 def test_what_promises_nothing_oversells(lab: Lab, name: str) -> None:
     """Each of the broken strategies, in a crowd."""
@@ -143,6 +146,7 @@ def test_serializable_fails_on_a_hot_slot_and_a_pool_of_one_cures_it(lab: Lab) -
     assert many.retries_an_order > one.retries_an_order == 0
 
 
+@pytest.mark.thorough
 def test_the_clients_detector_cries_at_a_correct_service(lab: Lab) -> None:
     """Where nothing is oversold it counts race conditions: others have booked between its two reads."""
     report = lab.incident(crowd("one-statement", detector=True, seconds=1.5))
@@ -151,6 +155,7 @@ def test_the_clients_detector_cries_at_a_correct_service(lab: Lab) -> None:
     assert "race conditions; oversold slots in truth: 0" in str(report)
 
 
+@pytest.mark.thorough
 def test_what_a_row_is_held_for_is_what_limits_the_orders(lab: Lab) -> None:
     """Five milliseconds more, and no crowd gets more than one order in five; each waits for all those before it."""
     short, long = (lab.incident(crowd(name, capacity=100_000)) for name in ("held-0ms", "held-5ms"))
@@ -161,6 +166,7 @@ def test_what_a_row_is_held_for_is_what_limits_the_orders(lab: Lab) -> None:
     assert set(HELD) == {"held-0ms", "held-1ms", "held-2ms", "held-5ms"}
 
 
+@pytest.mark.thorough
 def test_sampling_agrees_with_a_lock_that_times_itself(lab: Lab) -> None:
     """The mean wait for a slot's row: by Little's law over samples, and by the server's own clock."""
     report = lab.incident(crowd("select-for-update-timed", seconds=1.5))
@@ -243,6 +249,7 @@ def test_limits_per_slot_and_other_retries_are_kept_to(lab: Lab) -> None:
     assert once.counts.of_outcome(Outcome.GIVEN_UP) == once.refusals > 0
 
 
+@pytest.mark.thorough
 def test_reports_go_to_files_pages_and_tables(lab: Lab, tmp_path: Path) -> None:
     """CSV and Parquet hold the same; the page has the verdict and a picture; JSON can be read."""
     reports = [lab.incident(crowd(name, seconds=0.3)) for name in ("one-statement", "no-capacity-check")]

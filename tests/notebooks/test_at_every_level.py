@@ -58,6 +58,7 @@ AT_LEVELS = [
 ]
 
 
+@pytest.mark.thorough_but("02-phantom--repeatable-read", "03-lost-update--serializable")
 @pytest.mark.parametrize("job", AT_LEVELS)
 def test_a_notebook_finds_what_the_catalogue_expects(job: Job, tmp_path: Path) -> None:
     """Read from the executed file, as CI would."""

@@ -94,6 +94,7 @@ def test_three_sessions(lab: Lab, name: str) -> None:
         assert (found.anomalous == 0) == (level == "serializable" or (name, level) == ("lost update", LEVELS[1]))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["lost update", pytest.param("write skew", marks=pytest.mark.thorough)])

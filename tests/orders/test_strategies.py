@@ -24,6 +24,7 @@ def documented(sessions: str, name: str) -> str:
 HALF = [pytest.param(name, marks=[pytest.mark.thorough] if place % 2 else []) for place, name in enumerate(STRATEGIES)]
 
 
+@pytest.mark.thorough_but("check-then-insert", "redis-lua", "server-side-function")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HALF)
 def test_two_sessions_in_all_orders_are_as_documented(lab: Lab, name: str) -> None:
@@ -49,6 +50,7 @@ def test_a_strategy_promises_what_the_tables_show(name: str) -> None:
         assert ("occurs" in documented(sessions, name).split("|")[place]) == (not strategy(name).promises)
 
 
+@pytest.mark.thorough_but("read committed")
 @pytest.mark.parametrize("isolation", ["read committed", "serializable"])
 def test_the_documented_fix_is_safe_by_lua_and_not_by_its_level(lab: Lab, isolation: str) -> None:
     """GET, then INCRBY oversells at SERIALIZABLE as at READ COMMITTED; with Lua neither does."""

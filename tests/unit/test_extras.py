@@ -24,8 +24,8 @@ PRINTING = {
     "typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "annotated_doc", "typing_extensions", "attr",
 }  # fmt: skip
 # Whoever loads these has them: pytest loads the plugin, IPython the magics, a kernel what is warm; anywidget brings
-# traitlets.
-HOSTS = {"pytest", "IPython", "traitlets", "ipykernel", "ipykernel_launcher"}
+# traitlets, nbclient jupyter_client.
+HOSTS = {"pytest", "IPython", "traitlets", "ipykernel", "ipykernel_launcher", "jupyter_client"}
 
 
 def of_extra(name: str) -> set[str]:

@@ -30,6 +30,7 @@ from zephyr_lab.course.store import QUIET, is_measured, normal_form, read_notebo
 from zephyr_lab.errors import BadInput
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.warm import on_disk
+from zephyr_lab.warm.managers import AsyncManager
 
 PARAMETER = "isolation_level"
 SHORT = "31-the-detector"  # of those that measure, the one that is done first
@@ -95,7 +96,8 @@ def execute(job: Job) -> Run:
             papermill.execute_notebook(
                 str(job.notebook), str(target), parameters={PARAMETER: job.level} if job.level else {},
                 progress_bar=False, kernel_name="python3", shutdown_kernel="immediate", cwd=str(job.notebook.parent),
-                extra_arguments=QUIET, request_save_on_cell_execute=False, autosave_cell_every=0,
+                extra_arguments=QUIET, kernel_manager_class=AsyncManager,
+                request_save_on_cell_execute=False, autosave_cell_every=0,
             )  # fmt: skip
     except PapermillExecutionError as failure:
         error = f"cell {failure.exec_count}: {failure.ename}: {failure.evalue}"

@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from zephyr_lab.errors import BadInput, NotebookFailed
+from zephyr_lab.warm.managers import AsyncManager
 
 CELL_SECONDS = 60
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -59,7 +60,7 @@ def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
     notebook = read_notebook(path)
     client = NotebookClient(
         notebook, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], record_timing=False, store_widget_state=widgets,
-        coalesce_streams=True, shutdown_kernel="immediate", extra_arguments=QUIET,
+        coalesce_streams=True, shutdown_kernel="immediate", extra_arguments=QUIET, kernel_manager_class=AsyncManager,
         resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
     try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 ADDRESS = "ZEPHYR_LAB_WARM_KERNELS"  # of the socket; `client.py` has the same name
+SOCKETS = "ZEPHYR_LAB_WARM_SOCKETS"  # how the paths of the kernels' own begin
 # The libraries' own threads, which would be missing in a fork; kernels have the environment of whoever asks for them.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 HERE = Path(__file__).parent
@@ -54,7 +55,10 @@ def warm_kernels() -> Iterator[Supervised | None]:
             "environment": {**os.environ, **ONE_THREAD},
         })  # fmt: skip
         path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("JUPYTER_PATH")])])
-        inside = {ADDRESS: f"{server.folder}/socket", "JUPYTER_PATH": path, "IPYTHONDIR": f"{server.folder}/ipython"}
+        inside = {
+            ADDRESS: f"{server.folder}/socket", "JUPYTER_PATH": path,
+            "IPYTHONDIR": f"{server.folder}/ipython", SOCKETS: f"{server.folder}/kernel-",
+        }  # fmt: skip
         inside |= in_memory()
         try:
             with environment(**inside):

@@ -21,6 +21,8 @@ def main() -> None:
     try:
         server.connect(address)
     except OSError:
+        if not os.path.isdir(os.path.dirname(environment.get("IPYTHONDIR", ""))):  # it was with who does not listen
+            environment.pop("IPYTHONDIR", None)
         os.execve(sys.executable, [sys.executable, "-m", "ipykernel_launcher", *arguments], environment)
     signal.signal(signal.SIGINT, lambda *_: server.send(b"i"))
     umask = os.umask(0o077)
