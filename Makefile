@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv --system-certs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUTF8 = 1
+# Hundreds of processes start Python here: with nothing kept, each compiles what it imports, half of all the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test thorough measure lowest lab notebooks site screenshots lock check unit nbval bench dist test-wheel clean
 
@@ -28,7 +30,7 @@ check: $(VENV)/dev.installed
 PYTEST := $(BIN)/python -m zephyr_lab.warm $(BIN)/python -m pytest
 MEASURED := tests/notebooks/test_measured.py
 unit: $(VENV)/dev.installed
-	$(PYTEST) -n logical --dist loadgroup -m "not thorough and not alone" tests
+	$(PYTEST) -n logical --dist loadgroup -m "not thorough and not alone" $(MORE) tests
 	$(PYTEST) -m "not thorough" $(MEASURED)
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import grpc
 import psycopg
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -150,6 +151,26 @@ def test_a_deadline_ends_the_wait_for_a_lock_and_leaves_nothing_behind(shop: Sho
     asyncio.run(scenario())
     assert shop.count() == 2
     assert shop.wrong("select-for-update") == []
+
+
+def test_it_ends_although_a_cancellation_is_lost(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a library that waits with Python 3.11's `wait_for`."""
+
+    async def scenario() -> None:
+        asked, times = asyncio.Event(), []
+
+        async def ping() -> None:
+            times.append(1)
+            asked.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60 if len(times) == 1 else 0)
+
+        async with asyncio.timeout(5), served(shop) as (service, _):
+            monkeypatch.setattr(service, "ping", ping)
+            await asked.wait()
+        assert len(times) == 1
+
+    asyncio.run(scenario())
 
 
 def test_health_is_that_of_the_servers_and_reflection_names_the_service(shop: Shop) -> None:

@@ -125,6 +125,7 @@ class Serving:
         health_seconds: float = HEALTH_SECONDS,
     ) -> None:
         self._service, self._health_seconds = service, health_seconds
+        self._ending = False
         self.server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", LARGEST_MESSAGE),
@@ -151,7 +152,8 @@ class Serving:
 
     async def _look(self) -> None:
         try:
-            await asyncio.wait_for(self._service.ping(), timeout=5)
+            async with asyncio.timeout(5):
+                await self._service.ping()
             found = health_pb2.HealthCheckResponse.SERVING
         except Exception:  # whatever it is, orders would meet it
             found = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -159,7 +161,7 @@ class Serving:
             await self._health.set(name, found)
 
     async def _keep_looking(self) -> None:
-        while True:
+        while not self._ending:
             await asyncio.sleep(self._health_seconds)
             await self._look()
 
@@ -167,6 +169,7 @@ class Serving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Calls that are under way have five seconds."""
+        self._ending = True  # Python 3.11's `wait_for`, and so psycopg, loses a cancellation that meets an answer
         self._looking.cancel()
         with suppress(asyncio.CancelledError):
             await self._looking
