@@ -52,6 +52,7 @@ def test_json_and_svg_are_what_they_say(skew: Path) -> None:
     assert zephyr_lab("check", skew, "--format", "svg").stdout.lstrip().startswith("<?xml")
 
 
+@pytest.mark.thorough
 def test_a_recording_can_be_checked(tmp_path: Path) -> None:
     """Recorded on the lab's PostgreSQL at SERIALIZABLE, it is serializable."""
     path = tmp_path / "history.jsonl"

@@ -30,7 +30,7 @@ def listening(pids: set[int]) -> set[str]:
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets}
 
 
-@pytest.mark.thorough_but("make")
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into /proc")
 @pytest.mark.parametrize("command", [["make", "lab"], [PROGRAM, "course", "notebooks"]], ids=["make", "course"])
 def test_jupyterlab_opens_the_first_notebook_on_loopback_with_a_token(command: list[str], tmp_path: Path) -> None:

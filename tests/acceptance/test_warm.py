@@ -134,9 +134,8 @@ os.execv(sys.executable, [sys.executable, "-m", "zephyr_lab.warm", sys.executabl
 """
 
 
-@pytest.mark.parametrize(
-    "program", [pytest.param(WITHIN, id="within", marks=pytest.mark.thorough), pytest.param(INSTEAD, id="in-its-place")]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("program", [WITHIN, INSTEAD], ids=["within", "in-its-place"])
 def test_a_kill_leaves_nothing(outside: Outside, program: str) -> None:  # noqa: F811
     """No kernel, none of its servers, not what it was forked from, and no folder."""
     with cold_kernels():

@@ -110,6 +110,7 @@ def test_the_command_gives_json(tmp_path: Path) -> None:
         assert set(found["outcomes"][0]) >= {"serial", "count", "example"}
 
 
+@pytest.mark.thorough_but("how0")
 @pytest.mark.parametrize("how", [{"reduction": False}, {}, {"samples": 40, "seed": 5}, {"samples": 40, "depth": 3}])
 def test_several_processes_find_what_one_finds(lab: Lab, how: dict[str, int]) -> None:
     """The same counts, outcomes and examples, in the same order; their servers are gone with them."""

@@ -103,6 +103,7 @@ LOST_UPDATES: list[Callable[..., Any]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough_but("pooled", "asynchronous", "orm")
 @pytest.mark.parametrize("function", LOST_UPDATES, ids=lambda one: one.__name__)
 def test_a_lost_update_is_the_same_whatever_leads_to_the_connection(lab: Lab, function: Callable[..., Any]) -> None:
     """The counts of the plain connection: what pools and engines ask on their own takes no turn."""

@@ -114,6 +114,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.thorough
 def test_a_damaged_cluster_is_noticed_and_replaced(cache: Path) -> None:
     """By the next start, which makes another."""
     seen = [identifier()]

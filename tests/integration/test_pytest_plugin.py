@@ -309,7 +309,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-@pytest.mark.thorough_but("psycopg", "Redis beside PostgreSQL")
+@pytest.mark.thorough_but("Redis beside PostgreSQL")
 @pytest.mark.parametrize("heading", list(sections()))
 def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are written under the name in their first line, commands are run, and print the lines that follow them."""

@@ -117,6 +117,7 @@ def test_ctrl_c_prints_the_report_so_far() -> None:
     assert gone(children)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_run() -> None:
     """SIGKILL: clients, the service's face and the servers end by themselves."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from zephyr_lab import Lab
 from zephyr_lab.course.panel import Panel
 
 
+@pytest.mark.thorough
 def test_a_click_runs_what_is_chosen(lab: Lab) -> None:
     """The chart moves, the verdict is there, and the button can be pressed again."""
     panel = Panel(lab)

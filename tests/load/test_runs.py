@@ -240,6 +240,7 @@ def test_a_pool_larger_than_the_server_allows_is_refused(lab: Lab) -> None:
         lab.incident(Incident(strategy="one-statement", pool=500))
 
 
+@pytest.mark.thorough
 def test_limits_per_slot_and_other_retries_are_kept_to(lab: Lab) -> None:
     """One at a time is never refused; one attempt is no retry."""
     alone = lab.incident(crowd("serializable-retry", per_slot=1, seconds=0.3))

@@ -58,7 +58,7 @@ AT_LEVELS = [
 ]
 
 
-@pytest.mark.thorough_but("02-phantom--repeatable-read", "03-lost-update--serializable")
+@pytest.mark.thorough_but("02-phantom--repeatable-read")
 @pytest.mark.parametrize("job", AT_LEVELS)
 def test_a_notebook_finds_what_the_catalogue_expects(job: Job, tmp_path: Path) -> None:
     """Read from the executed file, as CI would."""
@@ -128,6 +128,7 @@ def test_a_failing_notebook_is_reported_and_the_index_still_written(tmp_path: Pa
     assert page.count('class="occurs"') == 2
 
 
+@pytest.mark.thorough
 def test_the_command_counts_the_best_known_first_and_tells_what_failed(tmp_path: Path) -> None:
     """As `make run` and `make measure` call it."""
     cells = [nbformat.v4.new_code_cell("1 / 0")]

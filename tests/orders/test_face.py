@@ -242,6 +242,7 @@ def test_metrics_are_prometheus_text(shop: Shop) -> None:
         assert name in text
 
 
+@pytest.mark.thorough
 def test_serve_says_what_is_missing(shop: Shop) -> None:
     """No tables, no Redis, an unknown strategy: a line each, and exit 2."""
     program = str(Path(sys.executable).with_name("zephyr-lab"))
