@@ -24,8 +24,10 @@ from zephyr_lab.explore.explorer import Invariant
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
+from zephyr_lab.functions.answers import Answers, Refusal
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.functions.session import Function
+from zephyr_lab.functions.values import Compare
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -190,6 +192,9 @@ class Lab:
         shrink: bool = True,
         seen: Callable[[Exploration], None] | None = None,
         ignore: Sequence[str] = (),
+        compare: Compare | None = None,
+        refusals: Sequence[Refusal] = (),
+        retry: bool = False,
         reduction: bool | None = None,
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
@@ -202,6 +207,10 @@ class Lab:
         rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
         makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
         and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
+        What is returned and raised is compared by its structure; an object of a class that is not known is refused,
+        unless `compare` says how to make plain data of it (`{Ticket: vars}`). Whoever ends in one of `refusals` (an
+        exception's class, an SQLSTATE, or a function that is true of what is returned) was sent away, as by 40001;
+        with `retry`, whoever was sent away tries again when the schedule is over, and the end is judged.
         `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
@@ -213,8 +222,9 @@ class Lab:
         """
         self._check_open()
         explorer = self.function_explorer(
-            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
-        )
+            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore, compare=compare,
+            refusals=refusals, retry=retry,
+        )  # fmt: skip
         deadline = None if budget is None else time.time() + budget
         if samples is not None:
             found = explorer.explore(Sampled(range(samples), seed), seen, budget)
@@ -233,6 +243,9 @@ class Lab:
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         ignore: Sequence[str] = (),
+        compare: Compare | None = None,
+        refusals: Sequence[Refusal] = (),
+        retry: bool = False,
     ) -> Verdict:
         """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
 
@@ -241,8 +254,9 @@ class Lab:
         """
         self._check_open()
         explorer = self.function_explorer(
-            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
-        )
+            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore, compare=compare,
+            refusals=refusals, retry=retry,
+        )  # fmt: skip
         return explorer.follow(schedule)
 
     def function_explorer(
@@ -253,6 +267,9 @@ class Lab:
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         ignore: Sequence[str] = (),
+        compare: Compare | None = None,
+        refusals: Sequence[Refusal] = (),
+        retry: bool = False,
     ) -> FunctionExplorer:
         """What `explore` explores with: it can replay single schedules, and judge them. Raises BadInput."""
         if callable(functions) or not isinstance(functions, Iterable):
@@ -269,6 +286,7 @@ class Lab:
         return FunctionExplorer(
             self._runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
+            answers=Answers(compare or {}, refusals), retry=retry,
         )  # fmt: skip
 
     def run_beside(self, title: str, call: Callable[[], Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from zephyr_lab.explore.verdict import Outcome, VerdictKind
+from zephyr_lab.explore.verdict import Outcome, VerdictKind, told_off
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
@@ -58,7 +58,7 @@ class OutcomeCount:
         self.represents = None if None in (represents, self.represents) else (self.represents or 0) + (represents or 0)
 
     def text(self) -> str:
-        refused = "; ".join(f"{session} was told {sqlstate}" for session, sqlstate in self.aborted)
+        refused = "; ".join(f"{session} {told_off(refusal)}" for session, refusal in self.aborted)
         return "; ".join(part for part in (self.outcome.text(), refused) if part)
 
 

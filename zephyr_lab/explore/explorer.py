@@ -124,7 +124,7 @@ class Explorer:
         counts = Counts(
             schedules=1,
             anomalous=int(verdict.anomalous),
-            aborted=int(any(state in RETRYABLE for state in states)),
+            aborted=int(any(map(self.is_refusal, states))),
             undecided=int(verdict.kind is VerdictKind.UNDECIDED),
             violated=int(not self._holds(transcript)),
             deadlocks=int(DEADLOCK_DETECTED in states),
@@ -134,6 +134,10 @@ class Explorer:
             counts.false_positives = int(self._is_false_positive(verdict))
         represents = 1 if executed.effects is None else number_of_orders(executed.effects)
         found.note((verdict.kind, verdict.outcome, aborted), transcript.schedule, counts, represents)
+
+    def is_refusal(self, state: str) -> bool:
+        """Whether whoever was told so is to try again: 40001, 40P01."""
+        return state in RETRYABLE
 
     def _holds(self, transcript: Transcript) -> bool:
         if self._invariant is None:

@@ -10,6 +10,7 @@ counted in (view equivalence).
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -186,13 +187,19 @@ def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
         reason = "no serial order gives this outcome"
         return Verdict(VerdictKind.OCCURS, transcript, outcome, serial, reason)
     if aborted:
-        who = " and ".join(f"{one.session} was told {one.sqlstate}" for one in aborted)
+        who = " and ".join(f"{one.session} {told_off(one.sqlstate)}" for one in aborted)
         # A refusal that asks for a retry says more than another error beside it.
         first = min((one.sqlstate for one in aborted), key=lambda state: (state not in RETRYABLE, state))
         kind = VerdictKind(f"aborts {first}") if first in RETRYABLE else VerdictKind.ABORTS
-        retry = " and must retry" if first in RETRYABLE else ""
+        retried = {one.session for one in aborted} <= {one.session for one in committed}
+        retry = " and tried again" if retried else " and must retry" if first in RETRYABLE else ""
         return Verdict(kind, transcript, outcome, serial, f"{who}{retry}; the rest is as in {equal[0]!r}")
     return Verdict(VerdictKind.PREVENTED, transcript, outcome, serial, f"the same as {equal[0]!r}")
+
+
+def told_off(refusal: str) -> str:
+    """How somebody was sent away: `was told 40001`, or what was declared to be a refusal."""
+    return f"was told {refusal}" if re.fullmatch(r"[0-9A-Z]{5}", refusal) else f"was refused: {refusal}"
 
 
 def _check_decidable(transcript: Transcript, committed: Sequence[Transaction]) -> None:

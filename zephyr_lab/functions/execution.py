@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from psycopg import pq
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
+from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.session import Function, FunctionSession, end
 from zephyr_lab.functions.supplies import Supplies
@@ -21,6 +22,7 @@ from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Trans
 
 TURN_SECONDS = 6.0
 MOST_TURNS = 500
+MOST_RETRIES = 5
 MOST_NAPS = 2
 """How often in a row a session may sleep and go on while others could move: who waits in a loop for another session,
 by sleeping, makes endless many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
@@ -37,16 +39,19 @@ class FunctionExecution:
         functions: Mapping[str, Function],
         ground: FunctionGround,
         supplies: Supplies,
+        answers: Answers,
     ) -> None:
         self._runner, self._spec, self._isolation, self._ground = runner, spec, isolation, ground
         begun = runner.begin(spec, isolation, prepare=ground.prepare)
         ground.restore()
+        self._supplies, self._answers = supplies, answers
         self.sessions: dict[str, FunctionSession] = {}
+        self._earlier: list[FunctionSession] = []  # attempts that were refused, and tried again
         self.events: list[Event] = []
         self.taken: list[str] = []
         try:
             for name, function in functions.items():
-                self.sessions[name] = FunctionSession(begun.channel(name), function, supplies)
+                self.sessions[name] = FunctionSession(begun.channel(name), function, supplies, answers)
             self._watch = Watch(
                 self.sessions, runner.observer,  # type: ignore[arg-type]
                 may_stop=runner.database.is_ours, on_deadlock=lambda graph: None,
@@ -64,16 +69,17 @@ class FunctionExecution:
         awake = [name for name in able if self.sessions[name].turn.naps <= MOST_NAPS]
         return tuple(awake or able)
 
-    def take(self, name: str) -> list[Event]:
+    def take(self, name: str, *, scheduled: bool = True) -> list[Event]:
         """Lets a function make its next round trip and run on until another one; gives what happened.
 
-        Raises StepTimeout, ScheduleError.
+        What is not `scheduled` comes after the schedule. Raises StepTimeout, ScheduleError.
         """
         session, before = self.sessions[name], self._watch.waits
         waiting = sorted(before, key=lambda one: max(i for i, word in enumerate(self.taken) if word == one))
-        if self.taken.count(name) >= MOST_TURNS:
+        if self.sessions[name].turn.trips >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
-        self.taken.append(name)
+        if scheduled:
+            self.taken.append(name)
         for other in self.sessions.values():
             if other is not session:
                 other.turn.naps = 0
@@ -136,9 +142,26 @@ class FunctionExecution:
             session.channel.execute(f"set deadlock_timeout = '{IMPATIENT_MS}ms'", f"session {session.name}")
             self._watch.impatient.add(session.name)
 
+    def retry(self) -> None:
+        """When all have ended, has whoever was refused try again, one after another, until that ends well."""
+        if any(not one.ended for one in self.sessions.values()):
+            return
+        for name, session in self.sessions.items():
+            for _ in range(MOST_RETRIES):
+                if _end(session) is not End.ABORTED:
+                    break
+                again = FunctionSession(session.channel, session.function, self._supplies, self._answers)
+                self._earlier.append(session)
+                session.close()
+                self.sessions[name] = session = again
+                self._follow(session.start, [])
+                while not session.ended and self.runnable():
+                    self.take(name, scheduled=False)
+
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is still open, reads the tables, and gives the transcript: round trips, then what came of each."""
-        if not any(one.turn.trips for one in self.sessions.values()):
+        attempts = [*self._earlier, *self.sessions.values()]
+        if not any(one.turn.trips for one in attempts):
             self.abandon()
             raise ScheduleError(self._nothing_to_order())
         unfinished = {name for name, one in self.sessions.items() if not one.ended}
@@ -151,14 +174,16 @@ class FunctionExecution:
             self._runner.abandon()
         elif any(may_change_more_than_rows(event.sql) for event in self.events):
             self._runner.forget_ground()
+        ends = [End.UNFINISHED if one.name in unfinished else _end(one) for one in attempts]
+        numbered = list(zip(_numbers(attempts), attempts, strict=True))
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
-            sessions=tuple(self.sessions), events=(*self.events, *map(_ending, self.sessions.values())),
+            sessions=tuple(self.sessions), events=(*self.events, *(_ending(one, number) for number, one in numbered)),
             final={**final, **self._ground.rows()}, answer=answer,
             transactions=tuple(
-                Transaction(name, 1, (name,), End.UNFINISHED if name in unfinished else _end(one), one.sent_away)
-                for name, one in self.sessions.items()
+                Transaction(one.name, number, (one.name,), end, one.sent_away)
+                for (number, one), end in zip(numbered, ends, strict=True)
             ),
         )  # fmt: skip
 
@@ -166,14 +191,20 @@ class FunctionExecution:
         end(self.sessions.values())
 
 
-def _ending(session: FunctionSession) -> Event:
+def _numbers(attempts: list[FunctionSession]) -> list[int]:
+    """Each one's place, from 1, among the attempts of its session."""
+    names = [one.name for one in attempts]
+    return [names[: place + 1].count(name) for place, name in enumerate(names)]
+
+
+def _ending(session: FunctionSession, number: int) -> Event:
     """What a function returned or raised, as what its one transaction was told."""
     told, kind = session.told(), EventKind.FAILED if session.raised else EventKind.COMPLETED
     if isinstance(told, Failure):
-        return Event(session.name, session.name, "return", kind, transaction=1, failure=told)
-    return Event(session.name, session.name, "return", kind, transaction=1, results=(told,))
+        return Event(session.name, session.name, "return", kind, transaction=number, failure=told)
+    return Event(session.name, session.name, "return", kind, transaction=number, results=(told,))
 
 
 def _end(session: FunctionSession) -> End:
     """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
-    return End.ABORTED if session.sent_away and session.raised else End.COMMITTED
+    return End.ABORTED if session.refusal or (session.sent_away and session.raised) else End.COMMITTED

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from zephyr_lab.errors import REFUSALS
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
@@ -20,6 +21,7 @@ from zephyr_lab.explore.replay import Following, Replay
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
+from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.effects import FunctionEffects, NotReducible
@@ -80,6 +82,8 @@ class FunctionExplorer(Explorer):
         keyvalue: Callable[[], KeyValue],
         uses_redis: bool = False,
         ignore: Sequence[str] = (),
+        answers: Answers | None = None,
+        retry: bool = False,
     ) -> None:
         self._functions, self._is_intercepted = functions, False
         self._supplies = Supplies(runner.database, keyvalue)
@@ -98,7 +102,7 @@ class FunctionExplorer(Explorer):
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, content)
         super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
-        self._ignore = ignore
+        self._ignore, self._answers, self._retry = ignore, answers or Answers(), retry
         self._running: FunctionExecution | None = None
         self._function_effects: FunctionEffects | None = None
         self._known_surrogates: Surrogates | None = None
@@ -137,7 +141,9 @@ class FunctionExplorer(Explorer):
         return self._known_surrogates or Surrogates()
 
     def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
-        execution = FunctionExecution(self._runner, spec, self._isolation, functions, self._ground, self._supplies)
+        execution = FunctionExecution(
+            self._runner, spec, self._isolation, functions, self._ground, self._supplies, self._answers
+        )  # fmt: skip
         if self._known_surrogates is None:
             try:
                 self._known_surrogates = Surrogates.ask(
@@ -195,6 +201,8 @@ class FunctionExplorer(Explorer):
                 if follow and effects is not None:
                     effects.append(follow.after_turn(events, execution.sessions))
                     scheduler.observe(effects[-1])
+            if self._retry:
+                execution.retry()
             question = self._invariant if isinstance(self._invariant, str) else None
             return Executed(execution.finish(question), effects)
         except BaseException:
@@ -214,6 +222,10 @@ class FunctionExplorer(Explorer):
         if execution:
             execution.abandon()
         self._runner.abandon()
+
+    def is_refusal(self, state: str) -> bool:
+        """Also what was declared as one."""
+        return super().is_refusal(state) or state not in REFUSALS or state in self._answers.refusals
 
     def verdict(self, transcript: Transcript) -> Verdict:
         """As for a spec; but a function that returns what no serial order has it return, having been sent away, has

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ctypes
 import inspect
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,32 +15,34 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
+from zephyr_lab.errors import ScheduleError
+from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.interception import held
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, belongs_to
+from zephyr_lab.functions.values import Incomparable, Told, told
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
 
 Function = Callable[..., Any]
 
 END_SECONDS = 2.0  # that abandoned threads are given to end
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class FunctionSession:
     """A function's thread and its turn, and what `schedule.quiet` needs to know of a channel."""
 
-    def __init__(self, channel: Channel, function: Function, supplies: Supplies) -> None:
-        self.channel, self.function, self._supplies = channel, function, supplies
+    def __init__(self, channel: Channel, function: Function, supplies: Supplies, answers: Answers) -> None:
+        self.channel, self.function, self._supplies, self._answers = channel, function, supplies, answers
         self.name, self.pid, self.lost = channel.name, channel.pid, False
         self.busy = False
         self.ended = False
         self.last: RoundTrip | None = None  # what the last events told, if it was one round trip
-        self.returned: Any = None
         self.raised: BaseException | None = None
+        self.refusal = ""  # as what the function's end is one, by `Answers`
+        self._said: Told | None = None
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -78,15 +79,30 @@ class FunctionSession:
     def _run_function(self) -> None:
         belongs_to(self.turn)
         try:
-            if is_async(self.function):
-                self.returned = self._supplies.loops.run(self._call_async())
-            else:
-                self.returned = self._call()
+            call = self._call_async() if is_async(self.function) else None
+            self._read(self._supplies.loops.run(call) if call else self._call())
         except BaseException as error:
             self.raised = error
+            self._read(error)
         finally:
             self.ended = True
             self.turn.say()
+
+    def _read(self, end: Any) -> None:
+        """What was returned or raised, here where it was made; it may be changed by others later."""
+        try:
+            self.refusal = self._answers.refusal(None if self.raised else end, self.raised)
+            self._said = told(end, self._answers.compare)
+        except Incomparable as error:
+            self.turn.refuse(ScheduleError(f"session {self.name} ({name_of(self.function)}): {error}"))
+        except Exception as error:
+            what = "raised" if self.raised else "returned"
+            self.turn.refuse(
+                ScheduleError(
+                    f"session {self.name} ({name_of(self.function)}): what it {what} cannot be read: "
+                    f"{type(error).__name__}: {error}; return plain data"
+                )
+            )
 
     def _call(self) -> Any:
         parameters = parameters_of(self.function)
@@ -96,17 +112,10 @@ class FunctionSession:
             named = {
                 name: stack.enter_context(self._supplies.give(self, kind)) for name, kind in parameters.named.items()
             }
-            told = self.function(*give, **named)
-            if inspect.isgenerator(told) or inspect.isasyncgen(told):
-                raise self.turn.refuse(
-                    ScheduleError(
-                        f"session {self.name} ({name_of(self.function)}) returned a generator, of which nothing has "
-                        "been run: give a function that runs it to its end, as in lambda conn: list(rows(conn))"
-                    )
-                )
-            if not inspect.iscoroutine(told):
-                return told
-            told.close()  # of a lambda that calls an async function; nothing of that has been run
+            given = self.function(*give, **named)
+            if not inspect.iscoroutine(given):
+                return given
+            given.close()  # of a lambda that calls an async function; nothing of that has been run
             if self._connection is not None:
                 self._connection.disown()
         return self._supplies.loops.run(self._call_async())
@@ -149,16 +158,17 @@ class FunctionSession:
 
     @property
     def sent_away(self) -> str:
-        """The SQLSTATE of a refusal on another's account that was the last word on what it did, else ''."""
-        return sqlstate_among(REFUSALS, self.raised) or self.turn.refused
+        """The refusal on another's account that was the last word on what it did, else ''."""
+        return self.refusal or self.turn.refused
 
     def told(self) -> Result | Failure:
         """What the function returned or raised, as part of the outcome."""
+        said = self._said or "nothing, as it was given up"
         if self.raised is None:
-            return Result("RETURN", ("returned",), ((_ADDRESS.sub("", repr(self.returned)),),))
+            return Result("RETURN", ("returned",), ((said,),))
         if isinstance(self.raised, psycopg.Error) and self.raised.sqlstate:
             return Failure(self.raised.sqlstate, self.raised.diag.constraint_name or "")
-        return Result("RAISE", ("raised",), ((_ADDRESS.sub("", repr(self.raised)),),))
+        return Result("RAISE", ("raised",), ((said,),))
 
     def events(self, *, resumed: bool) -> list[Event]:
         """The round trips since the last time; the first of them may have waited."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SQL_WIDTH = 72
 ROWS_SHOWN = 4
 
-Value = int | bool | str | None
+Value = int | bool | str | None  # or, of what a function returned or raised, its `functions.values.Told`
 
 
 def _shown(value: Value) -> str:
@@ -288,6 +288,10 @@ def _tables(tables: Mapping[str, Table]) -> dict[str, Any]:
     }
 
 
+def _plain(value: Value) -> Value:
+    return value if value is None or isinstance(value, int | str) else str(value)
+
+
 def _event(event: Event) -> dict[str, Any]:
     """An event for JSON; what does not apply to it is left out."""
     said: dict[str, Any] = {
@@ -296,8 +300,8 @@ def _event(event: Event) -> dict[str, Any]:
     }  # fmt: skip
     if event.results:
         said["results"] = [
-            {"tag": result.tag, "columns": list(result.columns), "rows": [list(row) for row in result.rows]}
-            for result in event.results
+            {"tag": one.tag, "columns": list(one.columns), "rows": [list(map(_plain, row)) for row in one.rows]}
+            for one in event.results
         ]
     if event.failure:
         said["sqlstate"] = event.failure.sqlstate

@@ -1,0 +1,59 @@
+"""How the end of a function is read: which answers are refusals, and how what is returned is compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zephyr_lab.errors import REFUSALS, BadInput, sqlstate_among
+from zephyr_lab.functions.values import Compare
+
+Refusal = type[BaseException] | str | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`compare` gives plain data for objects of a class.
+
+    A function that ends in one of `refusals` was sent away, as by 40001, and did nothing: an exception of one of these
+    classes or SQLSTATEs, or a returned value of which a function of it says so. Raises BadInput for anything else.
+    """
+
+    compare: Compare = field(default_factory=dict)
+    refusals: Sequence[Refusal] = ()
+
+    def __post_init__(self) -> None:
+        for one in self.refusals:
+            if isinstance(one, type) and not issubclass(one, BaseException):
+                raise BadInput(f"a refusal is an exception, and {one.__name__} is none")
+            if isinstance(one, str) and not re.fullmatch(r"[0-9A-Z]{5}", one):
+                raise BadInput(f"a refusal is named by its SQLSTATE, as in '23505', not {one!r}")
+            if not (isinstance(one, type | str) or callable(one)):
+                raise BadInput(
+                    f"a refusal is an exception, an SQLSTATE, or a function of what is returned, not {one!r}"
+                )
+        for kind, how in self.compare.items():
+            if not (isinstance(kind, type) and callable(how)):
+                raise BadInput(f"compare= has classes and functions, as in {{Ticket: vars}}, not {kind!r}: {how!r}")
+
+    def refusal(self, returned: Any, raised: BaseException | None) -> str:
+        """How a function was sent away: an SQLSTATE, an exception's name, or what it returned; '' where it was not."""
+        if raised is None:
+            told = any(not isinstance(one, type | str) and one(returned) for one in self.refusals)
+            return f"returned {returned!r}" if told else ""
+        states = frozenset(one for one in self.refusals if isinstance(one, str))
+        if state := sqlstate_among(REFUSALS | states, raised):
+            return state
+        kinds = tuple(one for one in self.refusals if isinstance(one, type))
+        return next((type(one).__name__ for one in _chain(raised) if isinstance(one, kinds)), "")
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An exception and what it was raised from, as `sqlstate_among` follows it."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found

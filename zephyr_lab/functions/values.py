@@ -1,0 +1,406 @@
+"""What a function returned or raised, as a value that can be compared: by its structure, never by its repr.
+
+Plain data is compared as Python's `==` does (sets and dicts whatever their order, NaN equal to itself), objects of
+kinds that are known by their fields, columns, or status and body. Nothing is evaluated that is not there yet, and no
+library is imported: classes are known by their names. What is not known is refused, with what to do instead.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import inspect
+import ipaddress
+import math
+import pathlib
+import re
+import sys
+import types
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Compare = Mapping[type, Callable[[Any], Any]]  # a class to what gives plain data for an object of it
+
+
+class Incomparable(Exception):
+    """The text says what cannot be compared, and what to do."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Something that has no parts; `kind` keeps apart what `==` keeps apart. `text` is how it is shown."""
+
+    kind: str
+    value: Any
+    text: str = dataclasses.field(compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Something that has parts: in an order (a tuple), or without one (a frozenset)."""
+
+    kind: str
+    parts: tuple[Told, ...] | frozenset[Told]
+
+    def __str__(self) -> str:
+        shown = [str(one) for one in self.parts]
+        if isinstance(self.parts, frozenset):
+            shown.sort()
+        if self.kind in _BRACKETS:
+            begin, end = _BRACKETS[self.kind]
+            if self.kind == "set" and not shown:
+                return "set()"
+            return f"{begin}{', '.join(shown)}{',' if self.kind == 'tuple' and len(shown) == 1 else ''}{end}"
+        return _PAIRS[self.kind].join(shown) if self.kind in _PAIRS else f"{self.kind}({', '.join(shown)})"
+
+    __repr__ = __str__
+
+
+Told = Leaf | Parts
+_BRACKETS = {"list": "[]", "tuple": "()", "set": "{}", "dict": "{}"}
+_PAIRS = {"item": ": ", "field": "="}
+
+_NUMBERS = (int, float, complex, decimal.Decimal, fractions.Fraction)
+_WITHOUT_PARTS = (
+    str, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, uuid.UUID, pathlib.PurePath,
+    ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network,
+    ipaddress.IPv4Interface, ipaddress.IPv6Interface, zoneinfo.ZoneInfo, re.Pattern, range,
+)  # fmt: skip
+_SEQUENCES = (list, collections.deque, array.array, type({}.values()))
+_SETS = (set, frozenset, type({}.keys()))
+_MAPPINGS = (dict, types.MappingProxyType, collections.ChainMap)
+_WRAPPED = (collections.UserDict, collections.UserList, collections.UserString)
+_LAZY = frozenset({
+    "django.RawQuerySet", "sqlalchemy.Query", "sqlalchemy.AsyncResult", "psycopg.Cursor", "psycopg.AsyncCursor",
+    "_asyncio.Future", "concurrent.Future",
+})  # fmt: skip
+_DRIVERS = ("psycopg", "psycopg_pool")
+
+
+def told(value: Any, compare: Compare | None = None) -> Told:
+    """What was returned, or an exception that was raised. Raises Incomparable."""
+    return _Reader(compare or {}).read(value)
+
+
+def replaced(value: Told, leaf: Callable[[Leaf], Told]) -> Told:
+    """The same with every leaf as `leaf` has it."""
+    if isinstance(value, Leaf):
+        return leaf(value)
+    parts = (replaced(one, leaf) for one in value.parts)
+    return Parts(value.kind, frozenset(parts) if isinstance(value.parts, frozenset) else tuple(parts))
+
+
+def leaves(value: Told) -> Iterator[Leaf]:
+    """All leaves, in the order in which they are shown."""
+    if isinstance(value, Leaf):
+        yield value
+        return
+    for one in sorted(value.parts, key=str) if isinstance(value.parts, frozenset) else value.parts:
+        yield from leaves(one)
+
+
+class _Reader:
+    def __init__(self, compare: Compare) -> None:
+        self._compare = compare
+        self._within: list[Any] = []
+
+    def read(self, value: Any) -> Told:
+        if any(value is one for one in self._within):
+            depth = next(i for i, one in enumerate(reversed(self._within)) if one is value)
+            return Leaf("itself", depth, "...")
+        self._within.append(value)
+        try:
+            return self._read(value)
+        finally:
+            self._within.pop()
+
+    def _read(self, value: Any) -> Told:
+        kind = type(value)
+        for one in kind.__mro__:
+            if one in self._compare:
+                return Parts(one.__name__, (self._as_said(self._compare[one], one, value),))
+        if value is None or value is Ellipsis or value is NotImplemented:
+            return Leaf("constant", repr(value), repr(value))
+        if isinstance(value, enum.Enum):
+            return Leaf(_name(kind), value.name or self.read(value.value), repr(value))
+        if isinstance(value, BaseException):
+            return self._error(value)
+        if "_sa_instance_state" in getattr(value, "__dict__", ()):
+            return self._mapped(value)
+        names = [f"{one.__module__.partition('.')[0]}.{one.__name__}" for one in kind.__mro__]
+        for name in names:
+            if name in _KNOWN:
+                return _KNOWN[name](self, value)
+        if (
+            inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
+            or isinstance(value, Iterator) or not _LAZY.isdisjoint(names)
+        ):  # fmt: skip
+            raise Incomparable(
+                f"cannot compare {_article(kind)}, of which nothing has been run: return what it gives, as in list(...)"
+            )
+        if isinstance(value, type):
+            return Leaf("class", _name(value), repr(value))
+        return self._plain(value)
+
+    def _plain(self, value: Any) -> Told:
+        """What Python itself has, and classes that say what their fields are."""
+        kind = type(value)
+        if isinstance(value, _NUMBERS):
+            return self._with_attributes(value, _number(value))
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self._with_attributes(value, Leaf("bytes", bytes(value), repr(bytes(value))))
+        if isinstance(value, _WITHOUT_PARTS):
+            return self._with_attributes(value, _leaf(value))
+        if isinstance(value, tuple) and (names := getattr(kind, "_fields", None)):
+            return self._fields(kind, zip(names, value, strict=True))
+        if dataclasses.is_dataclass(value):
+            own = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if hasattr(value, one.name)}
+            return self._fields(kind, {**own, **_attributes(value)}.items())
+        if attributes := getattr(kind, "__attrs_attrs__", None):
+            own = {one.name: getattr(value, one.name) for one in attributes if hasattr(value, one.name)}
+            return self._fields(kind, {**own, **_attributes(value)}.items())
+        if isinstance(value, types.SimpleNamespace):
+            return self._fields(kind, sorted(vars(value).items()))
+        if isinstance(value, tuple):
+            return self._with_attributes(value, Parts("tuple", tuple(map(self.read, value))))
+        if isinstance(value, _WRAPPED):
+            return self.read(value.data)
+        if isinstance(value, slice):
+            return Parts("slice", tuple(map(self.read, (value.start, value.stop, value.step))))
+        if isinstance(value, _SEQUENCES):
+            base = next(one for one in _SEQUENCES if isinstance(value, one))
+            return self._with_attributes(value, Parts(base.__name__, tuple(map(self.read, value))))
+        if isinstance(value, _SETS):
+            return self._with_attributes(value, Parts("set", frozenset(map(self.read, value))))
+        if isinstance(value, _MAPPINGS):
+            return self._with_attributes(value, self._items(value))
+        raise Incomparable(
+            f"cannot compare {_article(kind)}: return plain data, or say how: compare={{{kind.__name__}: vars}}"
+        )
+
+    def _as_said(self, how: Callable[[Any], Any], kind: type, value: Any) -> Told:
+        try:
+            plain = how(value)
+        except Exception as error:
+            raise Incomparable(
+                f"cannot compare {_article(kind)}: what compare= has for it raised {type(error).__name__}: {error}"
+            ) from error
+        return self.read(plain)
+
+    def _items(self, value: Mapping[Any, Any]) -> Parts:
+        pairs = ((key, value[key]) for key in value)
+        return Parts("dict", frozenset(Parts("item", (self.read(key), self.read(one))) for key, one in pairs))
+
+    def _fields(self, kind: type, fields: Iterable[tuple[str, Any]]) -> Parts:
+        return Parts(
+            kind.__name__, tuple(Parts("field", (Leaf("name", name, name), self.read(one))) for name, one in fields)
+        )
+
+    def _with_attributes(self, value: Any, plain: Told) -> Told:
+        """A class derived from plain data may have attributes beside it."""
+        attributes = _attributes(value)
+        return Parts(type(value).__name__, (plain, *self._fields(type(value), attributes.items()).parts)) if (
+            attributes
+        ) else plain  # fmt: skip
+
+    def _error(self, error: BaseException) -> Told:
+        kind = type(error)
+        if kind.__module__.partition(".")[0] in _DRIVERS and (state := _sqlstate(error)):
+            # The message has process and transaction numbers in it.
+            constraint = getattr(getattr(error, "diag", None), "constraint_name", None) or ""
+            return Leaf(_name(kind), (state, constraint), f"{kind.__name__}({f'{state} {constraint}'.strip()!r})")
+        parts: list[Told] = []
+        from_driver = getattr(error, "orig", None) or error.__cause__
+        if isinstance(from_driver, BaseException) and _sqlstate(from_driver) and _is_wrapper(kind):
+            return Parts(kind.__name__, (self.read(from_driver),))  # its own arguments are the driver's words
+        attempt = getattr(error, "last_attempt", None)  # tenacity.RetryError
+        if attempt is not None and callable(getattr(attempt, "exception", None)):
+            return Parts(kind.__name__, (self.read(attempt.exception()),))
+        if kind.__name__ == "ValidationError" and callable(getattr(error, "errors", None)):  # pydantic
+            return Parts(kind.__name__, (self.read(error.errors(include_url=False)),))
+        if isinstance(error, BaseExceptionGroup):
+            parts = [self.read(error.message), *map(self.read, error.exceptions)]
+        else:
+            parts = [self.read(one) for one in error.args]
+        parts += self._fields(kind, sorted(_attributes(error).items())).parts
+        if error.__cause__ is not None:
+            parts.append(Parts("field", (Leaf("name", "cause", "cause"), self.read(error.__cause__))))
+        return Parts(kind.__name__, tuple(parts))
+
+    # -- objects of libraries
+
+    def _mapped(self, value: Any) -> Told:
+        """An object that SQLAlchemy has mapped: what is loaded; asking for more would go to the database."""
+        state, kind = value._sa_instance_state, type(value)
+        loaded = {name: one for name, one in value.__dict__.items() if name != "_sa_instance_state"}
+        columns = [one.key for one in state.mapper.column_attrs]
+        if missing := [name for name in columns if name not in loaded]:
+            raise Incomparable(
+                f"cannot compare {_article(kind)}: {', '.join(missing)} of it not loaded, as after a commit: return "
+                "plain data, refresh it, or make the session with expire_on_commit=False"
+            )
+        return self._fields(kind, sorted(loaded.items()))
+
+    def _model(self, value: Any) -> Told:
+        """Of Django's: columns, and what annotations and prefetches have put beside them."""
+        if missing := sorted(value.get_deferred_fields()):
+            raise Incomparable(
+                f"cannot compare {_article(type(value))}: {', '.join(missing)} of it not loaded: return plain data"
+            )
+        return self._fields(type(value), sorted((n, one) for n, one in vars(value).items() if n != "_state"))
+
+    def _query_set(self, value: Any) -> Told:
+        if value._result_cache is None:
+            raise Incomparable(
+                "cannot compare a QuerySet that has not been evaluated: return what it gives, as in list(...)"
+            )
+        return Parts("list", tuple(map(self.read, value._result_cache)))
+
+    def _pydantic(self, value: Any) -> Told:
+        own = {**value.__dict__, **(value.__pydantic_extra__ or {}), **(value.__pydantic_private__ or {})}
+        return self._fields(type(value), own.items())
+
+    def _struct(self, value: Any) -> Told:
+        return self._fields(type(value), ((name, getattr(value, name)) for name in value.__struct_fields__))
+
+    def _row(self, value: Any) -> Told:
+        return self._fields(type(value), zip(value._fields, tuple(value), strict=True))
+
+    def _range(self, value: Any) -> Told:
+        return self._fields(type(value), (("lower", value._lower), ("upper", value._upper), ("bounds", value._bounds)))
+
+    def _response(self, value: Any) -> Told:
+        kind = type(value)
+        status = next(getattr(value, n) for n in ("status_code", "status") if hasattr(value, n))
+        try:
+            body = next(getattr(value, n) for n in ("content", "body", "data") if hasattr(value, n))
+        except Exception as error:  # a library's own word for a body that has not been read
+            body = error
+        if not isinstance(body, bytes | str):
+            raise Incomparable(
+                f"cannot compare {_article(kind)} whose body has not been read: read it, or return its status and text"
+            )
+        return self._fields(kind, (("status", status), ("body", body)))
+
+    def _array(self, value: Any) -> Told:
+        return Parts(str(value.dtype), (self.read(value.shape), self.read(value.tolist())))
+
+    def _frame(self, value: Any) -> Told:
+        series = [value.iloc[:, place] for place in range(value.shape[1])]
+        columns = [(name, str(one.dtype), one.tolist()) for name, one in zip(value.columns, series, strict=True)]
+        return self._fields(type(value), (("columns", columns), ("index", value.index)))
+
+    def _series(self, value: Any) -> Told:
+        fields = (("name", value.name), ("index", value.index), ("dtype", str(value.dtype)), ("values", value.tolist()))
+        return self._fields(type(value), fields)
+
+    def _index(self, value: Any) -> Told:
+        return self._fields(type(value), (("names", list(value.names)), ("values", value.tolist())))
+
+    def _categories(self, value: Any) -> Told:
+        return self.read(value.tolist())
+
+    def _timestamp(self, value: Any) -> Told:
+        return Leaf("Timestamp", (value.value, str(value.tz)), repr(value))
+
+    def _missing(self, value: Any) -> Told:
+        return Leaf("constant", repr(value), repr(value))
+
+    def _scalar(self, value: Any) -> Told:
+        plain = value.item()
+        return Leaf(str(value.dtype), value, repr(value)) if type(plain) is type(value) else self.read(plain)
+
+    def _without_attributes(self, value: Any) -> Told:
+        return self._items(value) if isinstance(value, Mapping) else Parts("list", tuple(map(self.read, value)))
+
+    def _json(self, value: Any) -> Told:
+        return self.read(value.obj)
+
+
+# By the package that a class is from, and its name there: modules move within a package.
+_KNOWN: dict[str, Callable[[_Reader, Any], Told]] = {
+    "django.Model": _Reader._model,
+    "django.QuerySet": _Reader._query_set,
+    "pydantic.BaseModel": _Reader._pydantic,
+    "msgspec.Struct": _Reader._struct,
+    "sqlalchemy.Row": _Reader._row,
+    "sqlalchemy.RowMapping": _Reader._without_attributes,
+    "rest_framework.ReturnDict": _Reader._without_attributes,
+    "rest_framework.ReturnList": _Reader._without_attributes,
+    "psycopg.Range": _Reader._range,
+    "psycopg._JsonWrapper": _Reader._json,
+    "django.HttpResponse": _Reader._response,
+    "httpx.Response": _Reader._response,
+    "requests.Response": _Reader._response,
+    "starlette.Response": _Reader._response,
+    "werkzeug.Response": _Reader._response,
+    "numpy.ndarray": _Reader._array,
+    "numpy.datetime64": _Reader._missing,
+    "numpy.timedelta64": _Reader._missing,
+    "numpy.generic": _Reader._scalar,
+    "pandas.DataFrame": _Reader._frame,
+    "pandas.Series": _Reader._series,
+    "pandas.Index": _Reader._index,
+    "pandas.ExtensionArray": _Reader._categories,
+    "pandas.Timestamp": _Reader._timestamp,
+    "pandas.NaTType": _Reader._missing,
+    "pandas.NAType": _Reader._missing,
+}
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _sqlstate(error: BaseException) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def _is_wrapper(kind: type) -> bool:
+    """Whether it is a library's name for a driver's error, with the driver's words."""
+    return kind.__module__.startswith(("django.db", "sqlalchemy."))
+
+
+def _article(kind: type) -> str:
+    return f"{'an' if kind.__name__[:1].lower() in 'aeiou' else 'a'} {kind.__name__}"
+
+
+def _number(value: Any) -> Leaf:
+    """All numbers are compared with one another, as `==` does; NaN equals itself, of whatever kind."""
+    if isinstance(value, complex) and (math.isnan(value.real) or math.isnan(value.imag)):
+        return Leaf("complex", repr(value), repr(value))
+    nan = value.is_nan() if isinstance(value, decimal.Decimal) else isinstance(value, float) and math.isnan(value)
+    return Leaf("number", "nan" if nan else value, repr(value))
+
+
+def _leaf(value: Any) -> Leaf:
+    if isinstance(value, datetime.datetime | datetime.time):
+        # Two times that are equal in two zones are told apart by nothing that `==` looks at.
+        return Leaf("time", value, repr(value))
+    kind = next(_name(one) for one in _WITHOUT_PARTS if isinstance(value, one))
+    return Leaf(kind, value, repr(value))
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """What is in its `__dict__` and its slots."""
+    found = {name: one for name, one in getattr(value, "__dict__", {}).items() if not name.startswith("_sa_")}
+    for kind in (one for one in type(value).__mro__ if one.__module__ not in sys.stdlib_module_names):
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            mangled = f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and name[-2:] != "__" else name
+            if name not in ("__dict__", "__weakref__") and hasattr(value, mangled):
+                found.setdefault(name, getattr(value, mangled))
+    return found
