@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zephyr_lab.testing import EXPLORED, INCOMPLETE, REPLAYED, Options, Replayed, Zephyr, levels_named, seconds_of
+from zephyr_lab.testing import (
+    EXPLORED,
+    INCOMPLETE,
+    REPLAYED,
+    Options,
+    Replayed,
+    Zephyr,
+    levels_named,
+    refusals_named,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
     from zephyr_lab.lab import Lab
@@ -30,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--zephyr-redis-url", metavar="URL", help="a Redis or Valkey, instead of one of its own")
     parser.addini("zephyr_budget", "seconds that an exploration may take where a test names none")
     parser.addini("zephyr_isolation", "level of tests that name none: a,b or all (default: read committed)")
+    parser.addini("zephyr_refusals", "SQLSTATEs and exceptions' full names that are refusals where a test names none")
     parser.addini("zephyr_dsn", "a PostgreSQL to work on, in a schema of its own (default: ZEPHYR_LAB_PG_DSN)")
     parser.addini("zephyr_redis_url", "a Redis or Valkey to work on (default: ZEPHYR_LAB_REDIS_URL)")
 
@@ -123,6 +134,8 @@ def zephyr(request: pytest.FixtureRequest, zephyr_isolation: str, _zephyr_lab: L
     options = replace(_marked(request.node), isolation=zephyr_isolation)
     if options.budget is None and (budget := request.config.getini("zephyr_budget")):
         options = replace(options, budget=seconds_of(budget))
+    if not options.refusals:
+        options = replace(options, refusals=refusals_named(request.config.getini("zephyr_refusals")))
     # pytest-django keeps tests without its mark off the project's database; sessions do not come near it.
     has_django = any(map(request.config.pluginmanager.has_plugin, ("django", "pytest_django.plugin")))  # -p names it so
     blocker = request.getfixturevalue("django_db_blocker") if has_django else None

@@ -6,6 +6,7 @@ The lab and all that comes with it are imported when they are used: pytest loads
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import re
 import shlex
@@ -67,6 +68,21 @@ def seconds_of(text: Any) -> float:
     return seconds
 
 
+def refusals_named(text: str) -> tuple[Any, ...]:
+    """SQLSTATEs, and classes by their full names, as the ini file has them. Raises UsageError."""
+    found: list[Any] = []
+    for word in text.split():
+        if "." not in word:
+            found.append(word)
+            continue
+        module, _, name = word.rpartition(".")
+        try:
+            found.append(getattr(importlib.import_module(module), name))
+        except (ImportError, AttributeError) as error:
+            raise pytest.UsageError(f"zephyr_refusals: there is no {word}: {error}") from None
+    return tuple(found)
+
+
 def levels_named(given: Any) -> list[str]:
     """Raises UsageError, which lists the levels."""
     from zephyr_lab.errors import BadInput
@@ -89,6 +105,9 @@ class Options:
     setup: str | Path | Callable[..., Any] = ""
     invariant: str | Callable[..., bool] | None = None
     ignore: Sequence[str] = ()
+    compare: Mapping[type, Callable[[Any], Any]] | None = None
+    refusals: Sequence[Any] = ()
+    retry: bool = False
     budget: float | None = None
     samples: int | None = None
     seed: int = 0
@@ -127,7 +146,8 @@ class Zephyr:
         `options` are the marker's: `setup`, SQL, a Path of a file of SQL, or a function, run before every schedule;
         `invariant`, a query that gives true where it holds, or a function of the transcript; `isolation`, one level;
         `samples` and `seed`, for random schedules instead of all; `budget`, in seconds. A search that the budget cuts
-        short skips the test, saying how far it came. `may_raise`: a function may raise in all orders.
+        short skips the test, saying how far it came. `may_raise`: a function may raise in all orders. `ignore`,
+        `compare`, `refusals` and `retry` are as for `Lab.explore`.
         """
         __tracebackhide__ = True
         asked = self._ask(functions, options)
@@ -234,7 +254,8 @@ class _Asked:
         found = self._without_internals(
             lambda: self.lab.explore(
                 self.functions, setup=options.setup, isolation=options.isolation, invariant=options.invariant,
-                ignore=options.ignore, samples=options.samples, seed=options.seed, budget=options.budget,
+                ignore=options.ignore, compare=options.compare, refusals=options.refusals, retry=options.retry,
+                samples=options.samples, seed=options.seed, budget=options.budget,
             )
         )  # fmt: skip
         if found.interrupted:  # the lab keeps what was found; a test run is to stop
@@ -249,7 +270,8 @@ class _Asked:
         return self._without_internals(
             lambda: self.lab.replay(
                 self.functions, schedule, setup=options.setup, isolation=options.isolation,
-                invariant=options.invariant, ignore=options.ignore,
+                invariant=options.invariant, ignore=options.ignore, compare=options.compare,
+                refusals=options.refusals, retry=options.retry,
             )
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.session import Function, FunctionSession, end
 from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.surrogates import spread
 from zephyr_lab.schedule.execution import IMPATIENT_MS
 from zephyr_lab.schedule.ground import may_change_more_than_rows
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -42,7 +43,12 @@ class FunctionExecution:
         answers: Answers,
     ) -> None:
         self._runner, self._spec, self._isolation, self._ground = runner, spec, isolation, ground
-        begun = runner.begin(spec, isolation, prepare=ground.prepare)
+
+        def prepare() -> None:
+            ground.prepare()
+            ground.sequences = spread(lambda sql: runner.control_execute(sql, "sequences of the setup"))
+
+        begun = runner.begin(spec, isolation, prepare=prepare)
         ground.restore()
         self._supplies, self._answers = supplies, answers
         self.sessions: dict[str, FunctionSession] = {}

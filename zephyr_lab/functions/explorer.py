@@ -97,7 +97,7 @@ class FunctionExplorer(Explorer):
 
             content = self._supplies.content = Content(keyvalue())
         self._ground = FunctionGround(prepare, self._supplies, content, runner.database)
-        setups = (setup,) if isinstance(setup, str) and setup else (self._ground.key,) if prepare else ()
+        setups = (setup, self._ground.key) if isinstance(setup, str) and setup else (self._ground.key,)
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, content)
@@ -107,9 +107,6 @@ class FunctionExplorer(Explorer):
         self._function_effects: FunctionEffects | None = None
         self._known_surrogates: Surrogates | None = None
         self._serial = SerialOutcomes(lambda order: self._surrogates.without(self._run_in_order(order)))
-        self._serial_by_rows = SerialOutcomes(
-            lambda order: self._surrogates.without(self._run_in_order(order), numbers=True)
-        )
         self._serializable = False
         for function, some in zip((*functions.values(), prepare), kinds, strict=False):
             if function is not None:
@@ -147,7 +144,9 @@ class FunctionExplorer(Explorer):
         if self._known_surrogates is None:
             try:
                 self._known_surrogates = Surrogates.ask(
-                    lambda sql: self._runner.control_execute(sql, "what the setup has made"), self._ignore
+                    lambda sql: self._runner.control_execute(sql, "what the setup has made"),
+                    self._ignore,
+                    self._ground.sequences,
                 )
             except BaseException:
                 self._abandon(execution)
@@ -230,14 +229,7 @@ class FunctionExplorer(Explorer):
     def verdict(self, transcript: Transcript) -> Verdict:
         """As for a spec; but a function that returns what no serial order has it return, having been sent away, has
         reported just that, and is judged as aborted."""
-        found = self._judged(self._surrogates.without(transcript), self._serial)
-        by_rows = self._surrogates.without(transcript, numbers=True)
-        if not found.anomalous or by_rows == self._surrogates.without(transcript):
-            return found
-        second = self._judged(by_rows, self._serial_by_rows)
-        return found if second.anomalous else replace(found, kind=second.kind, reason=f"{second.reason}, but for ids")
-
-    def _judged(self, transcript: Transcript, serial: SerialOutcomes) -> Verdict:
+        transcript, serial = self._surrogates.without(transcript), self._serial
         first = judge(transcript, serial)
         refused = {one.session for one in transcript.transactions if one.sqlstate and one.end is End.COMMITTED}
         if not (first.anomalous and refused):

@@ -13,6 +13,7 @@ from zephyr_lab.errors import SetupFailed
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.surrogates import Sequence
 from zephyr_lab.functions.turn import on_behalf_of
 from zephyr_lab.schedule.transcript import Table
 from zephyr_lab.servers.database import Database
@@ -34,6 +35,7 @@ class FunctionGround:
     ) -> None:
         self._setup, self._supplies, self._database = setup, supplies, database
         self.content = content
+        self.sequences: tuple[Sequence, ...] = ()  # as `surrogates.spread` has left them
         self.key = f"-- a function, {next(_numbers)}"
         self._connection: psycopg.Connection[Any] | None = None
 

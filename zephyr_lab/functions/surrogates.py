@@ -1,18 +1,22 @@
-"""Columns that are left out of a comparison: what a sequence, a clock or chance fills in says nothing about order.
+"""Values that say nothing about order: what a sequence, a clock or chance fills in.
 
-Two rows that were given the numbers 1 and 3, because a refused attempt had taken the 2, are as good as 1 and 2. What
-refers to such a column by a foreign key is compared by the row that it refers to; so is what a function returns, if it
-has seen it in such a column, and the row is none of the setup's.
+They are known by where they come from. Each sequence of the lab's schema is made to go on at a number of its own, which
+nothing else has (`spread`); clocks' and chance's values have so many digits that nothing else has them. So columns of
+such values are left out of the tables, and wherever else such a value is found, in a table or in what a function
+returned, the row that it stands for takes its place. Two rows that were given the numbers 1 and 3, because a refused
+attempt had taken the 2, are as good as 1 and 2; a count that happens to equal an id is a count.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.functions.values import Leaf, Told, replaced
 from zephyr_lab.schedule.transcript import Event, Result, Table, Transcript, Value
 
 _FILLED_IN = """
@@ -33,9 +37,56 @@ join pg_attribute as there on there.attrelid = confrelid and there.attnum = conf
 where connamespace = current_schema::regnamespace and contype = 'f' and array_length(conkey, 1) = 1
 order by 1, 2"""
 
-_OF_SEQUENCES = frozenset({"nextval", "currval", "lastval"})
+FIRST, APART = 7_000_000, 1_000_000  # where sequences go on, and how many numbers each has to itself
+
+# Those that count up, have not come so far, and have the room; the first of them goes on at 7,000,001.
+_SPREAD = f"""
+select quote_literal(format('%I', relname)), {FIRST} + {APART} * (row_number() over (order by relname collate "C") - 1),
+       owner, col
+from pg_class join pg_sequence on seqrelid = pg_class.oid
+left join lateral (
+  select refobjid, refobjsubid from pg_depend
+  where objid = pg_class.oid and classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass
+    and deptype in ('a', 'i') and refobjsubid > 0
+  union select adrelid, adnum from pg_depend join pg_attrdef on pg_attrdef.oid = objid
+  where refobjid = pg_class.oid and classid = 'pg_attrdef'::regclass
+  order by 1, 2 limit 1
+) as owned on true
+left join lateral (
+  select class.relname as owner, attname as col from pg_class as class join pg_attribute on attrelid = class.oid
+  where class.oid = refobjid and attnum = refobjsubid
+) as named on true
+where relnamespace = current_schema::regnamespace and relkind = 'S' and seqincrement = 1 and not seqcycle
+  and seqmax > {FIRST} + {APART} * (select count(*) + 1 from pg_class
+                                    where relnamespace = current_schema::regnamespace and relkind = 'S')
+  and coalesce(pg_sequence_last_value(pg_class.oid), 0) <= {FIRST}
+order by relname collate "C" """
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
+_UUID = re.compile(r"(?i)\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b")
+_NUMBER = re.compile(r"(?<![\w.-])\d{7,}(?![\w]|\.\d)")
 
 Column = tuple[str, str]  # of a table
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """The numbers from `first` on are the `column`'s; None where the sequence fills in none."""
+
+    name: str
+    first: int
+    column: Column | None
+
+
+def spread(execute: Callable[[str], list[Result]]) -> tuple[Sequence, ...]:
+    """Has the sequences of the present schema go on at numbers of their own, and says which those are."""
+    found = execute(_SPREAD)[0].rows
+    if found:
+        execute("; ".join(f"select setval({name}, {first})" for name, first, _, _ in found))
+    return tuple(
+        Sequence(str(name).strip("'"), int(first or 0), (str(table), str(column)) if table else None)
+        for name, first, table, column in found
+    )
 
 
 @dataclass(frozen=True)
@@ -45,9 +96,12 @@ class Surrogates:
     filled_in: frozenset[Column] = frozenset()
     references: tuple[tuple[Column, Column], ...] = ()
     in_setup: frozenset[tuple[Column, Value]] = frozenset()
+    sequences: tuple[Sequence, ...] = ()
 
     @classmethod
-    def ask(cls, execute: Callable[[str], list[Result]], ignore: Iterable[str] = ()) -> Surrogates:
+    def ask(
+        cls, execute: Callable[[str], list[Result]], ignore: Iterable[str] = (), sequences: Iterable[Sequence] = ()
+    ) -> Surrogates:
         """What the server says of the present schema, and columns named `table.column`. Raises BadInput."""
         filled, references = execute(f"{_FILLED_IN}; {_REFERENCES}")
         named = set()
@@ -62,70 +116,50 @@ class Surrogates:
             frozenset(own) | named,
             tuple(((str(a), str(b)), (str(c), str(d))) for a, b, c, d in references.rows),
             frozenset((column, row[0]) for column, told in zip(own, values, strict=True) for row in told.rows),
+            tuple(sequences),
         )
 
-    def without(self, transcript: Transcript, *, numbers: bool = False) -> Transcript:
-        """The same transcript, with tables that leave them out, and by their rows in what functions returned.
-
-        That is so for UUIDs; with `numbers` for numbers too, which may be something else that is equal by chance.
-        """
-        if not self.filled_in:
+    def without(self, transcript: Transcript) -> Transcript:
+        """The same transcript, without such values in tables and in what functions returned or raised."""
+        if not (self.filled_in or self.sequences):
             return transcript
-        final = {name: self._table(name, transcript.final) for name in transcript.final}
-        return replace(self._by_rows(transcript, numbers), final=final)
+        known = self._known(transcript)
+        named = _Named(self, known, transcript.final)
+        final = {name: self._table(name, transcript.final, known) for name in transcript.final}
+        return replace(transcript, events=tuple(map(named.event, transcript.events)), final=final)
 
-    def _by_rows(self, transcript: Transcript, numbers: bool) -> Transcript:
-        """In what is returned, rows of the same content are told apart by the order in which they are mentioned."""
-        mentioned: dict[str, list[str]] = {}
+    def _known(self, transcript: Transcript) -> dict[str, tuple[Column, Value]]:
+        """New values of a clock or of chance, in one way of writing them, with the column that each was filled into."""
+        known: dict[str, tuple[Column, Value]] = {}
 
-        def name(rows: Mapping[str, str], found: str) -> str:
-            others = mentioned.setdefault(rows[found], [])
-            if found not in others:
-                others.append(found)
-            return f"{rows[found]} #{others.index(found) + 1}"
+        def note(column: Column, value: Value) -> None:
+            if isinstance(value, str) and (column, value) not in self.in_setup and (way := _one_way(value)):
+                known.setdefault(way, (column, value))
 
-        seen = {session: self._seen_by(session, transcript, numbers) for session in transcript.sessions}
-        events = []
+        for column in sorted(self.filled_in):
+            table = transcript.final.get(column[0])
+            if table and column[1] in table.columns:
+                place = table.columns.index(column[1])
+                for row in table.rows:
+                    note(column, row[place])
         for event in transcript.events:
-            rows = seen[event.session]
-            if rows and event.sql == "return":
-                said = partial(_replaced, rows, partial(name, rows))
-                event = replace(event, results=tuple(
-                    replace(one, rows=tuple(tuple(said(str(value)) for value in row) for row in one.rows))
-                    for one in event.results
-                ))  # fmt: skip
-            elif rows and not numbers:
-                event = replace(event, sql=_replaced(rows, rows.__getitem__, event.sql))
-            events.append(event)
-        return replace(transcript, events=tuple(events))
-
-    def _seen_by(self, session: str, transcript: Transcript, numbers: bool) -> dict[str, str]:
-        """The new values of such columns that a session has read, as text, and the rows that they stand for."""
-        seen: dict[str, str] = {}
-        for event in transcript.events:
-            for result in event.results if event.session == session else ():
-                for place, column in enumerate(result.columns):
-                    owners = self._owners(column, event.sql)
-                    for value in {row[place] for row in result.rows} if owners else ():
-                        is_number = isinstance(value, int) and not isinstance(value, bool)
-                        if not (isinstance(value, str) or (numbers and is_number)):
-                            continue
-                        if not any((owner, value) in self.in_setup for owner in owners):
-                            row = next(filter(None, (self._at(of, value, transcript) for of in owners)), "gone")
-                            seen |= dict.fromkeys((str(value), str(value).replace("-", "")), row)
-        return seen
+            for result in event.results if event.sql != "return" else ():
+                for place, name in enumerate(result.columns):
+                    for column in self._owners(name, event.sql):
+                        for row in result.rows:
+                            note(column, row[place])
+        return known
 
     def _owners(self, column: str, sql: str) -> list[Column]:
         """The columns from which a result's column of that name may come."""
-        owners = [of for of in sorted(self.filled_in) if column in _OF_SEQUENCES or column == of[1]]
+        owners = [of for of in sorted(self.filled_in) if column == of[1]]
         owners += [there for (_, here), there in self.references if here == column and there in self.filled_in]
         return [of for of in owners if re.search(rf"(?i)\b{re.escape(of[0])}\b", sql)] or owners
 
-    def _at(self, owner: Column, value: Value, transcript: Transcript) -> str:
-        table = transcript.final.get(owner[0])
-        if not table or not any(value == row[table.columns.index(owner[1])] for row in table.rows):
-            return ""
-        return f"{owner[0]} {self._row(*owner, value, transcript.final, ())}"
+    def sequence_of(self, value: object) -> Sequence | None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return None
+        return next((one for one in self.sequences if one.first < value <= one.first + APART), None)
 
     def without_values(self, event: Event) -> Event:
         """The same event, with results that leave columns of such names out."""
@@ -137,7 +171,10 @@ class Surrogates:
         )
         return replace(event, results=results)
 
-    def _table(self, name: str, tables: Mapping[str, Table], seen: tuple[str, ...] = ()) -> Table:
+    def _table(
+        self, name: str, tables: Mapping[str, Table], known: Mapping[str, tuple[Column, Value]],
+        seen: tuple[str, ...] = (),
+    ) -> Table:  # fmt: skip
         table = tables[name]
         dropped = {column for owner, column in self.filled_in if owner == name}
         columns = tuple(column for column in table.columns if column not in dropped)
@@ -145,24 +182,114 @@ class Surrogates:
         for row in table.rows:
             values = dict(zip(table.columns, row, strict=True))
             for (owner, column), (other, key) in self.references:
-                if owner == name and column in values and (other, key) in self.filled_in and other not in seen:
-                    values[column] = self._row(other, key, values[column], tables, (*seen, name))
-            rows.append(tuple(values[column] for column in columns))
+                if owner == name and column in values and (other, key) in self.filled_in and seen.count(other) < 2:
+                    values[column] = self._row(other, key, values[column], tables, known, (*seen, name))
+            rows.append(tuple(self._cell(values[column], tables, known, (*seen, name)) for column in columns))
         return Table(columns, tuple(sorted(rows, key=repr)))
 
-    def _row(self, name: str, key: str, value: Value, tables: Mapping[str, Table], seen: tuple[str, ...]) -> Value:
+    def _cell(
+        self,
+        value: Value,
+        tables: Mapping[str, Table],
+        known: Mapping[str, tuple[Column, Value]],
+        seen: tuple[str, ...],
+    ) -> Value:
+        """A value that refers to a row although no foreign key says so, by that row."""
+        sequence = self.sequence_of(value)
+        column = sequence.column if sequence else None
+        if sequence is None and isinstance(value, str) and (found := known.get(_one_way(value) or "")):
+            column, value = found
+        elif sequence is None:
+            return value
+        if column is None or seen.count(column[0]) > 1:
+            return "of " + (".".join(column) if column else sequence.name if sequence else "")
+        return self._row(*column, value, tables, known, seen)
+
+    def _row(
+        self, name: str, key: str, value: Value, tables: Mapping[str, Table],
+        known: Mapping[str, tuple[Column, Value]], seen: tuple[str, ...],
+    ) -> Value:  # fmt: skip
         """The row that is referred to, as text."""
         if value is None or name not in tables:
             return value
         table = tables[name]
         place = table.columns.index(key)
         found = Table(table.columns, tuple(row for row in table.rows if row[place] == value))
-        return f"({self._table(name, {**tables, name: found}, seen).text()})"
+        return f"({self._table(name, {**tables, name: found}, known, seen).text()})"
 
 
-def _replaced(rows: Iterable[str], name: Callable[[str], str], text: str) -> str:
-    words = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, rows))})(?![\w-]|\.\w)"
-    return re.sub(words, lambda found: name(found[0]), text)
+class _Named:
+    """Gives rows names: their content, and a number where several rows have the same, as they are first mentioned."""
+
+    def __init__(
+        self, surrogates: Surrogates, known: Mapping[str, tuple[Column, Value]], final: Mapping[str, Table]
+    ) -> None:
+        self._surrogates, self._known, self._final = surrogates, known, final
+        self._mentioned: dict[str, list[Value]] = {}
+
+    def event(self, event: Event) -> Event:
+        if event.sql != "return":
+            # A UUID that a function was told may be in what it asks next.
+            return replace(event, sql=_UUID.sub(lambda found: self._in_text(found[0], numbered=False), event.sql))
+        return replace(event, results=tuple(
+            replace(one, rows=tuple(tuple(self._told(value) for value in row) for row in one.rows))
+            for one in event.results
+        ))  # fmt: skip
+
+    def _told(self, value: Value | Told) -> Value | Told:
+        return value if value is None or isinstance(value, int | str) else replaced(value, self._leaf)
+
+    def _leaf(self, leaf: Leaf) -> Leaf:
+        value = leaf.value
+        if isinstance(value, uuid.UUID | datetime.datetime):
+            name = self._in_text(str(value))
+            return leaf if name == str(value) else Leaf("row", name, name)
+        if isinstance(value, str):
+            text = _NUMBER.sub(lambda found: self._number(int(found[0])) or found[0], value)
+            for pattern in (_UUID, _TIME):
+                text = pattern.sub(lambda found: self._in_text(found[0]), text)
+            return leaf if text == value else Leaf(leaf.kind, text, repr(text))
+        name = self._number(value)
+        return Leaf("row", name, name) if name else leaf
+
+    def _number(self, value: object) -> str:
+        sequence = self._surrogates.sequence_of(value)
+        if sequence is None:
+            return ""
+        return self._name(sequence.column, value, sequence.name)  # type: ignore[arg-type]
+
+    def _in_text(self, text: str, *, numbered: bool = True) -> str:
+        found = self._known.get(_one_way(text) or "")
+        return self._name(*found, numbered=numbered) if found else text
+
+    def _name(self, column: Column | None, value: Value, otherwise: str = "", *, numbered: bool = True) -> str:
+        if isinstance(value, str) and _TIME.fullmatch(value) and column:
+            return f"<{'.'.join(column)}>"  # one reading of a clock is as good as another
+        table = self._final.get(column[0]) if column else None
+        row = f"of {otherwise}" if column is None else f"{column[0]} gone"
+        if table and column and column[1] in table.columns:
+            place = table.columns.index(column[1])
+            if any(row[place] == value for row in table.rows):
+                row = f"{column[0]} {self._surrogates._row(*column, value, self._final, self._known, ())}"
+        if not numbered:
+            return f"<{row}>"
+        others = self._mentioned.setdefault(row, [])
+        if value not in others:
+            others.append(value)
+        return f"<{row} #{others.index(value) + 1}>"
+
+
+def _one_way(text: str) -> str | None:
+    """A UUID or a time in one way of writing it, in UTC; None for what is neither."""
+    if _UUID.fullmatch(text):
+        return text.replace("-", "").lower()
+    if not _TIME.fullmatch(text):
+        return None
+    try:
+        time = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (time.astimezone(datetime.UTC) if time.tzinfo else time).isoformat()
 
 
 def _but(row: tuple[Value, ...], columns: tuple[str, ...], names: set[str]) -> tuple[Value, ...]:

@@ -99,17 +99,9 @@ def replaced(value: Told, leaf: Callable[[Leaf], Told]) -> Told:
     """The same with every leaf as `leaf` has it."""
     if isinstance(value, Leaf):
         return leaf(value)
-    parts = (replaced(one, leaf) for one in value.parts)
-    return Parts(value.kind, frozenset(parts) if isinstance(value.parts, frozenset) else tuple(parts))
-
-
-def leaves(value: Told) -> Iterator[Leaf]:
-    """All leaves, in the order in which they are shown."""
-    if isinstance(value, Leaf):
-        yield value
-        return
-    for one in sorted(value.parts, key=str) if isinstance(value.parts, frozenset) else value.parts:
-        yield from leaves(one)
+    if isinstance(value.parts, frozenset):
+        return Parts(value.kind, frozenset(replaced(one, leaf) for one in sorted(value.parts, key=str)))
+    return Parts(value.kind, tuple(replaced(one, leaf) for one in value.parts))
 
 
 class _Reader:

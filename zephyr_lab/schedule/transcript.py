@@ -156,8 +156,8 @@ class Table:
 
     def text(self) -> str:
         """`slot=18:00, booked=95000`, row by row; only their number where there are many."""
-        if len(self.rows) > ROWS_SHOWN:
-            return f"{len(self.rows)} rows"
+        if len(self.rows) > ROWS_SHOWN or (self.rows and not self.columns):
+            return f"{len(self.rows)} row{'s' if len(self.rows) > 1 else ''}"
         rows = [
             ", ".join(f"{name}={_shown(v)}" for name, v in zip(self.columns, row, strict=True)) for row in self.rows
         ]

@@ -1,0 +1,204 @@
+"""What functions return and raise: equal where `==` or the fields say so, told apart otherwise, or refused."""
+
+from __future__ import annotations
+
+import array
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import re
+import types
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import httpx
+import numpy
+import pandas
+import pydantic
+import pytest
+import sqlalchemy
+from sqlalchemy import orm
+
+from zephyr_lab.functions.values import Incomparable, told
+
+NAN = float("nan")
+
+
+@dataclasses.dataclass
+class Hidden:
+    n: int = dataclasses.field(repr=False, compare=False)
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Model(pydantic.BaseModel):
+    n: int
+
+
+class Base(orm.DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "t"
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    n: orm.Mapped[int]
+
+
+class Plain:
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __repr__(self) -> str:
+        return "Plain()"
+
+
+class Slotted:
+    __slots__ = ("n",)
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+
+class Keyword(Exception):
+    def __init__(self, *, n: int) -> None:
+        self.n = n
+
+
+class Money(int):
+    currency: str
+
+
+def money(n: int, currency: str) -> Money:
+    made = Money(n)
+    made.currency = currency
+    return made
+
+
+def caused(n: int) -> Exception:
+    error = ValueError("no")
+    error.__cause__ = KeyError(n)
+    return error
+
+
+def noted(n: int) -> Exception:
+    error = ValueError("no")
+    error.add_note(str(n))
+    return error
+
+
+# Each gives equal values for equal n, and others for others; their reprs are alike, or hide what differs.
+MADE: dict[str, Callable[[int], Any]] = {
+    "a number": lambda n: n, "a float, far behind the point": lambda n: 1 + n * 1e-15,
+    "Decimal": lambda n: decimal.Decimal(n) / 8, "a text with an address": lambda n: f"slot at 0x{n}",
+    "bytes": lambda n: bytes([n, 200 + n]), "memoryview": lambda n: memoryview(bytes([n])),
+    "a list": lambda n: [n, [n]], "a tuple": lambda n: (n,), "a set": lambda n: {n, 5}, "a dict": lambda n: {"n": n},
+    "a long list": lambda n: [0] * 2000 + [n], "deque": lambda n: collections.deque([n]),
+    "array": lambda n: array.array("i", [n]), "UserDict": lambda n: collections.UserDict(n=n),
+    "a dataclass that hides it": Hidden, "a named tuple": lambda n: Pair(n, 0), "an enum": lambda n: list(Colour)[n],
+    "a namespace": lambda n: types.SimpleNamespace(n=n), "pydantic": lambda n: Model(n=n),
+    "SQLAlchemy's": lambda n: Row(id=1, n=n), "a time": lambda n: datetime.datetime(2026, 1, 1, microsecond=n),
+    "a UUID": lambda n: uuid.UUID(int=n), "a range": range, "a slice": lambda n: slice(n),
+    "a response": lambda n: httpx.Response(200, json={"n": n}), "its status": lambda n: httpx.Response(200 + n),
+    "numpy": lambda n: numpy.array([0] * 2000 + [n]), "a scalar of numpy's": numpy.int64,
+    "a frame": lambda n: pandas.DataFrame({"a": [0] * 50 + [n] + [0] * 51}),
+    "the index of a frame": lambda n: pandas.DataFrame({"a": [1]}, index=[n]),
+    "a series": lambda n: pandas.Series([n * 1e-9]), "Timestamp": lambda n: pandas.Timestamp(n),
+    "an error": ValueError, "an error with keywords": lambda n: Keyword(n=n), "its cause": caused, "its notes": noted,
+    "a group": lambda n: ExceptionGroup("several", [ValueError(n)]), "a derived number": lambda n: money(1, str(n)),
+    "a pattern": lambda n: re.compile(str(n)), "a class": lambda n: (int, str)[n],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_what_differs_is_told_apart_and_what_is_equal_is_not(kind: str) -> None:
+    """Also inside of something else, and as a key of what counts them."""
+    make = MADE[kind]
+    one, same, other = (told({"in": [make(n)]}) for n in (1, 1, 0))
+    assert one == same != other
+    assert len({one, same, other}) == 2
+    assert str(one) == str(same)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({1, 8}, {8, 1}), ({0, 8}, {8, 0}), ({"a": 1, "b": 2}, {"b": 2, "a": 1}), (NAN, float("nan")),
+        (decimal.Decimal("1.50"), decimal.Decimal("1.5")), (1, 1.0), (numpy.array([NAN]), numpy.array([NAN])),
+        (frozenset({1}), {1}), (pandas.NaT, pandas.NaT), (bytearray(b"a"), b"a"), (decimal.Decimal("nan"), NAN),
+    ],
+)  # fmt: skip
+def test_what_is_equal_by_value_is_equal(one: Any, other: Any) -> None:
+    """Whatever the order of insertion, and whatever stands for a missing number."""
+    assert told(one) == told(other)
+    assert hash(told(one)) == hash(told(other))
+
+
+LAZY = {
+    "a generator": lambda: (n for n in [1]), "map": lambda: map(str, [1]), "zip": lambda: zip([1], strict=True),
+    "an iterator": lambda: iter([1]),
+}  # fmt: skip
+UNKNOWN = {
+    "an object": lambda: Plain(1), "one with slots": lambda: Slotted(1), "a closure": lambda: lambda: 1,
+    "what is in a list": lambda: [Plain(1)], "an argument of an error": lambda: ValueError(Plain(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*LAZY, *UNKNOWN])
+def test_what_cannot_be_compared_is_refused_with_a_remedy(kind: str) -> None:
+    """Never by its repr; and nothing is run that has not been."""
+    make = {**LAZY, **UNKNOWN}[kind]
+    with pytest.raises(Incomparable, match=r"as in list\(" if kind in LAZY else "return plain data, or say how: comp"):
+        told(make())  # type: ignore[no-untyped-call]
+
+
+def test_what_is_not_loaded_is_not_asked_for() -> None:
+    """An object that a commit has expired, and a response that has not been read."""
+    engine = sqlalchemy.create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with orm.Session(engine) as session:
+        row = Row(id=1, n=1)
+        session.add(row)
+        session.commit()
+        with pytest.raises(Incomparable, match=r"cannot compare a Row: id, n of it not loaded.*expire_on_commit=False"):
+            told(row)
+        session.refresh(row)
+        assert str(told(row)) == "Row(id=1, n=1)"
+    with pytest.raises(Incomparable, match="a Response whose body has not been read"):
+        told(httpx.Response(200, stream=httpx.ByteStream(b"a")))
+
+
+def test_how_to_compare_may_be_said() -> None:
+    """For a class and what derives from it; what fails there names itself."""
+    assert told(Plain(1), {Plain: vars}) == told(Plain(1), {Plain: vars}) != told(Plain(2), {Plain: vars})
+    assert told(Keyword(n=1), {Exception: lambda error: error.n}) == told(Keyword(n=1), {Exception: lambda one: one.n})
+    with pytest.raises(Incomparable, match="what compare= has for it raised AttributeError"):
+        told(Slotted(1), {Slotted: lambda one: one.m})
+
+
+def test_what_contains_itself_comes_to_an_end() -> None:
+    """A list in itself."""
+    one: list[Any] = [1]
+    one.append(one)
+    assert str(told(one)) == "[1, ...]"
+
+
+def test_a_drivers_words_are_left_out() -> None:
+    """They have process and transaction numbers in them; its SQLSTATE and constraint say what happened."""
+    psycopg = pytest.importorskip("psycopg")
+    one, other = (psycopg.errors.DeadlockDetected(f"Process {n} waits for ShareLock") for n in (1, 2))
+    assert told(one) == told(other)
+    wrapped = [sqlalchemy.exc.OperationalError("select 1", {}, error) for error in (one, other)]
+    assert told(wrapped[0]) == told(wrapped[1])
+    assert told(one) != told(psycopg.errors.UniqueViolation("no"))
