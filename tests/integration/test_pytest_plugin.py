@@ -164,6 +164,35 @@ def test_a_failure_shows_the_tables_that_differ_and_counts_the_others(project: P
     assert "more tables" not in kept
 
 
+def test_refusals_are_declared_for_all_tests_or_for_one(project: Project) -> None:
+    """By their full names in the ini file; what is not there is said."""
+    project.tests("""
+    import builtins, pytest
+
+    def number(conn):
+        (n,) = conn.execute("select coalesce(max(n), 0) + 1 from numbers").fetchone()
+        if n > 1:
+            raise builtins.LookupError
+        conn.execute("insert into numbers values (%s)", [n])
+
+    SETUP = "create table numbers (n int primary key)"
+
+    @pytest.mark.zephyr(refusals=[LookupError])
+    def test_one(zephyr):
+        with pytest.raises(AssertionError, match="no serial order"):
+            zephyr.explore([number, number], setup=SETUP)
+
+    def test_all(zephyr):
+        assert zephyr.explore([number, number], setup=SETUP).aborted > 0
+    """)
+    project.write("pytest.ini", "[pytest]\nzephyr_refusals = builtins.LookupError 23505")
+    project.pytest().assert_outcomes(passed=2)
+    project.write("pytest.ini", "[pytest]\nzephyr_refusals = builtins.Nothing")
+    run = project.pytest("-k", "test_all")
+    run.assert_outcomes(errors=1)
+    run.stdout.fnmatch_lines(["*zephyr_refusals: there is no builtins.Nothing*"])
+
+
 def test_a_replay_runs_one_schedule_of_one_call_and_ends_the_test(project: Project) -> None:
     """A serial one, of functions that most others break; what the test would look at next is not looked at."""
     project.tests(
