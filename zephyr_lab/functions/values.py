@@ -88,6 +88,7 @@ _LAZY = frozenset({
     "_asyncio.Future", "concurrent.Future",
 })  # fmt: skip
 _DRIVERS = ("psycopg", "psycopg_pool")
+_CLIENTS = ("redis", "valkey")  # whose errors have attributes for their statistics
 
 
 def told(value: Any, compare: Compare | None = None) -> Told:
@@ -227,7 +228,8 @@ class _Reader:
             parts = [self.read(error.message), *map(self.read, error.exceptions)]
         else:
             parts = [self.read(one) for one in error.args]
-        parts += self._fields(kind, sorted(_attributes(error).items())).parts
+        if kind.__module__.partition(".")[0] not in _CLIENTS:
+            parts += self._fields(kind, sorted(_attributes(error).items())).parts
         if error.__cause__ is not None:
             parts.append(Parts("field", (Leaf("name", "cause", "cause"), self.read(error.__cause__))))
         return Parts(kind.__name__, tuple(parts))
