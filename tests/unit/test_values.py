@@ -9,6 +9,8 @@ import datetime
 import decimal
 import enum
 import re
+import subprocess
+import sys
 import types
 import uuid
 from collections.abc import Callable
@@ -202,3 +204,50 @@ def test_a_drivers_words_are_left_out() -> None:
     wrapped = [sqlalchemy.exc.OperationalError("select 1", {}, error) for error in (one, other)]
     assert told(wrapped[0]) == told(wrapped[1])
     assert told(one) != told(psycopg.errors.UniqueViolation("no"))
+
+
+DJANGO = """
+import django
+from django.conf import settings
+settings.configure(
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    INSTALLED_APPS=[], DEFAULT_AUTO_FIELD="django.db.models.AutoField",
+)
+django.setup()
+from django.db import connection, models
+from django.http import HttpResponse, StreamingHttpResponse
+from zephyr_lab.functions.values import Incomparable, told
+class A(models.Model):
+    n = models.IntegerField()
+    class Meta:
+        app_label = "a"
+with connection.schema_editor() as editor:
+    editor.create_model(A)
+A.objects.create(n=1)
+evaluated = A.objects.all()
+len(evaluated)
+for one in (
+    A.objects.get(), evaluated, A.objects.annotate(m=models.F("n") + 1).get(), HttpResponse("x", status=201),
+    A.objects.all(), A.objects.only("id").get(), StreamingHttpResponse(iter(["x"])),
+):
+    try:
+        print(told(one))
+    except Incomparable as error:
+        print("refused:", error)
+"""
+
+
+def test_djangos_objects_are_compared_by_their_columns() -> None:
+    """By what is loaded; nothing is asked of the database."""
+    pytest.importorskip("django")
+    done = subprocess.run([sys.executable, "-c", DJANGO], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [
+        "A(id=1, n=1)",
+        "[A(id=1, n=1)]",
+        "A(id=1, m=2, n=1)",
+        "HttpResponse(status=201, body=b'x')",
+        "refused: cannot compare a QuerySet that has not been evaluated: return what it gives, as in list(...)",
+        "refused: cannot compare an A: n of it not loaded: return plain data",
+        "refused: cannot compare a StreamingHttpResponse: return plain data, or say how: "
+        "compare={StreamingHttpResponse: vars}",
+    ]
