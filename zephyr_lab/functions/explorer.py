@@ -146,7 +146,7 @@ class FunctionExplorer(Explorer):
                 self._known_surrogates = Surrogates.ask(
                     lambda sql: self._runner.control_execute(sql, "what the setup has made"),
                     self._ignore,
-                    self._ground.sequences,
+                    self._ground.sequences or (),
                 )
             except BaseException:
                 self._abandon(execution)

@@ -35,7 +35,7 @@ class FunctionGround:
     ) -> None:
         self._setup, self._supplies, self._database = setup, supplies, database
         self.content = content
-        self.sequences: tuple[Sequence, ...] = ()  # as `surrogates.spread` has left them
+        self.sequences: tuple[Sequence, ...] | None = None  # as `surrogates.spread` has left them
         self.key = f"-- a function, {next(_numbers)}"
         self._connection: psycopg.Connection[Any] | None = None
 
