@@ -71,7 +71,7 @@ def of_functions(lab: Lab, spec: Spec, isolation: str) -> set[Outcome]:
     outcomes: set[Outcome] = set()
 
     def note(transcript: Transcript) -> bool:
-        returned = tuple((name, transcript.told(name, 1)[0].rows[0][0]) for name in transcript.sessions)  # type: ignore[union-attr]
+        returned = tuple((name, str(transcript.told(name, 1)[0].rows[0][0])) for name in transcript.sessions)  # type: ignore[union-attr]
         outcomes.add((returned, final(transcript)))
         return True
 

@@ -210,7 +210,7 @@ async def async_rows(conn: psycopg.AsyncConnection[Any]) -> AsyncIterator[Any]:
 def test_a_generator_is_refused(lab: Lab) -> None:
     """Nothing of it would be run, and nothing found."""
     for function in (rows, async_rows):
-        with pytest.raises(ScheduleError, match="returned a generator, of which nothing has been run"):
+        with pytest.raises(ScheduleError, match=r"cannot compare an? .*generator, of which nothing has been run"):
             lab.explore([lost_update, function], setup=SETUP)
 
 

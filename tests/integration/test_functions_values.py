@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -83,7 +84,14 @@ def test_a_count_that_equals_an_id_is_a_count(lab: Lab) -> None:
     assert len(found.outcomes) == 2
 
 
-@pytest.mark.parametrize("said", [lambda i, n: (i, n), lambda i, n: (f"order {i}", {"left": n})], ids=["plain", "text"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda i, n: (i, n), lambda i, n: (f"ORD-{i:010}", {"left": n}), lambda i, n: ValueError(i, n),
+        lambda i, n: httpx.Response(200, json={"id": i, "left": n}),
+    ],
+    ids=["plain", "text", "an error", "a response"],
+)  # fmt: skip
 def test_a_value_that_equals_an_id_is_not_excused(lab: Lab, said: Callable[[int, Any], Any]) -> None:
     """Somebody who sees another's intermediate 2 is found, although that is an id as well."""
 
@@ -101,13 +109,14 @@ def test_a_row_is_returned_with_its_id_and_its_time(lab: Lab) -> None:
     """As a value and as text; an id that another row has is another row all the same."""
 
     def order(conn: Conn) -> Any:
-        number, at = conn.execute("insert into orders default values returning id, at").fetchone() or ()
+        number, at = conn.execute("insert into orders default values returning id, at as made").fetchone() or ()
+        conn.execute("insert into events values (%s)", [f'{{"order": {number}, "at": "{at.isoformat()}"}}'])
         return {"id": number, "at": at, "text": at.isoformat()}
 
-    found = lab.explore([order, order], setup=ORDERS)
+    found = lab.explore([order, order], setup=ORDERS + "; create table events (payload jsonb)", shrink=False)
     assert (found.anomalous, found.complete) == (0, True)
     (outcome,) = found.outcomes.values()
-    assert "A returned {'at': <orders.at>, 'id': <orders (1 row) #1>, 'text': '<orders.at>'}" in outcome.text()
+    assert "A returned {'id': <orders (1 row) #1>, 'at': <orders.at>, 'text': '<orders.at>'}" in outcome.text()
 
 
 def test_a_row_that_names_another_without_a_foreign_key_is_compared_by_it(lab: Lab) -> None:

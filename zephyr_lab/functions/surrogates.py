@@ -64,7 +64,7 @@ order by relname collate "C" """
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
 _UUID = re.compile(r"(?i)\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b")
-_NUMBER = re.compile(r"(?<![\w.-])\d{7,}(?![\w]|\.\d)")
+_NUMBER = re.compile(r"(?<![\d.])\d{7,}(?!\d|\.\d)")
 
 Column = tuple[str, str]  # of a table
 
@@ -194,15 +194,30 @@ class Surrogates:
         known: Mapping[str, tuple[Column, Value]],
         seen: tuple[str, ...],
     ) -> Value:
-        """A value that refers to a row although no foreign key says so, by that row."""
-        sequence = self.sequence_of(value)
-        column = sequence.column if sequence else None
-        if sequence is None and isinstance(value, str) and (found := known.get(_one_way(value) or "")):
-            column, value = found
-        elif sequence is None:
+        """A value that refers to a row although no foreign key says so, by that row; text with such values in it."""
+        if isinstance(value, str):
+
+            def by_row(found: re.Match[str]) -> str:
+                number = int(found[0]) if found[0].isdigit() else None
+                if sequence := self.sequence_of(number):
+                    return str(self._referred(sequence.column, number, sequence.name, tables, known, seen))
+                of = known.get(_one_way(found[0]) or "")
+                return str(self._referred(*of, "", tables, known, seen)) if of else found[0]
+
+            for pattern in (_NUMBER, _UUID, _TIME):
+                value = pattern.sub(by_row, value)
             return value
+        sequence = self.sequence_of(value)
+        return self._referred(sequence.column, value, sequence.name, tables, known, seen) if sequence else value
+
+    def _referred(
+        self, column: Column | None, value: Value, otherwise: str, tables: Mapping[str, Table],
+        known: Mapping[str, tuple[Column, Value]], seen: tuple[str, ...],
+    ) -> Value:  # fmt: skip
         if column is None or seen.count(column[0]) > 1:
-            return "of " + (".".join(column) if column else sequence.name if sequence else "")
+            return f"of {'.'.join(column) if column else otherwise}"
+        if isinstance(value, str) and _TIME.fullmatch(value):
+            return f"<{'.'.join(column)}>"
         return self._row(*column, value, tables, known, seen)
 
     def _row(
@@ -229,8 +244,11 @@ class _Named:
 
     def event(self, event: Event) -> Event:
         if event.sql != "return":
-            # A UUID that a function was told may be in what it asks next.
-            return replace(event, sql=_UUID.sub(lambda found: self._in_text(found[0], numbered=False), event.sql))
+            # What a function was told may be in what it asks next; UUIDs and times are others in each run.
+            results = tuple(
+                replace(one, rows=tuple(tuple(map(self._in_cell, row)) for row in one.rows)) for one in event.results
+            )
+            return replace(event, sql=self._in_sql(event.sql), results=results)
         return replace(event, results=tuple(
             replace(one, rows=tuple(tuple(self._told(value) for value in row) for row in one.rows))
             for one in event.results
@@ -244,13 +262,29 @@ class _Named:
         if isinstance(value, uuid.UUID | datetime.datetime):
             name = self._in_text(str(value))
             return leaf if name == str(value) else Leaf("row", name, name)
+        if isinstance(value, bytes):
+            text = value.decode("latin-1")
+            named = self._in_words(text)
+            return leaf if named == text else Leaf(leaf.kind, named.encode(), repr(named.encode()))
         if isinstance(value, str):
-            text = _NUMBER.sub(lambda found: self._number(int(found[0])) or found[0], value)
-            for pattern in (_UUID, _TIME):
-                text = pattern.sub(lambda found: self._in_text(found[0]), text)
-            return leaf if text == value else Leaf(leaf.kind, text, repr(text))
+            named = self._in_words(value)
+            return leaf if named == value else Leaf(leaf.kind, named, repr(named))
         name = self._number(value)
         return Leaf("row", name, name) if name else leaf
+
+    def _in_words(self, text: str) -> str:
+        text = _NUMBER.sub(lambda found: self._number(int(found[0])) or found[0], text)
+        for pattern in (_UUID, _TIME):
+            text = pattern.sub(lambda found: self._in_text(found[0]), text)
+        return text
+
+    def _in_sql(self, sql: str) -> str:
+        for pattern in (_UUID, _TIME):
+            sql = pattern.sub(lambda found: self._in_text(found[0], numbered=False), sql)
+        return sql
+
+    def _in_cell(self, value: Value) -> Value:
+        return self._in_text(value, numbered=False) if isinstance(value, str) else value
 
     def _number(self, value: object) -> str:
         sequence = self._surrogates.sequence_of(value)

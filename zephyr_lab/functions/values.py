@@ -50,15 +50,17 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Parts:
-    """Something that has parts: in an order (a tuple), or without one (a frozenset)."""
+    """Something that has parts: in an order (a tuple), or without one (a frozenset), but shown in that of `order`."""
 
     kind: str
     parts: tuple[Told, ...] | frozenset[Told]
+    order: tuple[Told, ...] = dataclasses.field(default=(), compare=False)
+
+    def in_order(self) -> tuple[Told, ...]:
+        return self.order or tuple(sorted(self.parts, key=str) if isinstance(self.parts, frozenset) else self.parts)
 
     def __str__(self) -> str:
-        shown = [str(one) for one in self.parts]
-        if isinstance(self.parts, frozenset):
-            shown.sort()
+        shown = [str(one) for one in self.in_order()]
         if self.kind in _BRACKETS:
             begin, end = _BRACKETS[self.kind]
             if self.kind == "set" and not shown:
@@ -100,9 +102,10 @@ def replaced(value: Told, leaf: Callable[[Leaf], Told]) -> Told:
     """The same with every leaf as `leaf` has it."""
     if isinstance(value, Leaf):
         return leaf(value)
-    if isinstance(value.parts, frozenset):
-        return Parts(value.kind, frozenset(replaced(one, leaf) for one in sorted(value.parts, key=str)))
-    return Parts(value.kind, tuple(replaced(one, leaf) for one in value.parts))
+    parts = tuple(replaced(one, leaf) for one in value.in_order())
+    return (
+        Parts(value.kind, frozenset(parts), parts) if isinstance(value.parts, frozenset) else Parts(value.kind, parts)
+    )
 
 
 class _Reader:
@@ -194,8 +197,8 @@ class _Reader:
         return self.read(plain)
 
     def _items(self, value: Mapping[Any, Any]) -> Parts:
-        pairs = ((key, value[key]) for key in value)
-        return Parts("dict", frozenset(Parts("item", (self.read(key), self.read(one))) for key, one in pairs))
+        pairs = tuple(Parts("item", (self.read(key), self.read(value[key]))) for key in value)
+        return Parts("dict", frozenset(pairs), pairs)
 
     def _fields(self, kind: type, fields: Iterable[tuple[str, Any]]) -> Parts:
         return Parts(
