@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zephyr_lab.explore.schema import Schema
-from zephyr_lab.schedule.tokens import Token
+from zephyr_lab.schedule.tokens import Token, names
 
 # Settings that decide how a session's own statements are carried out, and nothing that others could tell. Those with a
 # dot in them are the program's own.
@@ -22,27 +22,27 @@ SETTINGS = re.compile(
 )
 
 # Of PostgreSQL's functions that are not immutable, those that depend on the caller's settings at most.
-_STABLE = frozenset(
-    "concat concat_ws format to_char to_date to_timestamp to_number date_trunc date_part extract timezone date"
-    " quote_literal quote_nullable generate_series array_to_string string_to_array enum_range enum_first enum_last"
-    " to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_object"
-    " jsonb_build_array substring jsonb_set current_setting".split()
+_STABLE = names(
+    "concat concat_ws format to_char to_date to_timestamp to_number date_trunc date_part extract timezone date",
+    "quote_literal quote_nullable generate_series array_to_string string_to_array enum_range enum_first enum_last",
+    "to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_object",
+    "jsonb_build_array substring jsonb_set current_setting",
 )
 # Locks and numbers that every session has in common: what such a call does depends on all the others.
 _SHARED = re.compile(r"pg_(try_)?advisory_\w+|nextval|currval|lastval")
 # Whatever the order in which rows come; `row_order` asks which values.
-_IN_ANY_ORDER = frozenset("count sum avg min max bool_and bool_or every bit_and bit_or bit_xor".split())
+_IN_ANY_ORDER = names("count sum avg min max bool_and bool_or every bit_and bit_or bit_xor")
 
 # Keywords that stand before a parenthesis and call nothing that is not called by name as well.
-_GRAMMAR = frozenset(
-    "values in exists any all some as and or not on where select from when then case else using having union intersect"
-    " except distinct lateral array returning with between like ilike similar is for limit offset row coalesce nullif"
-    " greatest least cast numeric decimal dec varchar char character bit float time timestamp interval int integer"
-    " bigint smallint real boolean substring position overlay trim extract left right inner cross natural join group"
-    " order to into end default".split()
+_GRAMMAR = names(
+    "values in exists any all some as and or not on where select from when then case else using having union intersect",
+    "except distinct lateral array returning with between like ilike similar is for limit offset row coalesce nullif",
+    "greatest least cast numeric decimal dec varchar char character bit float time timestamp interval int integer",
+    "bigint smallint real boolean substring position overlay trim extract left right inner cross natural join group",
+    "order to into end default",
 )
-_SYSTEM_COLUMNS = frozenset("ctid xmin xmax cmin cmax tableoid".split())
-_CLOCKS = frozenset("current_timestamp current_time current_date localtime localtimestamp".split())
+_SYSTEM_COLUMNS = names("ctid xmin xmax cmin cmax tableoid")
+_CLOCKS = names("current_timestamp current_time current_date localtime localtimestamp")
 _CLOCK_TEXT = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
 
 
@@ -65,7 +65,7 @@ def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callab
         before = statement[place - 1].text if place else ""
         after = statement[place + 1].text if place + 1 < len(statement) else ""
         name = token.name
-        if token.kind == "string" and _CLOCK_TEXT.search(token.text) or name in _SYSTEM_COLUMNS | _CLOCKS:
+        if (token.kind == "string" and _CLOCK_TEXT.search(token.text)) or name in _SYSTEM_COLUMNS | _CLOCKS:
             return Calls(unknown=True)
         if after == "(" and name:
             kind = _kind(name, before, statement[place - 2].text if place > 1 else "", schema)

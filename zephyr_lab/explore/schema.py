@@ -10,8 +10,8 @@ from zephyr_lab.schedule.transcript import Result
 # Objects of the schema by whose expressions, operators and orderings rows are checked, filled in and found.
 _OURS = "current_schema::regnamespace"
 _MADE_OF = f"""
-(select 'pg_attrdef'::regclass as classid, pg_attrdef.oid as objid from pg_attrdef join pg_class on pg_class.oid = adrelid
- where relnamespace = {_OURS}
+(select 'pg_attrdef'::regclass as classid, pg_attrdef.oid as objid from pg_attrdef
+ join pg_class on pg_class.oid = adrelid where relnamespace = {_OURS}
  union all select 'pg_constraint'::regclass, oid from pg_constraint where connamespace = {_OURS}
  union all select 'pg_class'::regclass, oid from pg_class where relnamespace = {_OURS} and relkind = 'i')"""
 
@@ -84,7 +84,8 @@ select count(*), '' from pg_class where relnamespace = {_OURS} and relkind = 'S'
 
 select pg_get_expr(adbin, adrelid), 'default' from pg_attrdef join pg_class on pg_class.oid = adrelid
 where relnamespace = {_OURS} and relkind = 'r'
-union all select pg_get_expr(conbin, conrelid), '' from pg_constraint where connamespace = {_OURS} and conbin is not null
+union all select pg_get_expr(conbin, conrelid), '' from pg_constraint
+where connamespace = {_OURS} and conbin is not null
 union all select expression, '' from pg_index join pg_class on pg_class.oid = indrelid,
   lateral (values (pg_get_expr(indexprs, indrelid)), (pg_get_expr(indpred, indrelid))) as of(expression)
 where relnamespace = {_OURS} and expression is not null;

@@ -29,7 +29,9 @@ _MODE = (
     r"(isolation\s+level\s+(serializable|repeatable\s+read|read\s+(un)?committed)|read\s+(only|write)|not\s+deferrable)"
 )
 _BEGIN = re.compile(rf"(?i)(begin(\s+(work|transaction))?|start\s+transaction)((\s*,\s*|\s+){_MODE})*")
-_DEFERRABLE = re.compile(rf"(?i)(begin(\s+(work|transaction))?|start\s+transaction)((\s*,\s*|\s+)({_MODE}|deferrable))*")
+_DEFERRABLE = re.compile(
+    rf"(?i)(begin(\s+(work|transaction))?|start\s+transaction)((\s*,\s*|\s+)({_MODE}|deferrable))*"
+)
 _END = re.compile(r"(?i)(commit|end|rollback|abort)(\s+(work|transaction))?")
 _SAVEPOINT = re.compile(rf"(?i)savepoint\s+{_NAME}")
 _ROLLBACK_TO = re.compile(rf"(?i)rollback\s+((work|transaction)\s+)?to\s+(savepoint\s+)?{_NAME}")
@@ -171,7 +173,9 @@ class Reader:
         """Which rows a statement on one table looks for, by a comparison with a constant that all of them meet."""
         name = _name(table.this)
         where = parsed.args.get("where")
-        terms = list(where.this.flatten()) if where and isinstance(where.this, exp.And) else [where.this] if where else []
+        terms = (
+            list(where.this.flatten()) if where and isinstance(where.this, exp.And) else [where.this] if where else []
+        )
         if all(map(_asks_sought_rows_only, terms)):
             for one in terms:
                 if isinstance(one, exp.EQ) and isinstance(one.this, exp.Column) and _is_of(one.this, table):

@@ -7,6 +7,7 @@ statistics that have not moved. Whatever is not as it was is made anew.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from functools import lru_cache
 
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.tokens import Token, UnclearSQL, called, statements, tokens
+from zephyr_lab.schedule.tokens import Token, UnclearSQL, called, names, statements, tokens
 from zephyr_lab.schedule.transcript import Result, Value
 
 Execute = Callable[[str], list[Result]]
@@ -25,36 +26,37 @@ Execute = Callable[[str], list[Result]]
 ONE_PAGE, BEFORE_PRUNING, LINE_POINTER = 8192, 5800, 8  # bytes; a run has the rest for versions of its own
 
 # A statement that begins otherwise could change more than rows.
-_ROW_STATEMENTS = frozenset(
-    "select with values table insert update delete merge begin start commit end rollback abort savepoint release set"
-    " reset show declare fetch move close lock deallocate discard".split()
+_ROW_STATEMENTS = names(
+    "select with values table insert update delete merge begin start commit end rollback abort savepoint release set",
+    "reset show declare fetch move close lock deallocate discard",
 )
 # Names before a parenthesis that are no function, or one that changes rows at most: any other counts as changing more.
-_HARMLESS = frozenset(
+_HARMLESS = names(
     # grammar
-    "values in exists any all some as and or not on where select from when then case else using row having union"
-    " intersect except distinct lateral array returning with recursive between like ilike over filter within group by"
-    " partition order conflict set join limit offset materialized cast coalesce nullif greatest least"
+    "values in exists any all some as and or not on where select from when then case else using row having union",
+    "intersect except distinct lateral array returning with recursive between like ilike over filter within group by",
+    "partition order conflict set join limit offset materialized cast coalesce nullif greatest least",
     # aggregates and windows
-    " count sum avg min max bool_and bool_or every bit_and bit_or string_agg array_agg json_agg jsonb_agg"
-    " json_object_agg jsonb_object_agg any_value row_number rank dense_rank lag lead ntile first_value last_value nth_value"
+    "count sum avg min max bool_and bool_or every bit_and bit_or string_agg array_agg json_agg jsonb_agg",
+    "json_object_agg jsonb_object_agg any_value row_number",
+    "rank dense_rank lag lead ntile first_value last_value nth_value",
     # of numbers, text, time, ranges, arrays, documents
-    " abs ceil ceiling floor round trunc mod power sqrt sign int2 int4 int8 float4 float8 numeric decimal varchar char"
-    " upper lower length char_length trim btrim ltrim rtrim substr substring position overlay replace concat concat_ws"
-    " format left right lpad rpad repeat reverse split_part strpos starts_with ascii chr md5 hashtext to_char to_number"
-    " date time timestamp timestamptz interval date_trunc date_part extract age make_date make_time make_timestamp"
-    " make_interval to_date to_timestamp now clock_timestamp statement_timestamp transaction_timestamp"
-    " int4range int8range numrange tsrange tstzrange daterange isempty lower_inc upper_inc"
-    " generate_series unnest cardinality array_length array_append array_prepend array_cat array_remove array_position"
-    " array_to_string string_to_array to_json to_jsonb row_to_json json_build_object jsonb_build_object"
-    " json_build_array jsonb_build_array jsonb_set random gen_random_uuid uuidv4 uuidv7"
+    "abs ceil ceiling floor round trunc mod power sqrt sign int2 int4 int8 float4 float8 numeric decimal varchar char",
+    "upper lower length char_length trim btrim ltrim rtrim substr substring position overlay replace concat concat_ws",
+    "format left right lpad rpad repeat reverse split_part strpos starts_with ascii chr md5 hashtext to_char to_number",
+    "date time timestamp timestamptz interval date_trunc date_part extract age make_date make_time make_timestamp",
+    "make_interval to_date to_timestamp now clock_timestamp statement_timestamp transaction_timestamp",
+    "int4range int8range numrange tsrange tstzrange daterange isempty lower_inc upper_inc",
+    "generate_series unnest cardinality array_length array_append array_prepend array_cat array_remove array_position",
+    "array_to_string string_to_array to_json to_jsonb row_to_json json_build_object jsonb_build_object",
+    "json_build_array jsonb_build_array jsonb_set random gen_random_uuid uuidv4 uuidv7",
     # what a session's end or the undoing takes back
-    " nextval currval lastval set_config current_setting pg_sleep pg_backend_pid"
-    " pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all"
-    " pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared"
-    " pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared".split()
+    "nextval currval lastval set_config current_setting pg_sleep pg_backend_pid",
+    "pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all",
+    "pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared",
 )
-# Seen, or changed, that rows put back do not bring back: places, transaction ids, catalogues, statistics, large objects.
+# Seen or changed, and not brought back with the rows: places, transaction ids, catalogues, statistics, large objects.
 _BEYOND_ROWS = re.compile(r"ctid|xmin|xmax|cmin|cmax|tableoid|setval|(pg|lo|txid)_.*|lo(read|write)")
 _ELSEWHERE = re.compile(r"(?i)\bpublic\s*\.|\bcreate\s+schema\b|\bsearch_path\b")
 _CHANCE = re.compile(r"(?i)now|_timestamp|current_|local_?time|timeofday|random|uuid")
@@ -140,7 +142,7 @@ def functions_of(setups: tuple[str, ...]) -> frozenset[str]:
         words = [token.name for sql in setups for token in tokens(sql)]
     except UnclearSQL:
         return frozenset()
-    return frozenset(name for before, name in zip(words, words[1:], strict=False) if before in ("function", "procedure"))
+    return frozenset(name for before, name in itertools.pairwise(words) if before in ("function", "procedure"))
 
 
 @lru_cache

@@ -11,6 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 
+def names(*lines: str) -> frozenset[str]:
+    """A set of names, from lines of them."""
+    return frozenset(name for line in lines for name in line.split())
+
+
 class Token(NamedTuple):
     """`kind` is "word" (text in lower case), "quoted" (an identifier, without its quotes), "string", "number" or ""."""
 
@@ -32,7 +37,7 @@ _TOKEN = re.compile(
     |"(?P<quoted>(?:[^"]|"")++)"
     |(?P<word>(?![uU]&['"]|[eE]')[^\W\d][\w$]*)
     |(?P<number>\.?\d[\w.]*)
-    |(?P<other>[^'"\s\w\\])
+    |(?P<other>(?!\$(?:[^\W\d]\w*)?\$)[^'"\s\w\\])
     """
 )
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
