@@ -114,3 +114,40 @@ def test_many_orders_are_reduced_and_few_are_run_one_by_one(lab: Lab) -> None:
     assert three.known.anomalous == 630
     two = lab.explore([lost_update] * 2, setup=SETUP)
     assert (two.represents, two.schedules) == (14, 14)
+
+
+def tries_to_lock(conn: psycopg.Connection) -> bool:
+    """Counts how often it could not."""
+    conn.execute("select 1")
+    try:
+        with conn.transaction():
+            conn.execute("lock table slots nowait")
+    except psycopg.errors.LockNotAvailable:
+        conn.execute("update slots set booked = booked + 1 where slot = 2")
+        return False
+    return True
+
+
+def reads(conn: psycopg.Connection) -> Any:
+    return conn.execute("select booked from slots where slot = 1").fetchone()
+
+
+def asks_for_locks(conn: psycopg.Connection) -> Any:
+    return conn.execute("select count(*) from pg_locks where relation = 'slots'::regclass").fetchone()
+
+
+def waits_for_a_lock(conn: psycopg.Connection) -> Any:
+    conn.execute("lock table slots")
+    return conn.execute("select sum(booked) from slots").fetchone()
+
+
+@pytest.mark.parametrize("looks", [tries_to_lock, asks_for_locks, waits_for_a_lock])
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+def test_a_readers_commit_is_somebodys_business_who_looks_at_locks(
+    lab: Lab, looks: Callable[..., Any], isolation: str
+) -> None:
+    """Although it publishes nothing: it lets the table go."""
+    full = lab.explore([looks, reads], setup=SETUP, isolation=isolation, reduction=False)
+    reduced = lab.explore([looks, reads], setup=SETUP, isolation=isolation, reduction=True)
+    assert found(reduced) == found(full)
+    assert reduced.schedules <= full.schedules == reduced.represents

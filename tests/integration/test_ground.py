@@ -61,12 +61,51 @@ def test_odd_columns_keys_triggers_and_sequences_are_put_back(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["create table t2 ()", "begin; truncate t", "analyze t", "do $$ begin end $$", "vacuum"]
-)
+    "sql",
+    [
+        "create table t2 ()", "begin; truncate t", "analyze t", "do $$ begin end $$", "vacuum", "call p()",
+        "select f()", "select 1 into t2", "with x as (select 1) select * into t2 from x", "select setval('s', 1)",
+        'select "setval"(1)',
+        "select lo_create(1)", "select pg_notify('a', 'b')", "select ctid from t", "insert into public.t values (1)",
+        "commit prepared 'x'", "explain analyze delete from t", "select 'unclosed", "notify n", "copy t from stdin",
+        "select pg_catalog.pg_stat_reset()", "prepare p as select 1", "select n_tup_ins from pg_stat_user_tables",
+    ],
+)  # fmt: skip
 def test_steps_that_change_more_than_rows_are_told(sql: str) -> None:
-    """By a word, in whatever place; the catalogue's cases change rows only."""
+    """By what they begin with, and by what they call: what is not known could."""
     assert not changes_rows_only(specfile.parse(f"session A step a {{ {sql} }}"))
-    assert changes_rows_only(specfile.parse("session A step a { delete from t }"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "delete from t", "insert into t (id, label) values (1, 'create') on conflict (id) do update set copy = 1",
+        "select comment, label, call, copy, import, do from t -- drop", "/* truncate */ (select 1)",
+        'select "drop" from t',
+        "with x (a) as (select count(*) from t) select a::numeric(3, 1) from x", "begin; lock table t; commit",
+        "merge into t using u on t.id = u.id when matched then delete", "select own(1), pg_advisory_xact_lock(1)",
+        "declare c cursor for select 1; fetch c; close c", "set local enable_seqscan = off",
+    ],
+)  # fmt: skip
+def test_steps_that_change_rows_only_are_told(sql: str) -> None:
+    """Whatever their columns are called, and what is in their texts."""
+    setup = "setup { create function own(n int) returns int language sql as 'select n'; }"
+    assert changes_rows_only(specfile.parse(f"{setup} session A step a {{ {sql} }}"))
+
+
+def test_words_of_columns_do_not_have_the_schema_made_anew(lab: Lab) -> None:
+    """It is made once for all schedules."""
+    case = lab.case(
+        specfile.parse("""
+        setup { create table t (id int primary key, comment text, label text); insert into t values (1, 'copy', 'do'); }
+        teardown { drop table t; }
+        session A step a1 { begin; insert into t (id, comment) values (2, 'x') on conflict (id) do nothing; }
+                  step a2 { commit; }
+        session B step b1 { update t set label = 'call' where comment = 'copy'; }
+    """)
+    )
+    case.explore(reduction=False, shrink=False)
+    assert lab._runner._ground
 
 
 def test_what_a_step_has_made_is_gone_in_the_next_run(lab: Lab) -> None:

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from psycopg import pq
 
-from zephyr_lab.explore.footprint import NOTHING, OPAQUE, Footprint, Rows, RowSet, meet
-from zephyr_lab.schedule.ground import may_change_more_than_rows
+from zephyr_lab.explore.footprint import NOTHING, UNKNOWN, Footprint, Rows, RowSet, meet
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event, EventKind
@@ -34,11 +33,16 @@ class Effect:
     everywhere: bool = False  # looks at whatever is published: a snapshot for statements to come
     waits: bool = False  # of two steps that wait, the second one may close a cycle
     watched: bool = False  # at SERIALIZABLE, more than a read of a transaction that has written nothing
+    tables: bool = False  # takes or lets go of a lock on a table, as every query does: told by what is opaque only
     opaque: bool = False
 
     @property
     def is_local(self) -> bool:
-        """Whether nobody else can tell when it happened."""
+        """Whether nobody else can tell when it happened, but for who is opaque."""
+        return self == Effect(self.sessions, tables=self.tables)
+
+    @property
+    def is_nothing(self) -> bool:
         return self == Effect(self.sessions)
 
     def joined(self, other: Effect) -> Effect:
@@ -46,7 +50,7 @@ class Effect:
             self.sessions | other.sessions, self.looks | other.looks, self.locks | other.locks,
             self.frees | other.frees, self.publishes | other.publishes,
             self.everywhere or other.everywhere, self.waits or other.waits, self.watched or other.watched,
-            self.opaque or other.opaque,
+            self.tables or other.tables, self.opaque or other.opaque,
         )  # fmt: skip
 
 
@@ -54,9 +58,11 @@ def dependent(one: Effect, other: Effect) -> bool:
     """Whether the two steps, one right after the other, could do something else in the other order."""
     if one.sessions & other.sessions:
         return True
+    if one.opaque or other.opaque:
+        return not (one.is_nothing or other.is_nothing)
     if one.is_local or other.is_local:
         return False
-    if one.opaque or other.opaque or one.watched or other.watched or (one.waits and other.waits):
+    if one.watched or other.watched or (one.waits and other.waits):
         return True
     return meet(one.locks, other.locks) or _precedes(one, other) or _precedes(other, one)
 
@@ -99,11 +105,13 @@ class Effects:
         self._one_snapshot = bool(levels & {IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE})
         self._many_snapshots = bool(levels & {IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED})
         self._footprints = told_apart({name: self.footprint(step.sql) for name, step in self.spec.steps.items()})
-        if any(may_change_more_than_rows(step.sql) for step in self.spec.steps.values()):
-            # Even a plain query may depend on what such a step makes.
-            self._footprints = {name: one if one.idle else OPAQUE for name, one in self._footprints.items()}
         # A session whose setup takes more than BEGIN comes with a transaction that nothing is known of.
         self._setups = {one.name: self.footprint(one.setup) if one.setup else Footprint() for one in self.spec.sessions}
+        met = [*self._footprints.values(), *self._setups.values()]
+        if any(one.unknown for one in met) or any(map(_OF_SESSIONS_TO_COME.search, self.spec.setups)):
+            # It may find in which order the others came, whatever they do, or decide what they mean.
+            self._footprints = dict.fromkeys(self._footprints, UNKNOWN)
+        self._is_opaque_met = any(one.opaque for one in met) or any(not one.idle for one in self._setups.values())
         self.begin()
 
     def begin(self) -> None:
@@ -117,8 +125,10 @@ class Effects:
         """Whether nobody else will be able to tell when `step`, a session's next, happens."""
         name, footprint = self.spec.steps[step].session, self._footprints[step]
         state = self._sessions[name]
-        lets_go = (footprint.ends or not (state.open or footprint.begins)) and (footprint.locks or state.locks)
-        return not lets_go and self._took(name, footprint, state).is_local
+        took = self._took(name, footprint, state)
+        # Whoever fails lets go as well.
+        holds = footprint.locks or state.locks or (self._is_opaque_met and (took.tables or state.snapshot))
+        return took.is_local and not holds
 
     def after(self, events: Sequence[Event], statuses: Mapping[str, int]) -> Effect:
         """The effect of a step that has just been carried out, by the events that it led to.
@@ -153,7 +163,8 @@ class Effects:
         first = self._one_snapshot and not (footprint.idle or state.snapshot or alone)
         acts = footprint.locks or state.locks or (alone and not footprint.idle) or (footprint.ends and state.snapshot)
         watched = self._watching and bool(acts) and not (footprint.idle and not footprint.ends)
-        return Effect(who, looks, footprint.locks, everywhere=first, watched=watched)
+        tables = not footprint.idle or (bool(footprint.ends) and state.snapshot)
+        return Effect(who, looks, footprint.locks, everywhere=first, watched=watched, tables=tables)
 
     def _holds(self, state: _Session, footprint: Footprint) -> None:
         state.open = state.open or footprint.begins
@@ -168,7 +179,7 @@ class Effects:
         who = frozenset({event.session})
         self._holds(state, footprint)
         if status == pq.TransactionStatus.INERROR:
-            effect = Effect(who, frees=state.locks, opaque=state.opaque)
+            effect = Effect(who, frees=state.locks, tables=state.snapshot, opaque=state.opaque)
             # With a savepoint all that was done before it may yet be committed.
             kept = state if state.saved else _Session(opaque=state.opaque)
             self._sessions[event.session] = replace(kept, open=True, failed=True)
@@ -182,6 +193,9 @@ class Effects:
             effect = Effect(who, frees=state.locks, publishes=published, opaque=state.opaque)
             self._sessions[event.session] = _Session()
         return effect
+
+
+_OF_SESSIONS_TO_COME = re.compile(r"(?i)\balter\s+(role|user|database|system)\b")
 
 
 def names_a_level(spec: Spec) -> bool:

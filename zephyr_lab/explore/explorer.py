@@ -107,10 +107,10 @@ class Explorer:
 
     def _follow(self) -> None:
         if self._effects is None:
-            from zephyr_lab.explore.statement import Schema  # its parser takes as long to import as all the rest
+            from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
 
-            schema = Schema.ask(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
-            self._effects = Effects(self._spec, self._isolation, schema.footprint)
+            footprint = footprints(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
+            self._effects = Effects(self._spec, self._isolation, footprint)
         self._effects.begin()
 
     def verdict(self, transcript: Transcript) -> Verdict:

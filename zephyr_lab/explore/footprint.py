@@ -31,7 +31,11 @@ def meet(some: RowSet, others: RowSet) -> bool:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a message may read, lock and write; whether it begins or ends a transaction; `opaque`: not understood."""
+    """What a message may read, lock and write; whether it begins or ends a transaction.
+
+    `opaque`: it may touch whatever others touch. `unknown`: not understood, so it may also find in which order steps
+    came that have nothing to do with each other, or decide what others mean.
+    """
 
     reads: RowSet = NOTHING
     locks: RowSet = NOTHING
@@ -43,6 +47,7 @@ class Footprint:
     by_place: frozenset[str] = frozenset()  # tables of which it reads rows by where they lie
     idle: bool = True  # no statement in it needs a snapshot
     opaque: bool = False
+    unknown: bool = False
 
     def then(self, later: Footprint) -> Footprint:
         """Of two statements in one message."""
@@ -52,8 +57,9 @@ class Footprint:
             begins=self.begins or later.begins, saves=self.saves or later.saves, ends=later.ends or self.ends,
             idle=self.idle and later.idle,
             # What begins or goes on after an end is too rare to be told apart.
-            opaque=self.opaque or later.opaque or bool(self.ends),
+            opaque=self.opaque or later.opaque or bool(self.ends), unknown=self.unknown or later.unknown,
         )  # fmt: skip
 
 
 OPAQUE = Footprint(idle=False, opaque=True)
+UNKNOWN = Footprint(idle=False, opaque=True, unknown=True)

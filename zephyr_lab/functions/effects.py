@@ -1,7 +1,8 @@
 """What a function's round trip does to others, as `explore.effect` tells it of a step.
 
-What a function will send is known when it parks, and not before: so rows of a table are never told apart, and where a
-function says something that decides what others' statements mean, the search is to begin again without reduction.
+What a function will send is known when it parks, and not before: so rows of a table are never told apart. Where one
+says what is not understood the search is to begin again without reduction, and where it first says what is opaque, with
+that in mind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from zephyr_lab.explore.effect import Effect, Effects
 from zephyr_lab.explore.footprint import OPAQUE, Footprint, Rows, RowSet
 from zephyr_lab.functions.session import FunctionSession
 from zephyr_lab.functions.turn import RoundTrip
-from zephyr_lab.schedule.ground import may_change_more_than_rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event
@@ -24,7 +24,11 @@ _LEVEL = re.compile(r"(?i)isolation\s+level|transaction_isolation")
 
 
 class NotReducible(Exception):
-    """A function chose a level of its own, or changed more than rows."""
+    """A function chose a level of its own, or said what is not understood."""
+
+
+class OpaqueMet(Exception):
+    """A function may touch whatever others touch: what was taken to be nobody else's business may not have been."""
 
 
 class FunctionEffects(Effects):
@@ -35,18 +39,24 @@ class FunctionEffects(Effects):
         super().__init__(spec, isolation, footprint)
 
     def touched(self, trip: RoundTrip | None) -> Footprint:
-        """What a round trip to PostgreSQL may touch. Raises NotReducible."""
+        """What a round trip to PostgreSQL may touch. Raises NotReducible, and OpaqueMet at the first that is opaque."""
         if trip is None:
-            return OPAQUE
+            return self._met(OPAQUE)
         if trip.whole not in self._known:
-            if may_change_more_than_rows(trip.whole) or _LEVEL.search(trip.whole):
-                raise NotReducible(trip.whole)
             found = self.footprint(trip.whole)
+            if found.unknown or _LEVEL.search(trip.whole):
+                raise NotReducible(trip.whole)
             self._known[trip.whole] = replace(
                 found, reads=_tables(found.reads), locks=_tables(found.locks), writes=_tables(found.writes),
                 inserts=_tables(found.inserts),
             )  # fmt: skip
-        return self._known[trip.whole]
+        return self._met(self._known[trip.whole])
+
+    def _met(self, footprint: Footprint) -> Footprint:
+        if footprint.opaque and not self._is_opaque_met:
+            self._is_opaque_met = True
+            raise OpaqueMet
+        return footprint
 
     def next_is_local(self, session: FunctionSession) -> bool:
         """Whether nobody else will be able to tell when the session's next round trip happens."""

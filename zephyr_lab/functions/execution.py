@@ -14,7 +14,7 @@ from zephyr_lab.functions.session import Function, FunctionSession, end
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import spread
 from zephyr_lab.schedule.execution import IMPATIENT_MS
-from zephyr_lab.schedule.ground import may_change_more_than_rows
+from zephyr_lab.schedule.ground import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.quiet import Watch
@@ -179,7 +179,7 @@ class FunctionExecution:
         self.abandon()
         if unfinished or lost:
             self._runner.abandon()
-        elif any(may_change_more_than_rows(event.sql) for event in self.events):
+        elif any(may_change_more_than_rows(event.sql, functions_of(self._spec.setups)) for event in self.events):
             self._runner.forget_ground()
         ends = [End.UNFINISHED if one.name in unfinished else _end(one) for one in attempts]
         numbered = list(zip(_numbers(attempts), attempts, strict=True))

@@ -24,7 +24,7 @@ from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.beside import Beside
-from zephyr_lab.functions.effects import FunctionEffects, NotReducible
+from zephyr_lab.functions.effects import FunctionEffects, NotReducible, OpaqueMet
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.interception import intercepted
@@ -174,6 +174,8 @@ class FunctionExplorer(Explorer):
                 with contextlib.suppress(_TooMany):
                     return run(Exhaustive(), give_up_early)
             if reduction is not False:
+                with contextlib.suppress(OpaqueMet):
+                    return run(Reduced(self.is_local))
                 return run(Reduced(self.is_local))
         except NotReducible:
             pass
@@ -210,10 +212,10 @@ class FunctionExplorer(Explorer):
 
     def _follower(self) -> FunctionEffects:
         if self._function_effects is None:
-            from zephyr_lab.explore.statement import Schema  # its parser takes as long to import as all the rest
+            from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
 
-            schema = Schema.ask(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
-            self._function_effects = FunctionEffects(self._spec, self._isolation, schema.footprint)
+            footprint = footprints(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
+            self._function_effects = FunctionEffects(self._spec, self._isolation, footprint)
         self._function_effects.begin()
         return self._function_effects
 

@@ -7,6 +7,7 @@ statistics that have not moved. Whatever is not as it was is made anew.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from functools import lru_cache
 
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.schedule.model import Spec
+from zephyr_lab.schedule.tokens import Token, UnclearSQL, called, names, statements, tokens
 from zephyr_lab.schedule.transcript import Result, Value
 
 Execute = Callable[[str], list[Result]]
@@ -23,17 +25,47 @@ Execute = Callable[[str], list[Result]]
 # as the server does not prune the page, which it does when nine tenths are full, and then fills the gaps.
 ONE_PAGE, BEFORE_PRUNING, LINE_POINTER = 8192, 5800, 8  # bytes; a run has the rest for versions of its own
 
-# Words that could change more than rows, in whatever place: a false alarm costs time only.
-_MORE_THAN_ROWS = re.compile(
-    r"(?i)\b(create|alter|drop|truncate|grant|revoke|comment|vacuum|analyze|cluster|reindex|refresh|prepare|copy|do|call"
-    r"|execute|import|security|label|reassign|lo_\w+|setval|notify|listen|pg_switch_wal|pg_stat_\w+"
-    r"|ctid|xmin|xmax|txid_\w+|pg_current_\w+)\b|\bpublic\s*\.|(?<!insert )(?<!merge )\binto\b"
+# A statement that begins otherwise could change more than rows.
+_ROW_STATEMENTS = names(
+    "select with values table insert update delete merge begin start commit end rollback abort savepoint release set",
+    "reset show declare fetch move close lock deallocate discard",
 )
+# Names before a parenthesis that are no function, or one that changes rows at most: any other counts as changing more.
+_HARMLESS = names(
+    # grammar
+    "values in exists any all some as and or not on where select from when then case else using row having union",
+    "intersect except distinct lateral array returning with recursive between like ilike over filter within group by",
+    "partition order conflict set join limit offset materialized cast coalesce nullif greatest least",
+    # aggregates and windows
+    "count sum avg min max bool_and bool_or every bit_and bit_or string_agg array_agg json_agg jsonb_agg",
+    "json_object_agg jsonb_object_agg any_value row_number",
+    "rank dense_rank lag lead ntile first_value last_value nth_value",
+    # of numbers, text, time, ranges, arrays, documents
+    "abs ceil ceiling floor round trunc mod power sqrt sign int2 int4 int8 float4 float8 numeric decimal varchar char",
+    "upper lower length char_length trim btrim ltrim rtrim substr substring position overlay replace concat concat_ws",
+    "format left right lpad rpad repeat reverse split_part strpos starts_with ascii chr md5 hashtext to_char to_number",
+    "date time timestamp timestamptz interval date_trunc date_part extract age make_date make_time make_timestamp",
+    "make_interval to_date to_timestamp now clock_timestamp statement_timestamp transaction_timestamp",
+    "int4range int8range numrange tsrange tstzrange daterange isempty lower_inc upper_inc",
+    "generate_series unnest cardinality array_length array_append array_prepend array_cat array_remove array_position",
+    "array_to_string string_to_array to_json to_jsonb row_to_json json_build_object jsonb_build_object",
+    "json_build_array jsonb_build_array jsonb_set random gen_random_uuid uuidv4 uuidv7",
+    # what a session's end or the undoing takes back
+    "nextval currval lastval set_config current_setting pg_sleep pg_backend_pid",
+    "pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all",
+    "pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared",
+)
+# Seen or changed, and not brought back with the rows: places, transaction ids, catalogues, statistics, large objects.
+_BEYOND_ROWS = re.compile(r"ctid|xmin|xmax|cmin|cmax|tableoid|setval|(pg|lo|txid)_.*|lo(read|write)")
 _ELSEWHERE = re.compile(r"(?i)\bpublic\s*\.|\bcreate\s+schema\b|\bsearch_path\b")
 _CHANCE = re.compile(r"(?i)now|_timestamp|current_|local_?time|timeofday|random|uuid")
 _ONLY_DROPS = re.compile(r"(?i)\s*(drop\s+(table|function|view|sequence|type|domain)\b[^;.]*;?\s*)*")
 # A function's plan may come from an earlier run; one that touches no table has none that matters.
-_TOUCHES_TABLES = r"\m(from|into|update|delete|insert|merge|execute|create|alter|drop|truncate|table|lock|perform)\M"
+_TOUCHES_TABLES = (
+    r"\m(from|into|update|delete|insert|merge|execute|create|alter|drop|truncate|table|lock|perform|call|copy|do|setval"
+    r"|notify|listen|analyze|vacuum|comment|grant|revoke|refresh|reindex|cluster|security|import|(pg|lo|txid)_\w+)\M"
+)
 
 _TABLES = """
 select relname, format('%I', relname) from pg_class
@@ -72,9 +104,45 @@ _SEQUENCES = """
 select format('%I', relname) from pg_class where relnamespace = current_schema::regnamespace and relkind = 'S'"""
 
 
-def may_change_more_than_rows(sql: str) -> bool:
-    """Whether a word in `sql` could mean that."""
-    return bool(_MORE_THAN_ROWS.search(sql))
+@lru_cache(maxsize=1_024)
+def may_change_more_than_rows(sql: str, own: frozenset[str] = frozenset()) -> bool:
+    """Whether a message could change more than rows, or see more than rows: what is not understood could.
+
+    `own` names functions that the setups make; what they do is asked of the server when the ground is surveyed.
+    """
+    try:
+        return any(_more_than_rows(statement, own) for statement in statements(sql))
+    except UnclearSQL:
+        return True
+
+
+def _more_than_rows(statement: Sequence[Token], own: frozenset[str]) -> bool:
+    words = [token.name for token in statement]
+    begins = next((token for token in statement if token.text != "("), statement[0])
+    if begins.kind != "word" or begins.text not in _ROW_STATEMENTS or "prepared" in words[1:2]:
+        return True
+    for place, word in enumerate(words):
+        before = words[place - 1] if place else ""
+        into = word == "into" and before not in ("insert", "merge")
+        public = word == "public" and statement[place + 1 : place + 2] and statement[place + 1].text == "."
+        seen = word not in _HARMLESS and word != "pg_catalog" and _BEYOND_ROWS.fullmatch(word)
+        if into or public or seen:
+            return True
+    # A name behind `into` or `as` is that of a table with its columns, one behind a colon that of a type.
+    return any(
+        name not in _HARMLESS and name not in own and before.lower() not in ("into", "as", "with", ":")
+        for name, before in called(statement)
+    )
+
+
+@lru_cache
+def functions_of(setups: tuple[str, ...]) -> frozenset[str]:
+    """Names of the functions that setups make."""
+    try:
+        words = [token.name for sql in setups for token in tokens(sql)]
+    except UnclearSQL:
+        return frozenset()
+    return frozenset(name for before, name in itertools.pairwise(words) if before in ("function", "procedure"))
 
 
 @lru_cache
@@ -83,7 +151,7 @@ def changes_rows_only(spec: Spec) -> bool:
     messages = [step.sql for step in spec.steps.values()]
     messages += [session.setup for session in spec.sessions if session.setup]
     return (
-        not any(map(may_change_more_than_rows, messages))
+        not any(may_change_more_than_rows(sql, functions_of(spec.setups)) for sql in messages)
         and not any(map(_ELSEWHERE.search, spec.setups))
         and not any(session.teardown for session in spec.sessions)
         and bool(_ONLY_DROPS.fullmatch(spec.teardown or ""))

@@ -1,0 +1,42 @@
+"""SQL is cut where the server cuts it."""
+
+from __future__ import annotations
+
+import pytest
+
+from zephyr_lab.schedule.tokens import UnclearSQL, called, statements, tokens
+
+
+def texts(sql: str) -> list[list[str]]:
+    return [[token.text for token in statement] for statement in statements(sql)]
+
+
+def test_a_semicolon_in_a_literal_or_a_comment_is_none() -> None:
+    """Quotes of all kinds, and comments that nest."""
+    assert texts("begin; select ';' -- a; b\n, 1; ; commit") == [["begin"], ["select", "';'", ",", "1"], ["commit"]]
+    assert texts("select 'it''s;', E'\\';', $$;$$, $a$ $$; $a$ /* ; /* ; */ ; */, \";\"; Commit") == [
+        ["select", "'it''s;'", ",", "E'\\';'", ",", "$$;$$", ",", "$a$ $$; $a$", ",", ";"], ["commit"]
+    ]  # fmt: skip
+
+
+def test_names_are_as_the_catalogue_has_them() -> None:
+    """In lower case unless they are quoted."""
+    assert [token.name for token in tokens('SELECT "A""b", \'c\', d$1, 2')] == [
+        "select",
+        'A"b',
+        "",
+        "",
+        "",
+        "d$1",
+        "",
+        "",
+    ]
+    assert list(called(tokens('select f(1), a.g (2), "H"(3), $$f(1)$$, x::varchar(3)'))) == [
+        ("f", "select"), ("g", "."), ("H", ","), ("varchar", ":")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", ["'a", "E'a\\'", "$$a", '"a', "/* /* */", "U&'x'", 'u&"x"', '""'])
+def test_what_is_not_closed_or_in_escapes_is_refused(sql: str) -> None:
+    with pytest.raises(UnclearSQL):
+        tokens(f"select {sql}")

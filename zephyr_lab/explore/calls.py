@@ -1,0 +1,109 @@
+"""Which functions a statement calls, and what else in its words could look beyond rows.
+
+Known ones are let pass, whatever else is there is not understood. By words and not by the parser's tree: a name before
+a parenthesis is a function if the server has one of that name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zephyr_lab.explore.schema import Schema
+from zephyr_lab.schedule.tokens import Token, names
+
+# Settings that decide how a session's own statements are carried out, and nothing that others could tell. Those with a
+# dot in them are the program's own.
+SETTINGS = re.compile(
+    r"(?i)\w+\.\w+|enable_\w+|(random_page|seq_page)_cost|work_mem|application_name|timezone|datestyle"
+    r"|intervalstyle|extra_float_digits|client_min_messages|client_encoding"
+    r"|(default_)?transaction_(isolation|read_only)"
+)
+
+# Of PostgreSQL's functions that are not immutable, those that depend on the caller's settings at most.
+_STABLE = names(
+    "concat concat_ws format to_char to_date to_timestamp to_number date_trunc date_part extract timezone date",
+    "quote_literal quote_nullable generate_series array_to_string string_to_array enum_range enum_first enum_last",
+    "to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_object",
+    "jsonb_build_array substring jsonb_set current_setting",
+)
+# Locks and numbers that every session has in common: what such a call does depends on all the others.
+_SHARED = re.compile(r"pg_(try_)?advisory_\w+|nextval|currval|lastval")
+# Whatever the order in which rows come; `row_order` asks which values.
+_IN_ANY_ORDER = names("count sum avg min max bool_and bool_or every bit_and bit_or bit_xor")
+
+# Keywords that stand before a parenthesis and call nothing that is not called by name as well.
+_GRAMMAR = names(
+    "values in exists any all some as and or not on where select from when then case else using having union intersect",
+    "except distinct lateral array returning with between like ilike similar is for limit offset row coalesce nullif",
+    "greatest least cast numeric decimal dec varchar char character bit float time timestamp interval int integer",
+    "bigint smallint real boolean substring position overlay trim extract left right inner cross natural join group",
+    "order to into end default",
+)
+_SYSTEM_COLUMNS = names("ctid xmin xmax cmin cmax tableoid")
+_CLOCKS = names("current_timestamp current_time current_date localtime localtimestamp")
+_CLOCK_TEXT = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
+
+
+@dataclass(frozen=True)
+class Calls:
+    """`unknown`: of something that is not known to be harmless; `shared`: of a lock or number of all sessions.
+
+    `ordered`: what comes out depends on the order in which rows are passed.
+    """
+
+    unknown: bool = False
+    shared: bool = False
+    ordered: bool = False
+
+
+def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callable[[str], bool]) -> Calls:
+    """Of all that a statement, or an expression, calls or names."""
+    shared = ordered = False
+    for place, token in enumerate(statement):
+        before = statement[place - 1].text if place else ""
+        after = statement[place + 1].text if place + 1 < len(statement) else ""
+        name = token.name
+        if (token.kind == "string" and _CLOCK_TEXT.search(token.text)) or name in _SYSTEM_COLUMNS | _CLOCKS:
+            return Calls(unknown=True)
+        if after == "(" and name:
+            kind = _kind(name, before, statement[place - 2].text if place > 1 else "", schema)
+            if kind == "setting":
+                kind = "ordered" if _sets_what_is_known(statement[place + 2 : place + 4]) else "unknown"
+            if kind == "unknown" or (name in schema.own and not own_is_harmless(name)):
+                return Calls(unknown=True)
+            shared = shared or kind == "shared"
+            ordered = ordered or kind == "ordered" or name in schema.own
+        elif before == "." and name and not any(name == column for _, column in schema.columns):
+            # A row's name, a dot and a function's name is a call as well.
+            kind = schema.functions.get(name, "immutable")
+            if kind != "immutable" or name in schema.own:
+                return Calls(unknown=True)
+    return Calls(shared=shared, ordered=ordered)
+
+
+def _kind(name: str, before: str, qualifier: str, schema: Schema) -> str:
+    """What a name before a parenthesis stands for."""
+    if (before == "." and qualifier.lower() != "pg_catalog") or name == "operator":
+        return "unknown"
+    found = schema.functions.get(name)
+    if found is None:
+        return "grammar" if name in _GRAMMAR or name not in schema.keywords else "unknown"
+    if name == "set_config":
+        return "setting"
+    if _SHARED.fullmatch(name):
+        return "shared"
+    if found == "aggregate":
+        return "any order" if name in _IN_ANY_ORDER else "ordered"
+    return "harmless" if found == "immutable" or name in _STABLE else "unknown"
+
+
+def _sets_what_is_known(first_argument: Sequence[Token]) -> bool:
+    """Whether a setting is named by a literal, and one that matters to its session only."""
+    return (
+        len(first_argument) == 2
+        and first_argument[0].kind == "string"
+        and first_argument[1].text == ","
+        and bool(SETTINGS.fullmatch(first_argument[0].text[1:-1]))
+    )

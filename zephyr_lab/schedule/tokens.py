@@ -1,0 +1,100 @@
+"""SQL cut into tokens and statements by PostgreSQL's rules, no further: words, strings, what is in a comment.
+
+What a statement begins with and which names stand before a parenthesis says what it could do at most. Text that the
+server might read in another way than this is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+
+def names(*lines: str) -> frozenset[str]:
+    """A set of names, from lines of them."""
+    return frozenset(name for line in lines for name in line.split())
+
+
+class Token(NamedTuple):
+    """`kind` is "word" (text in lower case), "quoted" (an identifier, without its quotes), "string", "number" or ""."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+    @property
+    def name(self) -> str:
+        """The identifier or keyword that it is; '' for anything else."""
+        return self.text if self.kind in ("word", "quoted") else ""
+
+
+_TOKEN = re.compile(
+    r"""(?xs)
+    (?P<blank>\s+|--[^\n\r]*)
+    |(?P<string>[eE]'(?:[^'\\]|\\.|'')*+'|(?:[bBxXnN])?'(?:[^']|'')*+'|\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
+    |"(?P<quoted>(?:[^"]|"")++)"
+    |(?P<word>(?![uU]&['"]|[eE]')[^\W\d][\w$]*)
+    |(?P<number>\.?\d[\w.]*)
+    |(?P<other>(?!\$(?:[^\W\d]\w*)?\$)[^'"\s\w\\])
+    """
+)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+
+
+class UnclearSQL(ValueError):
+    """A quote or a comment is not closed, or identifiers are written in escapes."""
+
+
+def tokens(sql: str) -> list[Token]:
+    """Of a whole message. Raises UnclearSQL."""
+    found, place = [], 0
+    while place < len(sql):
+        if sql.startswith("/*", place):
+            place = _end_of_comment(sql, place)
+            continue
+        match = _TOKEN.match(sql, place)
+        if match is None:
+            raise UnclearSQL(f"not understood from here: {sql[place : place + 40]!r}")
+        kind, text = match.lastgroup or "", match[0]
+        if kind == "tag":
+            kind = "string"
+        if kind == "word":
+            text = text.lower()
+        elif kind == "quoted":
+            text = match["quoted"].replace('""', '"')
+        if kind != "blank":
+            found.append(Token("" if kind == "other" else kind, text, place, match.end()))
+        place = match.end()
+    return found
+
+
+def _end_of_comment(sql: str, place: int) -> int:
+    """Comments nest."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(sql, place):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    raise UnclearSQL(f"a comment is not closed: {sql[place : place + 40]!r}")
+
+
+def statements(sql: str) -> Iterator[list[Token]]:
+    """The tokens of each statement of a message, without the semicolon. Raises UnclearSQL."""
+    statement: list[Token] = []
+    for token in tokens(sql):
+        if token.kind or token.text != ";":
+            statement.append(token)
+        elif statement:
+            yield statement
+            statement = []
+    if statement:
+        yield statement
+
+
+def called(statement: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    """Every name that stands before a parenthesis, with the text of the token before it ('' where there is none)."""
+    for place, token in enumerate(statement[:-1]):
+        if token.name and statement[place + 1].text == "(" and not statement[place + 1].kind:
+            yield token.name, statement[place - 1].text if place else ""
