@@ -109,11 +109,16 @@ def explore(
 def spec(
     file: Annotated[Path, typer.Argument(help="A .spec file.")],
     dsn: Annotated[str | None, typer.Option(help="A server of yours instead of the lab's own.")] = None,
-    step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 300,
+    step_seconds: Annotated[
+        float, typer.Option(help="How long a step, or a block of setup or teardown, may take before it is cancelled.")
+    ] = 300,
+    load_extension: Annotated[
+        list[str] | None, typer.Option(help="An extension to make first, such as pgrowlocks; can be repeated.")
+    ] = None,
 ) -> None:
     """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
     with labs.Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
-        lab.isolationtester(file, sys.stdout.write)
+        lab.isolationtester(file, sys.stdout.write, extensions=load_extension or ())
 
 
 def hermitage(

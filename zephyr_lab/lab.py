@@ -322,15 +322,19 @@ class Lab:
             transactions=transactions, keys=keys, operations=operations, seed=seed,
         )  # fmt: skip
 
-    def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
+    def isolationtester(
+        self, file: str | Path, write: Callable[[str], object], *, extensions: Sequence[str] = ()
+    ) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.
 
-        Raises BadInput, SetupFailed, StepTimeout.
+        `extensions`, such as `pgrowlocks`, are made first, on a server of the lab's own. A block of setup or teardown
+        may take `step_seconds`, as a step; there isolationtester waits for ever. Raises BadInput, SetupFailed,
+        StepTimeout.
         """
         self._check_open()
         spec = specfile.read(Path(file))
         self._runner.check_bounds(spec)
-        self._database.make_isolationtester_database()
+        self._database.make_isolationtester_database(extensions)
         isolationtester.run(
             spec,
             lambda session: self._database.open_as_isolationtester(spec.name, session),
