@@ -191,6 +191,7 @@ class Lab:
         seen: Callable[[Exploration], None] | None = None,
         ignore: Sequence[str] = (),
         reduction: bool | None = None,
+        step_seconds: float | None = None,
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
@@ -206,22 +207,24 @@ class Lab:
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
         the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
-        are as for a case.
+        are as for a case, and so is `step_seconds`, up to six.
 
         Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
-        round trip for long, ScheduleError for an endless retry or a second connection.
+        round trip for long (while the server is at one, the schedule is undecided, unless it is a serial one),
+        ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
         explorer = self.function_explorer(
             functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore
         )
         deadline = None if budget is None else time.time() + budget
-        if samples is not None:
-            found = explorer.explore(Sampled(range(samples), seed), seen, budget)
-        else:
-            found = explorer.search(reduction, seen, budget)
-        if found.anomalous and shrink:
-            found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
+        with self._runner.steps_within(step_seconds):
+            if samples is not None:
+                found = explorer.explore(Sampled(range(samples), seed), seen, budget)
+            else:
+                found = explorer.search(reduction, seen, budget)
+            if found.anomalous and shrink:
+                found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
         return found
 
     def replay(

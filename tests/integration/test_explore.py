@@ -56,6 +56,47 @@ def test_nothing_anomalous_in_a_sample_is_said_to_be_no_proof(lab: Lab) -> None:
     assert "no proof" not in str(case.explore())
 
 
+ENDLESS = """
+    setup { create table t (n int); insert into t values (0); }
+    teardown { drop table t; }
+    session A step A1 { update t set n = 1; }
+    session B
+    step B1 { begin; select set_config('seen.n', n::text, true) from t; }
+    step B2 { select pg_sleep(600 * (n - current_setting('seen.n')::int)) is null as slept from t; }
+    step B3 { commit; }
+"""
+
+
+def test_a_schedule_with_a_step_that_never_ends_is_undecided_and_the_search_goes_on(lab: Lab) -> None:
+    """With the reason, in each way to search; and nobody then says that all is well."""
+    case = lab.case(specfile.parse(ENDLESS, name="endless"))
+    reason = (
+        "session B, step B2 (select pg_sleep(600 * (n - current_se...): no answer within 0.5 s, and it waits for no"
+    )
+    for how in ({"reduction": False}, {}, {"samples": 20}):
+        found = case.explore(step_seconds=0.5, **how)  # type: ignore[arg-type]
+        assert (found.kind, found.anomalous, found.complete) == ("undecided", 0, "samples" not in how), how
+        assert list(found.undecided_because) == [f"{reason} session of this schedule; cancelled"]
+        assert found.run.undecided == sum(found.undecided_because.values()) >= 1
+        assert "a step that never ends  [B A B]" in str(found)
+        assert str(found).endswith("none of these was anomalous, which is no proof")
+    whole = case.explore(step_seconds=0.5, reduction=False)
+    assert (whole.schedules, whole.run.undecided, whole.represents) == (4, 1, None)
+    assert whole.to_dict()["undecided_because"] == whole.undecided_because
+    whole.merge(whole)
+    assert list(whole.undecided_because.values()) == [2]  # as what other processes have found is added
+    assert lab._runner.step_seconds == 30
+    assert case.at("repeatable read").explore(step_seconds=0.5).kind == "prevented"
+
+
+def test_a_serial_order_that_never_ends_judges_nothing(lab: Lab) -> None:
+    """It is said which, and on what it stands still."""
+    spec = specfile.parse(ENDLESS.replace("current_setting('seen.n')::int", "0"), name="endless")
+    found = lab.case(spec).explore(step_seconds=0.5)
+    assert found.kind == "undecided"
+    assert any(one.startswith("one of the serial orders, 'A B B', does not end") for one in found.undecided_because)
+
+
 def test_more_sessions_are_copies_of_the_last(lab: Lab) -> None:
     """Named by the next letter; fewer are the first of them."""
     three = lab.case("lost-update").with_sessions(3).spec

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput, ScheduleError
+from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput, ScheduleError, StepTimeout
 from zephyr_lab.explore.effect import Effect, Effects, names_a_level
 from zephyr_lab.explore.exploration import Counts, Exploration
 from zephyr_lab.explore.reduced import number_of_orders
@@ -62,18 +62,26 @@ class Explorer:
     def explore(self, scheduler: Scheduler, seen: Seen | None = None, budget: float | None = None) -> Exploration:
         """Runs what `scheduler` asks for; `seen` is shown the state after each schedule.
 
-        An interrupt (Ctrl-C), or `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
+        A schedule with a step that never ends is undecided, and stands for all that begin so. An interrupt (Ctrl-C), or
+        `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
         """
         found = Exploration(self._spec.name, str(self._isolation), invariant=self._invariant is not None)
         began = time.monotonic()
         try:
             while (budget is None or time.monotonic() - began < budget) and scheduler.new_execution():
-                executed = self.execute(scheduler)
-                if executed is not None:
+                try:
+                    executed = self.execute(scheduler)
+                except StepTimeout as error:
+                    if not error.reason:
+                        raise
+                    found.note_endless(error.schedule, error.reason)
+                else:
+                    if executed is None:
+                        continue
                     self._count(found, executed)
-                    found.seconds = time.monotonic() - began
-                    if seen:
-                        seen(found)
+                found.seconds = time.monotonic() - began
+                if seen:
+                    seen(found)
             found.complete = scheduler.complete
         except KeyboardInterrupt:
             self._runner.abandon()
@@ -134,6 +142,8 @@ class Explorer:
             counts.false_positives = int(self._is_false_positive(verdict))
         represents = 1 if executed.effects is None else number_of_orders(executed.effects)
         found.note((verdict.kind, verdict.outcome, aborted), transcript.schedule, counts, represents)
+        if verdict.kind is VerdictKind.UNDECIDED:
+            found.note_reason(verdict.reason)
 
     def _holds(self, transcript: Transcript) -> bool:
         if self._invariant is None:
@@ -150,7 +160,7 @@ class Explorer:
         schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
         try:
             unwatched = self._run_unwatched(schedule)
-        except ScheduleError:  # who was sent away would have made others wait
+        except (ScheduleError, StepTimeout):  # who was sent away would have made others wait
             return False
         if any(one.end is not End.COMMITTED for one in unwatched.transactions):
             return False

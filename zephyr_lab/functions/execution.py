@@ -93,23 +93,33 @@ class FunctionExecution:
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
         try:
-            over = self._watch.carry_out(send, waiting, time.monotonic() + min(TURN_SECONDS, self._runner.step_seconds))
+            over = self._watch.carry_out(send, waiting, time.monotonic() + self._turn_seconds)
         except TimeoutError:
-            raise StepTimeout(self._never_comes_back()) from None
+            raise self._never_comes_back() from None
         for session in self.sessions.values():
             if session.turn.misuse:
                 raise session.turn.misuse
         return over
 
-    def _never_comes_back(self) -> str:
-        moving = [
-            f"session {name}" + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
-            for name, one in self.sessions.items() if one.busy and name not in self._watch.waits
-        ]  # fmt: skip
-        return (
-            f"{' and '.join(moving)}: neither a round trip nor an end within {TURN_SECONDS:g} s, and it waits for no "
-            f"session by a lock of PostgreSQL's; after the schedule {' '.join(self.taken)!r}. Commands of Redis that "
-            "block, and locks between threads, cannot be explored"
+    @property
+    def _turn_seconds(self) -> float:
+        return min(TURN_SECONDS, self._runner.step_seconds)
+
+    def _never_comes_back(self) -> StepTimeout:
+        moving = [one for name, one in self.sessions.items() if one.busy and name not in self._watch.waits]
+        what = " and ".join(
+            f"session {one.name}" + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
+            for one in moving
+        )
+        schedule = " ".join(self.taken)
+        # Where the server is at it, the thread will end with the statement; what else holds it up may be its own.
+        if moving and all(one.channel.status == pq.TransactionStatus.ACTIVE for one in moving):
+            reason = f"{what}: no answer within {self._turn_seconds:g} s, and it waits for no session; cancelled"
+            return StepTimeout(f"{reason}. After the schedule {schedule!r}", schedule=schedule, reason=reason)
+        return StepTimeout(
+            f"{what}: neither a round trip nor an end within {self._turn_seconds:g} s, and it waits for no session by "
+            f"a lock of PostgreSQL's; after the schedule {schedule!r}. Commands of Redis that block, and locks between "
+            "threads, cannot be explored"
         )
 
     def _nothing_to_order(self) -> str:
