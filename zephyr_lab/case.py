@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, anomaly
 from zephyr_lab.errors import BadInput, ScheduleError
+from zephyr_lab.explore.counterexample import Counterexample, explain
+from zephyr_lab.explore.effect import names_a_level
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
@@ -173,13 +175,34 @@ class Case:
             with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
                 found = explore_in_parallel(work, runner, pool, jobs, opening, seen)
         if found.anomalous:
-            found.counterexample = found.anomalous_example()
+            schedule = found.anomalous_example()
             # Who cut the search short does not wait for more.
             if shrink and (found.complete or work.samples is not None):
-                found.counterexample = fewest_switches(explorer, found.counterexample, work.deadline)
+                schedule = fewest_switches(explorer, schedule, work.deadline)
+                if work.seconds_left() != 0:
+                    found.explanation = self._explain(schedule)
+            found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)))
         return found
 
-    def shrink(self, schedule: str | Sequence[str] | None = None) -> str:
+    def _again(self, schedule: str, isolation: IsolationLevel | None = None, observed: bool = False) -> Transcript:
+        self._lab._check_open()
+        words = Schedule.parse(schedule, self.spec)
+        return self._lab._runner.run(self.spec, words, isolation or self.isolation, observed=observed)
+
+    def _counterexample(self, schedule: str, verdict: Verdict) -> Counterexample:
+        return Counterexample.of(schedule, verdict, self._again)
+
+    def _explain(self, schedule: str) -> tuple[str, ...]:
+        def judged(level: IsolationLevel) -> Verdict:
+            serial = SerialOutcomes(lambda order: self._lab._runner.run(self.spec, order, level))
+            return judge(self._again(schedule, level), serial)
+
+        return explain(
+            schedule, self.isolation, lambda: self._again(schedule, observed=True),
+            None if names_a_level(self.spec) else judged,
+        )  # fmt: skip
+
+    def shrink(self, schedule: str | Sequence[str] | None = None) -> Counterexample:
         """An anomalous schedule with as few switches between sessions as any, no more than the given one has.
 
         Raises BadInput where the given one, or without one the case's own, is not anomalous.
@@ -188,7 +211,8 @@ class Case:
         given = self.run(schedule)
         if not explorer.verdict(given).anomalous:
             raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")
-        return fewest_switches(explorer, given.schedule)
+        found = fewest_switches(explorer, given.schedule)
+        return self._counterexample(found, explorer.verdict(self._again(found)))
 
     def __repr__(self) -> str:
         return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"

@@ -203,7 +203,8 @@ class Lab:
         rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
         makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
         and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
-        `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
+        `counterexample` can be replayed, and shows itself; `shrink=False` does without it. `explanation` is its name,
+        if it has one, and the level that refuses it, if any does.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
         the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
@@ -225,6 +226,8 @@ class Lab:
                 found = explorer.search(reduction, seen, budget)
             if found.anomalous and shrink:
                 found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
+                if deadline is None or time.time() < deadline:
+                    found.explanation = explorer.explain(found.counterexample)
         return found
 
     def replay(

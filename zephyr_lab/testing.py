@@ -301,6 +301,8 @@ class _Asked:
             text = self.verdict_text(self.replay(schedule))
         except StepTimeout as error:
             text = str(error)
+        if schedule == found.counterexample and found.explanation:
+            text = "\n".join([text, *found.explanation])
         return f"{first}\n{text}\nreplay: {self.command(schedule)}"
 
     def told_of(self, verdict: Verdict) -> str:

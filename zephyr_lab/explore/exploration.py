@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.verdict import Outcome, VerdictKind
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
@@ -19,10 +20,10 @@ _GRAVEST_FIRST = (
 class Counts:
     """How many schedules, and how many of them: all but `blocked_steps` are of schedules.
 
-    `aborted`: somebody was told 40001 or 40P01. `false_positives`: 40001 at SERIALIZABLE although the same schedule,
-    run at REPEATABLE READ, commits everything with an outcome that a serial order gives. `violated`: the invariant
-    does not hold, whatever the verdict. `undecided`: the serial orders cannot judge it, or a step of it never ended,
-    and then it stands for all schedules that begin so.
+    `aborted`: the server ended a transaction with an error, be it one that asks for a retry (40001, 40P01) or not.
+    `false_positives`: 40001 at SERIALIZABLE although the same schedule, run at REPEATABLE READ, commits everything with
+    an outcome that a serial order gives. `violated`: the invariant does not hold, whatever the verdict. `undecided`:
+    the serial orders cannot judge it, or a step of it never ended, and then it stands for all that begin so.
     """
 
     schedules: int = 0
@@ -68,9 +69,10 @@ class Exploration:
     """`run` counts the schedules that were run, `stands_for` all that they stand for, where that is known.
 
     `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
-    schedule with as few switches between sessions as any; None where none was found. `violation`: the first schedule
-    that violates the invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run
-    nobody can judge, by the reason.
+    schedule with as few switches between sessions as any; None where none was found. `explanation`: its name with
+    the remedies, and the level that refuses it, where they are known. `violation`: the first schedule that violates the
+    invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run nobody can judge,
+    by the reason.
     """
 
     case: str
@@ -81,7 +83,8 @@ class Exploration:
     seconds: float = 0.0
     outcomes: dict[Key, OutcomeCount] = field(default_factory=dict, repr=False)
     undecided_because: dict[str, int] = field(default_factory=dict, repr=False)
-    counterexample: str | None = None
+    counterexample: Counterexample | None = None
+    explanation: tuple[str, ...] = ()
     invariant: bool = False
     violation: str | None = None
     interrupted: bool = False
@@ -168,6 +171,7 @@ class Exploration:
             **asdict(self.run), "represents": self.represents,
             "stands_for": asdict(self.stands_for) if self.stands_for else None,
             "undecided_because": dict(self.undecided_because), "counterexample": self.counterexample,
+            "explanation": list(self.explanation),
             "violation": self.violation,
             "outcomes": [
                 {
@@ -213,7 +217,7 @@ class Exploration:
         if self.invariant:
             lines.append(f"the invariant is violated in {counts.violated} of {counts.schedules}")
         if self.counterexample:
-            lines.append(f"fewest switches: {self.counterexample}")
+            lines += [f"fewest switches: {self.counterexample}", *self.explanation]
         lines += [f"undecided {times}: {reason}" for reason, times in self.undecided_because.items()]
         if not (self.complete and not self.undecided_because) and not self.run.anomalous:
             lines.append("none of these was anomalous, which is no proof")

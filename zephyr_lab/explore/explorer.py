@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput, ScheduleError, StepTimeout
+from zephyr_lab.errors import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, BadInput, ScheduleError, StepTimeout
 from zephyr_lab.explore.effect import Effect, Effects, names_a_level
 from zephyr_lab.explore.exploration import Counts, Exploration
 from zephyr_lab.explore.reduced import number_of_orders
@@ -127,12 +127,13 @@ class Explorer:
     def _count(self, found: Exploration, executed: Executed) -> None:
         verdict = self.verdict(executed.transcript)
         transcript = verdict.transcript
-        aborted = tuple((one.session, one.sqlstate) for one in transcript.transactions if one.end is End.ABORTED)
-        states = [sqlstate for _, sqlstate in aborted]
+        ended = [one for one in transcript.transactions if one.end is End.ABORTED]
+        aborted = tuple((one.session, one.sqlstate) for one in ended if not one.answered)
+        states = [one.sqlstate for one in ended]
         counts = Counts(
             schedules=1,
             anomalous=int(verdict.anomalous),
-            aborted=int(any(state in RETRYABLE for state in states)),
+            aborted=int(bool(ended)),
             undecided=int(verdict.kind is VerdictKind.UNDECIDED),
             violated=int(not self._holds(transcript)),
             deadlocks=int(DEADLOCK_DETECTED in states),

@@ -177,8 +177,8 @@ class SerialOutcomes:
 
 def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
     """Compares a transcript's outcome with those of the serial orders of its committed transactions."""
-    committed = [one for one in transcript.transactions if one.end is End.COMMITTED]
-    aborted = [one for one in transcript.transactions if one.end is End.ABORTED]
+    committed = [one for one in transcript.transactions if one.answered or one.end is End.COMMITTED]
+    aborted = [one for one in transcript.transactions if one.end is End.ABORTED and not one.answered]
     outcome = Outcome.of(transcript, committed)
     try:
         _check_decidable(transcript, committed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from psycopg import pq
 
@@ -17,9 +18,12 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.quiet import Watch
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Transaction, Transcript, one_line
+from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Glance, Transaction, Transcript
+from zephyr_lab.views.abridged import one_line
 
 TURN_SECONDS = 6.0
+_BACK_TO = re.compile(r"(?i)\s*rollback\s+(work\s+|transaction\s+)?to\b")
+_BACK, _COMMIT = re.compile(r"(?i)\s*(rollback|abort)\b"), re.compile(r"(?i)\s*(commit|end)\b")
 MOST_TURNS = 500
 MOST_NAPS = 2
 """How often in a row a session may sleep and go on while others could move: who waits in a loop for another session,
@@ -44,6 +48,7 @@ class FunctionExecution:
         self.sessions: dict[str, FunctionSession] = {}
         self.events: list[Event] = []
         self.taken: list[str] = []
+        self._glances: list[Glance] = []
         try:
             for name, function in functions.items():
                 self.sessions[name] = FunctionSession(begun.channel(name), function, supplies)
@@ -57,6 +62,10 @@ class FunctionExecution:
         except BaseException:
             self.abandon()
             raise
+
+    def observe(self) -> None:
+        """Looks from now on, after every turn, what is committed in the tables."""
+        self._glances = [Glance(0, self._runner.tables_now())]
 
     def runnable(self) -> tuple[str, ...]:
         """Sessions that have not ended and could move now; who naps on and on lets the others go first."""
@@ -84,11 +93,16 @@ class FunctionExecution:
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
                 sql = self.sessions[one].underway()
-                events.append(Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1]))
+                where = self.sessions[one].where()
+                events.append(
+                    Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1], where=where)
+                )
         for one in waiting:
             if one in over:
                 events += self.sessions[one].events(resumed=True)
         self.events += events
+        if self._glances:
+            self._glances.append(Glance(len(self.events), self._runner.tables_now()))
         return events
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
@@ -165,12 +179,23 @@ class FunctionExecution:
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
             sessions=tuple(self.sessions), events=(*self.events, *map(_ending, self.sessions.values())),
-            final={**final, **self._ground.rows()}, answer=answer,
+            final={**final, **self._ground.rows()}, answer=answer, glances=tuple(self._glances),
             transactions=tuple(
-                Transaction(name, 1, (name,), End.UNFINISHED if name in unfinished else _end(one), one.sent_away)
+                Transaction(name, 1, (name,), End.UNFINISHED) if name in unfinished else self._transaction(one)
                 for name, one in self.sessions.items()
             ),
         )  # fmt: skip
+
+    def _transaction(self, session: FunctionSession) -> Transaction:
+        """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
+        name, told = session.name, session.told()
+        if session.sent_away and session.raised:
+            return Transaction(name, 1, (name,), End.ABORTED, session.sent_away)
+        sqlstate = told.sqlstate if isinstance(told, Failure) else session.sent_away
+        last = _last_end([event for event in self.events if event.session == name])
+        if last is End.ROLLED_BACK and isinstance(told, Failure):
+            last = End.ABORTED
+        return Transaction(name, 1, (name,), last, sqlstate, answered=True, raised=session.raised is not None)
 
     def abandon(self) -> None:
         end(self.sessions.values())
@@ -184,6 +209,17 @@ def _ending(session: FunctionSession) -> Event:
     return Event(session.name, session.name, "return", kind, transaction=1, results=(told,))
 
 
-def _end(session: FunctionSession) -> End:
-    """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
-    return End.ABORTED if session.sent_away and session.raised else End.COMMITTED
+def _last_end(events: Sequence[Event]) -> End:
+    """What became of the last transaction among these round trips."""
+    end, failed = End.COMMITTED, False
+    for event in events:
+        last = event.sql.rstrip("; \n").rpartition(";")[2]
+        if event.kind in (EventKind.FAILED, EventKind.LOST):
+            end, failed = End.ROLLED_BACK, True
+        elif _BACK_TO.match(last):
+            failed = False
+        elif event.kind is EventKind.COMPLETED:
+            # COMMIT is answered with ROLLBACK, and no error, where the transaction had failed.
+            undone = _BACK.match(last) or (failed and _COMMIT.match(last))
+            end, failed = End.ROLLED_BACK if undone else End.COMMITTED, False
+    return end

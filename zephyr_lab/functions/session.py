@@ -172,13 +172,18 @@ class FunctionSession:
         kind = EventKind.LOST if trip.lost else EventKind.FAILED if trip.failure else EventKind.COMPLETED
         return Event(
             self.name, self.name, trip.sql, kind,
-            resumed=resumed, results=tuple(trip.results), failure=trip.failure,
+            resumed=resumed, results=tuple(trip.results), failure=trip.failure, where=trip.where,
         )  # fmt: skip
 
     def underway(self) -> str:
         """What it was last let go to do."""
         trips = merged(self.turn.done)
         return trips[-1].sql if trips else ""
+
+    def where(self) -> str:
+        """The line of the function that asked for what it was last let go to do."""
+        trips = merged(self.turn.done)
+        return trips[-1].where if trips else ""
 
     def last_of(self, event: Event) -> RoundTrip | None:
         """The round trip that an event of the last turn tells of, if it was the only one."""

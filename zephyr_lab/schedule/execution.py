@@ -33,9 +33,9 @@ from zephyr_lab.schedule.transcript import (
     Transcript,
     Value,
     Wait,
-    one_line,
 )
 from zephyr_lab.schedule.waiting import in_a_cycle
+from zephyr_lab.views.abridged import one_line
 
 if TYPE_CHECKING:
     from zephyr_lab.schedule.runner import Runner
