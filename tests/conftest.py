@@ -33,6 +33,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if parameters not in mark.args:
                 item.add_marker("thorough")
             missing.discard(parameters)
+    for item in items:
+        if item.get_closest_marker("thorough") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
     missing = {test: sorted(ids) for test, ids in named.items() if ids}
     if missing and not any("::" in one for one in config.args):
         raise pytest.UsageError(f"thorough_but names parameters that are not there: {missing}")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, anomaly
 from zephyr_lab.errors import BadInput, ScheduleError
+from zephyr_lab.explore.counterexample import Counterexample, explain
+from zephyr_lab.explore.effect import names_a_level
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import fewest_switches
@@ -133,6 +135,7 @@ class Case:
         budget: float | None = None,
         jobs: int = 1,
         invariant: Invariant | None = None,
+        step_seconds: float | None = None,
         shrink: bool = True,
         seen: Callable[[Exploration], None] | None = None,
     ) -> Exploration:
@@ -143,7 +146,8 @@ class Case:
         database of its own, share the work. `invariant` is a query that gives true where it holds, or a function of a
         transcript; it is reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.
         `budget` is in seconds; `seen` is shown the state after each schedule. An interrupt ends the search with what
-        was found so far.
+        was found so far. A step that takes more than `step_seconds` (else the lab's) and waits for nobody is cancelled,
+        and its schedule undecided.
 
         A step is a message to the server: races inside one statement cannot be seen. Raises BadInput, and
         Nondeterminism where the case does not depend on its schedule alone.
@@ -153,25 +157,52 @@ class Case:
             raise BadInput("a depth is for random schedules: say how many samples as well")
         if budget is not None and not 0 < budget < math.inf:
             raise BadInput(f"a budget is a positive number of seconds, not {budget:g}")
-        runner = self._lab._runner
         deadline = None if budget is None else time.time() + budget
         work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
+        with self._lab._runner.steps_within(step_seconds):
+            return self._explore(work, jobs, shrink, seen)
+
+    def _explore(self, work: Work, jobs: int, shrink: bool, seen: Callable[[Exploration], None] | None) -> Exploration:
+        runner = self._lab._runner
         explorer = work.explorer(runner)
         if jobs == 1:
-            found = explorer.explore(work.scheduler(explorer), seen, budget)
-        elif callable(invariant):
+            found = explorer.explore(work.scheduler(explorer), seen, work.seconds_left())
+        elif callable(work.invariant):
             raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         else:
             context = multiprocessing.get_context("spawn")
+            opening = replace(self._lab._opening, step_seconds=runner.step_seconds)
             with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
-                found = explore_in_parallel(work, runner, pool, jobs, self._lab._opening, seen)
+                found = explore_in_parallel(work, runner, pool, jobs, opening, seen)
         if found.anomalous:
-            found.counterexample = found.anomalous_example()
-            if shrink and (found.complete or samples is not None):  # who cut the search short does not wait for more
-                found.counterexample = fewest_switches(explorer, found.counterexample, deadline)
+            schedule = found.anomalous_example()
+            # Who cut the search short does not wait for more.
+            if shrink and (found.complete or work.samples is not None):
+                schedule = fewest_switches(explorer, schedule, work.deadline)
+                if work.seconds_left() != 0:
+                    found.explanation = self._explain(schedule)
+            found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)))
         return found
 
-    def shrink(self, schedule: str | Sequence[str] | None = None) -> str:
+    def _again(self, schedule: str, isolation: IsolationLevel | None = None, observed: bool = False) -> Transcript:
+        self._lab._check_open()
+        words = Schedule.parse(schedule, self.spec)
+        return self._lab._runner.run(self.spec, words, isolation or self.isolation, observed=observed)
+
+    def _counterexample(self, schedule: str, verdict: Verdict) -> Counterexample:
+        return Counterexample.of(schedule, verdict, self._again)
+
+    def _explain(self, schedule: str) -> tuple[str, ...]:
+        def judged(level: IsolationLevel) -> Verdict:
+            serial = SerialOutcomes(lambda order: self._lab._runner.run(self.spec, order, level))
+            return judge(self._again(schedule, level), serial)
+
+        return explain(
+            schedule, self.isolation, lambda: self._again(schedule, observed=True),
+            None if names_a_level(self.spec) else judged,
+        )  # fmt: skip
+
+    def shrink(self, schedule: str | Sequence[str] | None = None) -> Counterexample:
         """An anomalous schedule with as few switches between sessions as any, no more than the given one has.
 
         Raises BadInput where the given one, or without one the case's own, is not anomalous.
@@ -180,7 +211,8 @@ class Case:
         given = self.run(schedule)
         if not explorer.verdict(given).anomalous:
             raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")
-        return fewest_switches(explorer, given.schedule)
+        found = fewest_switches(explorer, given.schedule)
+        return self._counterexample(found, explorer.verdict(self._again(found)))
 
     def __repr__(self) -> str:
         return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"

@@ -80,6 +80,7 @@ def explore(
     invariant: Annotated[str | None, typer.Option(help="A query that gives true where all is well at the end.")] = None,
     budget: Annotated[float | None, typer.Option(help="Seconds after which to stop with what was found.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, each with a database of its own.")] = 1,
+    step_seconds: Annotated[float, typer.Option(help="After which a step that waits for nobody is given up.")] = 30,
     format: Annotated[Format, typer.Option(help="How to print what was found.")] = Format.TEXT,
 ) -> None:
     """Run every schedule that the server admits, and judge each by the serial ones.
@@ -91,7 +92,7 @@ def explore(
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with labs.Lab() as lab, progress_bar(*columns) as progress:
+    with labs.Lab(step_seconds=step_seconds) as lab, progress_bar(*columns) as progress:
         task = progress.add_task("exploring", total=None if samples is None else samples, said="")
 
         def show(state: Exploration) -> None:
@@ -109,11 +110,16 @@ def explore(
 def spec(
     file: Annotated[Path, typer.Argument(help="A .spec file.")],
     dsn: Annotated[str | None, typer.Option(help="A server of yours instead of the lab's own.")] = None,
-    step_seconds: Annotated[float, typer.Option(help="How long a step may take before it is cancelled.")] = 300,
+    step_seconds: Annotated[
+        float, typer.Option(help="How long a step, or a block of setup or teardown, may take before it is cancelled.")
+    ] = 300,
+    load_extension: Annotated[
+        list[str] | None, typer.Option(help="An extension to make first, such as pgrowlocks; can be repeated.")
+    ] = None,
 ) -> None:
     """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
     with labs.Lab(pg_dsn=dsn, step_seconds=step_seconds) as lab:
-        lab.isolationtester(file, sys.stdout.write)
+        lab.isolationtester(file, sys.stdout.write, extensions=load_extension or ())
 
 
 def hermitage(

@@ -54,7 +54,15 @@ class SetupFailed(LabError):
 
 
 class StepTimeout(LabError):
-    """A step neither ended nor waits for another session of the schedule, within the time given to a step."""
+    """A step neither ended nor waits for another session of the schedule, within the time given to a step.
+
+    Where the server was at it, and a search can go on with other schedules, `schedule` is the way there, and `reason`
+    says the same without it.
+    """
+
+    def __init__(self, text: str, *, schedule: str = "", reason: str = "") -> None:
+        super().__init__(text)
+        self.schedule, self.reason = schedule, reason
 
 
 class ServerLost(LabError):

@@ -196,6 +196,7 @@ class Lab:
         refusals: Sequence[Refusal] = (),
         retry: bool = False,
         reduction: bool | None = None,
+        step_seconds: float | None = None,
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
@@ -211,14 +212,16 @@ class Lab:
         unless `compare` says how to make plain data of it (`{Ticket: vars}`). Whoever ends in one of `refusals` (an
         exception's class, an SQLSTATE, or a function that is true of what is returned) was sent away, as by 40001;
         with `retry`, whoever was sent away tries again when the schedule is over, and the end is judged.
-        `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
+        `counterexample` can be replayed, and shows itself; `shrink=False` does without it. `explanation` is its name,
+        if it has one, and the level that refuses it, if any does.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
         the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
-        are as for a case.
+        are as for a case, and so is `step_seconds`, up to six.
 
         Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
-        round trip for long, ScheduleError for an endless retry or a second connection.
+        round trip for long (while the server is at one, the schedule is undecided, unless it is a serial one),
+        ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
         explorer = self.function_explorer(
@@ -226,12 +229,15 @@ class Lab:
             refusals=refusals, retry=retry,
         )  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        if samples is not None:
-            found = explorer.explore(Sampled(range(samples), seed), seen, budget)
-        else:
-            found = explorer.search(reduction, seen, budget)
-        if found.anomalous and shrink:
-            found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
+        with self._runner.steps_within(step_seconds):
+            if samples is not None:
+                found = explorer.explore(Sampled(range(samples), seed), seen, budget)
+            else:
+                found = explorer.search(reduction, seen, budget)
+            if found.anomalous and shrink:
+                found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
+                if deadline is None or time.time() < deadline:
+                    found.explanation = explorer.explain(found.counterexample)
         return found
 
     def replay(
@@ -340,15 +346,19 @@ class Lab:
             transactions=transactions, keys=keys, operations=operations, seed=seed,
         )  # fmt: skip
 
-    def isolationtester(self, file: str | Path, write: Callable[[str], object]) -> None:
+    def isolationtester(
+        self, file: str | Path, write: Callable[[str], object], *, extensions: Sequence[str] = ()
+    ) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.
 
-        Raises BadInput, SetupFailed, StepTimeout.
+        `extensions`, such as `pgrowlocks`, are made first, on a server of the lab's own. A block of setup or teardown
+        may take `step_seconds`, as a step; there isolationtester waits for ever. Raises BadInput, SetupFailed,
+        StepTimeout.
         """
         self._check_open()
         spec = specfile.read(Path(file))
         self._runner.check_bounds(spec)
-        self._database.make_isolationtester_database()
+        self._database.make_isolationtester_database(extensions)
         isolationtester.run(
             spec,
             lambda session: self._database.open_as_isolationtester(spec.name, session),

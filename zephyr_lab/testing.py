@@ -307,6 +307,8 @@ class _Asked:
 
     def explain(self, found: Exploration, schedule: str) -> str:
         """The first line says what is wrong; then the schedule, what it led to, and how to run it alone."""
+        from zephyr_lab.errors import StepTimeout
+
         counts = found.known
         of = f"of {_scope(found)} ({self.sessions}; {self.options.isolation})"
         if counts.anomalous:
@@ -317,7 +319,13 @@ class _Asked:
             first = f"{counts.undecided:,} {of} cannot be judged"
         if counts.anomalous and counts.violated:
             first += f", {counts.violated:,} violate the invariant"
-        return f"{first}\n{self.verdict_text(self.replay(schedule))}\nreplay: {self.command(schedule)}"
+        try:
+            text = self.verdict_text(self.replay(schedule))
+        except StepTimeout as error:
+            text = str(error)
+        if schedule == found.counterexample and found.explanation:
+            text = "\n".join([text, *found.explanation])
+        return f"{first}\n{text}\nreplay: {self.command(schedule)}"
 
     def told_of(self, verdict: Verdict) -> str:
         return f"schedule {verdict.transcript.schedule!r} at {self.options.isolation}: {verdict.kind}: {verdict.reason}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput
+from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.explorer import Exploration
 from zephyr_lab.explore.scheduler import Nondeterminism
 from zephyr_lab.schedule import specfile
@@ -54,6 +58,103 @@ def test_nothing_anomalous_in_a_sample_is_said_to_be_no_proof(lab: Lab) -> None:
     assert "no proof" in str(case.explore(samples=3))
     assert "all 14 schedules" in str(case.explore())
     assert "no proof" not in str(case.explore())
+
+
+ENDLESS = """
+    setup { create table t (n int); insert into t values (0); }
+    teardown { drop table t; }
+    session A step A1 { update t set n = 1; }
+    session B
+    step B1 { begin; select set_config('seen.n', n::text, true) from t; }
+    step B2 { select pg_sleep(600 * (n - current_setting('seen.n')::int)) is null as slept from t; }
+    step B3 { commit; }
+"""
+
+
+def test_a_schedule_with_a_step_that_never_ends_is_undecided_and_the_search_goes_on(lab: Lab) -> None:
+    """With the reason, in each way to search; and nobody then says that all is well."""
+    case = lab.case(specfile.parse(ENDLESS, name="endless"))
+    reason = "session B, step B2 (select pg_slee ... null as slept from t): no answer within 0.5 s, and it waits for no"
+    for how in ({"reduction": False}, {}, {"samples": 20}):
+        found = case.explore(step_seconds=0.5, **how)  # type: ignore[arg-type]
+        assert (found.kind, found.anomalous, found.complete) == ("undecided", 0, "samples" not in how), how
+        assert list(found.undecided_because) == [f"{reason} session of this schedule; cancelled"]
+        assert found.run.undecided == sum(found.undecided_because.values()) >= 1
+        assert "a step that never ends  [B A B]" in str(found)
+        assert str(found).endswith("none of these was anomalous, which is no proof")
+    whole = case.explore(step_seconds=0.5, reduction=False)
+    assert (whole.schedules, whole.run.undecided, whole.represents) == (4, 1, None)
+    assert whole.to_dict()["undecided_because"] == whole.undecided_because
+    whole.merge(whole)
+    assert list(whole.undecided_because.values()) == [2]  # as what other processes have found is added
+    assert lab._runner.step_seconds == 30
+    assert case.at("repeatable read").explore(step_seconds=0.5).kind == "prevented"
+
+
+def test_a_serial_order_that_never_ends_judges_nothing(lab: Lab) -> None:
+    """It is said which, and on what it stands still."""
+    spec = specfile.parse(ENDLESS.replace("current_setting('seen.n')::int", "0"), name="endless")
+    found = lab.case(spec).explore(step_seconds=0.5)
+    assert found.kind == "undecided"
+    assert any(one.startswith("one of the serial orders, 'A B B', does not end") for one in found.undecided_because)
+
+
+def test_a_counterexample_shows_itself_and_can_be_run_again(lab: Lab) -> None:
+    """As that of functions does; it is a schedule in words, also for JSON and for another process."""
+    case = lab.case("lost-update")
+    for found in (case.explore().counterexample, case.explore(samples=14).counterexample, case.shrink()):
+        assert isinstance(found, Counterexample)
+        assert found == found.transcript.schedule
+        assert found.verdict.anomalous
+        assert found.replay() == found.transcript == found.verdict.transcript
+        assert found._repr_mimebundle_().keys() == found.transcript._repr_mimebundle_().keys()
+        assert pickle.loads(pickle.dumps(found)) == str(found)
+        assert json.loads(json.dumps(found)) == found
+
+
+NAMED = {
+    "lost-update": ("lost update: notebooks/03", "at repeatable read this order is refused: 40001"),
+    "write-skew": ("write skew: notebooks/08", "at serializable this order is refused: 40001"),
+    "double-booking": ("write skew: notebooks/08", "at serializable this order is refused: 40001"),
+    "non-repeatable-read": ("non-repeatable read: notebooks/01", "at repeatable read this order is right"),
+    "phantom": ("phantom: notebooks/02", "at repeatable read this order is right"),
+    "read-skew": ("read skew: notebooks/06", "at repeatable read this order is right"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_an_anomaly_is_named_with_its_remedies_and_the_level_that_refuses_it(lab: Lab, name: str) -> None:
+    """At the levels at which it occurs; where all is well nothing is said."""
+    found = lab.case(name).explore()
+    assert len(found.explanation) == 2
+    assert all(one.startswith(start) for one, start in zip(found.explanation, NAMED[name], strict=True))
+    assert found.explanation == tuple(str(found).splitlines()[-2:]) == tuple(found.to_dict()["explanation"])
+    for page in re.findall(r"[0-9]{2}-[a-z-]+\.ipynb", found.explanation[0]):
+        assert (ROOT / "notebooks" / page).exists()
+    assert lab.case(name, "serializable").explore().explanation == ()
+
+
+def test_what_is_not_known_of_an_anomaly_is_not_said(lab: Lab) -> None:
+    """No name for a cycle of three, none for what is not understood; no level where the steps name theirs."""
+    assert not any("skew" in one for one in lab.case("read-only-anomaly").explore().explanation)
+    named = LOST.format(begin="begin isolation level read committed")
+    assert len(lab.case(specfile.parse(named)).explore().explanation) == 1
+    elsewhere = LOST.format(begin="begin").replace("set n = 1 where id = 1", "set n = 1")
+    assert not any("lost update" in one for one in lab.case(specfile.parse(elsewhere)).explore().explanation)
+
+
+LOST = """
+    setup {{ create table t (id int, n int); insert into t values (1, 0), (2, 0); }}
+    teardown {{ drop table t; }}
+    session A
+    step A1 {{ {begin}; select n from t where id = 1; }}
+    step A2 {{ update t set n = 1 where id = 1; }}
+    step A3 {{ commit; }}
+    session B
+    step B1 {{ {begin}; select n from t where id = 1; }}
+    step B2 {{ update t set n = 2 where id = 1; }}
+    step B3 {{ commit; }}
+"""
 
 
 def test_more_sessions_are_copies_of_the_last(lab: Lab) -> None:

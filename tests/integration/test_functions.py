@@ -239,6 +239,21 @@ def test_what_cannot_be_explored_ends_in_a_clear_error(lab: Lab, name: str) -> N
     assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
 
 
+def slow_if_changed(conn: Connection) -> None:
+    before = conn.execute("select booked from slots where slot = '18:00'").fetchone()
+    conn.execute("select pg_sleep(600 * abs(booked - %s)) is null from slots where slot = '18:00'", before)
+
+
+def test_a_statement_that_never_ends_in_some_order_leaves_that_order_undecided(lab: Lab) -> None:
+    """The search goes on with the others; in a serial order it is an error, as above."""
+    found = lab.explore([slow_if_changed, guarded], setup=SLOTS, step_seconds=0.5)
+    assert (found.kind, found.anomalous, found.complete) == ("undecided", 0, True)
+    assert found.run.undecided == 2 < found.schedules
+    assert "in or after \"select pg_slee" in next(iter(found.undecided_because))
+    assert "no answer within 0.5 s" in str(found)
+    assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
+
+
 def test_a_function_that_ends_its_own_session_is_told_so(lab: Lab) -> None:
     """As its outcome; the lab goes on."""
     found = lab.explore([kill], setup=SLOTS)

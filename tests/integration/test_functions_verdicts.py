@@ -232,3 +232,59 @@ def test_a_remedy_is_safe_in_every_order(lab: Lab, name: str) -> None:
     assert (found.anomalous, found.run.undecided, found.complete) == (0, 0, True), found
     assert found.counterexample is None
     assert not waits or found.run.blocked_steps > 0
+
+
+def test_ends_are_what_became_of_the_changes(lab: Lab) -> None:
+    """Of a function that raises too; what it raised is compared all the same, as its caller sees it."""
+
+    def insert(conn: Conn) -> None:
+        conn.execute("insert into seats values ('4b', 1)")
+
+    def give_up(conn: Conn) -> None:
+        conn.execute("update slots set booked = 0")
+        raise LookupError("no")
+
+    def give_up_late(conn: Conn) -> None:
+        conn.execute("update slots set booked = 0")
+        conn.commit()
+        raise LookupError("no")
+
+    def caught(conn: Conn) -> str:
+        try:
+            insert(conn)
+        except UniqueViolation:
+            conn.rollback()
+        return "told"
+
+    def savepoint(conn: Conn) -> None:
+        insert(conn)
+        conn.execute("savepoint one")
+        conn.execute("rollback to savepoint one")
+
+    def ends(schedule: str, *functions: Callable[[Conn], Any], level: str = "read committed") -> str:
+        verdict = lab.replay(functions, schedule, setup=SETUP, isolation=level)
+        assert verdict.kind in ("prevented", "aborts 40001"), verdict
+        return verdict.transcript.summary()[0].removeprefix("ends:   ")
+
+    assert ends("A B", insert, insert) == "A committed, B aborted 23505"
+    assert ends("A B", give_up, give_up_late) == "A rolled back, B committed, then raised"
+    assert ends("A B", insert, caught) == "A committed, B rolled back"
+    assert ends("A A A B", savepoint, give_up) == "A committed, B rolled back"
+    assert ends("A B A A", lost_update, lost_update, level="repeatable read") == "A committed, B aborted 40001"
+    found = lab.explore([insert, insert], setup=SETUP)
+    assert (found.kind, found.aborted, found.schedules) == ("prevented", 4, 4)
+
+
+def test_a_round_trip_is_shown_beside_the_line_that_asked_for_it(lab: Lab) -> None:
+    """The caller's own, not a library's; it is no part of what is compared."""
+    found = lab.explore([lost_update, lost_update], setup=SETUP)
+    assert found.counterexample
+    transcript = found.counterexample.transcript  # type: ignore[attr-defined]
+    here = "tests/integration/test_functions_verdicts.py:"
+    first = value.__code__.co_firstlineno + 1
+    second = lost_update.__code__.co_firstlineno + 2
+    read, write = f"{here}{first}", f"{here}{second}"
+    assert [one.where for one in transcript.events if one.sql != "commit"][:4] == [read, read, write, write]
+    assert str(transcript).splitlines()[1].startswith(f"  A  {read}  select booked from slots")
+    assert transcript.to_dict()["events"][0]["where"] == read
+    assert "test_functions_verdicts" not in str(found.counterexample.verdict)  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from math import comb
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zephyr_lab import Lab
-from zephyr_lab.errors import ServerLost, SetupFailed, StepTimeout
+from zephyr_lab.errors import BadInput, ServerLost, SetupFailed, StepTimeout
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.isolationtester import interleavings
 
@@ -122,6 +123,74 @@ def test_steps_that_wait_for_each_other_for_ever_end_in_an_error(tmp_path: Path)
         path.write_text("setup { create tabel; } session s1 step a { select 1; }")
         with pytest.raises(SetupFailed, match=r"^setup failed: ERROR:  syntax error"):
             lab.isolationtester(path, lambda text: None)
+
+
+LEFT_OPEN = """
+    setup { create table t (n int); insert into t values (1); }
+    teardown { drop table t; }
+    session s1 step hold { begin; update t set n = 2; }
+"""
+
+
+def test_a_block_that_never_ends_names_the_step_that_left_a_transaction_open(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of teardown; one of setup is cancelled as well, and so is one of a session."""
+    path, said = tmp_path / "x.spec", []
+    path.write_text(LEFT_OPEN)
+    monkeypatch.setattr(lab._runner, "step_seconds", 0.3)
+    with pytest.raises(
+        StepTimeout, match=r"teardown failed: no answer .*the transaction of session s1 after its step hold; end it"
+    ):
+        lab.isolationtester(path, said.append)
+    assert "".join(said).endswith("step hold: begin; update t set n = 2;\n")
+    path.write_text("setup { select pg_sleep(600); } session s1 step a { select 1; }")
+    with pytest.raises(StepTimeout, match=r"^setup failed: no answer within 0.3 s; cancelled$"):
+        lab.isolationtester(path, said.append)
+    path.write_text("session s1 step a { select 1; } teardown { select pg_sleep(600); }")
+    with pytest.raises(StepTimeout, match=r"^teardown of session s1 failed: no answer within 0.3 s; cancelled$"):
+        lab.isolationtester(path, said.append)
+
+
+def test_one_interrupt_ends_a_teardown_that_waits(tmp_path: Path) -> None:
+    """As Ctrl-C does."""
+    path = tmp_path / "x.spec"
+    path.write_text(LEFT_OPEN)
+    program = Path(sys.executable).with_name("zephyr-lab")
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen([program, "spec", path], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout
+            while not process.stdout.readline().startswith("step hold"):
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) != 0
+        finally:
+            process.kill()
+
+
+def test_extensions_are_there_for_the_steps(lab: Lab, tmp_path: Path) -> None:
+    """Those that are named; one that the server does not have is refused, and so are all on a server of yours."""
+    path, said = tmp_path / "x.spec", []
+    path.write_text("""
+        setup { create table t (id int); insert into t values (1); }
+        teardown { drop table t; }
+        session s1
+        setup { begin; }
+        step lock { select from t for update; }
+        step end { commit; }
+        session s2 step look { select modes from pgrowlocks('t'); }
+        permutation lock look end
+    """)
+    lab.isolationtester(path, said.append, extensions=["pgrowlocks", "btree_gist"])
+    assert '{"For Update"}\n(1 row)\n' in "".join(said)
+    with pytest.raises(BadInput, match="the extension 'nosuch' cannot be made on PostgreSQL"):
+        lab.isolationtester(path, said.append, extensions=["nosuch"])
+    with (
+        Lab(pg_dsn=lab.conninfo()) as theirs,
+        pytest.raises(BadInput, match=r"extensions \(pgrowlocks\) are made on a server of the lab's own only: leave"),
+    ):
+        theirs.isolationtester(path, said.append, extensions=["pgrowlocks"])
 
 
 def test_what_it_says_beside_its_output_and_goes_on_after_is_printed_too(lab: Lab, tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
     import random
     from zephyr_lab.testing import NothingTested
 
+    def endless_if_booked(conn):
+        (booked,) = conn.execute("select booked from slots").fetchone()
+        conn.execute("select pg_sleep(600 * (booked - %s)) is null from slots", [booked])
+
     @pytest.mark.zephyr(isolation=["read committed", "serializable"])
     def test_levels(zephyr, zephyr_isolation):
         assert zephyr.isolation == zephyr_isolation
@@ -115,12 +119,15 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
     def test_sampled(zephyr):
         zephyr.explore([guarded] * 3, samples=2)
 
+    def test_never_ends(zephyr):
+        zephyr.explore([endless_if_booked, guarded])
+
     def test_chance(zephyr):
         zephyr.explore([lambda conn: conn.execute("select %s", [random.random()])])
     """,
     )
     run = project.pytest("-v", "-rs", "--strict-markers")
-    run.assert_outcomes(passed=4, failed=5, skipped=1, xfailed=1)
+    run.assert_outcomes(passed=4, failed=6, skipped=1, xfailed=1)
     run.stdout.fnmatch_lines_random(
         [
             "*::test_levels[[]read-committed] FAILED*",
@@ -128,6 +135,8 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
             "*InvariantViolated: 4 of all 4 schedules (A guarded, B guarded; read committed) violate the invariant",
             "*is violated although a serial order ends so, too: the functions break it, not their order",
             "*::test_second_call --zephyr-replay *2: A A B B*",
+            "*NothingTested: 2 of all * cannot be judged",
+            "*session A in or after 'select pg_sleep*: no answer within 6 s, *; cancelled. After *'A B B A'",
             "*NothingFound: an anomaly was expected, and none of all 4 schedules is anomalous",
             "*NothingTested: session A returned in none of all *, it raised 42703 undefined column: *",
             "SKIPPED [[]1] test_outcomes*.py:*: incomplete after 0.001 s: none of the * run (not all) is anomalous, *",

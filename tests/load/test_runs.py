@@ -15,7 +15,7 @@ import pytest
 
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput
-from zephyr_lab.load import Incident, Progress, Report, alone, compared, frame, save, to_html, to_json
+from zephyr_lab.load import Incident, Progress, Report, alone, compared, frame, save, to_html, to_json, watch
 from zephyr_lab.load.conditions import KNOWN
 from zephyr_lab.load.counts import Outcome
 from zephyr_lab.load.held import HELD
@@ -175,6 +175,27 @@ def test_sampling_agrees_with_a_lock_that_times_itself(lab: Lab) -> None:
     assert number >= report.created
     assert report.lock_wait / (1000 * seconds / number) == pytest.approx(1, rel=0.5)
     assert report.watched.longest_wait <= 1.2 * longest + 0.05
+
+
+@pytest.mark.thorough_but("_WAITING")
+@pytest.mark.parametrize("question", ["_WAITING", "_LONGEST", "_OVERSOLD"])
+def test_what_could_not_be_measured_is_said_and_is_no_zero(
+    lab: Lab, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server answers one of the observer's questions with an error; the run goes on."""
+    monkeypatch.setattr(
+        watch, question, "select 1 / 0, 1 where %s <> ''" if question != "_OVERSOLD" else "select 1 / 0"
+    )
+    report = lab.incident(crowd("select-for-update", seconds=0.3))
+    exact(report)
+    figures = report.row()
+    assert (figures["lock_wait_ms"] is None) == (question == "_WAITING")
+    assert (figures["longest_lock_wait_ms"] is None) == (question != "_OVERSOLD")
+    lock_wait = next(line for line in str(report).splitlines() if line.startswith("lock wait"))
+    assert ("not measured" in lock_wait) == (question != "_OVERSOLD")
+    assert "not seen for " in lock_wait
+    assert lock_wait.endswith("DivisionByZero: division by zero")
+    assert "DivisionByZero: division by zero" in report.to_dict()["not_measured"]
 
 
 def test_without_the_months_partition_every_order_fails_and_is_told_why(lab: Lab) -> None:

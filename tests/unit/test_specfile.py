@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,50 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     """Never another exception than BadInput."""
     with contextlib.suppress(BadInput):
         specfile.parse(text)
+
+
+def _sessions(number: int) -> str:
+    return "".join(f"session s{i} step t{i} {{ select {i}; }}\n" for i in range(number))
+
+
+def _steps(number: int) -> str:
+    return "session A\n" + "".join(f"step t{i} {{ select {i}; }}\n" for i in range(number))
+
+
+GROWING: dict[str, Callable[[int], str]] = {
+    "blanks behind a brace that is never closed": lambda n: "setup {" + 8 * n * " ",
+    "blanks and newlines in one": lambda n: "setup {" + n * " \t\r\n x",
+    "blanks before a brace that is": lambda n: "setup {" + 8 * n * " " + "}",
+    "braces": lambda n: n * "{",
+    "quotes": lambda n: "session " + n * '"',
+    "quotes and letters": lambda n: "session " + n * '"a',
+    "pairs of quotes": lambda n: 'session "' + n * '""',
+    "comments": lambda n: n * "# {\n",
+    "words": lambda n: n * "setup ",
+    "sessions": _sessions,
+    "sessions and one more of a name": lambda n: _sessions(n) + "session s0 step x { }",
+    "steps": _steps,
+    "steps and one more of a name": lambda n: _steps(n) + "step t0 { }",
+    "permutations": lambda n: _steps(n) + "".join(f"permutation t{i}\n" for i in range(n)),
+    "one permutation": lambda n: _steps(n) + "permutation " + " ".join(f"t{i}" for i in range(n)),
+    "marks": lambda n: _steps(2) + "session B step b { }\npermutation t0 b(" + ", ".join(["t0"] * n),
+}
+
+
+@pytest.mark.parametrize("text", GROWING.values(), ids=GROWING)
+def test_eight_times_the_text_takes_about_eight_times_as_long(text: Callable[[int], str]) -> None:
+    """Whether it can be read or not: sixty-four times would be one loop in another."""
+
+    def seconds(size: int) -> float:
+        given, took = text(size), []
+        for _ in range(3):
+            began = time.process_time()
+            with contextlib.suppress(BadInput):
+                specfile.parse(given)
+            took.append(time.process_time() - began)
+        return min(took)
+
+    assert seconds(3_200) < 24 * max(seconds(400), 0.0002)
 
 
 def test_postgresqls_own_specs_are_read(shared: Path) -> None:

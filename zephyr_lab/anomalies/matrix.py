@@ -37,6 +37,7 @@ class Cell:
         words = [f"{known.anomalous} of {known.schedules}"]
         words += [f"{known.aborted} aborted"] if known.aborted else []
         words += [f"{known.false_positives} false positives"] if known.false_positives else []
+        words += [f"{known.undecided} undecided"] if known.undecided else []
         return ", ".join(words)
 
     def __str__(self) -> str:

@@ -61,9 +61,10 @@ class Exhaustive:
 
     def new_execution(self) -> bool:
         if self._started:
+            del self._path[self._depth :]  # a step that has ended before has not ended again
             while len(self._path) > self._fixed and not self._path[-1].take_next():
                 self._path.pop()
-            if len(self._path) == self._fixed:
+            if len(self._path) <= self._fixed:
                 self.complete = True
                 return False
         self._started, self._depth = True, 0

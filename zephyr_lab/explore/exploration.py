@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.verdict import Outcome, VerdictKind, told_off
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
 _GRAVEST_FIRST = (
-    VerdictKind.UNDECIDED, VerdictKind.OCCURS, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40P01, VerdictKind.ABORTS,
+    VerdictKind.OCCURS, VerdictKind.UNDECIDED, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40P01, VerdictKind.ABORTS,
     VerdictKind.PREVENTED,
 )  # fmt: skip
 
@@ -19,9 +20,10 @@ _GRAVEST_FIRST = (
 class Counts:
     """How many schedules, and how many of them: all but `blocked_steps` are of schedules.
 
-    `aborted`: somebody was told 40001 or 40P01. `false_positives`: 40001 at SERIALIZABLE although the same schedule,
-    run at REPEATABLE READ, commits everything with an outcome that a serial order gives. `violated`: the invariant
-    does not hold, whatever the verdict.
+    `aborted`: the server ended a transaction with an error, be it one that asks for a retry (40001, 40P01) or not.
+    `false_positives`: 40001 at SERIALIZABLE although the same schedule, run at REPEATABLE READ, commits everything with
+    an outcome that a serial order gives. `violated`: the invariant does not hold, whatever the verdict. `undecided`:
+    the serial orders cannot judge it, or a step of it never ended, and then it stands for all that begin so.
     """
 
     schedules: int = 0
@@ -59,7 +61,7 @@ class OutcomeCount:
 
     def text(self) -> str:
         refused = "; ".join(f"{session} {told_off(refusal)}" for session, refusal in self.aborted)
-        return "; ".join(part for part in (self.outcome.text(), refused) if part)
+        return "; ".join(part for part in (self.outcome.text(), refused) if part) or "a step that never ends"
 
 
 @dataclass
@@ -67,8 +69,10 @@ class Exploration:
     """`run` counts the schedules that were run, `stands_for` all that they stand for, where that is known.
 
     `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
-    schedule with as few switches between sessions as any; None where none was found. `violation`: the first schedule
-    that violates the invariant. `interrupted`: by Ctrl-C.
+    schedule with as few switches between sessions as any; None where none was found. `explanation`: its name with
+    the remedies, and the level that refuses it, where they are known. `violation`: the first schedule that violates the
+    invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run nobody can judge,
+    by the reason.
     """
 
     case: str
@@ -78,7 +82,9 @@ class Exploration:
     stands_for: Counts | None = field(default_factory=Counts)
     seconds: float = 0.0
     outcomes: dict[Key, OutcomeCount] = field(default_factory=dict, repr=False)
-    counterexample: str | None = None
+    undecided_because: dict[str, int] = field(default_factory=dict, repr=False)
+    counterexample: Counterexample | None = None
+    explanation: tuple[str, ...] = ()
     invariant: bool = False
     violation: str | None = None
     interrupted: bool = False
@@ -113,7 +119,8 @@ class Exploration:
 
     @property
     def kind(self) -> VerdictKind:
-        """`occurs` where any order is anomalous; else what somebody is sent away with in any order; else prevented."""
+        """`occurs` where any order is anomalous; else `undecided` where nobody knows of one; else what somebody is sent
+        away with in any order; else `prevented`."""
         kinds = {one.verdict for one in self.outcomes.values()}
         return next(kind for kind in _GRAVEST_FIRST if kind in kinds)
 
@@ -128,6 +135,16 @@ class Exploration:
             self.stands_for.add(counts, represents or 0)
         self.outcomes.setdefault(key, OutcomeCount(*key, example)).add(1, represents)
 
+    def note_endless(self, schedule: str, reason: str) -> None:
+        """Adds a schedule that was given up at a step that never ends; nobody knows how many begin so."""
+        nothing = VerdictKind.UNDECIDED, Outcome((), ()), ()
+        self.note(nothing, schedule, Counts(schedules=1, undecided=1), None)
+        self.note_reason(reason)
+
+    def note_reason(self, reason: str, times: int = 1) -> None:
+        """Adds why a schedule that was noted is undecided."""
+        self.undecided_because[reason] = self.undecided_because.get(reason, 0) + times
+
     def merge(self, other: Exploration) -> None:
         """Adds what another search has found in another part of the same tree, further along."""
         self.run.add(other.run)
@@ -140,6 +157,8 @@ class Exploration:
         for key, one in other.outcomes.items():
             mine = self.outcomes.setdefault(key, OutcomeCount(*key, one.example))
             mine.add(one.count, one.represents)
+        for reason, times in other.undecided_because.items():
+            self.note_reason(reason, times)
 
     def anomalous_example(self) -> str:
         """The first anomalous schedule of those kept; there must be one."""
@@ -151,7 +170,9 @@ class Exploration:
             "case": self.case, "isolation": self.isolation, "complete": self.complete,
             **asdict(self.run), "represents": self.represents,
             "stands_for": asdict(self.stands_for) if self.stands_for else None,
-            "counterexample": self.counterexample, "violation": self.violation,
+            "undecided_because": dict(self.undecided_because), "counterexample": self.counterexample,
+            "explanation": list(self.explanation),
+            "violation": self.violation,
             "outcomes": [
                 {
                     "outcome": one.text(), "verdict": str(one.verdict),
@@ -172,6 +193,8 @@ class Exploration:
         counts, run = self.known, self.run.schedules
         if not self.complete:
             return f"{run:,} schedules, not all"
+        if self.run.undecided:
+            return f"{run:,} schedules, {self.run.undecided:,} of them undecided"
         if self.stands_for is None:
             return f"{run:,} schedules, which stand for all"
         return f"all {counts.schedules:,} schedules" + (
@@ -194,8 +217,9 @@ class Exploration:
         if self.invariant:
             lines.append(f"the invariant is violated in {counts.violated} of {counts.schedules}")
         if self.counterexample:
-            lines.append(f"fewest switches: {self.counterexample}")
-        if not self.complete and not self.run.anomalous:
+            lines += [f"fewest switches: {self.counterexample}", *self.explanation]
+        lines += [f"undecided {times}: {reason}" for reason, times in self.undecided_because.items()]
+        if not (self.complete and not self.undecided_because) and not self.run.anomalous:
             lines.append("none of these was anomalous, which is no proof")
         return "\n".join(lines)
 

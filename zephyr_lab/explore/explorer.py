@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, RETRYABLE, SERIALIZATION_FAILURE, BadInput, ScheduleError
+from zephyr_lab.errors import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, BadInput, ScheduleError, StepTimeout
 from zephyr_lab.explore.effect import Effect, Effects, names_a_level
 from zephyr_lab.explore.exploration import Counts, Exploration
 from zephyr_lab.explore.reduced import number_of_orders
@@ -62,18 +62,26 @@ class Explorer:
     def explore(self, scheduler: Scheduler, seen: Seen | None = None, budget: float | None = None) -> Exploration:
         """Runs what `scheduler` asks for; `seen` is shown the state after each schedule.
 
-        An interrupt (Ctrl-C), or `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
+        A schedule with a step that never ends is undecided, and stands for all that begin so. An interrupt (Ctrl-C), or
+        `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
         """
         found = Exploration(self._spec.name, str(self._isolation), invariant=self._invariant is not None)
         began = time.monotonic()
         try:
             while (budget is None or time.monotonic() - began < budget) and scheduler.new_execution():
-                executed = self.execute(scheduler)
-                if executed is not None:
+                try:
+                    executed = self.execute(scheduler)
+                except StepTimeout as error:
+                    if not error.reason:
+                        raise
+                    found.note_endless(error.schedule, error.reason)
+                else:
+                    if executed is None:
+                        continue
                     self._count(found, executed)
-                    found.seconds = time.monotonic() - began
-                    if seen:
-                        seen(found)
+                found.seconds = time.monotonic() - began
+                if seen:
+                    seen(found)
             found.complete = scheduler.complete
         except KeyboardInterrupt:
             self._runner.abandon()
@@ -119,12 +127,13 @@ class Explorer:
     def _count(self, found: Exploration, executed: Executed) -> None:
         verdict = self.verdict(executed.transcript)
         transcript = verdict.transcript
-        aborted = tuple((one.session, one.sqlstate) for one in transcript.transactions if one.end is End.ABORTED)
-        states = [sqlstate for _, sqlstate in aborted]
+        ended = [one for one in transcript.transactions if one.end is End.ABORTED]
+        aborted = tuple((one.session, one.sqlstate) for one in ended if not one.answered)
+        states = [one.sqlstate for one in ended]
         counts = Counts(
             schedules=1,
             anomalous=int(verdict.anomalous),
-            aborted=int(any(map(self.is_refusal, states))),
+            aborted=int(bool(aborted)),
             undecided=int(verdict.kind is VerdictKind.UNDECIDED),
             violated=int(not self._holds(transcript)),
             deadlocks=int(DEADLOCK_DETECTED in states),
@@ -134,10 +143,8 @@ class Explorer:
             counts.false_positives = int(self._is_false_positive(verdict))
         represents = 1 if executed.effects is None else number_of_orders(executed.effects)
         found.note((verdict.kind, verdict.outcome, aborted), transcript.schedule, counts, represents)
-
-    def is_refusal(self, state: str) -> bool:
-        """Whether whoever was told so is to try again: 40001, 40P01."""
-        return state in RETRYABLE
+        if verdict.kind is VerdictKind.UNDECIDED:
+            found.note_reason(verdict.reason)
 
     def _holds(self, transcript: Transcript) -> bool:
         if self._invariant is None:
@@ -154,7 +161,7 @@ class Explorer:
         schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
         try:
             unwatched = self._run_unwatched(schedule)
-        except ScheduleError:  # who was sent away would have made others wait
+        except (ScheduleError, StepTimeout):  # who was sent away would have made others wait
             return False
         if any(one.end is not End.COMMITTED for one in unwatched.transactions):
             return False

@@ -11,6 +11,7 @@ import shlex
 import time
 from collections.abc import Sequence
 
+from zephyr_lab.errors import StepTimeout
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.explorer import Explorer
@@ -66,6 +67,10 @@ def fewest_switches(explorer: Explorer, schedule: str, deadline: float | None = 
                 executed = explorer.execute(scheduler)
             except KeyboardInterrupt:
                 return schedule
+            except StepTimeout as error:
+                if not error.reason:
+                    raise
+                continue
             if executed and explorer.verdict(executed.transcript).anomalous:
                 return _confirmed(explorer, executed.transcript.schedule)
     return schedule

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from zephyr_lab.errors import RETRYABLE, ScheduleError
+from zephyr_lab.errors import RETRYABLE, ScheduleError, StepTimeout
 from zephyr_lab.schedule.model import Schedule
 from zephyr_lab.schedule.transcript import End, Failure, Result, Table, Transaction, Transcript
 
@@ -169,13 +169,17 @@ class SerialOutcomes:
             transcript = self._run(Schedule(tuple(step for one in order for step in one.steps)))
         except ScheduleError as error:
             raise Undecided(f"one of the serial orders cannot be run: {error}") from None
+        except StepTimeout as error:
+            if not error.reason:
+                raise
+            raise Undecided(f"one of the serial orders, {error.schedule!r}, does not end: {error.reason}") from None
         return Outcome.of(transcript, transcript.transactions)
 
 
 def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
     """Compares a transcript's outcome with those of the serial orders of its committed transactions."""
-    committed = [one for one in transcript.transactions if one.end is End.COMMITTED]
-    aborted = [one for one in transcript.transactions if one.end is End.ABORTED]
+    committed = [one for one in transcript.transactions if one.answered or one.end is End.COMMITTED]
+    aborted = [one for one in transcript.transactions if one.end is End.ABORTED and not one.answered]
     outcome = Outcome.of(transcript, committed)
     try:
         _check_decidable(transcript, committed)

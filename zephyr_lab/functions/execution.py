@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from psycopg import pq
 
@@ -19,9 +20,12 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.quiet import Watch
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Transaction, Transcript, one_line
+from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Glance, Transaction, Transcript
+from zephyr_lab.views.abridged import one_line
 
 TURN_SECONDS = 6.0
+_BACK_TO = re.compile(r"(?i)\s*rollback\s+(work\s+|transaction\s+)?to\b")
+_BACK, _COMMIT = re.compile(r"(?i)\s*(rollback|abort)\b"), re.compile(r"(?i)\s*(commit|end)\b")
 MOST_TURNS = 500
 MOST_RETRIES = 5
 MOST_NAPS = 2
@@ -56,6 +60,7 @@ class FunctionExecution:
         self._earlier: list[FunctionSession] = []  # attempts that were refused, and tried again
         self.events: list[Event] = []
         self.taken: list[str] = []
+        self._glances: list[Glance] = []
         try:
             for name, function in functions.items():
                 self.sessions[name] = FunctionSession(begun.channel(name), function, supplies, answers)
@@ -69,6 +74,10 @@ class FunctionExecution:
         except BaseException:
             self.abandon()
             raise
+
+    def observe(self) -> None:
+        """Looks from now on, after every turn, what is committed in the tables."""
+        self._glances = [Glance(0, self._runner.tables_now())]
 
     def runnable(self) -> tuple[str, ...]:
         """Sessions that have not ended and could move now; who naps on and on lets the others go first."""
@@ -97,32 +106,47 @@ class FunctionExecution:
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
                 sql = self.sessions[one].underway()
-                events.append(Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1]))
+                where = self.sessions[one].where()
+                events.append(
+                    Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1], where=where)
+                )
         for one in waiting:
             if one in over:
                 events += self.sessions[one].events(resumed=True)
         self.events += events
+        if self._glances:
+            self._glances.append(Glance(len(self.events), self._runner.tables_now()))
         return events
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
         try:
-            over = self._watch.carry_out(send, waiting, time.monotonic() + min(TURN_SECONDS, self._runner.step_seconds))
+            over = self._watch.carry_out(send, waiting, time.monotonic() + self._turn_seconds)
         except TimeoutError:
-            raise StepTimeout(self._never_comes_back()) from None
+            raise self._never_comes_back() from None
         for session in self.sessions.values():
             if session.turn.misuse:
                 raise session.turn.misuse
         return over
 
-    def _never_comes_back(self) -> str:
-        moving = [
-            f"session {name}" + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
-            for name, one in self.sessions.items() if one.busy and name not in self._watch.waits
-        ]  # fmt: skip
-        return (
-            f"{' and '.join(moving)}: neither a round trip nor an end within {TURN_SECONDS:g} s, and it waits for no "
-            f"session by a lock of PostgreSQL's; after the schedule {' '.join(self.taken)!r}. Commands of Redis that "
-            "block, and locks between threads, cannot be explored"
+    @property
+    def _turn_seconds(self) -> float:
+        return min(TURN_SECONDS, self._runner.step_seconds)
+
+    def _never_comes_back(self) -> StepTimeout:
+        moving = [one for name, one in self.sessions.items() if one.busy and name not in self._watch.waits]
+        what = " and ".join(
+            f"session {one.name}" + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
+            for one in moving
+        )
+        schedule = " ".join(self.taken)
+        # Where the server is at it, the thread will end with the statement; what else holds it up may be its own.
+        if moving and all(one.channel.status == pq.TransactionStatus.ACTIVE for one in moving):
+            reason = f"{what}: no answer within {self._turn_seconds:g} s, and it waits for no session; cancelled"
+            return StepTimeout(f"{reason}. After the schedule {schedule!r}", schedule=schedule, reason=reason)
+        return StepTimeout(
+            f"{what}: neither a round trip nor an end within {self._turn_seconds:g} s, and it waits for no session by "
+            f"a lock of PostgreSQL's; after the schedule {schedule!r}. Commands of Redis that block, and locks between "
+            "threads, cannot be explored"
         )
 
     def _nothing_to_order(self) -> str:
@@ -155,7 +179,7 @@ class FunctionExecution:
             return
         for name, session in self.sessions.items():
             for _ in range(MOST_RETRIES):
-                if _end(session) is not End.ABORTED:
+                if not session.was_refused:
                     break
                 again = FunctionSession(session.channel, session.function, self._supplies, self._answers)
                 self._earlier.append(session)
@@ -181,18 +205,28 @@ class FunctionExecution:
             self._runner.abandon()
         elif any(may_change_more_than_rows(event.sql, functions_of(self._spec.setups)) for event in self.events):
             self._runner.forget_ground()
-        ends = [End.UNFINISHED if one.name in unfinished else _end(one) for one in attempts]
         numbered = list(zip(_numbers(attempts), attempts, strict=True))
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
             sessions=tuple(self.sessions), events=(*self.events, *(_ending(one, number) for number, one in numbered)),
-            final={**final, **self._ground.rows()}, answer=answer,
+            final={**final, **self._ground.rows()}, answer=answer, glances=tuple(self._glances),
             transactions=tuple(
-                Transaction(one.name, number, (one.name,), end, one.sent_away)
-                for (number, one), end in zip(numbered, ends, strict=True)
+                Transaction(one.name, number, (one.name,), End.UNFINISHED) if one.name in unfinished
+                else self._transaction(one, number) for number, one in numbered
             ),
         )  # fmt: skip
+
+    def _transaction(self, session: FunctionSession, number: int) -> Transaction:
+        """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
+        name, told = session.name, session.told()
+        if session.was_refused:
+            return Transaction(name, number, (name,), End.ABORTED, session.sent_away)
+        sqlstate = told.sqlstate if isinstance(told, Failure) else session.sent_away
+        last = _last_end([event for event in self.events if event.session == name])
+        if last is End.ROLLED_BACK and isinstance(told, Failure):
+            last = End.ABORTED
+        return Transaction(name, number, (name,), last, sqlstate, answered=True, raised=session.raised is not None)
 
     def abandon(self) -> None:
         end(self.sessions.values())
@@ -212,6 +246,17 @@ def _ending(session: FunctionSession, number: int) -> Event:
     return Event(session.name, session.name, "return", kind, transaction=number, results=(told,))
 
 
-def _end(session: FunctionSession) -> End:
-    """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
-    return End.ABORTED if session.refusal or (session.sent_away and session.raised) else End.COMMITTED
+def _last_end(events: Sequence[Event]) -> End:
+    """What became of the last transaction among these round trips."""
+    end, failed = End.COMMITTED, False
+    for event in events:
+        last = event.sql.rstrip("; \n").rpartition(";")[2]
+        if event.kind in (EventKind.FAILED, EventKind.LOST):
+            end, failed = End.ROLLED_BACK, True
+        elif _BACK_TO.match(last):
+            failed = False
+        elif event.kind is EventKind.COMPLETED:
+            # COMMIT is answered with ROLLBACK, and no error, where the transaction had failed.
+            undone = _BACK.match(last) or (failed and _COMMIT.match(last))
+            end, failed = End.ROLLED_BACK if undone else End.COMMITTED, False
+    return end

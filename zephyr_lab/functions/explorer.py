@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import REFUSALS
+from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
@@ -49,21 +50,6 @@ class _TooMany(Exception):
     """There are more orders than are run one by one."""
 
 
-class Counterexample(str):
-    """An anomalous schedule, such as `A B B A`; it shows itself as a timeline, and can be run again."""
-
-    transcript: Transcript
-    verdict: Verdict
-    explorer: FunctionExplorer
-
-    def replay(self) -> Transcript:
-        """The same schedule once more. Raises Nondeterminism where it cannot be had."""
-        return self.explorer.replay(self)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return self.transcript._repr_mimebundle_()
-
-
 class FunctionExplorer(Explorer):
     """Explores functions, by session, after `setup` (SQL, or a function) in a schema of the lab's own.
 
@@ -85,7 +71,10 @@ class FunctionExplorer(Explorer):
         answers: Answers | None = None,
         retry: bool = False,
     ) -> None:
-        self._functions, self._is_intercepted = functions, False
+        self._functions, self._is_intercepted, self._observes = functions, False, False
+        self._at = lambda level: FunctionExplorer(
+            runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore
+        )
         self._supplies = Supplies(runner.database, keyvalue)
         prepare = None if isinstance(setup, str) else setup
         kinds = [parameters_of(one).kinds() for one in (*functions.values(), *([prepare] if prepare else []))]
@@ -192,6 +181,8 @@ class FunctionExplorer(Explorer):
         effects: list[Effect] | None = [] if scheduler.wants_effects else None
         try:
             execution = self._running = self._begin(self._spec, self._functions)
+            if self._observes:
+                execution.observe()
             follow = self._follower() if scheduler.wants_effects else None
             while runnable := execution.runnable():
                 last = scheduler.next_session(runnable, last)
@@ -224,22 +215,19 @@ class FunctionExplorer(Explorer):
             execution.abandon()
         self._runner.abandon()
 
-    def is_refusal(self, state: str) -> bool:
-        """Also what was declared as one."""
-        return super().is_refusal(state) or state not in REFUSALS or state in self._answers.refusals
-
     def verdict(self, transcript: Transcript) -> Verdict:
         """As for a spec; but a function that returns what no serial order has it return, having been sent away, has
         reported just that, and is judged as aborted."""
         transcript, serial = self._surrogates.without(transcript), self._serial
         first = judge(transcript, serial)
-        refused = {one.session for one in transcript.transactions if one.sqlstate and one.end is End.COMMITTED}
+        refused = {one.session for one in transcript.transactions if one.sqlstate in REFUSALS and one.answered}
         if not (first.anomalous and refused):
             return first
         usual = {said for outcome in first.serial.values() for said in outcome.told}
         reported = {name for name, told in first.outcome.told if name in refused and (name, told) not in usual}
         transactions = tuple(
-            replace(one, end=End.ABORTED) if one.session in reported else one for one in transcript.transactions
+            replace(one, end=End.ABORTED, answered=False) if one.session in reported else one
+            for one in transcript.transactions
         )
         return judge(replace(first.transcript, transactions=transactions), serial) if reported else first
 
@@ -265,11 +253,28 @@ class FunctionExplorer(Explorer):
         The deadline (of time.time) ends the search for a better one.
         """
         with self._intercepted():
-            found = Counterexample(fewest_switches(self, schedule, deadline))
-            found.explorer, found.transcript = self, self.replay(found)
-            self._check_same_run(found.transcript, self.replay(found))
-            found.verdict = self.verdict(found.transcript)
-        return found
+            found = fewest_switches(self, schedule, deadline)
+            transcript = self.replay(found)
+            self._check_same_run(transcript, self.replay(found))
+            verdict = self.verdict(transcript)
+        return Counterexample.of(found, replace(verdict, transcript=transcript), self.replay)
+
+    def explain(self, schedule: str) -> tuple[str, ...]:
+        """What is known of an anomalous schedule: its name with the remedies, and the level that refuses it."""
+        with self._intercepted():
+            return explain(
+                schedule,
+                self._isolation,
+                lambda: self._observed(schedule),
+                lambda level: self._at(level).follow(schedule),
+            )
+
+    def _observed(self, schedule: str) -> Transcript:
+        self._observes = True
+        try:
+            return self.replay(schedule)
+        finally:
+            self._observes = False
 
     def _run_in_order(self, order: Schedule) -> Transcript:
         functions = {name: self._functions[name] for name in order.steps}

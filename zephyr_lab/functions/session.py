@@ -161,6 +161,11 @@ class FunctionSession:
         """The refusal on another's account that was the last word on what it did, else ''."""
         return self.refusal or self.turn.refused
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether it was sent away, and says so: it did nothing. Who returns in spite of that says that all is well."""
+        return bool(self.refusal or (self.turn.refused and self.raised))
+
     def told(self) -> Result | Failure:
         """What the function returned or raised, as part of the outcome."""
         said = self._said or "nothing, as it was given up"
@@ -182,13 +187,18 @@ class FunctionSession:
         kind = EventKind.LOST if trip.lost else EventKind.FAILED if trip.failure else EventKind.COMPLETED
         return Event(
             self.name, self.name, trip.sql, kind,
-            resumed=resumed, results=tuple(trip.results), failure=trip.failure,
+            resumed=resumed, results=tuple(trip.results), failure=trip.failure, where=trip.where,
         )  # fmt: skip
 
     def underway(self) -> str:
         """What it was last let go to do."""
         trips = merged(self.turn.done)
         return trips[-1].sql if trips else ""
+
+    def where(self) -> str:
+        """The line of the function that asked for what it was last let go to do."""
+        trips = merged(self.turn.done)
+        return trips[-1].where if trips else ""
 
     def last_of(self, event: Event) -> RoundTrip | None:
         """The round trip that an event of the last turn tells of, if it was the only one."""

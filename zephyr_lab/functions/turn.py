@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zephyr_lab.errors import BadInput, LabError, ScheduleError
+from zephyr_lab.functions.places import line_of_yours
 from zephyr_lab.schedule.transcript import Failure, Result
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class RoundTrip:
     """What a function asked a server, and what it was told. A `private` one takes no turn.
 
     `whole` is all that is sent, an implicit BEGIN included; `status` is how the session's transaction stood then, as a
-    pq.TransactionStatus; `redis` is "reads" or "writes" for a message to Redis.
+    pq.TransactionStatus; `redis` is "reads" or "writes" for a message to Redis; `where` is the line that asked for it.
     """
 
     sql: str
@@ -47,6 +48,7 @@ class RoundTrip:
     results: list[Result] = field(default_factory=list)
     failure: Failure | None = None
     lost: bool = False
+    where: str = ""
 
 
 def is_private(sql: str) -> bool:
@@ -104,6 +106,7 @@ class Turn:
     def take(self, trip: RoundTrip) -> RoundTrip:
         """Waits until it is this session's turn, unless the trip is private. Raises Abandoned."""
         self._check()
+        trip.where = line_of_yours()
         if not trip.private:
             if self.next is not None:
                 raise self.refuse(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from zephyr_lab.errors import LabError
 from zephyr_lab.load.finding import Bench, Chapter, Finding, Verdict, either
 from zephyr_lab.load.report import Report
 
@@ -139,14 +140,16 @@ def transactions(bench: Bench) -> Finding:
 @LOAD.claim("lock waits are under 10 ms")
 def lock_waits(bench: Bench) -> Finding:
     found = [bench.load(name) for name in ("one-statement", "select-for-update", "advisory-lock", "serializable-retry")]
+    waits = {one.incident.strategy: (one.lock_wait, one.watched.longest_wait) for one in found}
+    if unseen := [one for one in found if None in waits[one.incident.strategy]]:
+        raise LabError(f"{unseen[0].incident.strategy}: no lock wait was measured: {unseen[0].watched.why_not}")
     measured = "; ".join(
-        f"{one.incident.strategy} {one.lock_wait:.1f} ms on average, longest "
-        f"{1000 * one.watched.longest_wait:,.0f} ms" for one in found
-    )  # fmt: skip
-    good = [one.incident.strategy for one in found if one.lock_wait < 10]
+        f"{name} {mean:.1f} ms on average, longest {1000 * longest:,.0f} ms" for name, (mean, longest) in waits.items()
+    )
+    good = [name for name, (mean, _) in waits.items() if mean < 10]
     if not good:
         return Finding(Verdict.DOES_NOT_HOLD, measured)
-    if len(good) == len(found) and all(one.watched.longest_wait < 0.010 for one in found):
+    if len(good) == len(found) and all(longest < 0.010 for _, longest in waits.values()):
         return Finding(Verdict.HOLDS, measured)
     return Finding(Verdict.HOLDS_WHEN, measured, f"averages are meant, of {', '.join(good)}")
 

@@ -91,8 +91,13 @@ class Report:
         return (self.counts.attempts - orders) / orders if orders else 0.0
 
     @property
-    def lock_wait(self) -> float:
-        """Milliseconds a transaction, by the server: waiting sessions times time, by attempts (Little's law)."""
+    def lock_wait(self) -> float | None:
+        """Milliseconds a transaction, by the server: waiting sessions times time, by attempts (Little's law).
+
+        None where it was not measured.
+        """
+        if self.watched.mean_waiting is None:
+            return None
         seconds = self.watched.mean_waiting * self.seconds
         return 1000 * seconds / self.counts.attempts if self.counts.attempts else 0.0
 
@@ -133,7 +138,8 @@ class Report:
             "transaction_ms": counts.transaction.mean(),
             "transaction_p99_ms": counts.transaction.percentile(99),
             "pool_wait_p99_ms": counts.pool_wait.percentile(99), "most_waiting_in_pool": counts.most_waiting,
-            "lock_wait_ms": self.lock_wait, "longest_lock_wait_ms": 1000 * self.watched.longest_wait,
+            "lock_wait_ms": self.lock_wait,
+            "longest_lock_wait_ms": None if self.watched.longest_wait is None else 1000 * self.watched.longest_wait,
             "deadlocks": self.deadlocks, "full": counts.of_outcome(Outcome.FULL),
             "no_connection": counts.of_outcome(Outcome.NO_CONNECTION),
             "unanswered": counts.of_outcome(Outcome.UNANSWERED), "failed": counts.of_outcome(Outcome.FAILED),
@@ -163,6 +169,7 @@ class Report:
                 "created": [self.counts.created[at] for at in periods],
                 "oversold": {str(at): slots for at, slots in self.watched.oversold.items()},
             },
+            "not_measured": dict(self.watched.failures), "seconds_not_seen": self.watched.blind,
             "lost": [str(id) for id in self.truth.lost[:100]],
             "unexpected": [str(id) for id in self.truth.unexpected[:100]],
         }  # fmt: skip
@@ -189,8 +196,7 @@ class Report:
                          f"{_by_code(counts.refusals)}; {self.retries_an_order:.2f} retries an order"),
             ("transaction", f"{counts.transaction.mean():.1f} ms on average, "
                             f"p99 {counts.transaction.percentile(99):.1f} ms"),
-            ("lock wait", f"{self.lock_wait:.2f} ms a transaction by the server; longest "
-                          f"{1000 * self.watched.longest_wait:,.0f} ms; {self.deadlocks} deadlocks"),
+            ("lock wait", self._lock_wait()),
             ("pool", f"p99 {counts.pool_wait.percentile(99):.1f} ms for a connection; "
                      f"at most {counts.most_waiting} waiting"),
             ("not created", self._not_created()),
@@ -209,6 +215,17 @@ class Report:
         if self.processes_lost:
             said.append(("incomplete", f"{self.processes_lost} processes of the run ended without their counts"))
         return said
+
+    def _lock_wait(self) -> str:
+        mean, longest = self.lock_wait, self.watched.longest_wait
+        said = [
+            "not measured" if mean is None else f"{mean:.2f} ms a transaction by the server",
+            "longest " + ("not measured" if longest is None else f"{1000 * longest:,.0f} ms"),
+            f"{self.deadlocks} deadlocks",
+        ]
+        if mean is None or longest is None or self.watched.failures:
+            said.append(f"not seen for {self.watched.blind:.1f} s: {self.watched.why_not}")
+        return "; ".join(said)
 
     def _not_created(self) -> str:
         names = {
@@ -279,6 +296,10 @@ def check_path(path: Path) -> None:
         raise BadInput(f"there is no folder {path.parent} to write {path.name} into")
 
 
+def _or_dash(milliseconds: float | None) -> str:
+    return "-" if milliseconds is None else f"{milliseconds:.1f}"
+
+
 COLUMNS = (
     "strategy",
     "created/s",
@@ -298,7 +319,7 @@ def compared(reports: Sequence[Report]) -> str:
     rows = [
         (
             one.incident.name, f"{one.achieved_rate:,.0f}", f"{one.latency(50):.1f}", f"{one.latency(99):,.1f}",
-            f"{one.failed_attempts:.0%}", f"{one.given_up:.1%}", f"{one.retries_an_order:.2f}", f"{one.lock_wait:.1f}",
+            f"{one.failed_attempts:.0%}", f"{one.given_up:.1%}", f"{one.retries_an_order:.2f}", _or_dash(one.lock_wait),
             f"{one.truth.oversold} of {one.truth.slots}", f"{one.truth.roubles_over:,}",
         )
         for one in reports

@@ -42,33 +42,54 @@ select count(*), coalesce(sum(over), 0)::bigint from (
 
 @dataclass
 class Seen:
-    """`oversold` is slots over capacity by period of the run; `waiting` the sessions that waited, in each sample."""
+    """`oversold` is slots over capacity by period of the run; `waiting` the sessions that waited, in each sample.
+
+    `longest_wait`, in seconds, is None where it could not be asked. `failures` says why something could not be, and how
+    often; `blind` for how many seconds of the run nothing was seen.
+    """
 
     waiting: list[int] = field(default_factory=list)
-    longest_wait: float = 0.0
+    longest_wait: float | None = None
+    failures: Counter[str] = field(default_factory=Counter)
+    blind: float = 0.0
     oversold: dict[int, int] = field(default_factory=dict)
     oversold_slots: int = 0
     roubles_over: int = 0
 
     @property
-    def mean_waiting(self) -> float:
-        return sum(self.waiting) / len(self.waiting) if self.waiting else 0.0
+    def mean_waiting(self) -> float | None:
+        """None where nothing was seen."""
+        return sum(self.waiting) / len(self.waiting) if self.waiting else None
+
+    @property
+    def why_not(self) -> str:
+        """What kept it from looking, the most frequent first."""
+        return "; ".join(why for why, _ in self.failures.most_common()) or "the run was over before the first look"
 
 
 class Watch:
-    """A thread with a connection of its own that looks on while a run lasts; it comes back when the server does."""
+    """A thread with a connection of its own that looks on while a run lasts; it comes back when the server does.
+
+    What goes wrong in it ends no run, and is told in `Seen.failures`.
+    """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], sessions: str, began: float) -> None:
         self.seen = Seen()
         self._connect, self._sessions, self._began = connect, sessions, began
+        self._blind_since: float | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._over.is_set():
-            with contextlib.suppress(psycopg.Error, Exception), self._connect() as connection:
-                self._look(connection)
+            try:
+                with self._connect() as connection:
+                    self._look(connection)
+            except Exception as error:
+                self.seen.failures[f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"] += 1
+                if self._blind_since is None:
+                    self._blind_since = max(time.monotonic(), self._began)
             self._over.wait(0.1)
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
@@ -79,9 +100,11 @@ class Watch:
             if now < self._began:
                 continue
             self.seen.waiting.append(_one(connection, _WAITING, self._sessions)[0])
+            self._sees_again(now)
             if now >= next_locks:
                 next_locks = now + LOCKS_SECONDS
-                self.seen.longest_wait = max(self.seen.longest_wait, _one(connection, longest, self._sessions)[0])
+                wait = _one(connection, longest, self._sessions)[0]
+                self.seen.longest_wait = max(self.seen.longest_wait or 0.0, wait)
             if now >= next_orders:
                 slots, roubles = _one(connection, _OVERSOLD)
                 self.seen.oversold_slots, self.seen.roubles_over = slots, roubles
@@ -89,9 +112,17 @@ class Watch:
                 # What is measured must not be the measuring: it takes longer with more orders.
                 next_orders = now + max(0.5, 30 * (time.monotonic() - now))
 
+    def _sees_again(self, now: float) -> None:
+        if self._blind_since is not None:
+            self.seen.blind += max(0.0, now - self._blind_since)
+            self._blind_since = None
+
     def close(self) -> Seen:
         self._over.set()
         self._thread.join(10)
+        if self._thread.is_alive():
+            self.seen.failures["the server did not answer the last question within 10 s"] += 1
+        self._sees_again(time.monotonic())
         return self.seen
 
 

@@ -33,9 +33,9 @@ from zephyr_lab.schedule.transcript import (
     Transcript,
     Value,
     Wait,
-    one_line,
 )
 from zephyr_lab.schedule.waiting import in_a_cycle
+from zephyr_lab.views.abridged import one_line
 
 if TYPE_CHECKING:
     from zephyr_lab.schedule.runner import Runner
@@ -148,7 +148,7 @@ class Execution:
         try:
             return self._follow(step.session, lambda: channel.send(step), self._runner.step_seconds)
         except TimeoutError:
-            raise StepTimeout(self._never_ends()) from None
+            raise self._never_ends() from None
 
     def cancel(self, session: str) -> list[Event]:
         """Cancels a step that goes on, as Ctrl-C does in psql, and gives what happened. Raises TimeoutError."""
@@ -260,14 +260,14 @@ class Execution:
         replay = self.spec.replay(self.isolation, self._schedule())
         return f"step {step.name} cannot be sent: {step.session} {wait.text()}: {way_on}. Replay up to here: {replay}"
 
-    def _never_ends(self) -> str:
+    def _never_ends(self) -> StepTimeout:
         steps = [(name, self._channels[name].step) for name in self._watch.moving()]
         what = "; ".join(f"session {name}, step {step.name} ({one_line(step.sql, 40)})" for name, step in steps if step)
-        replay = self.spec.replay(self.isolation, self._schedule())
-        return (
-            f"{what}: no answer within {self._runner.step_seconds:g} s, and it waits for no session of this schedule; "
-            f"cancelled. Replay: {replay}"
-        )
+        schedule = self._schedule()
+        within = f"no answer within {self._runner.step_seconds:g} s"
+        reason = f"{what}: {within}, and it waits for no session of this schedule; cancelled"
+        replay = self.spec.replay(self.isolation, schedule)
+        return StepTimeout(f"{reason}. Replay: {replay}", schedule=schedule, reason=reason)
 
     # -- deadlocks
 

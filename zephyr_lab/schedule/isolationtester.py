@@ -91,6 +91,7 @@ class _Session:
         self.name = name
         self.connection = connection
         self.active: _Running | None = None
+        self.last_step = ""
         self.notices = 0
         self._write = write
         connection.notice_handler = self._on_notice
@@ -106,6 +107,13 @@ class _Session:
 
     def is_busy(self) -> bool:
         return bool(self.connection.is_busy())
+
+    def left_open(self) -> bool:
+        return self.connection.transaction_status in (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
+
+    def cancel(self) -> None:
+        with contextlib.suppress(psycopg.OperationalError):
+            self.connection.get_cancel().cancel()
 
     def consume(self) -> None:
         try:
@@ -129,8 +137,7 @@ class _Tester:
     def __exit__(self, *_: object) -> None:
         for session in [self.control, *self.sessions.values()]:
             if session.active:
-                with contextlib.suppress(psycopg.OperationalError):
-                    session.connection.get_cancel().cancel()
+                session.cancel()
             session.connection.finish()
 
     def run_permutation(self, permutation: Sequence[ScheduledStep]) -> None:
@@ -159,22 +166,61 @@ class _Tester:
             self._tear_down(self.control, self.spec.teardown, "teardown failed")
 
     def _set_up(self, session: _Session, sql: str, failed: str) -> None:
-        if not self._execute(session, sql):
+        if not self._execute(session, sql, failed):
             raise SetupFailed(f"{failed}: {_text(session.connection.error_message)}".rstrip())
 
     def _tear_down(self, session: _Session, sql: str, failed: str) -> None:
-        if not self._execute(session, sql):
+        if not self._execute(session, sql, failed):
             self.write(f"{failed}: {_text(session.connection.error_message)}")
 
-    def _execute(self, session: _Session, sql: str) -> bool:
-        """Whether a block went well; one without a statement does not, to isolationtester."""
+    def _execute(self, session: _Session, sql: str, failed: str) -> bool:
+        """Whether a block went well; one without a statement does not, to isolationtester.
+
+        Unlike there it may not take for ever. Raises StepTimeout, which names the sessions that could be waited for.
+        """
         try:
-            result = session.connection.exec_(sql.encode())
+            result = self._last_result(session, sql, failed)
         except psycopg.OperationalError:  # an earlier step has ended the session
             return False
-        if result.status == pq.ExecStatus.TUPLES_OK:
+        if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
             self.write(table(result))
-        return result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+        return result is not None and result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+
+    def _last_result(self, session: _Session, sql: str, failed: str) -> pq.abc.PGresult | None:
+        """As PQexec gives it, which no signal interrupts."""
+        connection, last = session.connection, None
+        deadline = time.monotonic() + self.step_seconds
+        connection.send_query(sql.encode())
+        try:
+            while True:
+                while connection.is_busy():
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise StepTimeout(self._block_never_ends(failed))
+                    if select.select([connection.socket], [], [], left)[0]:
+                        try:
+                            connection.consume_input()
+                        except psycopg.OperationalError:  # the result says why
+                            break
+                result = connection.get_result()
+                if result is None:
+                    return last
+                last = result
+                if result.status in (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT):
+                    return last
+        except (StepTimeout, KeyboardInterrupt):
+            session.cancel()
+            raise
+
+    def _block_never_ends(self, failed: str) -> str:
+        said = f"{failed}: no answer within {self.step_seconds:g} s; cancelled"
+        still = [
+            f"the transaction of session {one.name} after its step {one.last_step}"
+            for one in self.sessions.values() if one.last_step and one.left_open()
+        ]  # fmt: skip
+        if not still:
+            return said
+        return f"{said}. Still open: {', '.join(still)}; end it in a step, or in a teardown of the session"
 
     def _launch(self, step: Step, blockers: Sequence[Blocker]) -> _Running:
         targets = {
@@ -184,6 +230,7 @@ class _Tester:
         }
         running = _Running(step, blockers, targets)
         session = self.sessions[step.session]
+        session.last_step = step.name
         try:
             session.connection.send_query(step.sql.encode())
         except psycopg.OperationalError:  # an earlier step has ended the session
@@ -247,7 +294,7 @@ class _Tester:
                 return not session.is_busy()
             if not canceled and now - began > self.step_seconds:
                 self.write(f"isolationtester: canceling step {running.step.name} after {int(now - began)} seconds\n")
-                session.connection.get_cancel().cancel()
+                session.cancel()
                 canceled = True
             if now - began > 2 * self.step_seconds:
                 raise StepTimeout(f"step {running.step.name} timed out after {2 * self.step_seconds:g} seconds")

@@ -43,10 +43,8 @@ class Runner:
     """
 
     def __init__(self, database: Database, step_seconds: float = STEP_SECONDS) -> None:
-        if not (math.isfinite(step_seconds) and step_seconds > 0):
-            raise BadInput(f"a step may take a positive number of seconds, not {step_seconds:g}")
         self.database = database
-        self.step_seconds = step_seconds
+        self.step_seconds = _checked(step_seconds)
         self._channels: dict[str, tuple[Channel, Settings]] = {}  # with what each connection was opened with
         self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
         self._first: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # setups, and the rows they first made
@@ -91,6 +89,16 @@ class Runner:
         except BaseException:
             self.abandon()
             raise
+
+    @contextlib.contextmanager
+    def steps_within(self, seconds: float | None) -> Iterator[None]:
+        """While it lasts a step may take so many seconds; None leaves it as it is. Raises BadInput."""
+        before = self.step_seconds
+        self.step_seconds = before if seconds is None else _checked(seconds)
+        try:
+            yield
+        finally:
+            self.step_seconds = before
 
     @contextlib.contextmanager
     def hold(self, spec: Spec, schedule: Schedule, isolation: IsolationLevel) -> Iterator[Execution]:
@@ -343,3 +351,9 @@ class Runner:
         self.abandon()
         with contextlib.suppress(psycopg.Error):
             self._opened.close()
+
+
+def _checked(step_seconds: float) -> float:
+    if not (math.isfinite(step_seconds) and step_seconds > 0):
+        raise BadInput(f"a step may take a positive number of seconds, not {step_seconds:g}")
+    return step_seconds

@@ -23,13 +23,14 @@ from zephyr_lab.schedule.model import Blocker, ScheduledStep, Session, Spec, Ste
 
 _TOKEN = re.compile(
     r"""(?P<blank>[ \t\r\f\n]+|\#[^\n\r]*)
-      | (?P<sql>\{[ \t\r\f]*(?P<body>[^}]*?)[ \t\r\f]*\})
+      | (?P<sql>\{(?P<body>[^}]*)\})  # its blanks are trimmed later: to match them here takes cubic time without a `}`
       | (?P<quoted>"(?P<inner>(?:[^"\n]|"")*)")
       | (?P<word>[A-Za-z_\u0080-\U0010ffff][A-Za-z_\u0080-\U0010ffff0-9$]*)
       | (?P<number>[0-9]+)
       | (?P<mark>[(),*])""",
     re.VERBOSE,
 )
+_BLANKS = " \t\r\f"
 _KEYWORDS = frozenset({"setup", "teardown", "session", "step", "permutation", "notices"})
 
 
@@ -61,6 +62,8 @@ class _Parser:
         self.name, self.source = name, source
         self.tokens = list(self._scan(text))
         self.at = 0
+        self.names: set[str] = set()  # of the sessions so far
+        self.sessions_of: dict[str, str] = {}  # by step
 
     def _scan(self, text: str) -> Iterator[_Token]:
         place, line = 0, 1
@@ -73,7 +76,7 @@ class _Parser:
                 return
             match found.lastgroup:
                 case "sql" | "body":
-                    yield _Token("sql", found["body"], line)
+                    yield _Token("sql", found["body"].strip(_BLANKS), line)
                 case "quoted" | "inner":
                     yield _Token("name", found["inner"].replace('""', '"'), line)
                 case "word":
@@ -116,30 +119,30 @@ class _Parser:
         teardown = self.block("teardown")
         sessions: list[Session] = []
         while self.next_is("session"):
-            sessions.append(self.session(sessions))
+            sessions.append(self.session())
         if not sessions:
             self.take("session", "`session NAME`" if setups or teardown else "`setup`, `teardown` or `session NAME`")
-        steps = {step.name: session.name for session in sessions for step in session.steps}
         permutations = []
         while self.next_is("permutation"):
-            permutations.append(self.permutation(steps))
+            permutations.append(self.permutation(self.sessions_of))
         self.take("end", "`session` or `permutation`" if not permutations else "`permutation`")
         return Spec(self.name, tuple(sessions), tuple(setups), teardown, tuple(permutations))
 
-    def session(self, earlier: list[Session]) -> Session:
+    def session(self) -> Session:
         self.at += 1
         token = self.take("name", "the session's name")
         name = token.text
-        taken = {step.name for session in earlier for step in session.steps}
-        if name in {session.name for session in earlier}:
+        if name in self.names:
             self.fail(token.line, f"a second session {name!r}")
+        self.names.add(name)
         setup = self.block("setup")
         steps: list[Step] = []
         while self.next_is("step"):
             self.at += 1
             step = self.take("name", "the step's name")
-            if step.text in taken or step.text in {other.name for other in steps}:
+            if step.text in self.sessions_of:
                 self.fail(step.line, f"a second step {step.text!r}")
+            self.sessions_of[step.text] = name
             steps.append(Step(step.text, name, self.take("sql", f"`{{ SQL }}` after `step {step.text}`").text))
         if not steps:
             self.take("step", f"`step` in session {name!r}")

@@ -20,7 +20,8 @@ from zephyr_lab.schedule.execution import Execution
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import Event, EventKind, Transcript, one_line
+from zephyr_lab.schedule.transcript import SQL_WIDTH, Event, EventKind, Transcript
+from zephyr_lab.views.abridged import one_line
 
 NAME = "by hand"
 GONE = "the server is gone, and with it all sessions and tables: %reset_sessions starts a new one"
@@ -38,7 +39,7 @@ class Answer:
     def lines(self) -> list[tuple[str, str, str]]:
         """Session, SQL and what came of it; a single statement's SQL is left out, for it was just written."""
         alone = len(self.events) == 1
-        return [(one.session, "" if alone else one_line(one.sql), one.text()) for one in self.events]
+        return [(one.session, "" if alone else one_line(one.sql, SQL_WIDTH), one.text()) for one in self.events]
 
     def to_dict(self) -> dict[str, Any]:
         """The form for views."""
@@ -58,7 +59,7 @@ class Answer:
         if not self.unsent:
             return ""
         waits = self.events[-1].session
-        return f"not sent, for {waits} waits: " + "; ".join(map(one_line, self.unsent))
+        return f"not sent, for {waits} waits: " + "; ".join(one_line(one, SQL_WIDTH) for one in self.unsent)
 
     def __str__(self) -> str:
         lines = self.lines()

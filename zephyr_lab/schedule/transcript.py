@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import condition_name
 from zephyr_lab.extras import needed_by, or_text
+from zephyr_lab.views.abridged import one_line
 
 if TYPE_CHECKING:
     from zephyr_lab.views.stepper import Stepper
@@ -89,6 +90,7 @@ class Event:
     """What became of a step: at once, or (`resumed`) after a wait that another session's step ended.
 
     `transaction` numbers the transactions of the session, from 1; an autocommitted step is a transaction of its own.
+    `where`, such as `shop.py:41`, is the line of a function that asked for it, and no part of what is compared.
     """
 
     session: str
@@ -101,6 +103,7 @@ class Event:
     failure: Failure | None = None
     wait: Wait | None = None
     notices: tuple[str, ...] = ()
+    where: str = field(default="", compare=False)
 
     def text(self) -> str:
         """What is said behind the SQL: `-> 90000`, `1 row`, `waits for A (transactionid)`, `resumes: 40001 ...`."""
@@ -125,7 +128,7 @@ class Event:
 
 
 class End(StrEnum):
-    """How a transaction stood when the schedule was over."""
+    """How a transaction stood when the schedule was over. `aborted`: the server ended it with an error."""
 
     COMMITTED = "committed"
     ROLLED_BACK = "rolled back"
@@ -138,13 +141,23 @@ class End(StrEnum):
 
 @dataclass(frozen=True)
 class Transaction:
-    """One transaction of a session: its number there, its steps, how it ended, the first SQLSTATE it was told."""
+    """One transaction of a session: its number there, its steps, how it ended, the first SQLSTATE it was told.
+
+    `answered`: it is a function's, whose caller has what it returned or `raised`, whatever became of its changes.
+    """
 
     session: str
     number: int
     steps: tuple[str, ...]
     end: End
     sqlstate: str = ""
+    answered: bool = False
+    raised: bool = False
+
+    def text(self) -> str:
+        """`committed`, `rolled back`, `aborted 40001`."""
+        said = f"{self.end} {self.sqlstate}" if self.end is End.ABORTED and self.sqlstate else str(self.end)
+        return f"{said}, then raised" if self.raised and self.end is End.COMMITTED else said
 
 
 @dataclass(frozen=True)
@@ -222,7 +235,8 @@ class Transcript:
 
     def summary(self) -> list[str]:
         """How the sessions ended, then what is in each table, a line each."""
-        ends = ", ".join(f"{name} {end}" for name, end in self.ends.items())
+        last = {one.session: one.text() for one in self.transactions}
+        ends = ", ".join(f"{name} {last.get(name, End.IDLE)}" for name in self.sessions)
         return [f"ends:   {ends}"] + [f"final:  {name}: {table.text()}" for name, table in self.final.items()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,11 +273,13 @@ class Transcript:
 
     def __str__(self) -> str:
         lines = [f"{self.case} at {self.isolation}, schedule {self.schedule}"]
-        shown = [one_line(event.sql) if not event.resumed else "" for event in self.events]
+        places = max((len(event.where) for event in self.events), default=0)
+        shown = [one_line(event.sql, SQL_WIDTH) if not event.resumed else "" for event in self.events]
         sessions = max((len(name) for name in self.sessions), default=1)
         width = max((len(sql) for sql in shown), default=0)
         for event, sql in zip(self.events, shown, strict=True):
-            lines.append(f"  {event.session:<{sessions}}  {sql:<{width}}  {event.text()}".rstrip())
+            where = f"{event.where if sql else '':<{places}}  " if places else ""
+            lines.append(f"  {event.session:<{sessions}}  {where}{sql:<{width}}  {event.text()}".rstrip())
         return "\n".join(lines + self.summary())
 
     __repr__ = __str__
@@ -298,6 +314,8 @@ def _event(event: Event) -> dict[str, Any]:
         "session": event.session, "step": event.step, "sql": event.sql, "event": str(event.kind),
         "resumed": event.resumed, "text": event.text(), "transaction": event.transaction,
     }  # fmt: skip
+    if event.where:
+        said["where"] = event.where
     if event.results:
         said["results"] = [
             {"tag": one.tag, "columns": list(one.columns), "rows": [list(map(_plain, row)) for row in one.rows]}
@@ -315,10 +333,3 @@ def _event(event: Event) -> dict[str, Any]:
     if event.notices:
         said["notices"] = list(event.notices)
     return said
-
-
-def one_line(sql: str, width: int = SQL_WIDTH) -> str:
-    """SQL without comments and needless blanks, cut to `width` characters."""
-    text = " ".join(line for line in re.sub(r"--[^\n]*", "", sql).split())
-    text = text.removesuffix(";")
-    return text if len(text) <= width else text[: width - 3].rstrip() + "..."

@@ -12,14 +12,14 @@ import os
 import re
 import secrets
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.errors import BadInput, ServerUnavailable
 from zephyr_lab.servers.bounds import Bounds
 from zephyr_lab.servers.janitor import Janitor
 
@@ -319,17 +319,35 @@ class Database:
         conninfo = make_conninfo(with_options(self._dsn, settings), application_name=name[:63], **database)
         return self._open(conninfo, session, in_schema=not self.is_ours)
 
-    def make_isolationtester_database(self) -> None:
-        """Makes the database of `open_as_isolationtester` anew, where the server is ours.
+    def make_isolationtester_database(self, extensions: Sequence[str] = ()) -> None:
+        """Makes the database of `open_as_isolationtester` anew, with extensions, where the server is ours.
 
-        On somebody else's the lab's schema is opened to all, as `public` is: specs take other roles on.
+        On somebody else's the lab's schema is opened to all, as `public` is: specs take other roles on. Raises BadInput
+        for an extension there, or one that the server does not have.
         """
+        if extensions and not self.is_ours:
+            raise BadInput(
+                f"extensions ({', '.join(extensions)}) are made on a server of the lab's own only: leave out --dsn and "
+                "unset ZEPHYR_LAB_PG_DSN; or have them made in that database, in pg_catalog, and do not name them here"
+            )
         with self.connect() as connection:
             if self.is_ours:
                 connection.execute(f"drop database if exists {ISOLATIONTESTER_DATABASE} with (force)")
                 connection.execute(f"create database {ISOLATIONTESTER_DATABASE}")
+                self._make_extensions(extensions)
             else:
                 connection.execute(sql.SQL("grant usage on schema {} to public").format(sql.Identifier(self.schema)))
+
+    def _make_extensions(self, names: Sequence[str]) -> None:
+        for name in names:
+            made = self.open_as_isolationtester("extensions", name)
+            try:
+                result = made.exec_(sql.SQL("create extension {} cascade").format(sql.Identifier(name)).as_bytes())
+                if result.status != pq.ExecStatus.COMMAND_OK:
+                    said = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
+                    raise BadInput(f"the extension {name!r} cannot be made on {self.facts.version_name}: {said}")
+            finally:
+                made.finish()
 
     def close(self) -> None:
         if self._finalizer is not None:

@@ -23,7 +23,7 @@ _COMPARED: dict[type[exp.Expression], Callable[[Any, Any], bool]] = {
     exp.GT: operator.gt, exp.GTE: operator.ge,
 }  # fmt: skip
 
-_BEGIN = re.compile(r"(?is)^\s*(begin|start\s+transaction)\b[^;]*(;|$)")  # its options are not all known to sqlglot
+BEGIN = re.compile(r"(?is)^\s*(begin|start\s+transaction)\b[^;]*(;|$)")  # its options are not all known to sqlglot
 
 Row = dict[str, Any]
 Events = Sequence[dict[str, Any]]
@@ -144,17 +144,17 @@ def _accesses(
             if all(events[place][name] == event[name] for name in ("session", "transaction", "step"))
         ]  # fmt: skip
         seen, latest = taken(at)
-        for table, where, kind in _statements(event):
+        for table, where, kind in statements(event):
             yield Access(
                 event["session"], event["transaction"], of_step[0], at, committed, seen, latest,
                 table, where, kind,
             )  # fmt: skip
 
 
-def _statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | None, str]]:
+def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | None, str]]:
     """Table, WHERE and kind of what is understood in a step's SQL; changes of no row are none."""
     try:
-        parsed = [one for one in sqlglot.parse(_BEGIN.sub("", event["sql"]), dialect="postgres") if one]
+        parsed = [one for one in sqlglot.parse(BEGIN.sub("", event["sql"]), dialect="postgres") if one]
     except SqlglotError:
         return
     tags = [result["tag"] for result in event.get("results", [])][-len(parsed) :]
@@ -195,6 +195,9 @@ def _is_plain(where: exp.Expression | None) -> bool:
 
 
 def _constant(node: exp.Expression) -> str | float | None:
+    if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal):  # as drivers write them
+        same = exp.DataType.TEXT_TYPES if node.this.is_string else exp.DataType.INTEGER_TYPES
+        node = node.this if node.to.is_type(*same) else node
     if not isinstance(node, exp.Literal):
         return None
     return str(node.this) if node.is_string else float(node.this)
@@ -217,4 +220,4 @@ def _holds(where: exp.Expression | None, row: Row) -> bool:
     value, constant = row.get(where.this.name), _constant(where.expression)
     if isinstance(constant, float) and isinstance(value, (int, float)):
         return _COMPARED[type(where)](value, constant)
-    return isinstance(value, str) and _COMPARED[type(where)](value, str(where.expression.this))
+    return isinstance(value, str) and _COMPARED[type(where)](value, str(constant))

@@ -19,7 +19,6 @@ from itertools import pairwise
 from typing import Any
 
 from zephyr_lab.views.edges import edges
-from zephyr_lab.views.figure import session_colour
 
 _LEVEL = re.compile(r"(?i)\bisolation\s+level\s+(read\s+(?:un)?committed|repeatable\s+read|serializable)")
 _NEEDS_NO_SNAPSHOT = re.compile(
@@ -39,6 +38,8 @@ def story(transcript: dict[str, Any]) -> dict[str, Any]:
 
     `frames` has one entry more than `events`: how all stood before the first one. `sees` is a place in `versions`.
     """
+    from zephyr_lab.views.figure import session_colour  # matplotlib is an extra's
+
     names, events = transcript["sessions"], [_complete(event) for event in transcript["events"]]
     versions, seen_from = _versions(transcript, events)
     tale = _Tale(transcript, events, seen_from, [one["at"] for one in versions])
@@ -56,6 +57,14 @@ def story(transcript: dict[str, Any]) -> dict[str, Any]:
         "edges": edges(transcript, events, tale.ends, tale.taken),
         "summary": transcript["summary"],
     }
+
+
+def dependencies(transcript: dict[str, Any]) -> list[dict[str, Any]]:
+    """Which transaction depends on which, from `Transcript.to_dict()`: see `edges`."""
+    events = [_complete(event) for event in transcript["events"]]
+    versions, seen_from = _versions(transcript, events)
+    tale = _Tale(transcript, events, seen_from, [one["at"] for one in versions])
+    return edges(transcript, events, tale.ends, tale.taken)
 
 
 def _complete(event: Event) -> Event:

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from zephyr_lab.views.abridged import one_line
 from zephyr_lab.views.figure import (
     BAD,
     GOOD,
@@ -58,10 +59,20 @@ def timeline(transcript: dict[str, Any], text: str) -> Picture:
 
 def _lines(event: dict[str, Any], columns: int) -> list[tuple[str, str]]:
     """The lines of an event's box, each with its colour: its SQL, unless it was shown already, and what came of it."""
-    sql = " ".join(event["sql"].split()).removesuffix(";")
-    shown = [] if event["resumed"] else textwrap.wrap(sql, columns, max_lines=3, placeholder=" ...")
+    shown = [] if event["resumed"] else _wrapped(event["sql"], columns)
+    if shown and event.get("where"):
+        shown.insert(0, event["where"][-columns:])
     said = textwrap.wrap(event["text"], columns, max_lines=3, placeholder=" ...")
     return [(line, INK) for line in shown] + [(line, _said_colour(event)) for line in said]
+
+
+def _wrapped(sql: str, columns: int) -> list[str]:
+    """At most three lines, with both ends of the statement."""
+    for width in range(3 * columns, 2 * columns, -1):
+        lines = textwrap.wrap(one_line(sql, width), columns)
+        if len(lines) <= 3:
+            return lines
+    return textwrap.wrap(sql, columns, max_lines=3, placeholder=" ...")
 
 
 def _said_colour(event: dict[str, Any]) -> str:

@@ -1,0 +1,91 @@
+"""An anomalous schedule that can be looked at, run again, and tried at the stricter levels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from zephyr_lab.errors import RETRYABLE, LabError
+from zephyr_lab.explore.pattern import REMEDIES, pattern
+from zephyr_lab.explore.verdict import Verdict, VerdictKind
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.transcript import End, Transcript
+
+Replay = Callable[[str], Transcript]
+
+
+class Counterexample(str):
+    """Such as `A B B A`; it shows itself as a timeline, and can be run again."""
+
+    transcript: Transcript
+    verdict: Verdict
+    _again: Replay
+
+    @classmethod
+    def of(cls, schedule: str, verdict: Verdict, again: Replay) -> Counterexample:
+        """`verdict` is what the schedule led to; `again` runs it once more."""
+        made = cls(schedule)
+        made.transcript, made.verdict, made._again = verdict.transcript, verdict, again
+        return made
+
+    def replay(self) -> Transcript:
+        """The same schedule once more. Raises Nondeterminism where it cannot be had."""
+        return self._again(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.transcript._repr_mimebundle_()
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)  # what is sent to another process has no server there
+
+
+def stricter_than(isolation: IsolationLevel) -> list[IsolationLevel]:
+    """The levels above; READ UNCOMMITTED is READ COMMITTED."""
+    levels = [IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE]
+    return [level for level in levels if levels.index(level) > (levels.index(isolation) if isolation in levels else 0)]
+
+
+def first_level_without(
+    schedule: str, levels: Iterable[IsolationLevel], judged: Callable[[IsolationLevel], Verdict]
+) -> str:
+    """The first level at which this very schedule is refused or right, in words; nothing where that is not known."""
+    for level in levels:
+        try:
+            verdict = judged(level)
+        except LabError:  # somebody must wait there who does not at the lower level, say
+            return ""
+        if verdict.anomalous:
+            continue
+        # A refused session may have fewer turns: what was run is then the beginning of the schedule.
+        run, asked = verdict.transcript.schedule.split(), schedule.split()
+        if run != asked[: len(run)]:
+            return ""
+        states = {
+            one.sqlstate for one in verdict.transcript.transactions
+            if one.end is End.ABORTED and one.sqlstate in RETRYABLE
+        }  # fmt: skip
+        if states:
+            return f"at {level} this order is refused: {', '.join(sorted(states))}"
+        return f"at {level} this order is right" if verdict.kind is VerdictKind.PREVENTED else ""
+    return ""
+
+
+def explain(
+    schedule: str,
+    isolation: IsolationLevel,
+    observed: Callable[[], Transcript],
+    judged: Callable[[IsolationLevel], Verdict] | None,
+) -> tuple[str, ...]:
+    """What is known of an anomalous schedule, a line each: its name with the remedies, and the level that refuses it.
+
+    `observed` runs it once more, observed; `judged` runs it at another level, None where the sessions name theirs.
+    """
+    lines = []
+    # Who interrupts it, or a server that fails meanwhile, takes nothing away from what was found.
+    with contextlib.suppress(LabError, KeyboardInterrupt):
+        if name := pattern(observed()):
+            lines.append(f"{name}: {REMEDIES[name]}")
+        if judged and (level := first_level_without(schedule, stricter_than(isolation), judged)):
+            lines.append(level)
+    return tuple(lines)

@@ -1,0 +1,99 @@
+"""The name of an anomaly, where its dependencies are one of a few well-known cycles; and where the course mends it.
+
+The dependencies are those of `views.edges`: ww, wr, rw between committed transactions of an observed run. What they do
+not show has no name here. A cycle of two proves the anomaly whatever else there is; which of several is found first
+does not matter to that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from zephyr_lab.schedule.transcript import Transcript
+
+REMEDIES = {
+    "lost update": "notebooks/03-lost-update.ipynb: one statement, FOR UPDATE, or REPEATABLE READ with a retry",
+    "write skew": "notebooks/08-write-skew.ipynb, 09-guards.ipynb: SERIALIZABLE with a retry, or a lock on a row that "
+    "both must take before they read",
+    "non-repeatable read": "notebooks/01-non-repeatable-read.ipynb: one statement, FOR SHARE, or REPEATABLE READ",
+    "phantom": "notebooks/02-phantom.ipynb: REPEATABLE READ, or a lock on something that every writer must take first",
+    "read skew": "notebooks/06-read-skew.ipynb: one statement, or REPEATABLE READ",
+}
+
+_ENDS = ("commit", "end", "rollback", "abort")
+
+
+def pattern(transcript: Transcript) -> str:
+    """One of the names above; an empty string where the anomaly is not recognised, or the run was not observed."""
+    told = _a_step_for_each_message(transcript.to_dict())
+    if told is None or not transcript.glances:
+        return ""
+    from zephyr_lab.views.edges import statements  # its parser takes as long to import as all the rest
+    from zephyr_lab.views.story import dependencies
+
+    edges = [(one["from"], one["to"], one["kind"], *one["steps"]) for one in dependencies(told)]
+    events = told["events"]
+    for one, other, kind, _, after in edges:
+        for reader, writer, back, before, change in edges:
+            if (reader, writer, back) != (other, one, "rw"):
+                continue
+            if kind == "ww" and _same_rows(statements(events[before]), statements(events[after])):
+                return "lost update"
+            if kind == "wr" and not any(_writes(event) for event in events if event["session"] == other):
+                return _of_reads(events[before], events[after], events[change])
+    rw = {(one, other) for one, other, kind, _, _ in edges if kind == "rw"}
+    return "write skew" if any(pair[::-1] in rw for pair in rw) and all(one[2] != "ww" for one in edges) else ""
+
+
+def _a_step_for_each_message(told: dict[str, Any]) -> dict[str, Any] | None:
+    """A function's round trips as steps of one transaction; None where a function has had several."""
+    if not any(event["step"] == event["session"] for event in told["events"]):
+        return told
+    kept: list[dict[str, Any]] = []
+    number: Counter[str] = Counter()
+    place = {-1: 0}  # how many of the events kept come before so many of all
+    for at, event in enumerate(told["events"]):
+        if event["sql"] != "return":
+            number[event["session"]] += not event["resumed"]
+            kept.append({**event, "step": f"{event['session']}{number[event['session']]}", "transaction": 1})
+        place[at] = len(kept)
+    ends = Counter(event["session"] for event in kept if event["sql"].lower().startswith(_ENDS))
+    if any(count > 1 for count in ends.values()) or ends.keys() != set(told["sessions"]):
+        return None
+    glances = [{**one, "after": place[one["after"] - 1]} for one in told.get("glances", [])]
+    return {**told, "events": kept, "glances": glances}
+
+
+def _same_rows(read: Iterable[Any], written: Iterable[Any]) -> bool:
+    """Whether a statement read what another one changed: by the same condition, in the same table."""
+    changes = [(table, _text(where)) for table, where, kind in written if kind == "change"]
+    return any(kind == "read" and (table, _text(where)) in changes for table, where, kind in read)
+
+
+def _text(where: Any) -> str:
+    """A condition without its columns' tables and quotes, which an ORM writes in one place and not in another."""
+    from sqlglot import exp
+
+    if where is None:
+        return ""
+    bare = where.copy()
+    for column in bare.find_all(exp.Column):
+        column.set("table", None)
+    return bare.sql(dialect="postgres").replace('"', "").lower()
+
+
+def _writes(event: dict[str, Any]) -> bool:
+    from zephyr_lab.views.edges import statements
+
+    return any(kind != "read" for _, _, kind in statements(event))
+
+
+def _of_reads(before: dict[str, Any], after: dict[str, Any], change: dict[str, Any]) -> str:
+    """Two reads of one transaction on either side of another one's change: the same question twice, or two."""
+    from zephyr_lab.views.edges import BEGIN
+
+    if BEGIN.sub("", before["sql"]).strip() != BEGIN.sub("", after["sql"]).strip():
+        return "read skew"
+    return "non-repeatable read" if "update" in change["sql"].lower() else "phantom"
