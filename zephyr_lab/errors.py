@@ -57,6 +57,10 @@ class StepTimeout(LabError):
     """A step neither ended nor waits for another session of the schedule, within the time given to a step."""
 
 
+class NothingTested(LabError):
+    """Every function raised an error in every order, as for a table that is not there: no order was put to the test."""
+
+
 class ServerLost(LabError):
     """The server went away under the lab's own connection, or the lab is closed."""
 

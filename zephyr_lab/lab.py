@@ -26,6 +26,7 @@ from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers, Refusal
 from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.functions.ground import Setup
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.values import Compare
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
@@ -183,7 +184,7 @@ class Lab:
         self,
         functions: Sequence[Function] | Mapping[str, Function],
         *,
-        setup: str | Function = "",
+        setup: Setup = "",
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         samples: int | None = None,
@@ -196,6 +197,7 @@ class Lab:
         refusals: Sequence[Refusal] = (),
         retry: bool = False,
         reduction: bool | None = None,
+        may_raise: bool = False,
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
@@ -204,9 +206,11 @@ class Lab:
         pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
         the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
         with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
-        rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
-        makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
-        and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
+        rolled back when it raises. `setup` is SQL or a function that takes likewise, or a list of these; every schedule
+        begins with what it makes in an empty schema (and an empty Redis). A function is run before every schedule; SQL,
+        and a function that is handed in as `once(function)`, are put back by their rows. Tables are analysed. Columns
+        that a sequence, a clock or chance fills in by default, and those in `ignore` (such as `orders.created_at`), are
+        left out of the outcome. Sleeps return at once.
         What is returned and raised is compared by its structure; an object of a class that is not known is refused,
         unless `compare` says how to make plain data of it (`{Ticket: vars}`). Whoever ends in one of `refusals` (an
         exception's class, an SQLSTATE, or a function that is true of what is returned) was sent away, as by 40001;
@@ -217,7 +221,10 @@ class Lab:
         the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
         are as for a case.
 
-        Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
+        `not_compared` of what is given names what functions were seen to use that no outcome holds: files, messages.
+
+        Raises NothingTested where every function raises an error in every order, unless it `may_raise`; Nondeterminism
+        where a function does not depend on its schedule alone, StepTimeout where it makes no
         round trip for long, ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
@@ -230,6 +237,8 @@ class Lab:
             found = explorer.explore(Sampled(range(samples), seed), seen, budget)
         else:
             found = explorer.search(reduction, seen, budget)
+        if not (may_raise or found.anomalous or found.interrupted):
+            explorer.check_tested(found)
         if found.anomalous and shrink:
             found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
         return found
@@ -239,7 +248,7 @@ class Lab:
         functions: Sequence[Function] | Mapping[str, Function],
         schedule: str,
         *,
-        setup: str | Function = "",
+        setup: Setup = "",
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         ignore: Sequence[str] = (),
@@ -263,7 +272,7 @@ class Lab:
         self,
         functions: Sequence[Function] | Mapping[str, Function],
         *,
-        setup: str | Function = "",
+        setup: Setup = "",
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         ignore: Sequence[str] = (),

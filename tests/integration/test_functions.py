@@ -241,7 +241,7 @@ def test_what_cannot_be_explored_ends_in_a_clear_error(lab: Lab, name: str) -> N
 
 def test_a_function_that_ends_its_own_session_is_told_so(lab: Lab) -> None:
     """As its outcome; the lab goes on."""
-    found = lab.explore([kill], setup=SLOTS)
+    found = lab.explore([kill], setup=SLOTS, may_raise=True)
     assert "57P01" in str(found)
     assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
     with pytest.raises(BadInput, match="no functions to explore"):

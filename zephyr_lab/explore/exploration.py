@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from zephyr_lab.explore.verdict import Outcome, VerdictKind, told_off
+from zephyr_lab.schedule.transcript import Result
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
@@ -68,7 +69,8 @@ class Exploration:
 
     `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
     schedule with as few switches between sessions as any; None where none was found. `violation`: the first schedule
-    that violates the invariant. `interrupted`: by Ctrl-C.
+    that violates the invariant. `interrupted`: by Ctrl-C. `not_compared`: what functions were seen to use that is in
+    no outcome.
     """
 
     case: str
@@ -82,6 +84,7 @@ class Exploration:
     invariant: bool = False
     violation: str | None = None
     interrupted: bool = False
+    not_compared: tuple[str, ...] = ()
 
     @property
     def schedules(self) -> int:
@@ -145,6 +148,21 @@ class Exploration:
         """The first anomalous schedule of those kept; there must be one."""
         return next(one.example for one in self.outcomes.values() if one.verdict is VerdictKind.OCCURS)
 
+    def raised_only(self) -> dict[str, list[str]]:
+        """The sessions that returned in none of the outcomes, and what they were told or raised, as text.
+
+        Who was sent away in any of them is not among these.
+        """
+        told: dict[str, set[str]] = {}
+        others = {session for _, _, aborted in self.outcomes for session, _ in aborted}
+        for one in self.outcomes.values():
+            for session, answers in one.outcome.told:
+                for answer in answers:
+                    if isinstance(answer, Result) and answer.columns == ("returned",):
+                        others.add(session)
+                    told.setdefault(session, set()).add(answer.text().removeprefix("-> "))
+        return {session: sorted(texts) for session, texts in told.items() if session not in others}
+
     def to_dict(self) -> dict[str, Any]:
         """The form for JSON; `example` is a schedule that `zephyr-lab run --schedule` takes."""
         return {
@@ -160,6 +178,7 @@ class Exploration:
                 }
                 for one in self.by_count()
             ],
+            "not_compared": list(self.not_compared),
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
@@ -197,6 +216,8 @@ class Exploration:
             lines.append(f"fewest switches: {self.counterexample}")
         if not self.complete and not self.run.anomalous:
             lines.append("none of these was anomalous, which is no proof")
+        if self.not_compared:
+            lines.append(f"used, and not compared: {'; '.join(self.not_compared)}")
         return "\n".join(lines)
 
     __repr__ = __str__
