@@ -6,6 +6,7 @@ a round trip until it is let go: psycopg connections in `wait` (`postgres`), red
 session's own connection to whoever opens one). `execution` follows them with the same watch (`quiet`) as steps;
 `explorer` judges by serial orders, where what a function returned takes the place of what a transaction was told.
 What nobody else can notice (BEGIN, SAVEPOINT, SET) takes no turn. `surrogates` are columns that a sequence or a clock
-fills in. Where there are many orders they are reduced (`effects`), by tables, since what a function will say is known
+fills in. `ground` lays what a schedule begins with; `remains` (PostgreSQL) and `content` (Redis) are what it leaves
+beside the rows of the schema's tables, and `outside` names what nobody compares. Where there are many orders they are reduced (`effects`), by tables, since what a function will say is known
 only when it parks.
 """
