@@ -210,11 +210,11 @@ class Lab:
         begins with what it makes in an empty schema (and an empty Redis). A function is run before every schedule; SQL,
         and a function that is handed in as `once(function)`, are put back by their rows. Tables are analysed. Columns
         that a sequence, a clock or chance fills in by default, and those in `ignore` (such as `orders.created_at`), are
-        left out of the outcome. Sleeps return at once.
-        What is returned and raised is compared by its structure; an object of a class that is not known is refused,
-        unless `compare` says how to make plain data of it (`{Ticket: vars}`). Whoever ends in one of `refusals` (an
-        exception's class, an SQLSTATE, or a function that is true of what is returned) was sent away, as by 40001;
-        with `retry`, whoever was sent away tries again when the schedule is over, and the end is judged.
+        left out of the outcome. Sleeps return at once. What is returned and raised is compared by its structure; an
+        object of a class that is not known is refused, unless `compare` says how to make plain data of it (`{Ticket:
+        vars}`). Whoever ends in one of `refusals` (an exception's class, an SQLSTATE, or a function that is true of
+        what is returned) was sent away, as by 40001; with `retry`, whoever was sent away tries again when the schedule
+        is over, and the end is judged.
         `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
@@ -224,8 +224,8 @@ class Lab:
         `not_compared` of what is given names what functions were seen to use that no outcome holds: files, messages.
 
         Raises NothingTested where every function raises an error in every order, unless it `may_raise`; Nondeterminism
-        where a function does not depend on its schedule alone, StepTimeout where it makes no
-        round trip for long, ScheduleError for an endless retry or a second connection.
+        where a function does not depend on its schedule alone, StepTimeout where it makes no round trip for long,
+        ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
         explorer = self.function_explorer(
