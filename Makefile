@@ -38,7 +38,8 @@ thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories,
 	$(PYTEST) -m thorough $(MEASURED)
 
 # What relies on names that its libraries do not promise, and a part of everything else.
-LOWEST := tests/unit tests/integration/test_functions_elsewhere.py tests/integration/test_lab.py \
+LOWEST := tests/unit tests/integration/test_functions_elsewhere.py \
+  tests/integration/test_functions_frameworks.py tests/integration/test_lab.py \
   tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_face.py tests/load/test_arrivals.py
 lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits, in build/lowest; needs Python 3.11
 	$(UV) venv --quiet --clear --python $(BIN)/python build/lowest

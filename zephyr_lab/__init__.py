@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zephyr_lab.case import Case
+    from zephyr_lab.functions.once import once
     from zephyr_lab.lab import Lab
     from zephyr_lab.schedule.levels import IsolationLevel
 
 __version__ = "0.1.0"
-__all__ = ["Case", "IsolationLevel", "Lab", "__version__"]
+__all__ = ["Case", "IsolationLevel", "Lab", "__version__", "once"]
 
 
 def __getattr__(name: str) -> Any:
     # On first use: pytest loads `zephyr_lab.pytest_plugin` in every project of an environment that has it.
+    if name == "once":
+        from zephyr_lab.functions import once
+
+        return once.once
     if name in __all__:
         from zephyr_lab import lab
 

@@ -65,6 +65,10 @@ class StepTimeout(LabError):
         self.schedule, self.reason = schedule, reason
 
 
+class NothingTested(LabError):
+    """Every function raised an error in every order, as for a table that is not there: no order was put to the test."""
+
+
 class ServerLost(LabError):
     """The server went away under the lab's own connection, or the lab is closed."""
 

@@ -26,6 +26,7 @@ from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers, Refusal
 from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.functions.ground import Setup
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.values import Compare
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
@@ -183,7 +184,7 @@ class Lab:
         self,
         functions: Sequence[Function] | Mapping[str, Function],
         *,
-        setup: str | Function = "",
+        setup: Setup = "",
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         samples: int | None = None,
@@ -197,6 +198,7 @@ class Lab:
         retry: bool = False,
         reduction: bool | None = None,
         step_seconds: float | None = None,
+        may_raise: bool = False,
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
@@ -205,22 +207,27 @@ class Lab:
         pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
         the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
         with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
-        rolled back when it raises. `setup` is SQL or a function that takes likewise; every schedule begins with what it
-        makes in an empty schema (and an empty Redis). Columns that a sequence, a clock or chance fills in by default,
-        and those in `ignore` (such as `orders.created_at`), are left out of the outcome. Sleeps return at once.
-        What is returned and raised is compared by its structure; an object of a class that is not known is refused,
-        unless `compare` says how to make plain data of it (`{Ticket: vars}`). Whoever ends in one of `refusals` (an
-        exception's class, an SQLSTATE, or a function that is true of what is returned) was sent away, as by 40001;
-        with `retry`, whoever was sent away tries again when the schedule is over, and the end is judged.
-        `counterexample` can be replayed, and shows itself; `shrink=False` does without it. `explanation` is its name,
-        if it has one, and the level that refuses it, if any does.
+        rolled back when it raises. `setup` is SQL or a function that takes likewise, or a list of these; every schedule
+        begins with what it makes in an empty schema (and an empty Redis). A function is run before every schedule; SQL,
+        and a function that is handed in as `once(function)`, are put back by their rows. Tables are analysed. Columns
+        that a sequence, a clock or chance fills in by default, and those in `ignore` (such as `orders.created_at`), are
+        left out of the outcome. Sleeps return at once. What is returned and raised is compared by its structure; an
+        object of a class that is not known is refused, unless `compare` says how to make plain data of it (`{Ticket:
+        vars}`). Whoever ends in one of `refusals` (an exception's class, an SQLSTATE, or a function that is true of
+        what is returned) was sent away, as by 40001; with `retry`, whoever was sent away tries again when the schedule
+        is over, and the end is judged.
+        `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
+        `explanation` is its name, if it has one, and the level that refuses it, if any does.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
         the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
         are as for a case, and so is `step_seconds`, up to six.
 
-        Raises Nondeterminism where a function does not depend on its schedule alone, StepTimeout where it makes no
-        round trip for long (while the server is at one, the schedule is undecided, unless it is a serial one),
+        `not_compared` of what is given names what functions were seen to use that no outcome holds: files, messages.
+
+        Raises NothingTested where every function raises an error in every order, unless it `may_raise`; Nondeterminism
+        where a function does not depend on its schedule alone, StepTimeout where it makes no round trip for long (while
+        the server is at one, the schedule is undecided, unless it is a serial one),
         ScheduleError for an endless retry or a second connection.
         """
         self._check_open()
@@ -234,6 +241,8 @@ class Lab:
                 found = explorer.explore(Sampled(range(samples), seed), seen, budget)
             else:
                 found = explorer.search(reduction, seen, budget)
+            if not (may_raise or found.anomalous or found.interrupted):
+                explorer.check_tested(found)
             if found.anomalous and shrink:
                 found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
                 if deadline is None or time.time() < deadline:
@@ -245,7 +254,7 @@ class Lab:
         functions: Sequence[Function] | Mapping[str, Function],
         schedule: str,
         *,
-        setup: str | Function = "",
+        setup: Setup = "",
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         ignore: Sequence[str] = (),
@@ -269,7 +278,7 @@ class Lab:
         self,
         functions: Sequence[Function] | Mapping[str, Function],
         *,
-        setup: str | Function = "",
+        setup: Setup = "",
         isolation: Any = IsolationLevel.READ_COMMITTED,
         invariant: Invariant | None = None,
         ignore: Sequence[str] = (),

@@ -16,6 +16,7 @@ import pytest
 from zephyr_lab.testing import (
     EXPLORED,
     INCOMPLETE,
+    NOT_COMPARED,
     REPLAYED,
     Options,
     Replayed,
@@ -144,6 +145,8 @@ def zephyr(request: pytest.FixtureRequest, zephyr_isolation: str, _zephyr_lab: L
 
 # -- reports
 
+_SAID_IF_RIGHT = (INCOMPLETE, NOT_COMPARED)
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pyfunc_call() -> Generator[None, Any, Any]:
@@ -155,7 +158,7 @@ def pytest_pyfunc_call() -> Generator[None, Any, Any]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was replayed and is right; what was not explored in all orders, and with -v every exploration."""
+    """What was replayed and is right; what was not explored, or is not compared; and with -v every exploration."""
     reports = [
         one for several in terminalreporter.stats.values() for one in several
         if isinstance(one, pytest.TestReport) and one.when == "call"
@@ -165,7 +168,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, text in one.user_properties:
             if name == REPLAYED:
                 shown.append(f"{one.nodeid}\n{text}\n")
-            elif (name == EXPLORED and terminalreporter.verbosity > 0) or (name == INCOMPLETE and not one.failed):
+            elif terminalreporter.verbosity > 0 if name == EXPLORED else name in _SAID_IF_RIGHT and not one.failed:
                 shown.append(f"{one.nodeid}: {text}")
     if terminalreporter.config.getoption("--zephyr-replay"):
         replayed = any(name == REPLAYED for one in reports for name, _ in one.user_properties)

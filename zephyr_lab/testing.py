@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from zephyr_lab.explore.verdict import Verdict
     from zephyr_lab.lab import Lab
 
+Setup = str | Path | Callable[..., Any]
 Functions = Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
 
 # What a test's report carries, also from a worker of xdist and into JUnit's XML.
 EXPLORED, INCOMPLETE, REPLAYED = "zephyr", "zephyr_incomplete", "zephyr_replay"
+NOT_COMPARED = "zephyr_not_compared"
 
 
 class ExplorationFailed(AssertionError):
@@ -102,7 +104,7 @@ class Options:
     """What `Lab.explore` is asked for; the marker's keywords, and those of `Zephyr.explore`."""
 
     isolation: Any = None
-    setup: str | Path | Callable[..., Any] = ""
+    setup: Setup | Sequence[Setup] = ""
     invariant: str | Callable[..., bool] | None = None
     ignore: Sequence[str] = ()
     compare: Mapping[type, Callable[[Any], Any]] | None = None
@@ -143,7 +145,8 @@ class Zephyr:
     def explore(self, functions: Functions, **options: Any) -> Exploration:
         """Fails the test where any order is anomalous, violates the invariant, or cannot be judged.
 
-        `options` are the marker's: `setup`, SQL, a Path of a file of SQL, or a function, run before every schedule;
+        `options` are the marker's: `setup`, SQL, a Path of a file of SQL, or a function, or a list of these, run before
+        every schedule; `once(function)` and SQL are put back by rows instead, which is quicker;
         `invariant`, a query that gives true where it holds, or a function of the transcript; `isolation`, one level;
         `samples` and `seed`, for random schedules instead of all; `budget`, in seconds. A search that the budget cuts
         short skips the test, saying how far it came. `may_raise`: a function may raise in all orders. `ignore`,
@@ -211,9 +214,9 @@ class Zephyr:
         config = self._node.config
         bounds = [one for one in (options.budget, config.getoption("--zephyr-budget")) if one is not None]
         setup = options.setup
-        if isinstance(setup, Path):
-            setup = (config.rootpath / setup).read_text(encoding="utf-8")
-        options = replace(options, isolation=levels[0], setup=setup, budget=min(bounds, default=None))
+        parts = [setup] if isinstance(setup, str | Path) or callable(setup) else setup
+        read = [(config.rootpath / one).read_text(encoding="utf-8") if isinstance(one, Path) else one for one in parts]
+        options = replace(options, isolation=levels[0], setup=read, budget=min(bounds, default=None))
         if not isinstance(functions, Mapping):
             functions = {} if callable(functions) else dict(zip(ascii_uppercase, functions, strict=False))
         return _Asked(self.lab, self._node, self._calls, dict(functions), options, self._unblocked)
@@ -255,13 +258,15 @@ class _Asked:
             lambda: self.lab.explore(
                 self.functions, setup=options.setup, isolation=options.isolation, invariant=options.invariant,
                 ignore=options.ignore, compare=options.compare, refusals=options.refusals, retry=options.retry,
-                samples=options.samples, seed=options.seed, budget=options.budget,
+                samples=options.samples, seed=options.seed, budget=options.budget, may_raise=True,
             )
         )  # fmt: skip
         if found.interrupted:  # the lab keeps what was found; a test run is to stop
             raise KeyboardInterrupt
         name = EXPLORED if found.complete else INCOMPLETE
         self.node.user_properties.append((name, f"{self.sessions} at {options.isolation}: {_summary(found)}"))
+        if found.not_compared:
+            self.node.user_properties.append((NOT_COMPARED, f"used, and not compared: {'; '.join(found.not_compared)}"))
         return found
 
     def replay(self, schedule: str) -> Verdict:
@@ -372,18 +377,9 @@ def _summary(found: Exploration) -> str:
 
 def _never_returned(found: Exploration) -> str | None:
     """Who raised the same kind of answer in every order: as a serial order does, so that nothing is an anomaly."""
-    told: dict[str, set[str]] = {}
-    returned = set()
-    for one in found.outcomes.values():
-        for session, answers in one.outcome.told:
-            for answer in answers:
-                if getattr(answer, "columns", None) == ("returned",):
-                    returned.add(session)
-                told.setdefault(session, set()).add(answer.text().removeprefix("-> "))
-    for session, texts in told.items():
-        if session not in returned:
-            return (
-                f"session {session} returned in none of {_scope(found)}, it raised {' or '.join(sorted(texts))}: "
-                "nothing was tested; say may_raise=True where that is meant"
-            )
+    for session, texts in found.raised_only().items():
+        return (
+            f"session {session} returned in none of {_scope(found)}, it raised {' or '.join(texts)}: "
+            "nothing was tested; say may_raise=True where that is meant"
+        )
     return None

@@ -112,43 +112,6 @@ def test_a_lost_update_is_the_same_whatever_leads_to_the_connection(lab: Lab, fu
     assert found.counterexample == "A B B B A A"
 
 
-def test_djangos_orm_is_explored_as_it_is(lab: Lab) -> None:
-    """Its connections are opened by itself, to a host that is not there: they are the session's own all the same."""
-    import django
-    from django.conf import settings
-    from django.db import models, transaction
-
-    settings.configure(
-        DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "shop", "HOST": "nowhere.invalid"}}
-    )
-    django.setup()
-
-    class Slot(models.Model):
-        slot = models.TextField(primary_key=True)
-        booked = models.IntegerField()
-
-        class Meta:
-            app_label = "shop"
-            db_table = "slots"
-
-    def book() -> None:
-        slot = Slot.objects.get(slot="18:00")
-        slot.booked += 5000
-        slot.save()
-
-    def book_locked() -> None:
-        with transaction.atomic():
-            slot = Slot.objects.select_for_update().get(slot="18:00")
-            slot.booked += 5000
-            slot.save()
-
-    found = lab.explore([book, book], setup=SLOTS)
-    assert (found.schedules, found.anomalous, found.counterexample) == (6, 4, "A B B A")
-    safe = lab.explore([book_locked, book_locked], setup=SLOTS)
-    assert (safe.anomalous, safe.complete) == (0, True)
-    assert safe.run.blocked_steps > 0
-
-
 def test_functions_of_both_kinds_meet(lab: Lab) -> None:
     """One synchronous, one not, a lambda that calls the latter, and a partial."""
 

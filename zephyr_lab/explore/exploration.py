@@ -7,6 +7,7 @@ from typing import Any
 
 from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.verdict import Outcome, VerdictKind, told_off
+from zephyr_lab.schedule.transcript import Result
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
@@ -72,7 +73,7 @@ class Exploration:
     schedule with as few switches between sessions as any; None where none was found. `explanation`: its name with
     the remedies, and the level that refuses it, where they are known. `violation`: the first schedule that violates the
     invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run nobody can judge,
-    by the reason.
+    by the reason. `not_compared`: what functions were seen to use that is in no outcome.
     """
 
     case: str
@@ -88,6 +89,7 @@ class Exploration:
     invariant: bool = False
     violation: str | None = None
     interrupted: bool = False
+    not_compared: tuple[str, ...] = ()
 
     @property
     def schedules(self) -> int:
@@ -164,6 +166,21 @@ class Exploration:
         """The first anomalous schedule of those kept; there must be one."""
         return next(one.example for one in self.outcomes.values() if one.verdict is VerdictKind.OCCURS)
 
+    def raised_only(self) -> dict[str, list[str]]:
+        """The sessions that returned in none of the outcomes, and what they were told or raised, as text.
+
+        Who was sent away in any of them is not among these.
+        """
+        told: dict[str, set[str]] = {}
+        others = {session for _, _, aborted in self.outcomes for session, _ in aborted}
+        for one in self.outcomes.values():
+            for session, answers in one.outcome.told:
+                for answer in answers:
+                    if isinstance(answer, Result) and answer.columns == ("returned",):
+                        others.add(session)
+                    told.setdefault(session, set()).add(answer.text().removeprefix("-> "))
+        return {session: sorted(texts) for session, texts in told.items() if session not in others}
+
     def to_dict(self) -> dict[str, Any]:
         """The form for JSON; `example` is a schedule that `zephyr-lab run --schedule` takes."""
         return {
@@ -181,6 +198,7 @@ class Exploration:
                 }
                 for one in self.by_count()
             ],
+            "not_compared": list(self.not_compared),
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
@@ -221,6 +239,8 @@ class Exploration:
         lines += [f"undecided {times}: {reason}" for reason, times in self.undecided_because.items()]
         if not (self.complete and not self.undecided_because) and not self.run.anomalous:
             lines.append("none of these was anomalous, which is no proof")
+        if self.not_compared:
+            lines.append(f"used, and not compared: {'; '.join(self.not_compared)}")
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -21,7 +21,7 @@ from zephyr_lab.functions.turn import Abandoned, belongs_to
 from zephyr_lab.servers.database import Database, environment_for
 
 if TYPE_CHECKING:
-    from zephyr_lab.functions.keyvalue import Content
+    from zephyr_lab.functions.content import Content
 
 T = TypeVar("T")  # what is run returns
 END_SECONDS = 2.0  # that an interrupted thread is given to end
@@ -30,13 +30,16 @@ END_SECONDS = 2.0  # that an interrupted thread is given to end
 class Beside:
     """An owner of threads, as `Turn` is: it may open as many connections as it likes, and waits for no turn.
 
-    `title` says who it is, such as `setup make_tables`.
+    `title` says who it is, such as `setup make_tables`; `said` is all that it has said to PostgreSQL.
     """
 
     def __init__(self, title: str, database: Database, content: Content | None) -> None:
         self.title, self.content, self._database = title, content, database
         self.bounds = database.bounds
         self.misuse: LabError | None = None
+        self.said: list[str] = []  # to PostgreSQL
+        self.kept: dict[str, Any] = {}  # what a framework has one of
+        self.at_end = contextlib.ExitStack()
         self._opened: list[Any] = []
 
     def refuse(self, error: LabError) -> LabError:
@@ -104,6 +107,7 @@ class Beside:
 
     def _close(self) -> None:
         """As at the end of a process: what is still open is closed, which rolls its transaction back."""
+        self.at_end.close()
         while self._opened:
             self._opened.pop().pgconn.finish()
 

@@ -13,19 +13,19 @@ from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.ground import FunctionGround
 from zephyr_lab.functions.session import Function, FunctionSession, end
 from zephyr_lab.functions.supplies import Supplies
-from zephyr_lab.functions.surrogates import spread
 from zephyr_lab.schedule.execution import IMPATIENT_MS
 from zephyr_lab.schedule.ground import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.quiet import Watch
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Glance, Transaction, Transcript
+from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Glance, Table, Transaction, Transcript
 from zephyr_lab.views.abridged import one_line
 
 TURN_SECONDS = 6.0
 _BACK_TO = re.compile(r"(?i)\s*rollback\s+(work\s+|transaction\s+)?to\b")
 _BACK, _COMMIT = re.compile(r"(?i)\s*(rollback|abort)\b"), re.compile(r"(?i)\s*(commit|end)\b")
+_PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by gid"
 MOST_TURNS = 500
 MOST_RETRIES = 5
 MOST_NAPS = 2
@@ -47,14 +47,7 @@ class FunctionExecution:
         answers: Answers,
     ) -> None:
         self._runner, self._spec, self._isolation, self._ground = runner, spec, isolation, ground
-
-        def prepare() -> None:
-            ground.prepare()
-            if ground.sequences != ():  # a setup that has made none makes none
-                ground.sequences = spread(lambda sql: runner.control_execute(sql, "sequences of the setup"))
-
-        begun = runner.begin(spec, isolation, prepare=prepare)
-        ground.restore()
+        begun = runner.begin(spec, isolation, preparation=ground)
         self._supplies, self._answers = supplies, answers
         self.sessions: dict[str, FunctionSession] = {}
         self._earlier: list[FunctionSession] = []  # attempts that were refused, and tried again
@@ -135,10 +128,19 @@ class FunctionExecution:
     def _never_comes_back(self) -> StepTimeout:
         moving = [one for name, one in self.sessions.items() if one.busy and name not in self._watch.waits]
         what = " and ".join(
-            f"session {one.name}" + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
+            f"session {one.name}"
+            + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
+            + (f", at {place}" if (place := one.stands_at()) else "")
             for one in moving
         )
         schedule = " ".join(self.taken)
+        if prepared := self._runner.control_execute(_PREPARED, "prepared transactions")[0].rows:
+            named = ", ".join(repr(gid) for (gid,) in prepared)
+            return StepTimeout(
+                f"{what}, after the schedule {schedule!r}: waits for a lock of a prepared transaction ({named}), of "
+                "which PostgreSQL does not say whose it is. Two-phase commit of several sessions cannot be explored: "
+                "let the functions commit at once"
+            )
         # Where the server is at it, the thread will end with the statement; what else holds it up may be its own.
         if moving and all(one.channel.status == pq.TransactionStatus.ACTIVE for one in moving):
             reason = f"{what}: no answer within {self._turn_seconds:g} s, and it waits for no session; cancelled"
@@ -203,14 +205,19 @@ class FunctionExecution:
         self.abandon()
         if unfinished or lost:
             self._runner.abandon()
-        elif any(may_change_more_than_rows(event.sql, functions_of(self._spec.setups)) for event in self.events):
+        elif any(
+            may_change_more_than_rows(event.sql, functions_of(self._spec.setups))
+            for event in self.events if not event.sql.startswith("redis: ")
+        ):  # fmt: skip
             self._runner.forget_ground()
+        remains = self._ground.remains(self.events)
+        self._ground.outside.update(*(one.turn.outside for one in attempts))
         numbered = list(zip(_numbers(attempts), attempts, strict=True))
         final, answer = self._runner.clear_up(self._spec, lambda: None, question)
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
             sessions=tuple(self.sessions), events=(*self.events, *(_ending(one, number) for number, one in numbered)),
-            final={**final, **self._ground.rows()}, answer=answer, glances=tuple(self._glances),
+            final=_with_others(final, remains), answer=answer, glances=tuple(self._glances),
             transactions=tuple(
                 Transaction(one.name, number, (one.name,), End.UNFINISHED) if one.name in unfinished
                 else self._transaction(one, number) for number, one in numbered
@@ -236,6 +243,11 @@ def _numbers(attempts: list[FunctionSession]) -> list[int]:
     """Each one's place, from 1, among the attempts of its session."""
     names = [one.name for one in attempts]
     return [names[: place + 1].count(name) for place, name in enumerate(names)]
+
+
+def _with_others(tables: Mapping[str, Table], others: Mapping[str, Table]) -> dict[str, Table]:
+    """Both; where a table of the schema's has a name of the others, these give way."""
+    return {**tables, **{name if name not in tables else f"{name} (beside)": one for name, one in others.items()}}
 
 
 def _ending(session: FunctionSession, number: int) -> Event:

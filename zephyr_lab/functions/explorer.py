@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zephyr_lab.errors import REFUSALS
+from zephyr_lab.errors import REFUSALS, BadInput, NothingTested
 from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.exhaustive import Exhaustive
@@ -27,18 +27,19 @@ from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_o
 from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.effects import FunctionEffects, NotReducible, OpaqueMet
 from zephyr_lab.functions.execution import FunctionExecution
-from zephyr_lab.functions.ground import FunctionGround
+from zephyr_lab.functions.ground import FunctionGround, Setup, unwrapped
 from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.remains import POSITIONS
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import Surrogates
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import End, Event, Table, Transcript
+from zephyr_lab.schedule.transcript import End, Event, Result, Table, Transcript
 
 if TYPE_CHECKING:
-    from zephyr_lab.functions.keyvalue import Content
+    from zephyr_lab.functions.content import Content
     from zephyr_lab.servers.database import Database
     from zephyr_lab.servers.keyvalue import KeyValue
 
@@ -61,7 +62,7 @@ class FunctionExplorer(Explorer):
         self,
         runner: Runner,
         functions: Mapping[str, Function],
-        setup: str | Function,
+        setup: Setup,
         isolation: IsolationLevel,
         invariant: Invariant | None = None,
         *,
@@ -76,30 +77,43 @@ class FunctionExplorer(Explorer):
             runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore
         )
         self._supplies = Supplies(runner.database, keyvalue)
-        prepare = None if isinstance(setup, str) else setup
-        kinds = [parameters_of(one).kinds() for one in (*functions.values(), *([prepare] if prepare else []))]
+        prepares = [one for one in ([setup] if callable(setup) else setup) if not isinstance(one, str)]
+        prepares = [unwrapped(one) for one in prepares if one]
+        kinds = [parameters_of(one).kinds() for one in (*functions.values(), *prepares)]
         uses_redis = uses_redis or any(Kind.REDIS in some for some in kinds)
         content = None
         if uses_redis:
             with needed_by("a function that takes a Redis client"):
-                from zephyr_lab.functions.keyvalue import Content  # redis-py takes as long to import as all the rest
+                from zephyr_lab.functions.content import Content  # redis-py takes as long to import as all the rest
 
             content = self._supplies.content = Content(keyvalue())
-        self._ground = FunctionGround(prepare, self._supplies, content, runner.database)
-        setups = (setup, self._ground.key) if isinstance(setup, str) and setup else (self._ground.key,)
+        self._ground = FunctionGround(setup, self._supplies, content, runner.database, self._ask)
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, content)
-        super().__init__(runner, Spec("functions", sessions, setups), isolation, invariant)
+        super().__init__(runner, Spec("functions", sessions, self._ground.setups), isolation, invariant)
         self._ignore, self._answers, self._retry = ignore, answers or Answers(), retry
         self._running: FunctionExecution | None = None
         self._function_effects: FunctionEffects | None = None
         self._known_surrogates: Surrogates | None = None
-        self._serial = SerialOutcomes(lambda order: self._surrogates.without(self._run_in_order(order)))
+        self._forget_serial()
         self._serializable = False
-        for function, some in zip((*functions.values(), prepare), kinds, strict=False):
-            if function is not None:
-                self._supplies.prepare(some, is_async(function))
+        for function, some in zip((*functions.values(), *prepares), kinds, strict=True):
+            self._supplies.prepare(some, is_async(function))
+
+    def _forget_serial(self, *, positions: bool = False) -> None:
+        """`positions`: the outcomes that are judged next hold the positions of sequences."""
+        self._positions = positions
+
+        def run(order: Schedule) -> Transcript:
+            found = self._run_in_order(order)
+            final = {name: one for name, one in found.final.items() if positions or name != POSITIONS}
+            return self._surrogates.without(replace(found, final=final))
+
+        self._serial = SerialOutcomes(run)
+
+    def _ask(self, sql: str) -> list[Result]:
+        return self._runner.control_execute(sql, "what the setup has made")
 
     def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
         """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""
@@ -107,8 +121,12 @@ class FunctionExplorer(Explorer):
             order = Schedule(tuple(self._functions))
             if self._ground.content:  # the first run opens connections
                 self._run_in_order(order)
-            self._check_same_run(self._run_in_order(order), self._run_in_order(order))
-            return super().explore(scheduler, *args, **kwargs)
+            first = self._run_in_order(order)
+            self._check_ignored(first)
+            self._check_same_run(first, self._run_in_order(order))
+            found = super().explore(scheduler, *args, **kwargs)
+            found.not_compared = tuple(sorted(self._ground.outside))
+            return found
 
     @contextlib.contextmanager
     def _intercepted(self) -> Iterator[None]:
@@ -132,11 +150,7 @@ class FunctionExplorer(Explorer):
         )  # fmt: skip
         if self._known_surrogates is None:
             try:
-                self._known_surrogates = Surrogates.ask(
-                    lambda sql: self._runner.control_execute(sql, "what the setup has made"),
-                    self._ignore,
-                    self._ground.sequences or (),
-                )
+                self._known_surrogates = Surrogates.ask(self._ask, self._ignore, self._ground.sequences or ())
             except BaseException:
                 self._abandon(execution)
                 raise
@@ -169,6 +183,16 @@ class FunctionExplorer(Explorer):
         except NotReducible:
             pass
         return run(Exhaustive())
+
+    def check_tested(self, found: Exploration) -> None:
+        """Raises NothingTested where every function raised in all orders."""
+        raised = found.raised_only()
+        if raised and raised.keys() == self._functions.keys():
+            told = "; ".join(f"session {name} raised {' or '.join(texts)}" for name, texts in raised.items())
+            raise NothingTested(
+                f"{told}, in each of {found.schedules:,} schedules: nothing was tested. Is a name in the SQL wrong, or "
+                "something missing in the setup? Say may_raise=True where that is meant"
+            )
 
     def is_local(self, session: str) -> bool:
         assert self._running
@@ -205,8 +229,7 @@ class FunctionExplorer(Explorer):
         if self._function_effects is None:
             from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
 
-            footprint = footprints(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
-            self._function_effects = FunctionEffects(self._spec, self._isolation, footprint)
+            self._function_effects = FunctionEffects(self._spec, self._isolation, footprints(self._ask))
         self._function_effects.begin()
         return self._function_effects
 
@@ -218,6 +241,8 @@ class FunctionExplorer(Explorer):
     def verdict(self, transcript: Transcript) -> Verdict:
         """As for a spec; but a function that returns what no serial order has it return, having been sent away, has
         reported just that, and is judged as aborted."""
+        if self._positions != (POSITIONS in transcript.final):  # a function has read one for the first time
+            self._forget_serial(positions=POSITIONS in transcript.final)
         transcript, serial = self._surrogates.without(transcript), self._serial
         first = judge(transcript, serial)
         refused = {one.session for one in transcript.transactions if one.sqlstate in REFUSALS and one.answered}
@@ -245,6 +270,7 @@ class FunctionExplorer(Explorer):
         with self._intercepted():
             executed = self.execute(Following(schedule, tuple(self._functions)))
             assert executed
+            self._check_ignored(executed.transcript)
             return self.verdict(executed.transcript)
 
     def counterexample(self, schedule: str, deadline: float | None = None) -> Counterexample:
@@ -307,6 +333,19 @@ class FunctionExplorer(Explorer):
                 where = f" in {', '.join(columns)}" if columns else ""
                 way_on = f", or leave columns out of the comparison: ignore={columns}" if columns else ""
                 raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {_WHY}{way_on}")
+
+    def _check_ignored(self, transcript: Transcript) -> None:
+        """Raises BadInput where a column that is to be ignored is not there."""
+        for one in self._ignore:
+            table, _, column = one.rpartition(".")
+            if table not in transcript.final:
+                if table.startswith("redis"):  # it may hold nothing
+                    continue
+                tables = ", ".join(transcript.final) or "none at all"
+                raise BadInput(f"ignore={one!r}: there is no table {table!r} in the end; there are: {tables}")
+            if column not in transcript.final[table].columns:
+                columns = ", ".join(transcript.final[table].columns)
+                raise BadInput(f"ignore={one!r}: the columns of {table} are {columns}")
 
     def _as_compared(self, event: Event | None) -> Event | None:
         """Whoever has columns ignored may well put a clock's time into a statement."""

@@ -16,8 +16,9 @@ from typing import Any
 
 from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.imports import when_imported
+from zephyr_lab.functions.outside import FILES, SERVERS
 from zephyr_lab.functions.patching import patched
-from zephyr_lab.functions.turn import Owner, owner
+from zephyr_lab.functions.turn import Owner, Turn, owner
 
 # By module, where each connection of a driver begins, and where one that is open is used. aiopg is built on psycopg2.
 _ENTRANCES = {
@@ -133,6 +134,17 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
         who = owner()
         if who is not None and _is_postgres(args[1]):
             raise refused(who, f"connected to a PostgreSQL with a driver that the lab has no hold on. {_REMEDY}")
+        if isinstance(who, Turn) and not who.inside:  # a Redis client connects inside of what it does
+            who.outside.add(SERVERS)
+    elif event == "open" and isinstance(who := owner(), Turn) and _is_written(*args):
+        who.outside.add(FILES)
+
+
+def _is_written(path: Any, mode: str | None, flags: int) -> bool:
+    if not isinstance(path, str | bytes):  # an open descriptor
+        return False
+    writes = any(letter in mode for letter in "wax+") if mode else bool(flags & (os.O_WRONLY | os.O_RDWR))
+    return writes and "__pycache__" not in os.fsdecode(path) and not os.fsdecode(path).startswith(os.devnull)
 
 
 def _program(event: str, args: tuple[Any, ...]) -> str:

@@ -1,59 +1,154 @@
-"""What every schedule of functions begins with: what the setup has made, in PostgreSQL and in Redis."""
+"""What every schedule of functions begins with: what the setup has made, in PostgreSQL and in Redis.
+
+SQL, and a function that is run `once`, are put back by their rows; any other function is run before every schedule.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from zephyr_lab.errors import SetupFailed
+from zephyr_lab.errors import BadInput, LabError, SetupFailed
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.beside import Beside
+from zephyr_lab.functions.once import Once
+from zephyr_lab.functions.outside import seen_in
+from zephyr_lab.functions.remains import Execute, Remains
 from zephyr_lab.functions.supplies import Supplies
-from zephyr_lab.functions.surrogates import Sequence
+from zephyr_lab.functions.surrogates import Sequence as Spread
+from zephyr_lab.functions.surrogates import spread
 from zephyr_lab.functions.turn import on_behalf_of
-from zephyr_lab.schedule.transcript import Table
+from zephyr_lab.schedule.ground import may_change_more_than_rows
+from zephyr_lab.schedule.transcript import Event, Table
 from zephyr_lab.servers.database import Database
 
 if TYPE_CHECKING:
-    from zephyr_lab.functions.keyvalue import Content
+    from zephyr_lab.functions.content import Content, Kept
+
+Part = str | Callable[..., Any]
+Setup = Part | Sequence[Part]
 
 _numbers = itertools.count(1)
 
+# With rows, and never analysed. An empty table is left as it is: analysed, it would be taken for one that stays empty.
+_UNANALYSED = """
+select format('%I.%I', nspname, relname) from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+where relkind in ('r', 'm') and relpersistence <> 't' and pg_relation_size(pg_class.oid) > 0
+  and (reltuples < 0 or reltuples = 0 and current_setting('server_version_num')::int < 140000)
+  and (nspname = current_schema or {ours} and nspname not like 'pg\\_%' and nspname <> 'information_schema'
+       and nspname not like 'zephyr\\_lab\\_%')
+order by 1"""
+
 
 class FunctionGround:
-    """Runs a setup that is a function, and puts Redis back before each schedule.
+    """Runs setups that are functions, and puts Redis back before each schedule.
 
-    `key` stands for such a setup among the setups of a spec, which are SQL: a comment, another one for each.
+    `setups` stand for those that are put back by rows, among the setups of a spec: SQL, and a comment of its own for
+    what comes after it; `outside` is what functions have used that no outcome holds. `execute` runs SQL outside of all
+    sessions. Raises BadInput for what cannot be a setup.
     """
 
     def __init__(
-        self, setup: Callable[..., Any] | None, supplies: Supplies, content: Content | None, database: Database
+        self, setup: Setup, supplies: Supplies, content: Content | None, database: Database, execute: Execute
     ) -> None:
-        self._setup, self._supplies, self._database = setup, supplies, database
+        parts = [one for one in ([setup] if isinstance(setup, str) or callable(setup) else list(setup)) if one]
+        self.parts = parts
+        self._again = list(itertools.dropwhile(lambda one: isinstance(one, str | Once), parts))
+        if late := [one for one in self._again if isinstance(one, Once)]:
+            raise BadInput(
+                f"setup {name_of(late[0])} is to be run once, and comes after {name_of(_first_function(self._again))}, "
+                "which is run before every schedule: put those first that are run once"
+            )
+        lead = parts[: len(parts) - len(self._again)]
+        sql = list(itertools.takewhile(lambda one: isinstance(one, str), lead))
+        self._once = lead[len(sql) :]
+        self.setups: tuple[str, ...] = (*map(str, sql), f"-- functions, {next(_numbers)}")
+        self._supplies, self._database, self._execute = supplies, database, execute
         self.content = content
-        self.sequences: tuple[Sequence, ...] | None = None  # as `surrogates.spread` has left them
-        self.key = f"-- a function, {next(_numbers)}"
+        self.sequences: tuple[Spread, ...] | None = None  # as `surrogates.spread` has left them
+        self._remains = Remains(execute, ours=database.is_ours)
+        self._kept: list[Kept] = []  # of Redis, by what is run once
+        self._begins: list[Kept] | None = None  # of Redis, before the first schedule
         self._connection: psycopg.Connection[Any] | None = None
+        self.outside: set[str] = set()
+
+    # -- as the runner asks
+
+    @property
+    def repeats(self) -> bool:
+        return bool(self._again)
+
+    @property
+    def is_rows_only(self) -> bool:
+        return not self._remains.others
+
+    def clear(self) -> None:
+        self._remains.drop()
 
     def prepare(self) -> None:
-        """In an empty schema. Raises SetupFailed."""
         if self.content:
             self.content.clear()
-        if self._setup:
-            beside = Beside(f"setup {name_of(self._setup)}", self._database, self.content)
+        self._run_all(self._once)
+        self._analyze()
+        if not self._again:
+            self._spread()
+        self._remains.note()
+        if self.content:
+            self._kept = self.content.keep()
+
+    def repeat(self) -> bool:
+        """Runs what is run before every schedule; whether more than rows may have changed. Raises SetupFailed."""
+        if self.content:
+            self.content.put(self._kept)
+        if not self._again:
+            return False
+        said = self._run_all(self._again)
+        self._analyze()
+        self._spread()
+        self._remains.note()
+        if self.content:
+            if self._begins is None:
+                self._begins = self.content.keep()
+            else:
+                self.content.put(self._begins)
+        return any(map(may_change_more_than_rows, said))
+
+    def _spread(self) -> None:
+        if self.sequences != ():  # a setup that has made none makes none
+            self.sequences = spread(self._execute)
+
+    def _analyze(self) -> None:
+        """What the planner does not know it guesses, and SERIALIZABLE locks what the plan reads."""
+        found = self._execute(_UNANALYSED.format(ours=self._database.is_ours))[0].rows
+        if found:
+            self._execute(f"analyze {', '.join(str(table) for (table,) in found)}")
+
+    # -- running
+
+    def _run_all(self, parts: Iterable[Part]) -> list[str]:
+        """Runs them, each in a thread of its own; what they have said to PostgreSQL."""
+        said: list[str] = []
+        for part in parts:
+            name = "SQL" if isinstance(part, str) else name_of(part)
+            beside = Beside(f"setup {name}", self._database, self.content)
             try:
-                beside.run(partial(self._run, self._setup))
+                beside.run(partial(self._run, part))
             except Exception as error:
                 told = str(error) if error is beside.misuse else f"{beside.title}: {type(error).__name__}: {error}"
                 raise SetupFailed(told) from error
-        if self.content:
-            self.content.keep()
+            said += beside.said
+        return said
 
-    def _run(self, setup: Callable[..., Any]) -> None:
+    def _run(self, part: Part) -> None:
+        if isinstance(part, str):
+            self._give(Kind.CONNECTION).execute(part)
+            return
+        setup = unwrapped(part)
         parameters = parameters_of(setup)
         if is_async(setup):
             self._supplies.loops.run(self._run_async(setup))
@@ -93,17 +188,27 @@ class FunctionGround:
             if Kind.CONNECTION in give:
                 await give[Kind.CONNECTION].close()
 
-    def restore(self) -> None:
-        if self.content:
-            self.content.restore()
+    # -- when a schedule is over
 
-    def rows(self) -> dict[str, Table]:
-        """What is in Redis, as a table among the others; nothing where it is empty."""
-        table = self.content.table() if self.content else None
-        return {"redis": table} if table and table.rows else {}
+    def remains(self, events: Iterable[Event]) -> dict[str, Table]:
+        """What is there beside the rows of the schema's tables, as tables among them."""
+        statements = [event.sql for event in events]
+        self.outside |= seen_in(statements)
+        return {**self._remains.tables(statements), **(self.content.tables() if self.content else {})}
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+        with contextlib.suppress(LabError):  # whatever ended the exploration has been said
+            self._remains.drop()
         if self.content:
             self.content.close()
+
+
+def unwrapped(part: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself, where it is to be run once."""
+    return part.func if isinstance(part, Once) else part
+
+
+def _first_function(parts: Sequence[Part]) -> Callable[..., Any]:
+    return next(one for one in parts if callable(one))

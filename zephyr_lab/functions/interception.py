@@ -25,6 +25,7 @@ import psycopg.connection
 import psycopg.connection_async
 
 from zephyr_lab.functions.foreign import foreign_refused, refused
+from zephyr_lab.functions.frameworks import frameworks_keep_sessions_apart
 from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.pools import pools_are_the_sessions
@@ -78,6 +79,7 @@ def _patch(patches: contextlib.ExitStack) -> None:
     patches.enter_context(patched(base, "_connect_gen", lambda real: classmethod(_connect(real.__func__))))
     patches.enter_context(pools_are_the_sessions())
     patches.enter_context(foreign_refused())
+    patches.enter_context(frameworks_keep_sessions_apart())
     patches.enter_context(when_imported({"redis": _redis_takes_turns, "multiprocessing.pool": _pools_of_before}))
 
 
@@ -220,8 +222,9 @@ def _wait_of_uncontrolled(real: Any) -> Any:
         who = owner()
         if who is not None and not _controls(who, self):
             raise refused(who, _UNCONTROLLED)
-        if who is not None and who.bounds and not isinstance(who, Turn):
-            check_bounds(who, text_of(gen.__name__, gen.gi_frame.f_locals, self))
+        if who is not None and not isinstance(who, Turn):
+            who.said.append(text_of(gen.__name__, gen.gi_frame.f_locals, self))
+            check_bounds(who, who.said[-1])
         return real(self, gen, *args, **kwargs)
 
     return wait

@@ -7,7 +7,7 @@ script is one message, and one turn.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import redis
@@ -16,17 +16,16 @@ import redis.asyncio.lock
 import redis.connection
 import redis.lock
 
-from zephyr_lab.errors import ScheduleError, SetupFailed
+from zephyr_lab.errors import ScheduleError
+from zephyr_lab.functions.content import Content
 from zephyr_lab.functions.foreign import refused
 from zephyr_lab.functions.patching import patched
-from zephyr_lab.functions.turn import Owner, RoundTrip, here, owner
-from zephyr_lab.schedule.transcript import Failure, Result, Table
-from zephyr_lab.servers.keyvalue import KeyValue, client
+from zephyr_lab.functions.turn import Owner, RoundTrip, Turn, here, owner
+from zephyr_lab.schedule.transcript import Failure, Result
 
 # Nobody else can tell when it happens.
 _PRIVATE = frozenset({"PING", "HELLO", "AUTH", "SELECT", "CLIENT", "COMMAND", "READONLY", "UNWATCH", "SCRIPT"})
 
-_OF_TRANSACTIONS = {"MULTI", "EXEC", "DISCARD", "WATCH"}
 _READING = {
     "GET", "MGET", "GETRANGE", "STRLEN", "EXISTS", "TYPE", "TTL", "PTTL", "HGET", "HMGET", "HGETALL", "HEXISTS", "HLEN",
     "HKEYS", "HVALS", "LRANGE", "LLEN", "LINDEX", "SMEMBERS", "SISMEMBER", "SCARD", "ZRANGE", "ZSCORE", "ZCARD", "KEYS",
@@ -37,115 +36,10 @@ _BLOCKING = {
     "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE",
 }  # fmt: skip
 
-_CONTENT = """
-local found = {}
-for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
-  local kind, value = redis.call('TYPE', key).ok
-  if kind == 'string' then value = redis.call('GET', key)
-  elseif kind == 'hash' then value = redis.call('HGETALL', key)
-  elseif kind == 'list' then value = redis.call('LRANGE', key, 0, -1)
-  elseif kind == 'set' then value = redis.call('SMEMBERS', key); table.sort(value)
-  elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  elseif kind == 'stream' then value = {redis.call('XLEN', key)}
-  else value = kind end
-  found[#found + 1] = {key, kind, value, redis.call('PTTL', key) >= 0 and 1 or 0}
-end
-return found"""
-
-_KEEP = """
-local kept = {}
-for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
-  kept[#kept + 1] = {key, math.max(redis.call('PTTL', key), 0), redis.call('DUMP', key)}
-end
-return kept"""
-
-
-class Content:
-    """The keys of the lab's Redis: those with its prefix on somebody else's server, all on ours."""
-
-    def __init__(self, keyvalue: KeyValue) -> None:
-        self._client = client(keyvalue.url, decode_responses=False)
-        self._address = _address(self._client.connection_pool.connection_kwargs)
-        self._prefix = b"" if keyvalue.is_ours else keyvalue.prefix.encode()
-        self._pattern = self._prefix.decode().replace("[", "\\[")
-        self._kept: list[tuple[bytes, int, bytes]] = []
-
-    def clear(self) -> None:
-        """Deletes them. Raises SetupFailed."""
-        self._put(())
-
-    def keep(self) -> None:
-        """Remembers what is there, for `restore`."""
-        self._kept = [(bytes(key), int(ttl), bytes(value)) for key, ttl, value in self._ask(_KEEP)]
-
-    def restore(self) -> None:
-        """Makes it what it was when it was kept."""
-        self._put(self._kept)
-
-    def _put(self, kept: Iterable[tuple[bytes, int, bytes]]) -> None:
-        try:
-            with self._client.pipeline(transaction=False) as pipe:
-                if not self._prefix:
-                    pipe.flushdb()
-                elif keys := list(self._client.scan_iter(match=self._prefix + b"*", count=1000)):
-                    pipe.delete(*keys)
-                for key, ttl, value in kept:
-                    pipe.restore(key, ttl, value)
-                pipe.execute()
-        except redis.RedisError as error:
-            raise SetupFailed(f"the lab's Redis could not be put back to what the setup made: {error}") from None
-
-    def table(self) -> Table:
-        """Keys, values as text, and whether they expire."""
-        rows = []
-        for key, kind, value, expires in self._ask(_CONTENT):
-            shown = _as_text(bytes(kind).decode(), value) + (" (expires)" if expires else "")
-            rows.append((bytes(key).removeprefix(self._prefix).decode(errors="replace"), shown))
-        return Table(("key", "value"), tuple(sorted(rows)))
-
-    def _ask(self, script: str) -> Any:
-        try:
-            return self._client.eval(script, 0, self._pattern)
-        except redis.RedisError as error:
-            raise SetupFailed(f"the lab's Redis could not be read: {error}") from None
-
-    def is_behind(self, connection: Any) -> bool:
-        """Whether a connection of redis-py's leads here."""
-        return _address(vars(connection)) == self._address
-
-    def is_free_to(self, command: list[str]) -> bool:
-        """Whether a command that may write names a key of the lab's, as far as can be told, or none."""
-        prefix = self._prefix.decode()
-        return command[0].upper() in _OF_TRANSACTIONS or any(prefix in word for word in command[1:] or [""])
-
-    def hide_prefix(self, text: str) -> str:
-        return text.replace(self._prefix.decode(), "") if self._prefix else text
-
-    def close(self) -> None:
-        self._client.close()
-
-
-def _address(of: Mapping[str, Any]) -> tuple[str, int]:
-    """A unix socket's path, or a host and a port."""
-    if of.get("path"):
-        return str(of["path"]), 0
-    host = of.get("host") or "localhost"
-    return ("127.0.0.1" if host == "localhost" else host), int(of.get("port") or 6379)
-
-
-def _as_text(kind: str, value: Any) -> str:
-    if not isinstance(value, list):
-        return _reply(value)
-    parts = [_reply(one) for one in value]
-    if kind in ("hash", "zset"):
-        pairs = [f"{name}: {other}" for name, other in zip(parts[::2], parts[1::2], strict=True)]
-        parts = sorted(pairs) if kind == "hash" else pairs
-    return f"{kind} [{', '.join(parts)}]"
-
 
 def _reply(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        return value.decode(errors="backslashreplace")
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_reply, value))}]"
     return "nil" if value is None else str(value)
@@ -172,8 +66,8 @@ def redis_takes_turns() -> Iterator[None]:
 def _refuse_elsewhere(who: Owner | None, connection: Any) -> None:
     if who is not None and not (who.content and who.content.is_behind(connection)):
         raise refused(
-            who, "used a Redis that is not the lab's. Nothing was sent. Let the function take a client as a parameter "
-            "(redis), or make its own of lab.redis_url",
+            who, "used a Redis that is not the lab's, or another database of a server of yours. Nothing was sent. Let "
+            "the function take a client as a parameter (redis), or make its own of lab.redis_url",
         )  # fmt: skip
 
 
@@ -186,7 +80,10 @@ def _begin(connection: Any, message: Any) -> None:
     content = turn.content
     assert content
     turn.on_the_wire[id(connection)] = None
-    commands = _commands(message)
+    commands = [[word.decode(errors="backslashreplace") for word in words] for words in _commands(message)]
+    for command in commands:
+        if command[0].upper() == "SELECT" and not content.is_free_to(command):
+            raise turn.refuse(_not_ours(turn, command))
     if all(command[0].upper() in _PRIVATE for command in commands) or _is_unknown_script(commands, content):
         return
     for command in commands:
@@ -201,24 +98,26 @@ def _begin(connection: Any, message: Any) -> None:
     access = "reads" if all(command[0].upper() in _READING for command in commands) else "writes"
     for command in commands if access == "writes" else ():
         if not content.is_free_to(command):
-            raise turn.refuse(
-                ScheduleError(
-                    f"session {turn.name} would have sent {' '.join(command)!r} to a Redis that is not the lab's own, "
-                    "where only keys with its prefix are touched, and put back: have the function begin its keys with "
-                    "lab.redis_prefix, or explore it on the lab's own Redis"
-                )
-            )
+            raise turn.refuse(_not_ours(turn, command))
     turn.on_the_wire[id(connection)] = turn.take(RoundTrip("redis: " + "; ".join(words), redis=access))
+
+
+def _not_ours(turn: Turn, command: list[str]) -> ScheduleError:
+    return ScheduleError(
+        f"session {turn.name} would have sent {' '.join(command)!r} to a Redis that is not the lab's own, where only "
+        "keys with its prefix are touched, in one database, and put back: have the function begin its keys with "
+        "lab.redis_prefix, or explore it on the lab's own Redis"
+    )
 
 
 def _is_unknown_script(commands: list[list[str]], content: Content) -> bool:
     """Whether the server will not know the script, so that nothing is done, and the client sends the script first."""
     if len(commands) != 1 or commands[0][0].upper() != "EVALSHA":
         return False
-    return not content._client.script_exists(commands[0][1])[0]
+    return not content.knows_script(commands[0][1])
 
 
-def _commands(message: Any) -> list[list[str]]:
+def _commands(message: Any) -> list[list[bytes]]:
     """The commands in a packed message (RESP arrays of bulk strings), as words."""
     data = message.encode() if isinstance(message, str) else message
     data = data if isinstance(data, bytes) else b"".join(data)
@@ -234,10 +133,47 @@ def _commands(message: Any) -> list[list[str]]:
         words = []
         for _ in range(number()):
             length = number()
-            words.append(data[place : place + length].decode(errors="replace"))
+            words.append(data[place : place + length])
             place += length + 2
         commands.append(words)
-    return commands or [["?"]]
+    return commands or [[b"?"]]
+
+
+def _with_stream_ids(message: Any) -> Any:
+    """The same message, in which an entry's id does not depend on the clock: `XADD key *` becomes `XADD key ms-*`."""
+    who = owner()
+    message = message if isinstance(message, str | bytes) else list(message)
+    if who is None or who.content is None or who.content.stream_ids is None:
+        return message
+    commands = _commands(message)
+    for words in commands:
+        place = _place_of_id(words)
+        if place and words[place] == b"*":
+            words[place] = b"%d-*" % who.content.stream_ids
+            message = None
+    return [b"".join(map(_packed, commands))] if message is None else message
+
+
+def _place_of_id(words: list[bytes]) -> int:
+    """Where an XADD has its entry's id; 0 where it has none."""
+    if words[0].upper() != b"XADD":
+        return 0
+    place = 2
+    while place < len(words):
+        match words[place].upper():
+            case b"NOMKSTREAM" | b"KEEPREF" | b"DELREF" | b"ACKED":
+                place += 1
+            case b"MAXLEN" | b"MINID":
+                place += 3 if words[place + 1 : place + 2] in ([b"="], [b"~"]) else 2
+            case b"LIMIT":
+                place += 2
+            case _:
+                return place
+    return 0
+
+
+def _packed(words: list[bytes]) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
 def _trip_of(connection: Any) -> RoundTrip | None:
@@ -287,7 +223,7 @@ def _connect_async(real: Any) -> Any:
 
 def _send(real: Any) -> Any:
     def send_packed_command(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
-        command = command if isinstance(command, str | bytes) else list(command)
+        command = _with_stream_ids(command)
         _begin(self, command)
         with _inside(self):
             return real(self, command, *args, **kwargs)
@@ -297,7 +233,7 @@ def _send(real: Any) -> Any:
 
 def _send_async(real: Any) -> Any:
     async def send_packed_command(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
-        command = command if isinstance(command, str | bytes) else list(command)
+        command = _with_stream_ids(command)
         _begin(self, command)
         with _inside(self):
             return await real(self, command, *args, **kwargs)

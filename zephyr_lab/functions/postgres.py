@@ -8,6 +8,7 @@ ones. Several such connections, one after another, may stand for one session's b
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ import psycopg
 from psycopg import pq
 from psycopg.waiting import Wait
 
-from zephyr_lab.errors import REFUSALS, sqlstate_among
+from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
 from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds, is_private
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
@@ -25,6 +26,8 @@ _SILENT = (
     "_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen", "_set_deferrable_gen",
     "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "_end_copy_out_gen",
 )  # fmt: skip
+_OF_THREADS = re.compile(r"\bs\d+_x(\d+)\b")  # Django's savepoints, which bear a thread's number
+_LISTENS = re.compile(r"(?i)(^|;)\s*listen\b")
 _WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
 
 
@@ -54,8 +57,15 @@ class _Controlled:
         idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         if name in _SILENT or (idle and name in _WORDS) or self.closed or self.turn.is_aside:
             return None
-        sql = text_of(name, known, self)
+        sql = _OF_THREADS.sub(r"s_x\1", text_of(name, known, self))
         check_bounds(self.turn, sql)
+        if name == "notifies" or _LISTENS.search(sql):
+            raise self.turn.refuse(
+                ScheduleError(
+                    f"session {self.turn.name} listens ({sql!r}), and what it would hear comes at a time that nobody "
+                    "can order: explore what is done when it has come, in a function that needs no notification"
+                )
+            )
         begins = idle and not self.autocommit and name not in _WORDS and not is_private(sql)
         whole = f"{_begin_of(self)}; {sql}" if begins else sql
         self._failed = self.pgconn.transaction_status == pq.TransactionStatus.INERROR

@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import ctypes
 import inspect
+import linecache
+import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -28,6 +32,7 @@ from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
 
 Function = Callable[..., Any]
 
+_LIBRARIES = tuple({*sysconfig.get_paths().values(), str(Path(__file__).parents[1])})
 END_SECONDS = 2.0  # that abandoned threads are given to end
 
 
@@ -199,6 +204,16 @@ class FunctionSession:
         """The line of the function that asked for what it was last let go to do."""
         trips = merged(self.turn.done)
         return trips[-1].where if trips else ""
+
+    def stands_at(self) -> str:
+        """The line of the function's own code that its thread is in, such as `stock.py:12: with lock:`; '' if none."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        while frame and frame.f_code.co_filename.startswith(_LIBRARIES):
+            frame = frame.f_back
+        if frame is None:
+            return ""
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        return f"{Path(file).name}:{line}: {linecache.getline(file, line).strip()}".rstrip(": ")
 
     def last_of(self, event: Event) -> RoundTrip | None:
         """The round trip that an event of the last turn tells of, if it was the only one."""

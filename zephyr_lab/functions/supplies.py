@@ -21,7 +21,7 @@ from zephyr_lab.functions.turn import here
 from zephyr_lab.servers.database import Database
 
 if TYPE_CHECKING:
-    from zephyr_lab.functions.keyvalue import Content
+    from zephyr_lab.functions.content import Content
     from zephyr_lab.functions.session import FunctionSession
     from zephyr_lab.servers.keyvalue import KeyValue
 

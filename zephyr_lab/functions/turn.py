@@ -19,7 +19,7 @@ from zephyr_lab.functions.places import line_of_yours
 from zephyr_lab.schedule.transcript import Failure, Result
 
 if TYPE_CHECKING:
-    from zephyr_lab.functions.keyvalue import Content
+    from zephyr_lab.functions.content import Content
     from zephyr_lab.servers.bounds import Bounds
 
 # Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
@@ -60,10 +60,14 @@ class Owner(Protocol):
     """On whose behalf a thread runs: a session's `Turn`, or what is run beside the sessions.
 
     `title` says who it is, `content` is the lab's Redis where one is explored; `bounds` is how far SQL may go, on a
-    server of somebody else's.
+    server of somebody else's; `said`, what it has said to PostgreSQL, where nobody else keeps that;
+    `kept` is what a framework has one of, and `at_end` lets go of it.
     """
 
     title: str
+    said: list[str]
+    kept: dict[str, Any]
+    at_end: contextlib.ExitStack
     content: Content | None
     bounds: Bounds | None
 
@@ -77,7 +81,8 @@ class Turn:
     `next` is what it waits to send, `done` what it has sent since the events were last taken; `naps` counts sleeps
     since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
     that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
-    it clears it. `locks_on`: it may hold locks that a transaction's end does not let go.
+    it clears it. `outside` is what it has used that no outcome holds, as sentences. `locks_on`: it may hold locks that
+    a transaction's end does not let go.
     """
 
     def __init__(
@@ -91,6 +96,10 @@ class Turn:
         self.naps = 0
         self.trips = 0
         self.misuse: LabError | None = None
+        self.said: list[str] = []
+        self.outside: set[str] = set()
+        self.kept: dict[str, Any] = {}
+        self.at_end = contextlib.ExitStack()
         self.refused = ""
         self.locks_on = False
         self.is_aside = False
@@ -162,6 +171,7 @@ class Turn:
         self._go.release()
 
     def close(self) -> None:
+        self.at_end.close()
         self.heard_at.close()
         self._say_at.close()
 

@@ -97,8 +97,12 @@ from pg_class where relnamespace = current_schema::regnamespace and relkind = 'r
 
 _COLUMNS = """
 select string_agg(format('%I', attname), ', ' order by attnum),
-       string_agg(format('quote_nullable(%I::text)', attname), ', ' order by attnum)
+       string_agg(format('quote_nullable(%I::text) || %L', attname, '::' || format_type(atttypid, atttypmod)), ', '
+                  order by attnum)
 from pg_attribute where attrelid = '{table}'::regclass and attnum > 0 and not attisdropped and attgenerated = ''"""
+
+# Of rows as they lie. Where it is the same they stay there: each time they are put back they take up new room.
+_SAME = "select coalesce(md5(string_agg(t::text, e'\\n' order by ctid)), '') from {table} as t"
 
 _SEQUENCES = """
 select format('%I', relname) from pg_class where relnamespace = current_schema::regnamespace and relkind = 'S'"""
@@ -230,12 +234,14 @@ def _undo(tables: Iterable[tuple[str, str]], execute: Execute) -> Iterator[str]:
         grown = " or ".join(f"pg_relation_size($name${table}$name$) > 0" for table in empty)
         yield f"do $undo$ begin if {grown} then truncate {', '.join(empty)}; end if; end $undo$"
     for table in (quoted for _, quoted in tables if quoted not in empty):
-        yield f"delete from {table}"
+        same = _SAME.format(table=table)
+        yield f"delete from {table} where ({same}) <> '{execute(same)[0].rows[0][0]}'"
         columns, quoted = execute(_COLUMNS.format(table=table.replace("'", "''")))[0].rows[0]
         rows = execute(f"select concat_ws(', ', {quoted}) from {table} order by ctid")[0].rows if columns else ()
         if rows:
             values = ", ".join(f"({row})" for (row,) in rows)
-            yield f"insert into {table} ({columns}) overriding system value values {values}"
+            put = f"insert into {table} ({columns}) overriding system value select * from (values {values}) as kept"
+            yield f"{put} where not exists (select from {table})"
     for (sequence,) in execute(_SEQUENCES)[0].rows:
         last, called = execute(f"select last_value, is_called from {sequence}")[0].rows[0]
         yield f"select setval('{sequence}', {last}, {called})"

@@ -6,6 +6,7 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import psycopg
 from psycopg import pq
@@ -34,6 +35,27 @@ Rows = tuple[tuple[Value, ...], ...]
 # among them.
 PATIENCE_MS, DISTANCE_MS = 1_000, 300
 CHOSEN_VICTIM_MS, SPARED_MS = 500, 20_000
+
+
+class Preparation(Protocol):
+    """What goes on beside the setups of a spec, where these are not all. All of it raises SetupFailed."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether `repeat` makes rows, as a setup does."""
+
+    @property
+    def is_rows_only(self) -> bool:
+        """Whether rows of the schema's tables are all that `prepare` has made."""
+
+    def clear(self) -> None:
+        """Called before the schema is made anew."""
+
+    def prepare(self) -> None:
+        """Goes on with a schema that the spec's setups have just made."""
+
+    def repeat(self) -> bool:
+        """Called before every schedule; whether more than rows may have changed."""
 
 
 class Runner:
@@ -125,13 +147,12 @@ class Runner:
         isolation: IsolationLevel,
         *,
         victim: str | None = None,
-        prepare: Callable[[], None] | None = None,
+        preparation: Preparation | None = None,
         anew: bool = False,
     ) -> Execution:
         """Sets up a fresh schema and the sessions; steps are then taken one by one.
 
-        `prepare` goes on with a schema that the spec's setups have just made anew. `anew`: it is made anew in any case,
-        and once only, since nobody knows yet what the steps will be.
+        `anew`: the schema is made anew in any case, and once only, since nobody knows yet what the steps will be.
         """
         if self._held:
             raise ScheduleError("a schedule is held: leave its `with` block before another one is run")
@@ -149,9 +170,14 @@ class Runner:
             channels = self._channels_for(settings)
             if anew:
                 self._ground = None
-                self._make_anew(spec, prepare)
+                self._make_anew(spec, preparation)
             else:
-                self._lay_ground(spec, prepare)
+                self._lay_ground(spec, preparation)
+            if preparation:
+                if preparation.repeat():
+                    self._ground = None
+                if preparation.repeats:
+                    self._make_as_first(spec)
             self._settle(channels, settings)
             for session in spec.sessions:
                 if session.setup is not None:
@@ -162,30 +188,33 @@ class Runner:
             raise
         return Execution(self, spec, isolation, channels, patience, victim)
 
-    def _lay_ground(self, spec: Spec, prepare: Callable[[], None] | None) -> None:
+    def _lay_ground(self, spec: Spec, preparation: Preparation | None) -> None:
         """The schema as `spec` sets it up, made anew unless the last run of the same has put its rows back."""
         undisturbed = all(connection.closed for connection in self.others)
         eligible = self.database.is_ours and undisturbed and changes_rows_only(spec) and spec.setups not in self._unfit
         if self._ground and self._ground[0] == spec.setups and eligible:
             return
         self._ground = None
-        self._make_anew(spec, prepare)
+        self._make_anew(spec, preparation)
+        eligible = eligible and (preparation is None or preparation.is_rows_only)
         if eligible and self.control.status == pq.TransactionStatus.IDLE:
             if found := survey(self._ask):
                 self._ground = spec.setups, found
             else:
                 self._unfit.add(spec.setups)
-                self._make_anew(spec, prepare)  # what was tried has left traces
+                self._make_anew(spec, preparation)  # what was tried has left traces
 
-    def _make_anew(self, spec: Spec, prepare: Callable[[], None] | None) -> None:
+    def _make_anew(self, spec: Spec, preparation: Preparation | None) -> None:
         schema = self.database.schema
         self._clean_control()
+        if preparation:
+            preparation.clear()
         self.control_execute(f"drop schema if exists {schema} cascade; create schema {schema}", "a fresh schema")
         for number, block in enumerate(spec.setups, start=1):
             self.control_execute(block, f"{spec.name}, setup block {number}", self.step_seconds)
-        if prepare:
-            prepare()
-        if prepare or may_differ(spec.setups):
+        if preparation:
+            preparation.prepare()
+        if not preparation.repeats if preparation else may_differ(spec.setups):
             self._make_as_first(spec)
 
     def _make_as_first(self, spec: Spec) -> None:
