@@ -12,7 +12,7 @@ from zephyr_lab import Lab
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
 
-FEW_ORDERS, MANY_ORDERS = 20, 35
+FEW_ORDERS, MANY_ORDERS = 15, 35
 
 SETUP = """
 setup { create table slots (slot text primary key, booked int not null);

@@ -143,7 +143,7 @@ def at_levels() -> Iterator[Any]:
             yield pytest.param(kind, level, marks=() if first else pytest.mark.thorough)
 
 
-@pytest.mark.parametrize(("kind", "level"), at_levels())
+@pytest.mark.parametrize(("kind", "level"), list(at_levels()))
 def test_nothing_is_lost(lab: Lab, kind: str, level: IsolationLevel) -> None:
     """The outcomes are those of all schedules, and as many."""
     case = lab.case(spec_of(kind), level)

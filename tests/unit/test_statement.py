@@ -81,6 +81,8 @@ UNDERSTOOD = {
     ),
     "select sum(y.booked) from slots x, SLOTS y where x.slot = '18:00'": Footprint(rows(SLOTS), idle=False),
     "select * from slots, generate(1) as g(booked) where g.booked = 1": Footprint(rows(SLOTS), idle=False),
+    "select slot from slots as s (booked, slot) where booked = 1": Footprint(rows(SLOTS), idle=False),
+    "select count(*) filter (where slot = '18:00') from slots": Footprint(rows(SLOTS), idle=False),
     "update slots set (slot, booked) = ('b', 1) where slot = '18:00'": Footprint(
         rows(SIX, SLOTS), *[rows(SLOTS)] * 2, idle=False
     ),

@@ -16,9 +16,10 @@ _ANY_ORDER = (
     exp.Select, exp.From, exp.Where, exp.Join, exp.Table, exp.TableAlias, exp.Column, exp.Identifier, exp.Literal,
     exp.Alias, exp.Star, exp.Paren, exp.Subquery, exp.Predicate, exp.Not, exp.Connector, exp.Null, exp.Boolean,
     exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg, exp.DPipe, exp.Case, exp.If, exp.DataType,
-    exp.DataTypeParam, exp.Interval, exp.Var, exp.Order, exp.Ordered, exp.Lock, exp.Group, exp.Having, exp.Distinct,
-    exp.SetOperation, exp.With, exp.CTE, exp.Parameter, exp.Placeholder, exp.Any, exp.All, exp.ByteString,
-    exp.Insert, exp.Update, exp.Delete, exp.Values, exp.Tuple, exp.Schema, exp.Returning, exp.OnConflict,
+    exp.DataTypeParam, exp.Interval, exp.Var, exp.Order, exp.Ordered, exp.Lock, exp.Group, exp.Having, exp.Filter,
+    exp.Distinct, exp.SetOperation, exp.With, exp.CTE, exp.Parameter, exp.Placeholder, exp.Any, exp.All,
+    exp.ByteString, exp.Insert, exp.Update, exp.Delete, exp.Values, exp.Tuple, exp.Schema, exp.Returning,
+    exp.OnConflict,
 )  # fmt: skip
 _AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max, exp.LogicalAnd, exp.LogicalOr)
 _COMPARED = (

@@ -173,6 +173,9 @@ class Reader:
         """Which rows a statement on one table looks for, by a comparison with a constant that all of them meet."""
         name = _name(table.this)
         where = parsed.args.get("where")
+        alias = table.args.get("alias")
+        if alias and alias.args.get("columns"):  # which other names the columns go by
+            return Rows(name)
         terms = (
             list(where.this.flatten()) if where and isinstance(where.this, exp.And) else [where.this] if where else []
         )
