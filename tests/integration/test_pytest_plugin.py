@@ -124,7 +124,7 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
         zephyr.explore([endless_if_booked, guarded])
 
     def test_chance(zephyr):
-        zephyr.explore([lambda conn: conn.execute("select %s", [random.random()])])
+        zephyr.explore([lambda conn: conn.execute("select %s", [random.random()]).fetchall()])
     """,
     )
     run = project.pytest("-v", "-rs", "--strict-markers")

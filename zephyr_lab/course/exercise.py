@@ -31,6 +31,7 @@ from zephyr_lab.course.rules import (
 )
 from zephyr_lab.errors import LabError
 from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.functions.once import once
 from zephyr_lab.lab import Lab
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import Transcript
@@ -166,11 +167,12 @@ class _Search:
         try:
             return self.lab.explore(
                 {name: make(self.watched) for name, make in scenario.calls.items()},
-                setup=scenario.setup,
+                setup=scenario.setup if isinstance(scenario.setup, str) else once(scenario.setup),
                 isolation=self.exercise.isolation,
                 invariant=holds,
                 samples=samples,
                 reduction=number > 2,
+                may_raise=True,
                 shrink=False,  # the shortest of all is among those that were seen
                 seen=seen,
             )

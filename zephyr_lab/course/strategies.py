@@ -9,6 +9,7 @@ from typing import Any
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.functions.once import once
 from zephyr_lab.orders import scene
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -56,9 +57,10 @@ def explore_strategy(
     In all orders, or in `samples` random ones. `lab` is a `Lab`. Raises BadInput.
     """
     one = strategy(name)
+    setup = scene.setup(one, partitioned=partitioned)
     explorer = lab.function_explorer(
         [scene.booking(one, number + 1) for number in range(sessions)],
-        setup=scene.setup(one, partitioned=partitioned), isolation=isolation, invariant=scene.INVARIANT,
+        setup=setup if isinstance(setup, str) else once(setup), isolation=isolation, invariant=scene.INVARIANT,
     )  # fmt: skip
     return explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), 0), None, None)
 
