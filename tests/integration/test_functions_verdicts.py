@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 import pytest
 import redis as redis_py
 from psycopg.errors import ExclusionViolation, SerializationFailure, UniqueViolation
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from zephyr_lab import Lab
 
@@ -27,6 +28,16 @@ create table jobs (id int primary key, state text);
 insert into jobs values (1, 'new'), (2, 'new');
 analyze;
 """
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Slot(Base):
+    __tablename__ = "slots"
+    slot: Mapped[str] = mapped_column(primary_key=True)
+    booked: Mapped[int]
 
 
 def value(conn: Conn, sql: str, *values: Any) -> Any:
@@ -288,3 +299,28 @@ def test_a_round_trip_is_shown_beside_the_line_that_asked_for_it(lab: Lab) -> No
     assert str(transcript).splitlines()[1].startswith(f"  A  {read}  select booked from slots")
     assert transcript.to_dict()["events"][0]["where"] == read
     assert "test_functions_verdicts" not in str(found.counterexample.verdict)  # type: ignore[attr-defined]
+
+
+def with_an_orm(session: Session) -> None:
+    """Its statements have casts, quotes and the table's name in front of columns."""
+    slot = session.get(Slot, "18:00")
+    assert slot
+    slot.booked += 1
+
+
+@pytest.mark.parametrize(
+    ("functions", "name", "level"),
+    [
+        ([lost_update] * 2, "lost update: notebooks/03", "at repeatable read this order is refused: 40001"),
+        ([with_an_orm] * 2, "lost update: notebooks/03", "at repeatable read this order is refused: 40001"),
+        ([leave("Anna"), leave("Boris")], "write skew: notebooks/08", "at serializable this order is refused: 40001"),
+    ],
+)
+def test_an_anomaly_of_functions_is_named_with_the_level_that_refuses_it(
+    lab: Lab, functions: Sequence[Callable[..., Any]], name: str, level: str
+) -> None:
+    """From what each round trip was answered, and what was committed after it; statements are anybody's."""
+    found = lab.explore(functions, setup=SETUP)
+    assert len(found.explanation) == 2
+    assert found.explanation[0].startswith(name)
+    assert found.explanation[1] == level

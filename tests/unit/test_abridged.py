@@ -24,6 +24,7 @@ CTE = (
         (ORM, 73, "SELECT customers.id, ... FROM customers WHERE customers.id = 1 FOR UPDATE"),
         (ORM, 72, "SELECT ... FROM customers WHERE customers.id = 1 FOR UPDATE"),
         (ORM, 40, "SELECT ... = 1 FOR UPDATE"),
+        ("begin; select a, b, c from t for update", 35, "begin; select ... from t for update"),
         (CTE, 72, "with new as (insert into ... select id from identities where key = 'k'"),
         ("select count(*) from t where a = 1 and b = 2", 30, "select ... a = 1 and b = 2"),
         ("insert into t select a, b from u where x in (1, 2, 3)", 40, "insert into t ... where x in (1, 2, 3)"),

@@ -29,7 +29,7 @@ def _cut(text: str, most: int) -> str:
 
 def _with_fewer_columns(text: str) -> list[str]:
     """`select a, b, c from t ...` as `select a, ... from t ...`, and as `select ... from t ...`."""
-    begun = re.match(r"(?i)select ", text)
+    begun = re.match(r"(?i)((begin|start transaction)[^;]*; )?select ", text)
     depth, comma = 0, 0
     for piece in _PIECE.finditer(text, begun.end()) if begun else ():
         if piece[0] in "()":
@@ -38,5 +38,5 @@ def _with_fewer_columns(text: str) -> list[str]:
             comma = comma or piece.start()
         elif piece[0].lower() == "from" and depth == 0:
             rest = text[piece.start() :]
-            return [f"{text[:comma]}, ... {rest}", f"{text[:6]} ... {rest}"] if comma else []
+            return [f"{text[:comma]}, ... {rest}", f"{begun[0]}... {rest}"] if comma else []
     return []
