@@ -106,3 +106,16 @@ def test_a_search_that_is_cut_in_two_finds_the_same() -> None:
     assert list(filter(None, walk(above, steps))) == []
     parts = [walk(Exhaustive(below=path), steps) for path in pickle.loads(pickle.dumps(above.frontier))]
     assert [schedule for part in parts for schedule in part] == walk(Exhaustive(), steps)
+
+
+def test_what_begins_with_a_step_that_did_not_end_is_not_tried_again() -> None:
+    """A step that had ended before, and then did not: the schedule given up stands for all that begin so."""
+    search = Exhaustive()
+    assert search.new_execution()
+    assert [search.next_session(runnable, None) for runnable in (("A", "B"), ("A", "B", "C"))] == ["A", "A"]
+    assert search.new_execution()
+    assert search.next_session(("A", "B"), None) == "A"  # and now it is given up
+    assert search.new_execution()
+    assert search.next_session(("A", "B"), None) == "B"
+    assert not search.new_execution()
+    assert search.complete
