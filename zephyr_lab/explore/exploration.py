@@ -21,7 +21,8 @@ _GRAVEST_FIRST = (
 class Counts:
     """How many schedules, and how many of them: all but `blocked_steps` are of schedules.
 
-    `aborted`: the server ended a transaction with an error, be it one that asks for a retry (40001, 40P01) or not.
+    `aborted`: the server ended a transaction with an error, be it one that asks for a retry (40001, 40P01) or not; of
+    functions, one ended in a refusal: any other error that one raises is its answer.
     `false_positives`: 40001 at SERIALIZABLE although the same schedule, run at REPEATABLE READ, commits everything with
     an outcome that a serial order gives. `violated`: the invariant does not hold, whatever the verdict. `undecided`:
     the serial orders cannot judge it, or a step of it never ended, and then it stands for all that begin so.
