@@ -283,7 +283,11 @@ def test_ends_are_what_became_of_the_changes(lab: Lab) -> None:
     assert ends("A A A B", savepoint, give_up) == "A committed, B rolled back"
     assert ends("A B A A", lost_update, lost_update, level="repeatable read") == "A committed, B aborted 40001"
     found = lab.explore([insert, insert], setup=SETUP)
-    assert (found.kind, found.aborted, found.schedules) == ("prevented", 0, 4)  # an error that is no refusal is an answer
+    assert (found.kind, found.aborted, found.schedules) == (
+        "prevented",
+        0,
+        4,
+    )  # an error that is no refusal is an answer
 
 
 def test_a_round_trip_is_shown_beside_the_line_that_asked_for_it(lab: Lab) -> None:
