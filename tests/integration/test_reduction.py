@@ -213,6 +213,10 @@ TRICKY = {
         ["begin; set local transaction_isolation = 'serializable';", "select sum(booked) from slots;", U, "commit;"],
         ["begin; set local transaction_isolation = 'serializable';", "select sum(booked) from slots;",
          "update slots set booked = 0 where slot = 'b'; commit;"]),
+    "a refusal that may be a false one": (
+        ["begin; insert into orders select 3, 9 where not exists (select from slots where booked > 20);",
+         "insert into orders select max(id) + 1, 9 from orders;", "commit;"],
+        ["insert into orders select max(id) + 1, 9 from orders;"] * 2),
     "a join with itself": (
         ["begin; update slots set booked = 0 where slot = 'b';", "commit;"],
         ["select sum(y.booked) from slots x, slots y where x.slot = 'a';"]),

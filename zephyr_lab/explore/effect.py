@@ -140,7 +140,7 @@ class Effects:
             state = self._sessions[event.session]
             footprint = self._footprints[event.step]
             if state.failed and not (footprint.ends or footprint.opaque):  # refused with 25P02
-                whole = whole.joined(Effect(frozenset({event.session})))
+                whole = whole.joined(self._refused(event.session))
                 continue
             whole = whole.joined(self._took(event.session, footprint, state))
             if event.kind is EventKind.WAITS:
@@ -156,15 +156,22 @@ class Effects:
         if state.opaque or footprint.opaque:
             return Effect(who, opaque=True)
         if state.failed and not footprint.ends:
-            return Effect(who)
+            return self._refused(session)
         alone = not (state.open or footprint.begins)
         # At SERIALIZABLE a later read of the same snapshot is noticed by who writes what it has read.
         looks = footprint.reads if self._many_snapshots or self._watching or alone else NOTHING
         first = self._one_snapshot and not (footprint.idle or state.snapshot or alone)
         acts = footprint.locks or state.locks or (alone and not footprint.idle) or (footprint.ends and state.snapshot)
-        watched = self._watching and bool(acts) and not (footprint.idle and not footprint.ends)
+        watched = self._watching and bool(acts or state.failed) and not (footprint.idle and not footprint.ends)
         tables = not footprint.idle or (bool(footprint.ends) and state.snapshot)
         return Effect(who, looks, footprint.locks, everywhere=first, watched=watched, tables=tables)
+
+    def _refused(self, session: str) -> Effect:
+        """What a statement does in a failed transaction: nothing.
+
+        But whether a refusal was a false one is asked of the same schedule without the watch, where it would do more.
+        """
+        return Effect(frozenset({session}), watched=self._watching)
 
     def _holds(self, state: _Session, footprint: Footprint) -> None:
         state.open = state.open or footprint.begins
