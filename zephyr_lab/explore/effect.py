@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from psycopg import pq
 
+from zephyr_lab.errors import SERIALIZATION_FAILURE
 from zephyr_lab.explore.footprint import NOTHING, UNKNOWN, Footprint, Rows, RowSet, meet
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
@@ -79,6 +80,7 @@ class _Session:
 
     open: bool = False
     failed: bool = False
+    doubted: bool = False  # failed, which without SERIALIZABLE's watch it may not have
     saved: bool = False
     snapshot: bool = False
     opaque: bool = False
@@ -116,6 +118,7 @@ class Effects:
 
     def begin(self) -> None:
         """A new execution: every session stands behind its setup."""
+        self._is_refusal_met = False
         self._sessions = {
             name: _Session(open=setup.begins, snapshot=not setup.idle, opaque=setup.opaque or not setup.idle)
             for name, setup in self._setups.items()
@@ -140,7 +143,7 @@ class Effects:
             state = self._sessions[event.session]
             footprint = self._footprints[event.step]
             if state.failed and not (footprint.ends or footprint.opaque):  # refused with 25P02
-                whole = whole.joined(self._refused(event.session))
+                whole = whole.joined(self._refused(event.session, state))
                 continue
             whole = whole.joined(self._took(event.session, footprint, state))
             if event.kind is EventKind.WAITS:
@@ -156,22 +159,22 @@ class Effects:
         if state.opaque or footprint.opaque:
             return Effect(who, opaque=True)
         if state.failed and not footprint.ends:
-            return self._refused(session)
+            return self._refused(session, state)
         alone = not (state.open or footprint.begins)
         # At SERIALIZABLE a later read of the same snapshot is noticed by who writes what it has read.
         looks = footprint.reads if self._many_snapshots or self._watching or alone else NOTHING
         first = self._one_snapshot and not (footprint.idle or state.snapshot or alone)
         acts = footprint.locks or state.locks or (alone and not footprint.idle) or (footprint.ends and state.snapshot)
-        watched = self._watching and bool(acts or state.failed) and not (footprint.idle and not footprint.ends)
+        watched = self._watching and bool(acts or state.doubted) and not (footprint.idle and not footprint.ends)
         tables = not footprint.idle or (bool(footprint.ends) and state.snapshot)
         return Effect(who, looks, footprint.locks, everywhere=first, watched=watched, tables=tables)
 
-    def _refused(self, session: str) -> Effect:
+    def _refused(self, session: str, state: _Session) -> Effect:
         """What a statement does in a failed transaction: nothing.
 
         But whether a refusal was a false one is asked of the same schedule without the watch, where it would do more.
         """
-        return Effect(frozenset({session}), watched=self._watching)
+        return Effect(frozenset({session}), watched=self._watching and state.doubted)
 
     def _holds(self, state: _Session, footprint: Footprint) -> None:
         state.open = state.open or footprint.begins
@@ -185,15 +188,16 @@ class Effects:
         """What the end of a statement lets go and publishes; notes how the transaction stands then."""
         who = frozenset({event.session})
         self._holds(state, footprint)
+        self._is_refusal_met |= event.failure is not None and event.failure.sqlstate == SERIALIZATION_FAILURE
         if status == pq.TransactionStatus.INERROR:
             effect = Effect(who, frees=state.locks, tables=state.snapshot, opaque=state.opaque)
             # With a savepoint all that was done before it may yet be committed.
             kept = state if state.saved else _Session(opaque=state.opaque)
-            self._sessions[event.session] = replace(kept, open=True, failed=True)
+            self._sessions[event.session] = replace(kept, open=True, failed=True, doubted=self._is_refusal_met)
         elif status == pq.TransactionStatus.INTRANS:
             back = footprint.ends == "savepoint" or (state.failed and footprint.ends)
             effect = Effect(who, frees=state.locks if back else NOTHING, opaque=state.opaque)
-            state.open, state.failed = True, False
+            state.open, state.failed, state.doubted = True, False, False
         else:
             nothing = event.failure or event.kind is not EventKind.COMPLETED or state.failed
             published = NOTHING if nothing or footprint.ends == "rollback" else state.writes
