@@ -129,7 +129,7 @@ def test_a_prepared_transaction_is_not_left_behind(lab: Lab) -> None:
         lost_update(conn)
         conn.tpc_prepare()
 
-    lab.explore([prepares], setup=SETUP)
+    lab.explore([prepares], setup=SETUP, may_raise=True)
     assert lab.explore([lost_update] * 2, setup=SETUP).anomalous == 12
 
 

@@ -49,7 +49,7 @@ def test_a_stub_is_the_naive_code_and_shows_its_counterexample(
     assert {"rule broken:", "hint:", "what happened:"} <= set(re.findall(r"(?m)^[a-z ]+:(?= )", words.text))
     assert {"image/png", "image/svg+xml", "text/plain"} <= set(picture.data)
     scope: dict[str, Any] = {}
-    exec(stub, scope)
+    exec(compile(stub, "<ipython-input>", "exec"), scope)  # whose lines are a cell's
     function = next(value for key, value in scope.items() if key != "__builtins__")
     answer = exercise(name, lab).check(function)
     assert answer.words() + "\n" == words.text

@@ -90,7 +90,7 @@ _LAZY = frozenset({
     "_asyncio.Future", "concurrent.Future",
 })  # fmt: skip
 _DRIVERS = ("psycopg", "psycopg_pool")
-_CLIENTS = ("redis", "valkey")  # whose errors have attributes for their statistics
+_CLIENTS = (*_DRIVERS, "redis", "valkey")  # whose errors have attributes of the connection, and for statistics
 
 
 def told(value: Any, compare: Compare | None = None) -> Told:

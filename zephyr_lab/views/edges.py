@@ -8,6 +8,7 @@ columns with constants, and what an UPDATE itself reads.
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ _COMPARED: dict[type[exp.Expression], Callable[[Any, Any], bool]] = {
     exp.GT: operator.gt, exp.GTE: operator.ge,
 }  # fmt: skip
 
+_PARSER = logging.getLogger("sqlglot")
 BEGIN = re.compile(r"(?is)^\s*(begin|start\s+transaction)\b[^;]*(;|$)")  # its options are not all known to sqlglot
 
 Row = dict[str, Any]
@@ -153,10 +155,14 @@ def _accesses(
 
 def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | None, str]]:
     """Table, WHERE and kind of what is understood in a step's SQL; changes of no row are none."""
+    said = _PARSER.level
+    _PARSER.setLevel(logging.ERROR)  # it warns of statements that it has no tree for, which concern nobody here
     try:
         parsed = [one for one in sqlglot.parse(BEGIN.sub("", event["sql"]), dialect="postgres") if one]
     except SqlglotError:
         return
+    finally:
+        _PARSER.setLevel(said)
     tags = [result["tag"] for result in event.get("results", [])][-len(parsed) :]
     for number, one in enumerate(parsed):
         none = len(tags) == len(parsed) and tags[number].endswith(" 0")
