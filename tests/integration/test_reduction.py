@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -13,6 +14,14 @@ from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
 
 FEW_ORDERS, MANY_ORDERS = 15, 35
+
+
+@pytest.fixture(autouse=True)
+def _no_other_schema_is_left(lab: Lab) -> Iterator[None]:
+    """The lab is the whole worker's."""
+    yield
+    lab._runner.control_execute("drop schema if exists other cascade", "another schema")
+
 
 SETUP = """
 setup { create table slots (slot text primary key, booked int not null);

@@ -12,6 +12,14 @@ from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 
+
+@pytest.fixture(autouse=True)
+def _no_other_schema_is_left(lab: Lab) -> Iterator[None]:
+    """The lab is the whole worker's."""
+    yield
+    lab._runner.control_execute("drop schema if exists other cascade", "another schema")
+
+
 LEVELS = list(IsolationLevel)[1:]
 
 T = "create table t (id int primary key, v int); insert into t values (1, 0), (2, 0); "
