@@ -220,5 +220,7 @@ def locks(conn: Conn) -> None:
 
 
 def test_a_wait_for_a_lock_of_pythons_is_shown(impatient: Lab) -> None:
-    with pytest.raises(StepTimeout, match=r"session B, at test_functions_frameworks.py:\d+: with LOCK: neither"):
+    with pytest.raises(
+        StepTimeout, match=r"session B, at tests/integration/test_functions_frameworks.py:\d+: with LOCK: neither"
+    ):
         impatient.explore([locks, locks], setup=SLOTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 import sysconfig
@@ -19,13 +20,26 @@ _LIBRARIES = tuple(
 
 def line_of_yours() -> str:
     """`shop.py:41`, or `cell line 3` of a notebook; nothing where only libraries are at work."""
-    for innermost in _stacks():
-        frame: FrameType | None = innermost
-        while frame is not None:
-            if name := _shown(frame.f_code.co_filename):
-                return f"{name}{frame.f_lineno}"
-            frame = frame.f_back
-    return ""
+    return next(filter(None, map(_line, _stacks())), "")
+
+
+def stands_at(thread: int | None) -> str:
+    """The line of somebody's own code that another thread is in, with what it says: `stock.py:12: with lock:`."""
+    frame = _yours(sys._current_frames().get(thread or 0))
+    if frame is None:
+        return ""
+    return f"{_line(frame)}: {linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()}".rstrip(": ")
+
+
+def _yours(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and not _shown(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def _line(innermost: FrameType) -> str:
+    frame = _yours(innermost)
+    return f"{_shown(frame.f_code.co_filename)}{frame.f_lineno}" if frame else ""
 
 
 def _stacks() -> Iterator[FrameType]:

@@ -6,14 +6,10 @@ import asyncio
 import contextlib
 import ctypes
 import inspect
-import linecache
-import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,6 +19,7 @@ from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.interception import held
+from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, belongs_to
@@ -32,7 +29,6 @@ from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
 
 Function = Callable[..., Any]
 
-_LIBRARIES = tuple({*sysconfig.get_paths().values(), str(Path(__file__).parents[1])})
 END_SECONDS = 2.0  # that abandoned threads are given to end
 
 
@@ -206,14 +202,8 @@ class FunctionSession:
         return trips[-1].where if trips else ""
 
     def stands_at(self) -> str:
-        """The line of the function's own code that its thread is in, such as `stock.py:12: with lock:`; '' if none."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        while frame and frame.f_code.co_filename.startswith(_LIBRARIES):
-            frame = frame.f_back
-        if frame is None:
-            return ""
-        file, line = frame.f_code.co_filename, frame.f_lineno
-        return f"{Path(file).name}:{line}: {linecache.getline(file, line).strip()}".rstrip(": ")
+        """The line of the function's own code that its thread is in; '' if none."""
+        return stands_at(self._thread.ident)
 
     def last_of(self, event: Event) -> RoundTrip | None:
         """The round trip that an event of the last turn tells of, if it was the only one."""
