@@ -18,7 +18,7 @@ from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import names_a_level
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
-from zephyr_lab.explore.fewest_switches import fewest_switches
+from zephyr_lab.explore.fewest_switches import easier_than, fewest_switches
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
@@ -175,10 +175,11 @@ class Case:
             with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
                 found = explore_in_parallel(work, runner, pool, jobs, opening, seen)
         if found.anomalous:
-            schedule = found.anomalous_example()
+            assert found.easiest
+            _, schedule = found.easiest
             # Who cut the search short does not wait for more.
             if shrink and (found.complete or work.samples is not None):
-                schedule = fewest_switches(explorer, schedule, work.deadline)
+                schedule = fewest_switches(explorer, found, work.deadline)
                 if work.seconds_left() != 0:
                     found.explanation = self._explain(schedule)
             found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)))
@@ -211,7 +212,7 @@ class Case:
         given = self.run(schedule)
         if not explorer.verdict(given).anomalous:
             raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")
-        found = fewest_switches(explorer, given.schedule)
+        found = easier_than(explorer, given.schedule, len(given.events) - 1)
         return self._counterexample(found, explorer.verdict(self._again(found)))
 
     def __repr__(self) -> str:

@@ -244,7 +244,7 @@ class Lab:
             if not (may_raise or found.anomalous or found.interrupted):
                 explorer.check_tested(found)
             if found.anomalous and shrink:
-                found.counterexample = explorer.counterexample(found.anomalous_example(), deadline)
+                found.counterexample = explorer.counterexample(found, deadline)
                 if deadline is None or time.time() < deadline:
                     found.explanation = explorer.explain(found.counterexample)
         return found

@@ -74,7 +74,8 @@ class Exploration:
     schedule with as few switches between sessions as any; None where none was found. `explanation`: its name with
     the remedies, and the level that refuses it, where they are known. `violation`: the first schedule that violates the
     invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run nobody can judge,
-    by the reason. `not_compared`: what functions were seen to use that is in no outcome.
+    by the reason. `not_compared`: what functions were seen to use that is in no outcome. `easiest`: of the anomalous
+    schedules that were run the first with the fewest switches, behind their number.
     """
 
     case: str
@@ -91,6 +92,7 @@ class Exploration:
     violation: str | None = None
     interrupted: bool = False
     not_compared: tuple[str, ...] = ()
+    easiest: tuple[int, str] | None = field(default=None, repr=False)
 
     @property
     def schedules(self) -> int:
@@ -138,6 +140,11 @@ class Exploration:
             self.stands_for.add(counts, represents or 0)
         self.outcomes.setdefault(key, OutcomeCount(*key, example)).add(1, represents)
 
+    def note_anomalous(self, schedule: str, switches: int) -> None:
+        """Keeps an anomalous schedule if none before it was as easy to read."""
+        if self.easiest is None or switches < self.easiest[0]:
+            self.easiest = switches, schedule
+
     def note_endless(self, schedule: str, reason: str) -> None:
         """Adds a schedule that was given up at a step that never ends; nobody knows how many begin so."""
         nothing = VerdictKind.UNDECIDED, Outcome((), ()), ()
@@ -153,6 +160,8 @@ class Exploration:
         self.run.add(other.run)
         self.complete = self.complete and other.complete
         self.violation = self.violation or other.violation
+        if other.easiest:
+            self.note_anomalous(other.easiest[1], other.easiest[0])
         if other.stands_for is None:
             self.stands_for = None
         elif self.stands_for:
@@ -163,9 +172,10 @@ class Exploration:
         for reason, times in other.undecided_because.items():
             self.note_reason(reason, times)
 
-    def anomalous_example(self) -> str:
-        """The first anomalous schedule of those kept; there must be one."""
-        return next(one.example for one in self.outcomes.values() if one.verdict is VerdictKind.OCCURS)
+    @property
+    def ran_each(self) -> bool:
+        """Whether all schedules were run themselves, none by another one that it differs from in independent steps."""
+        return self.complete and self.represents == self.schedules
 
     def raised_only(self) -> dict[str, list[str]]:
         """The sessions that returned in none of the outcomes, and what they were told or raised, as text.

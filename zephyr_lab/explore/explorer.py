@@ -29,10 +29,14 @@ Invariant = str | Callable[[Transcript], bool]
 
 @dataclass
 class Executed:
-    """A schedule that has been run to its end, with the effects of its steps where they are followed."""
+    """A schedule that has been run to its end, with the effects of its steps where they are followed.
+
+    `switches`: how often a step was another session's than the one before it.
+    """
 
     transcript: Transcript
     effects: list[Effect] | None
+    switches: int
 
 
 class Explorer:
@@ -93,22 +97,24 @@ class Explorer:
         """One schedule from beginning to end; None where the scheduler gives it up on the way."""
         execution = self._execution = self._runner.begin(self._spec, self._isolation)
         last: str | None = None
+        switches = 0
         effects: list[Effect] | None = None
         try:
             if scheduler.wants_effects:
                 effects = []
                 self._follow()
             while runnable := execution.runnable():
-                last = scheduler.next_session(runnable, last)
+                before, last = last, scheduler.next_session(runnable, last)
                 if last is None:
                     execution.finish()
                     return None
+                switches += before not in (None, last)
                 events = execution.take(execution.next_step(last))
                 if effects is not None and self._effects:
                     effects.append(self._effects.after(events, execution.statuses()))
                     scheduler.observe(effects[-1])
             question = self._invariant if isinstance(self._invariant, str) else None
-            return Executed(execution.finish(question), effects)
+            return Executed(execution.finish(question), effects, switches)
         except BaseException:
             self._runner.abandon()
             raise
@@ -143,6 +149,8 @@ class Explorer:
             counts.false_positives = int(self._is_false_positive(verdict))
         represents = 1 if executed.effects is None else number_of_orders(executed.effects)
         found.note((verdict.kind, verdict.outcome, aborted), transcript.schedule, counts, represents)
+        if verdict.anomalous:
+            found.note_anomalous(transcript.schedule, executed.switches)
         if verdict.kind is VerdictKind.UNDECIDED:
             found.note_reason(verdict.reason)
 

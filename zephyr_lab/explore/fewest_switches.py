@@ -1,19 +1,18 @@
 """The anomalous schedule that is easiest to read: with as few switches from one session to another as any.
 
-All schedules with at most one switch are run, then with two, and so on (iterative context bounding: Musuvathi and
-Qadeer, 2007), until one is anomalous. Few switches make few schedules.
+A search that has run every schedule has met it. Else all schedules with at most one switch are run, then with two, and
+so on (iterative context bounding: Musuvathi and Qadeer, 2007), until one is anomalous. Few switches make few schedules.
 """
 
 from __future__ import annotations
 
-import itertools
-import shlex
 import time
 from collections.abc import Sequence
 
 from zephyr_lab.errors import StepTimeout
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.exhaustive import Exhaustive
+from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.replay import Replay
 from zephyr_lab.explore.scheduler import Nondeterminism
@@ -50,14 +49,19 @@ class FewSwitches:
         """Only switches count."""
 
 
-def fewest_switches(explorer: Explorer, schedule: str, deadline: float | None = None) -> str:
-    """An anomalous schedule with as few switches as any has; `schedule`, in sessions or steps, is anomalous.
+def fewest_switches(explorer: Explorer, found: Exploration, deadline: float | None = None) -> str:
+    """An anomalous schedule with as few switches as any has, where a search has found some.
 
-    An interrupt, or the deadline (of time.time), ends the search with the one that was given. Raises Nondeterminism
-    where the one that is found, run again, is anomalous no longer.
+    An interrupt, or the deadline (of time.time), ends the search with the easiest one that is known. Raises
+    Nondeterminism where the one that is found, run again, is anomalous no longer.
     """
-    words = shlex.split(schedule)
-    switches = sum(one != other for one, other in itertools.pairwise(words))
+    assert found.easiest, "nothing anomalous was found"
+    switches, schedule = found.easiest
+    return schedule if found.ran_each else easier_than(explorer, schedule, switches, deadline)
+
+
+def easier_than(explorer: Explorer, schedule: str, switches: int, deadline: float | None = None) -> str:
+    """An anomalous schedule with fewer than `switches`, else `schedule` itself; else as `fewest_switches`."""
     for most in range(1, switches):
         scheduler = FewSwitches(most)
         while scheduler.new_execution():

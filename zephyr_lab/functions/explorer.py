@@ -74,8 +74,9 @@ class FunctionExplorer(Explorer):
     ) -> None:
         self._functions, self._is_intercepted, self._observes = functions, False, False
         self._at = lambda level: FunctionExplorer(
-            runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore
-        )
+            runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore, answers=answers,
+            retry=retry,
+        )  # fmt: skip
         self._supplies = Supplies(runner.database, keyvalue)
         prepares = [one for one in ([setup] if callable(setup) else setup) if not isinstance(one, str)]
         prepares = [unwrapped(one) for one in prepares if one]
@@ -202,6 +203,7 @@ class FunctionExplorer(Explorer):
     def execute(self, scheduler: Scheduler) -> Executed | None:
         execution = self._running = None
         last: str | None = None
+        switches = 0
         effects: list[Effect] | None = [] if scheduler.wants_effects else None
         try:
             execution = self._running = self._begin(self._spec, self._functions)
@@ -209,10 +211,11 @@ class FunctionExplorer(Explorer):
                 execution.observe()
             follow = self._follower() if scheduler.wants_effects else None
             while runnable := execution.runnable():
-                last = scheduler.next_session(runnable, last)
+                before, last = last, scheduler.next_session(runnable, last)
                 if last is None:
                     execution.finish()
                     return None
+                switches += before not in (None, last)
                 events = execution.take(last)
                 if follow and effects is not None:
                     effects.append(follow.after_turn(events, execution.sessions))
@@ -220,7 +223,7 @@ class FunctionExplorer(Explorer):
             if self._retry:
                 execution.retry()
             question = self._invariant if isinstance(self._invariant, str) else None
-            return Executed(execution.finish(question), effects)
+            return Executed(execution.finish(question), effects, switches)
         except BaseException:
             self._abandon(execution)
             raise
@@ -273,17 +276,19 @@ class FunctionExplorer(Explorer):
             self._check_ignored(executed.transcript)
             return self.verdict(executed.transcript)
 
-    def counterexample(self, schedule: str, deadline: float | None = None) -> Counterexample:
-        """An anomalous schedule with as few switches as any, given one that is anomalous. Raises Nondeterminism.
+    def counterexample(self, found: Exploration, deadline: float | None = None) -> Counterexample:
+        """An anomalous schedule with as few switches as any, where some were found. Raises Nondeterminism.
 
         The deadline (of time.time) ends the search for a better one.
         """
         with self._intercepted():
-            found = fewest_switches(self, schedule, deadline)
-            transcript = self.replay(found)
-            self._check_same_run(transcript, self.replay(found))
+            schedule = fewest_switches(self, found, deadline)
+            transcript = self.replay(schedule)
+            self._check_same_run(transcript, self.replay(schedule))
             verdict = self.verdict(transcript)
-        return Counterexample.of(found, replace(verdict, transcript=transcript), self.replay)
+        if not verdict.anomalous:
+            raise Nondeterminism(f"{schedule!r} was anomalous once, and is not when it is run again. {_WHY}")
+        return Counterexample.of(schedule, replace(verdict, transcript=transcript), self.replay)
 
     def explain(self, schedule: str) -> tuple[str, ...]:
         """What is known of an anomalous schedule: its name with the remedies, and the level that refuses it."""

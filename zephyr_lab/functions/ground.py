@@ -94,10 +94,10 @@ class FunctionGround:
         if self.content:
             self.content.clear()
         self._run_all(self._once)
-        self._analyze()
         if not self._again:
-            self._spread()
-        self._remains.note()
+            self._is_made()
+        elif self._once:
+            self._remains.note()
         if self.content:
             self._kept = self.content.keep()
 
@@ -108,9 +108,7 @@ class FunctionGround:
         if not self._again:
             return False
         said = self._run_all(self._again)
-        self._analyze()
-        self._spread()
-        self._remains.note()
+        self._is_made()
         if self.content:
             if self._begins is None:
                 self._begins = self.content.keep()
@@ -118,9 +116,13 @@ class FunctionGround:
                 self.content.put(self._begins)
         return any(map(may_change_more_than_rows, said))
 
-    def _spread(self) -> None:
+    def _is_made(self) -> None:
+        """Whatever the setups make is there."""
+        self._analyze()
         if self.sequences != ():  # a setup that has made none makes none
             self.sequences = spread(self._execute)
+        self._remains.note()
+        self._remains.keep_definitions()
 
     def _analyze(self) -> None:
         """What the planner does not know it guesses, and SERIALIZABLE locks what the plan reads."""

@@ -138,9 +138,12 @@ class Remains:
                 self._execute("; ".join(came))
 
     def note(self) -> None:
-        """Remembers what the setup has made."""
+        """Sees what there is beside the tables of the schema."""
         others, hidden = self._ask(f"{_TABLES}; {_HIDDEN}")
         self.others, self._hidden = bool(others.rows), hidden.rows[0][0] is True
+
+    def keep_definitions(self) -> None:
+        """Remembers those that the setup has made."""
         if self._made is None:
             self._made = self._definitions()
 
