@@ -236,7 +236,7 @@ class Lab:
             refusals=refusals, retry=retry,
         )  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        with self._runner.steps_within(step_seconds):
+        with self._runner.steps_within(step_seconds), explorer.intercepted():
             if samples is not None:
                 found = explorer.explore(Sampled(range(samples), seed), seen, budget)
             else:
@@ -245,7 +245,7 @@ class Lab:
                 explorer.check_tested(found)
             if found.anomalous and shrink:
                 found.counterexample = explorer.counterexample(found, deadline)
-                if deadline is None or time.time() < deadline:
+                if not found.interrupted and (deadline is None or time.time() < deadline):
                     found.explanation = explorer.explain(found.counterexample)
         return found
 

@@ -138,7 +138,7 @@ def test_a_kill_while_a_session_is_stopped_leaves_nothing(outside: Outside) -> N
     assert outside.is_clean(), outside.leftovers()
 
 
-@pytest.mark.thorough_but("0.9-False", "0.7-True")
+@pytest.mark.thorough_but("0.7-True")
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("after", [0.02, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
 def test_a_kill_while_the_servers_start_leaves_nothing(outside: Outside, after: float, kept: bool) -> None:

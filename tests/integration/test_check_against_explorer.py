@@ -86,6 +86,7 @@ def compare(explorer: Explorer, transcript: Transcript) -> bool:
     return anomalous
 
 
+@pytest.mark.thorough_but("write-skew", "circular-information-flow")
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_schedule_of_the_catalogue_is_judged_alike(lab: Lab, name: str) -> None:
     """At every level: anomalous by serial outcomes exactly where a cycle exists. Of three sessions' schedules, 100."""

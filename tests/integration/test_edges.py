@@ -60,6 +60,7 @@ def test_rows_that_a_where_does_not_find_make_no_edge(lab: Lab) -> None:
     assert [(one["from"], one["kind"], one["to"]) for one in found] == [("B", "wr", "C")]
 
 
+@pytest.mark.thorough_but("serializable")
 @pytest.mark.parametrize("level", ["read committed", "serializable"])
 def test_transactions_one_after_another_have_no_cycle(lab: Lab, level: str) -> None:
     """Every case of the catalogue in both serial orders of its sessions; together they have many edges."""

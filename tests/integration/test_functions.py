@@ -232,7 +232,7 @@ def test_what_cannot_be_explored_ends_in_a_clear_error(lab: Lab, name: str) -> N
     function, error, said = BAD[name]
     began = time.monotonic()
     with pytest.raises(error, match=said):
-        lab.explore([function], setup=SLOTS)
+        lab.explore([function], setup=SLOTS, step_seconds=1)
     assert time.monotonic() - began < 10
     assert not [one for one in threading.enumerate() if one.name.startswith("session ")]
     assert issubclass(error, LabError)

@@ -204,6 +204,7 @@ def test_get_then_incrby_oversells(lab: Lab, function: Callable[..., Any]) -> No
     assert "redis: INCRBY 18:00 10000  -> 110000" in str(found.counterexample.transcript)  # type: ignore[union-attr]
 
 
+@pytest.mark.thorough_but("by_script")
 @pytest.mark.parametrize("function", [by_script, by_registered_script, by_watching, by_a_lock])
 def test_check_and_increment_in_one_is_safe(lab: Lab, function: Callable[..., Any]) -> None:
     """In a script, under WATCH, and under a lock that is waited for by sleeping: all orders, none of them endless."""

@@ -69,7 +69,7 @@ def found(exploration: Exploration) -> dict[Any, int | None]:
     return {key: one.represents for key, one in exploration.outcomes.items()}
 
 
-@pytest.mark.thorough_but("1", "2")
+@pytest.mark.thorough_but("1")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.thorough) for n in range(3, 60))])
 def test_generated_functions_have_the_same_outcomes_reduced(lab: Lab, seed: int) -> None:
@@ -141,6 +141,7 @@ def waits_for_a_lock(conn: psycopg.Connection) -> Any:
     return conn.execute("select sum(booked) from slots").fetchone()
 
 
+@pytest.mark.thorough_but("read committed-waits_for_a_lock", "repeatable read-tries_to_lock")
 @pytest.mark.parametrize("looks", [tries_to_lock, asks_for_locks, waits_for_a_lock])
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
 def test_a_readers_commit_is_somebodys_business_who_looks_at_locks(

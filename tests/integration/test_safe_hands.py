@@ -170,6 +170,7 @@ SETUPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough_but("connecting", "asynchronous", "by_a_pool", "by_metadata")
 @pytest.mark.parametrize("make", SETUPS, ids=lambda one: one.__name__)
 def test_a_setups_own_connections_go_where_a_sessions_go(lab: Lab, production: str, make: Callable[..., Any]) -> None:
     """Whatever the DSN, and however it comes to them."""
@@ -324,6 +325,21 @@ FOREIGN: dict[Callable[[str], None], str] = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough_but(
+    "psycopg2_-swallowed",
+    "psycopg2_reloaded-raised",
+    "an_engine_on_psycopg2-raised",
+    "aiopg_-raised",
+    "asyncpg_-swallowed",
+    "asyncpg_pool-raised",
+    "pg8000_-swallowed",
+    "a_childs_psql-swallowed",
+    "a_shell-raised",
+    "a_spawned_process-swallowed",
+    "a_forked_process-raised",
+    "a_pool_of_processes-raised",
+    "an_event_loop_of_the_applications-raised",
+)
 @pytest.mark.parametrize("hide", [False, True], ids=["raised", "swallowed"])
 @pytest.mark.parametrize("use", FOREIGN, ids=lambda one: one.__name__)
 def test_a_driver_out_of_reach_is_refused_before_it_connects(

@@ -39,6 +39,7 @@ def test_each_exercise_is_in_one_notebook() -> None:
     assert sorted(name for _, name, _, _ in ALL) == sorted(EXERCISES)
 
 
+@pytest.mark.thorough_but("idempotent-create", "somebody-stays")
 @pytest.mark.parametrize(("path", "name", "stub", "check"), ALL, ids=[name for _, name, _, _ in ALL])
 def test_a_stub_is_the_naive_code_and_shows_its_counterexample(
     lab: Lab, path: Path, name: str, stub: str, check: Any

@@ -17,6 +17,9 @@ MANIFEST = HISTORIES / "manifest.jsonl"
 LABELLED = [json.loads(line) for line in MANIFEST.open()] if MANIFEST.exists() else []
 # More of the same, a second and more each; those that stay are of all generators and verdicts.
 BIG = (
+    "dbcop-antidote_all_writes-3_30_20_180",
+    "dbcop-roachdb_general_all_writes-6_30_40_360",
+    "dbcop-galera_all_writes-6_30_20_360-hist-00045",
     "veristrong-cobra-fauna-page",
     "veristrong-cobra-yuga-G2-b",
     "polysi-fig7-20",

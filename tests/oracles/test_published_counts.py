@@ -83,7 +83,7 @@ THREE = {
 }
 
 
-@pytest.mark.thorough_but("lost update")
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", list(THREE))
 def test_three_sessions(lab: Lab, name: str) -> None:
     """By fewer schedules, which stand for as many as there are; at SERIALIZABLE none is anomalous."""

@@ -24,7 +24,7 @@ def documented(sessions: str, name: str) -> str:
 HALF = [pytest.param(name, marks=[pytest.mark.thorough] if place % 2 else []) for place, name in enumerate(STRATEGIES)]
 
 
-@pytest.mark.thorough_but("check-then-insert", "redis-lua", "server-side-function")
+@pytest.mark.thorough_but("redis-lua", "check-then-insert")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HALF)
 def test_two_sessions_in_all_orders_are_as_documented(lab: Lab, name: str) -> None:

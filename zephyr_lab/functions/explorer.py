@@ -118,7 +118,7 @@ class FunctionExplorer(Explorer):
 
     def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
         """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""
-        with self._intercepted():
+        with self.intercepted():
             order = Schedule(tuple(self._functions))
             if self._ground.content:  # the first run opens connections
                 self._run_in_order(order)
@@ -130,7 +130,8 @@ class FunctionExplorer(Explorer):
             return found
 
     @contextlib.contextmanager
-    def _intercepted(self) -> Iterator[None]:
+    def intercepted(self) -> Iterator[None]:
+        """While it lasts, functions are under control, and connections of theirs are kept from search to search."""
         if self._is_intercepted:
             yield
             return
@@ -263,14 +264,14 @@ class FunctionExplorer(Explorer):
         """One schedule, as it was printed. Raises BadInput, and Nondeterminism where it cannot be had."""
         replay = Replay(schedule)
         replay.new_execution()
-        with self._intercepted():
+        with self.intercepted():
             executed = self.execute(replay)
         assert executed
         return executed.transcript
 
     def follow(self, schedule: str) -> Verdict:
         """Runs a schedule as nearly as the functions allow, and judges it. Raises BadInput."""
-        with self._intercepted():
+        with self.intercepted():
             executed = self.execute(Following(schedule, tuple(self._functions)))
             assert executed
             self._check_ignored(executed.transcript)
@@ -279,9 +280,11 @@ class FunctionExplorer(Explorer):
     def counterexample(self, found: Exploration, deadline: float | None = None) -> Counterexample:
         """An anomalous schedule with as few switches as any, where some were found. Raises Nondeterminism.
 
-        The deadline (of time.time) ends the search for a better one.
+        The deadline (of time.time) ends the search for a better one; who has interrupted the search waits for none.
         """
-        with self._intercepted():
+        if found.interrupted:
+            deadline = 0.0
+        with self.intercepted():
             schedule = fewest_switches(self, found, deadline)
             transcript = self.replay(schedule)
             self._check_same_run(transcript, self.replay(schedule))
@@ -292,7 +295,7 @@ class FunctionExplorer(Explorer):
 
     def explain(self, schedule: str) -> tuple[str, ...]:
         """What is known of an anomalous schedule: its name with the remedies, and the level that refuses it."""
-        with self._intercepted():
+        with self.intercepted():
             return explain(
                 schedule,
                 self._isolation,

@@ -57,15 +57,10 @@ def intercepted() -> Iterator[None]:
 
 
 def _patch(patches: contextlib.ExitStack) -> None:
+    everywhere = {time.sleep: _sleep, asyncio.sleep: _async_sleep, _thread.start_new_thread: _start_raw}
     for place, name, make in (
-        *((module, name, _sleep) for module, name in _places_of(time.sleep)),
-        *((module, name, _async_sleep) for module, name in _places_of(asyncio.sleep)),
+        *_places_of(everywhere),
         (threading.Thread, "start", _start),
-        *(
-            (module, name, _start_raw)
-            for module, name in _places_of(_thread.start_new_thread)
-            if module is not threading
-        ),
         (ThreadPoolExecutor, "submit", _submit),
         (asyncio.BaseEventLoop, "call_soon_threadsafe", _call_elsewhere),
         (psycopg.Connection, "wait", _wait_of_uncontrolled),
@@ -102,10 +97,16 @@ def _connect(real: Any) -> Any:
     return connect
 
 
-def _places_of(function: Any) -> list[tuple[Any, str]]:
-    """The modules that have a function, and under which names: `from time import sleep` too."""
+def _places_of(functions: dict[Any, Any]) -> list[tuple[Any, str, Any]]:
+    """The modules that have one of the functions, under which name, and what is said of it: `from time import sleep`
+    too; but for `threading`, whose threads are another matter."""
+    by_id = {id(function): said for function, said in functions.items()}
     modules = [module for module in list(sys.modules.values()) if isinstance(getattr(module, "__dict__", None), dict)]
-    return [(module, name) for module in modules for name, value in list(vars(module).items()) if value is function]
+    return [
+        (module, name, by_id[id(value)])
+        for module in modules if module is not threading
+        for name, value in list(vars(module).items()) if id(value) in by_id
+    ]  # fmt: skip
 
 
 @contextlib.contextmanager
