@@ -79,6 +79,7 @@ def test_the_expectations_are_hermitages() -> None:
                 assert occurs == (one.group not in GROUPS[:groups]), (one.name, level)
 
 
+@pytest.mark.thorough_but("read committed", "serializable")
 @pytest.mark.parametrize("level", IsolationLevel)
 def test_the_report_needs_six_refusals(lab: Lab, level: IsolationLevel) -> None:
     """PostgreSQL's receipt-report.spec says of the same transactions: six of 210 orders must fail, and only those."""

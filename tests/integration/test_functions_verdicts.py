@@ -234,7 +234,7 @@ SAFE: dict[str, tuple[list[Callable[..., Any]], str, Any, bool]] = {
 }  # fmt: skip
 
 
-@pytest.mark.thorough_but("guarded update", "atomic increments", "advisory lock")
+@pytest.mark.thorough_but("guarded update")
 @pytest.mark.parametrize("name", SAFE)
 def test_a_remedy_is_safe_in_every_order(lab: Lab, name: str) -> None:
     """And where a lock is the remedy, somebody has really waited for it."""

@@ -41,6 +41,18 @@ def transcripts(case: Case, schedule: str | None, times: int, *, anew: bool) -> 
     return found
 
 
+@pytest.mark.thorough_but(
+    "lost-update",
+    "phantom",
+    "write-skew",
+    "deadlock",
+    "savepoint-retry",
+    "plan-dependent",
+    "foreign-key-no-key",
+    "queue-skip-locked",
+    "advisory-lock-snapshot",
+    "exclusion-constraint",
+)
 @pytest.mark.parametrize("one", CATALOGUE, ids=lambda one: one.name)
 def test_a_case_goes_on_as_in_a_schema_made_anew(lab: Lab, one: object) -> None:
     """Long enough for a page to fill up, at the level that is pickiest about plans and pages."""

@@ -12,6 +12,7 @@ from zephyr_lab.cli_course import BEST_KNOWN
 FOUND = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not FOUND, reason="no PostgreSQL of the distribution's on this machine")

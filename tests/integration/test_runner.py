@@ -112,7 +112,7 @@ def test_a_deadlock_that_a_woken_session_closes_ends_the_same_way_every_time(lab
         session C  step c1 { begin; update slots set booked = 3 where slot = 'c'; }
                    step c2 { update slots set booked = 3 where slot = 'b'; }
     """)
-    seen = {tuple(lab.case(spec).run("A B C B C A").failures().items()) for _ in range(4)}
+    seen = {tuple(lab.case(spec).run("A B C B C A").failures().items()) for _ in range(2)}
     assert seen in ({(("B", "40P01"),)}, {(("C", "40P01"),)})
 
 

@@ -24,7 +24,7 @@ def documented(sessions: str, name: str) -> str:
 HALF = [pytest.param(name, marks=[pytest.mark.thorough] if place % 2 else []) for place, name in enumerate(STRATEGIES)]
 
 
-@pytest.mark.thorough_but("redis-lua", "check-then-insert")
+@pytest.mark.thorough_but("redis-lua")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HALF)
 def test_two_sessions_in_all_orders_are_as_documented(lab: Lab, name: str) -> None:
@@ -60,6 +60,7 @@ def test_the_documented_fix_is_safe_by_lua_and_not_by_its_level(lab: Lab, isolat
     assert (fix.run.violated, fix.run.aborted, fix.complete) == (0, 0, True)
 
 
+@pytest.mark.thorough_but("one-statement-counts1")
 @pytest.mark.parametrize(("name", "counts"), [("check-then-insert", (20, 18)), ("one-statement", (4, 0))])
 def test_partitions_change_no_verdict(lab: Lab, name: str, counts: tuple[int, int]) -> None:
     """The tables above are of a plain orders table, whose rows are quickly put back; here is the partitioned one."""

@@ -124,6 +124,7 @@ def test_serializable_on_a_hot_slot_fails_far_more_often_than_the_write_up_expec
 BROKEN = [name for name, one in STRATEGIES.items() if not one.promises]
 
 
+@pytest.mark.thorough_but("read-then-write")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_ours_fails_for_each_broken_service(shop: Shop, name: str) -> None:
