@@ -97,7 +97,7 @@ def start(outside: Outside, program: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.thorough_but("SIGKILL", "SIGTERM")
+@pytest.mark.thorough_but("SIGTERM")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"])
 def test_a_signal_to_the_process_leaves_nothing(outside: Outside, name: str) -> None:
     """PostgreSQL, Valkey, their supervisors, folders and sockets are gone."""

@@ -111,7 +111,9 @@ def test_a_program_that_is_not_as_expected_is_not_touched(tmp_path: Path) -> Non
 # -- folders of any name
 
 
-@pytest.mark.parametrize("name", ["it's 100 % two words: Überschuß #1?", "{folder}"])
+@pytest.mark.parametrize(
+    "name", ["it's 100 % two words: Überschuß #1?", pytest.param("{folder}", marks=pytest.mark.thorough)]
+)
 def test_a_temporary_folder_of_any_name_is_used(folder: Path, name: str) -> None:
     """Quoted as a DSN, a Redis URL, PostgreSQL's settings and Valkey's configuration each want it."""
     (folder / name).mkdir()
@@ -218,6 +220,7 @@ with Lab(pg_bin=sys.argv[1] if len(sys.argv) > 1 else None) as lab:
 """
 
 
+@pytest.mark.thorough
 def test_a_small_dev_shm_is_enough(folder: Path) -> None:
     """As in a container: a parallel join, which needs more shared memory than there is, has it from the folder."""
     done = in_little_room({"/dev/shm": "size=1m"}, PARALLEL)

@@ -223,6 +223,30 @@ def test_tables_of_other_schemas_are_put_back(lab: Lab) -> None:
         conn.execute("drop schema mine cascade")  # it is there: no exploration has made it
 
 
+def test_ids_and_clocks_of_other_schemas_are_as_good_as_others(lab: Lab) -> None:
+    """By their columns there, with a reference and without; the greatest id is not the one that was inserted."""
+    setup = """
+    create schema other;
+    create table other.orders (id serial primary key, guest text, made timestamptz default clock_timestamp());
+    create table other.lines (order_id int references other.orders, dish text);"""
+
+    def order(conn: Conn) -> Any:
+        found = conn.execute("insert into other.orders (guest) values ('Anna') returning id, made").fetchone()
+        conn.execute("insert into other.lines values (%s, 'pizza')", found[:1])
+        return found
+
+    def latest(conn: Conn) -> Any:
+        conn.execute("insert into other.orders (guest) values ('Anna')")
+        conn.commit()
+        return conn.execute("select max(id) from other.orders").fetchone()
+
+    found = lab.explore([order, order], setup=setup)
+    assert (found.anomalous, found.run.undecided) == (0, 0)
+    assert found.schedules > 2
+    assert "order_id=(guest=Anna), dish=pizza" in str(found)
+    assert lab.explore([latest, latest], setup=setup, shrink=False).anomalous > 0
+
+
 def test_positions_of_sequences_count_where_they_are_read_only(lab: Lab) -> None:
     """A number that a rolled back insert has taken is missing, and nobody minds; who reads the position does."""
 

@@ -151,6 +151,7 @@ def locks_twice(conn: Conn) -> None:
     conn.execute("update counters set n = n + 1 where name = 'c'")
 
 
+@pytest.mark.thorough
 def test_a_failure_under_a_savepoint_is_reduced_rightly_where_little_is_known(lab: Lab) -> None:
     """A trigger makes every statement opaque, ROLLBACK TO too; what comes after it happens all the same."""
     both = {"A": corrects_itself, "B": locks_twice}

@@ -9,7 +9,7 @@ from typing import Any
 from zephyr_lab import Lab
 
 SCHEDULE = "A B A B A B"
-EVERY = 17
+EVERY = 31
 
 
 class Interrupt:

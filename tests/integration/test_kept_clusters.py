@@ -84,6 +84,7 @@ def test_a_copy_is_byte_for_byte_and_takes_less_room(cache: Path, tmp_path: Path
     assert log.stat().st_blocks * 512 < 8 << 20
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not OTHER, reason="no PostgreSQL of the distribution's on this machine")
 def test_another_postgresql_has_a_cluster_of_its_own(cache: Path) -> None:
     """And each is used again."""
@@ -127,6 +128,7 @@ def test_a_damaged_cluster_is_noticed_and_replaced(cache: Path) -> None:
     assert identifier() == (seen[-1][0], True)
 
 
+@pytest.mark.thorough
 def test_one_that_no_server_comes_up_on_is_forgotten(cache: Path) -> None:
     """Whole as it looks. The start that finds it out makes a cluster of its own, and the next one keeps one."""
     first, _ = identifier()

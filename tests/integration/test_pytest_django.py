@@ -55,6 +55,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
 from shop.models import Order, Slot
+from zephyr_lab import once
 
 def migrated():
     call_command("migrate", verbosity=0)
@@ -82,7 +83,7 @@ def test_a_view(zephyr):
     assert found.anomalous == 4
 
 def test_locked(zephyr):
-    zephyr.explore([book_locked, book_locked], setup=migrated)
+    zephyr.explore([book_locked, book_locked], setup=once(migrated))
 
 def test_an_invariant(zephyr):
     zephyr.explore([book_locked], setup=migrated, invariant=lambda transcript: Slot.objects.count() == 1)

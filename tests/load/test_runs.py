@@ -68,6 +68,7 @@ def test_totals_are_exact_and_figures_are_there(lab: Lab) -> None:
     assert sum(report.counts.created.values()) == report.created
 
 
+@pytest.mark.thorough
 def test_the_same_seed_saves_the_same_orders(lab: Lab) -> None:
     """Two open-loop runs: the same ids with the same prices."""
     one = Incident(strategy="one-statement", rate=60, seconds=0.5, seed=3)

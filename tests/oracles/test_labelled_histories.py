@@ -19,7 +19,8 @@ LABELLED = [json.loads(line) for line in MANIFEST.open()] if MANIFEST.exists() e
 BIG = (
     "dbcop-antidote_all_writes-3_30_20_180",
     "dbcop-roachdb_general_all_writes-6_30_40_360",
-    "dbcop-galera_all_writes-6_30_20_360-hist-00045",
+    "dbcop-galera_all_writes-6_30_20_360",
+    "dbcop-roachdb_partition_writes-12",
     "veristrong-cobra-fauna-page",
     "veristrong-cobra-yuga-G2-b",
     "polysi-fig7-20",

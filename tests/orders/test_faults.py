@@ -356,7 +356,7 @@ def test_sixty_clients_killed_between_redis_and_commit_leak_nothing_for_good(sho
     assert {one.order_id for one in kept} <= {id for (id,) in shop.admin.execute("select id from orders").fetchall()}
 
 
-@pytest.mark.thorough_but("one-statement")
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["one-statement", "redis-lua-idempotent"])
 def test_postgresql_killed_during_bookings_loses_no_acknowledged_order(shop: Shop, name: str) -> None:

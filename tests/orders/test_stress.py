@@ -101,7 +101,7 @@ def _own_accounts(shop: Shop, name: str) -> list[str]:
     return shop.wrong(name)
 
 
-@pytest.mark.thorough_but("one-statement")
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["one-statement", "redis-lua-idempotent"])
 def test_a_thousand_orders_at_once_oversell_nothing_and_lose_none(shop: Shop, name: str) -> None:

@@ -29,7 +29,7 @@ from zephyr_lab.functions.effects import FunctionEffects, NotReducible, OpaqueMe
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround, Setup, unwrapped
 from zephyr_lab.functions.interception import intercepted
-from zephyr_lab.functions.remains import POSITIONS
+from zephyr_lab.functions.remains import POSITIONS, here
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import Surrogates
@@ -152,7 +152,9 @@ class FunctionExplorer(Explorer):
         )  # fmt: skip
         if self._known_surrogates is None:
             try:
-                self._known_surrogates = Surrogates.ask(self._ask, self._ignore, self._ground.sequences or ())
+                self._known_surrogates = Surrogates.ask(
+                    self._ask, here(self._runner.database.is_ours), self._ignore, self._ground.sequences or ()
+                )
             except BaseException:
                 self._abandon(execution)
                 raise

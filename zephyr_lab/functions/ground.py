@@ -18,7 +18,7 @@ from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_o
 from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.once import Once
 from zephyr_lab.functions.outside import seen_in
-from zephyr_lab.functions.remains import Execute, Remains
+from zephyr_lab.functions.remains import Execute, Remains, here
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import Sequence as Spread
 from zephyr_lab.functions.surrogates import spread
@@ -120,7 +120,7 @@ class FunctionGround:
         """Whatever the setups make is there."""
         self._analyze()
         if self.sequences != ():  # a setup that has made none makes none
-            self.sequences = spread(self._execute)
+            self.sequences = spread(self._execute, here(self._database.is_ours))
         self._remains.note()
         self._remains.keep_definitions()
 

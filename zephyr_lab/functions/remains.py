@@ -108,6 +108,11 @@ lines (line) as (
 select replace(line, current_schema || '.', '') from lines order by 1"""
 
 
+def here(ours: bool) -> str:
+    """The schemas that count, as `here (oid, nspname, nspacl, own)` of a WITH; `ours`: the server is the lab's own."""
+    return _HERE.format(ours=ours)
+
+
 class Remains:
     """What there was when it was first looked at stays; what came afterwards is taken away by `drop`.
 
@@ -116,7 +121,7 @@ class Remains:
 
     def __init__(self, execute: Execute, *, ours: bool) -> None:
         self._execute, self._ours = execute, ours
-        self._here = _HERE.format(ours=ours)
+        self._here = here(ours)
         self._stay: frozenset[str] | None = None
         self._made: frozenset[str] | None = None  # definitions, as the setup has made them
         self.others = False  # whether the setup has made tables elsewhere

@@ -1,10 +1,11 @@
 """Values that say nothing about order: what a sequence, a clock or chance fills in.
 
-They are known by where they come from. Each sequence of the lab's schema is made to go on at a number of its own, which
-nothing else has (`spread`); clocks' and chance's values have so many digits that nothing else has them. So columns of
-such values are left out of the tables, and wherever else such a value is found, in a table or in what a function
-returned, the row that it stands for takes its place. Two rows that were given the numbers 1 and 3, because a refused
-attempt had taken the 2, are as good as 1 and 2; a count that happens to equal an id is a count.
+They are known by where they come from. Each sequence of the lab's schema, and on a server of the lab's of all others,
+is made to go on at a number of its own, which nothing else has (`spread`); clocks' and chance's values have so many
+digits that nothing else has them. So columns of such values are left out of the tables, and wherever else such a value
+is found, in a table or in what a function returned, the row that it represents takes its place. Two rows that were
+given the numbers 1 and 3, because a refused attempt had taken the 2, are as good as 1 and 2; a count that happens to
+equal an id is a count.
 """
 
 from __future__ import annotations
@@ -19,31 +20,40 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.functions.values import Leaf, Told, replaced
 from zephyr_lab.schedule.transcript import Event, Result, Table, Transcript, Value
 
+# By the names that tables have in a transcript; and how SQL says the column and the table.
 _FILLED_IN = """
-select relname, attname from pg_attribute join pg_class on pg_class.oid = attrelid
+with {here}
+select case when own then '' else nspname || '.' end || relname, attname,
+       format('select %I from %I.%I', attname, nspname, relname)
+from pg_attribute join pg_class on pg_class.oid = attrelid join here on here.oid = relnamespace
 left join pg_attrdef on adrelid = attrelid and adnum = attnum
-where relnamespace = current_schema::regnamespace and relkind in ('r', 'p') and attnum > 0 and not attisdropped
+where relkind in ('r', 'p') and attnum > 0 and not attisdropped
   and (attidentity <> '' or pg_get_expr(adbin, adrelid) ~* '\\y(nextval|now|clock_timestamp|transaction_timestamp'
        '|statement_timestamp|timeofday|current_timestamp|current_date|current_time|localtimestamp|localtime|random'
        '|gen_random_uuid|uuid_generate_v\\w+|uuidv4|uuidv7|txid_current|pg_current_xact_id)\\y')
 order by 1, 2"""
 
 _REFERENCES = """
-select class.relname, here.attname, referred.relname, there.attname
+with {here},
+classes as (select pg_class.oid, case when own then '' else nspname || '.' end || relname as name
+            from pg_class join here on here.oid = relnamespace)
+select class.name, referring.attname, referred.name, there.attname
 from pg_constraint
-join pg_class as class on class.oid = conrelid join pg_class as referred on referred.oid = confrelid
-join pg_attribute as here on here.attrelid = conrelid and here.attnum = conkey[1]
+join classes as class on class.oid = conrelid join classes as referred on referred.oid = confrelid
+join pg_attribute as referring on referring.attrelid = conrelid and referring.attnum = conkey[1]
 join pg_attribute as there on there.attrelid = confrelid and there.attnum = confkey[1]
-where connamespace = current_schema::regnamespace and contype = 'f' and array_length(conkey, 1) = 1
+where contype = 'f' and array_length(conkey, 1) = 1
 order by 1, 2"""
 
 FIRST, APART = 7_000_000, 1_000_000  # where sequences go on, and how many numbers each has to itself
 
 # Those that count up, have not come so far, and have the room; the first of them goes on at 7,000,001.
 _SPREAD = f"""
-select quote_literal(format('%I', relname)), {FIRST} + {APART} * (row_number() over (order by relname collate "C") - 1),
-       owner, col
-from pg_class join pg_sequence on seqrelid = pg_class.oid
+with {{here}}
+select quote_literal(format('%I.%I', nspname, relname)),
+       {FIRST} + {APART} * (row_number() over (order by own desc, nspname collate "C", relname collate "C") - 1),
+       owner, col, case when own then '' else nspname || '.' end || relname
+from pg_class join pg_sequence on seqrelid = pg_class.oid join here on here.oid = relnamespace
 left join lateral (
   select refobjid, refobjsubid from pg_depend
   where objid = pg_class.oid and classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass
@@ -53,14 +63,15 @@ left join lateral (
   order by 1, 2 limit 1
 ) as owned on true
 left join lateral (
-  select class.relname as owner, attname as col from pg_class as class join pg_attribute on attrelid = class.oid
+  select case when whose.own then '' else whose.nspname || '.' end || class.relname as owner, attname as col
+  from pg_class as class join pg_attribute on attrelid = class.oid join here as whose on whose.oid = class.relnamespace
   where class.oid = refobjid and attnum = refobjsubid
 ) as named on true
-where relnamespace = current_schema::regnamespace and relkind = 'S' and seqincrement = 1 and not seqcycle
-  and seqmax > {FIRST} + {APART} * (select count(*) + 1 from pg_class
-                                    where relnamespace = current_schema::regnamespace and relkind = 'S')
+where relkind = 'S' and seqincrement = 1 and not seqcycle
+  and seqmax > {FIRST} + {APART} * (select count(*) + 1 from pg_class join here on here.oid = relnamespace
+                                    where relkind = 'S')
   and coalesce(pg_sequence_last_value(pg_class.oid), 0) <= {FIRST}
-order by relname collate "C" """
+order by 2"""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
 _UUID = re.compile(r"(?i)\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b")
@@ -78,14 +89,14 @@ class Sequence:
     column: Column | None
 
 
-def spread(execute: Callable[[str], list[Result]]) -> tuple[Sequence, ...]:
-    """Has the sequences of the present schema go on at numbers of their own, and says which those are."""
-    found = execute(_SPREAD)[0].rows
+def spread(execute: Callable[[str], list[Result]], here: str) -> tuple[Sequence, ...]:
+    """Has the sequences `here` (as `remains.here`) go on at numbers of their own, and says which those are."""
+    found = execute(_SPREAD.format(here=here))[0].rows
     if found:
-        execute("; ".join(f"select setval({name}, {first})" for name, first, _, _ in found))
+        execute("; ".join(f"select setval({quoted}, {first})" for quoted, first, *_ in found))
     return tuple(
-        Sequence(str(name).strip("'"), int(first or 0), (str(table), str(column)) if table else None)
-        for name, first, table, column in found
+        Sequence(str(name), int(first or 0), (str(table), str(column)) if table else None)
+        for _, first, table, column, name in found
     )
 
 
@@ -100,18 +111,19 @@ class Surrogates:
 
     @classmethod
     def ask(
-        cls, execute: Callable[[str], list[Result]], ignore: Iterable[str] = (), sequences: Iterable[Sequence] = ()
-    ) -> Surrogates:
-        """What the server says of the present schema, and columns named `table.column`. Raises BadInput."""
-        filled, references = execute(f"{_FILLED_IN}; {_REFERENCES}")
+        cls, execute: Callable[[str], list[Result]], here: str, ignore: Iterable[str] = (),
+        sequences: Iterable[Sequence] = (),
+    ) -> Surrogates:  # fmt: skip
+        """What the server says of the tables `here`, and columns named `table.column`. Raises BadInput."""
+        filled, references = execute(f"{_FILLED_IN.format(here=here)}; {_REFERENCES.format(here=here)}")
         named = set()
         for one in ignore:
             table, dot, column = one.rpartition(".")
             if not dot:
                 raise BadInput(f"a column to ignore is named by its table too, as in 'orders.created_at', not {one!r}")
             named.add((table, column))
-        own = [(str(table), str(column)) for table, column in filled.rows]
-        values = execute("; ".join(f'select "{column}" from "{table}"' for table, column in own)) if own else []
+        own = [(str(table), str(column)) for table, column, _ in filled.rows]
+        values = execute("; ".join(str(read) for _, _, read in filled.rows)) if own else []
         return cls(
             frozenset(own) | named,
             tuple(((str(a), str(b)), (str(c), str(d))) for a, b, c, d in references.rows),
