@@ -34,6 +34,7 @@ def reader(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         reader.close()
 
 
+@pytest.mark.thorough
 def test_a_prediction_is_taken_and_the_stepper_steps(reader: Reader) -> None:
     """A click on an answer is noted; arrow keys, Home and Play move the stepper, and say so aloud."""
     reader.open("00-start.ipynb")

@@ -80,12 +80,8 @@ def test_what_holds_is_taken(lab: Lab, name: str, function: Function) -> None:
 @pytest.mark.thorough_but(
     "safe-booking-check_then_add",
     "transfer-without-deadlock-naive",
-    "job-queue-naive",
-    "reservation-naive",
     "idempotent-create-not_exists",
-    "somebody-stays-one_statement",
     "exactly-once-around_the_work_only",
-    "booking-without-waits-naive",
 )
 @pytest.mark.parametrize(("name", "function"), both(REFUSED, first=3))
 def test_what_does_not_hold_is_answered_with_the_rule_that_it_breaks(lab: Lab, name: str, function: Function) -> None:

@@ -81,14 +81,10 @@ def of_functions(lab: Lab, spec: Spec, isolation: str) -> set[Outcome]:
 
 
 @pytest.mark.thorough_but(
-    "write-skew-predicate-serializable",
     "mixed-levels-serializable",
     "phantom-read committed",
     "on-conflict-waits-read committed",
-    "foreign-key-lock-read committed",
-    "guarded-update-serializable",
     "queue-for-update-read committed",
-    "check-then-insert-read committed",
 )
 @pytest.mark.slow
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_a_killed_postgresql_comes_back_within_a_run(lab: Lab) -> None:
     assert lab.case("lost-update").run().final, "the lab's own sessions are there again"
 
 
+@pytest.mark.thorough_but("swallowed-40001-lost orders: ")
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -50,7 +50,7 @@ def test_a_strategy_promises_what_the_tables_show(name: str) -> None:
         assert ("occurs" in documented(sessions, name).split("|")[place]) == (not strategy(name).promises)
 
 
-@pytest.mark.thorough_but("read committed")
+@pytest.mark.thorough
 @pytest.mark.parametrize("isolation", ["read committed", "serializable"])
 def test_the_documented_fix_is_safe_by_lua_and_not_by_its_level(lab: Lab, isolation: str) -> None:
     """GET, then INCRBY oversells at SERIALIZABLE as at READ COMMITTED; with Lua neither does."""
