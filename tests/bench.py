@@ -50,7 +50,7 @@ def as_file(spec: Spec, permutations: list[str]) -> str:
 
 def permutations(lab: Lab, case: Case) -> list[str]:
     """Every schedule that the server admits, as permutation lines."""
-    explorer, search, lines = Explorer(lab._runner, case.spec, case.isolation), Exhaustive(), []
+    explorer, search, lines = Explorer(lab.engine.runner, case.spec, case.isolation), Exhaustive(), []
     while search.new_execution():
         executed = explorer.execute(search)
         assert executed
@@ -61,8 +61,8 @@ def permutations(lab: Lab, case: Case) -> list[str]:
 
 def seconds_of_isolationtester(lab: Lab, text: str, most: float) -> tuple[float, int]:
     """How long it takes, `most` seconds at the most, and how many permutations it gets through."""
-    lab._database.make_isolationtester_database()
-    conninfo = lab._database.conninfo("isolationtester", search_path="public") + " dbname=isolation_regression"
+    lab.engine.database.make_isolationtester_database()
+    conninfo = lab.engine.database.conninfo("isolationtester", search_path="public") + " dbname=isolation_regression"
     began = time.perf_counter()
     process = subprocess.Popen([isolationtester(), conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, anomaly
+from zephyr_lab.engine import Engine
 from zephyr_lab.errors import BadInput, ScheduleError
 from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import names_a_level
@@ -29,7 +30,6 @@ from zephyr_lab.schedule.transcript import Event, Transcript
 from zephyr_lab.shipped import shipped
 
 if TYPE_CHECKING:
-    from zephyr_lab.lab import Lab
     from zephyr_lab.views.stepper import Stepper
 
 _DIFFERENT = (IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE)
@@ -38,18 +38,18 @@ _DIFFERENT = (IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, Iso
 class Case:
     """A spec at an isolation level, on a lab."""
 
-    def __init__(self, lab: Lab, spec: Spec, isolation: IsolationLevel) -> None:
-        self._lab = lab
+    def __init__(self, engine: Engine, spec: Spec, isolation: IsolationLevel) -> None:
+        self.engine = engine
         self.spec = spec
         self.isolation = isolation
 
     def at(self, isolation: Any) -> Case:
         """The same case at another level."""
-        return Case(self._lab, self.spec, IsolationLevel.of(isolation))
+        return Case(self.engine, self.spec, IsolationLevel.of(isolation))
 
     def change(self, **steps: str) -> Case:
         """The same case with other SQL in some steps: `change(A_read="select ... for update")`. Raises BadInput."""
-        return Case(self._lab, self.spec.with_steps(steps), self.isolation)
+        return Case(self.engine, self.spec.with_steps(steps), self.isolation)
 
     @property
     def anomaly(self) -> Anomaly:
@@ -72,9 +72,9 @@ class Case:
     def run(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Transcript:
         """Carries out a schedule, such as `"A B A B A B"`. Raises BadInput, ScheduleError, StepTimeout, SetupFailed."""
         words = self.schedule(schedule)
-        self._lab._check_open()
-        observed = self._lab._observed
-        return self._lab._runner.run(self.spec, words, self.isolation, victim=victim, observed=observed)
+        self.engine.ensure_open()
+        observed = self.engine.observed
+        return self.engine.runner.run(self.spec, words, self.isolation, victim=victim, observed=observed)
 
     @contextlib.contextmanager
     def hold(self, schedule: str | Sequence[str] | None = None) -> Iterator[tuple[Event, ...]]:
@@ -84,13 +84,13 @@ class Case:
         Transactions are rolled back in the end. Raises as `run` does, and ScheduleError for a run inside of it.
         """
         words = self.schedule(schedule)
-        self._lab._check_open()
-        with self._lab._runner.hold(self.spec, words, self.isolation) as execution:
+        self.engine.ensure_open()
+        with self.engine.runner.hold(self.spec, words, self.isolation) as execution:
             yield tuple(execution.events)
 
     def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
         """Carries out a schedule, then every serial order of the sessions that took part, and compares."""
-        runner = self._lab._runner
+        runner = self.engine.runner
         serial = SerialOutcomes(lambda order: runner.run(self.spec, order, self.isolation))
         return judge(self.run(schedule, victim=victim), serial)
 
@@ -108,12 +108,12 @@ class Case:
 
         chosen = [self.isolation, *_DIFFERENT] if levels is None else [IsolationLevel.of(one) for one in levels]
         orders = [self.schedule(words) for words in ([None] if schedules is None else schedules)]
-        self._lab._check_open()
+        self.engine.ensure_open()
         told, refused = [], []
         for level in dict.fromkeys(chosen):
             for order in dict.fromkeys(orders):
                 try:
-                    told.append(self._lab._runner.run(self.spec, order, level, observed=True))
+                    told.append(self.engine.runner.run(self.spec, order, level, observed=True))
                 except ScheduleError as error:
                     why = str(error).partition(" Replay up to here")[0]
                     refused.append({"level": str(level), "schedule": order.text(self.spec), "refused": why})
@@ -123,7 +123,7 @@ class Case:
 
     def with_sessions(self, number: int) -> Case:
         """The same case with more sessions, copies of its last one, or fewer. Raises BadInput."""
-        return Case(self._lab, self.spec.with_sessions(number), self.isolation)
+        return Case(self.engine, self.spec.with_sessions(number), self.isolation)
 
     def explore(
         self,
@@ -152,18 +152,18 @@ class Case:
         A step is a message to the server: races inside one statement cannot be seen. Raises BadInput, and
         Nondeterminism where the case does not depend on its schedule alone.
         """
-        self._lab._check_open()
+        self.engine.ensure_open()
         if depth is not None and samples is None:
             raise BadInput("a depth is for random schedules: say how many samples as well")
         if budget is not None and not 0 < budget < math.inf:
             raise BadInput(f"a budget is a positive number of seconds, not {budget:g}")
         deadline = None if budget is None else time.time() + budget
         work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
-        with self._lab._runner.steps_within(step_seconds):
+        with self.engine.runner.steps_within(step_seconds):
             return self._explore(work, jobs, shrink, seen)
 
     def _explore(self, work: Work, jobs: int, shrink: bool, seen: Callable[[Exploration], None] | None) -> Exploration:
-        runner = self._lab._runner
+        runner = self.engine.runner
         explorer = work.explorer(runner)
         if jobs == 1:
             found = explorer.explore(work.scheduler(explorer), seen, work.seconds_left())
@@ -171,7 +171,7 @@ class Case:
             raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         else:
             context = multiprocessing.get_context("spawn")
-            opening = replace(self._lab._opening, step_seconds=runner.step_seconds)
+            opening = replace(self.engine.opening, step_seconds=runner.step_seconds)
             with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
                 found = explore_in_parallel(work, runner, pool, jobs, opening, seen)
         if found.anomalous:
@@ -186,16 +186,16 @@ class Case:
         return found
 
     def _again(self, schedule: str, isolation: IsolationLevel | None = None, observed: bool = False) -> Transcript:
-        self._lab._check_open()
+        self.engine.ensure_open()
         words = Schedule.parse(schedule, self.spec)
-        return self._lab._runner.run(self.spec, words, isolation or self.isolation, observed=observed)
+        return self.engine.runner.run(self.spec, words, isolation or self.isolation, observed=observed)
 
     def _counterexample(self, schedule: str, verdict: Verdict) -> Counterexample:
         return Counterexample.of(schedule, verdict, self._again)
 
     def _explain(self, schedule: str) -> tuple[str, ...]:
         def judged(level: IsolationLevel) -> Verdict:
-            serial = SerialOutcomes(lambda order: self._lab._runner.run(self.spec, order, level))
+            serial = SerialOutcomes(lambda order: self.engine.runner.run(self.spec, order, level))
             return judge(self._again(schedule, level), serial)
 
         return explain(
@@ -208,7 +208,7 @@ class Case:
 
         Raises BadInput where the given one, or without one the case's own, is not anomalous.
         """
-        explorer = Explorer(self._lab._runner, self.spec, self.isolation)
+        explorer = Explorer(self.engine.runner, self.spec, self.isolation)
         given = self.run(schedule)
         if not explorer.verdict(given).anomalous:
             raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
 from types import TracebackType
@@ -18,7 +14,8 @@ import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.case import Case, cases, load_case
-from zephyr_lab.errors import BadInput, ServerLost
+from zephyr_lab.engine import Engine, Opening
+from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Invariant
 from zephyr_lab.explore.sampled import Sampled
@@ -33,42 +30,17 @@ from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.runner import STEP_SECONDS, Runner
-from zephyr_lab.servers.database import Database
-from zephyr_lab.servers.embedded import start_postgres, start_valkey
+from zephyr_lab.schedule.runner import STEP_SECONDS
 
 if TYPE_CHECKING:
     import pandas as pd
     import redis
 
-    from zephyr_lab.load import Idle, Incident, Progress, Report
+    from zephyr_lab.load import Incident, Progress, Report
     from zephyr_lab.load.claims import Claim
     from zephyr_lab.load.claims import Table as Claims
     from zephyr_lab.recording import Recording
     from zephyr_lab.schedule.terminals import Terminals
-    from zephyr_lab.servers.keyvalue import KeyValue
-
-
-@dataclass(frozen=True)
-class _Opening:
-    """How to come to a runner: on the server of a DSN, or on one of our own. Workers do the same."""
-
-    dsn: str | None = field(repr=False)
-    pg_bin: str | None
-    step_seconds: float
-
-    def __call__(self, stack: contextlib.ExitStack) -> Runner:
-        """`stack` closes the runner, and a server of our own. Raises ServerUnavailable."""
-        if self.dsn:
-            database = Database(self.dsn, lasting=True)
-        else:
-            server, dsn = start_postgres(self.pg_bin)
-            stack.callback(server.close)
-            database = Database(dsn, lasting=False)
-        stack.callback(database.close)
-        runner = Runner(database, self.step_seconds)
-        stack.callback(runner.close)
-        return runner
 
 
 class Lab:
@@ -92,26 +64,20 @@ class Lab:
         redis_url: str | None = None,
         step_seconds: float = STEP_SECONDS,
     ) -> None:
-        self._observed = bool(os.environ.get("ZEPHYR_LAB_OBSERVE"))
-        self._redis_url = redis_url or os.environ.get("ZEPHYR_LAB_REDIS_URL")
-        self._open = contextlib.ExitStack()
-        self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
         # What is asked for here wins over the environment.
         dsn = pg_dsn or (None if pg_bin else os.environ.get("ZEPHYR_LAB_PG_DSN"))
-        self._opening = _Opening(dsn, pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"), step_seconds)
-        try:
-            self._runner = self._opening(self._open)
-        except BaseException:
-            self.close()
-            raise
-        self._database = self._runner.database
+        self.engine = Engine(
+            Opening(dsn, pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"), step_seconds),
+            redis_url or os.environ.get("ZEPHYR_LAB_REDIS_URL"),
+            observed=bool(os.environ.get("ZEPHYR_LAB_OBSERVE")),
+        )
 
     # -- what there is
 
     @property
     def server(self) -> str:
         """The server's name and version, such as `PostgreSQL 18.6`."""
-        return self._database.facts.version_name
+        return self.engine.database.facts.version_name
 
     def cases(self) -> list[str]:
         """The names of the cases that come with the lab."""
@@ -120,63 +86,36 @@ class Lab:
     def case(self, name: str | Path | Spec, isolation: Any = IsolationLevel.READ_COMMITTED) -> Case:
         """A case by its name, or a `.spec` file or spec of yours, at an isolation level. Raises BadInput."""
         spec = name if isinstance(name, Spec) else load_case(name)
-        return Case(self, spec, IsolationLevel.of(isolation))
-
-    def _check_open(self) -> None:
-        if not self._finalizer.alive:
-            raise ServerLost("this lab is closed; start a new one")
+        return Case(self.engine, spec, IsolationLevel.of(isolation))
 
     def connect(self) -> psycopg.Connection:
         """An ordinary psycopg connection (autocommit) into the lab's schema; yours to close. Raises ServerLost."""
-        self._check_open()
-        connection = self._database.connect()
-        self._runner.disturbed_by(connection)
+        self.engine.ensure_open()
+        connection = self.engine.database.connect()
+        self.engine.runner.disturbed_by(connection)
         return connection
 
     def conninfo(self, **settings: str) -> str:
         """A DSN, password included, into the lab's schema, for a pool or another process. Raises ServerLost."""
-        self._check_open()
-        return self._database.conninfo("lab", **settings)
-
-    @cached_property
-    @needed_by("the lab's Redis", "redis")
-    def _keyvalue(self) -> KeyValue:
-        from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
-
-        url = self._redis_url
-        if url:
-            keyvalue = KeyValue(url, lasting=True)
-        else:
-            server, url = start_valkey()
-            self._open.callback(server.close)
-            keyvalue = KeyValue(url, lasting=False)
-        self._open.callback(keyvalue.close)
-        return keyvalue
-
-    @cached_property
-    def _idle(self) -> Idle:
-        from zephyr_lab.load import Idle
-
-        idle = Idle()
-        self._open.callback(idle.close)
-        return idle
+        self.engine.ensure_open()
+        return self.engine.database.conninfo("lab", **settings)
 
     @property
     def redis(self) -> redis.Redis:
         """A client of the lab's Valkey, or of your Redis; the first use starts it. Commands are never sent twice."""
-        self._check_open()
-        return self._keyvalue.client
+        self.engine.ensure_open()
+        return self.engine.keyvalue.client
 
     @property
     def redis_url(self) -> str:
         """Where the lab's Redis is, password included; the first use starts it. Raises ServerLost."""
-        self._check_open()
-        return self._keyvalue.url
+        self.engine.ensure_open()
+        return self.engine.keyvalue.url
 
     @property
     def redis_prefix(self) -> str:
         """What every key must begin with; on a Redis of yours, keys with this prefix are deleted in the end."""
-        return self._keyvalue.prefix
+        return self.engine.keyvalue.prefix
 
     # -- verbs
 
@@ -230,13 +169,13 @@ class Lab:
         the server is at one, the schedule is undecided, unless it is a serial one),
         ScheduleError for an endless retry or a second connection.
         """
-        self._check_open()
+        self.engine.ensure_open()
         explorer = self.function_explorer(
             functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore, compare=compare,
             refusals=refusals, retry=retry,
         )  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        with self._runner.steps_within(step_seconds), explorer.intercepted():
+        with self.engine.runner.steps_within(step_seconds), explorer.intercepted():
             if samples is not None:
                 found = explorer.explore(Sampled(range(samples), seed), seen, budget)
             else:
@@ -267,7 +206,7 @@ class Lab:
         Functions may have changed since it was printed: a turn of a session that waits or has ended is passed over,
         and when the schedule is over the sessions run on. `transcript.schedule` says what was run. Raises BadInput.
         """
-        self._check_open()
+        self.engine.ensure_open()
         explorer = self.function_explorer(
             functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore, compare=compare,
             refusals=refusals, retry=retry,
@@ -299,8 +238,8 @@ class Lab:
             if not isinstance(name, str) or name.split() != [name]:
                 raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
         return FunctionExplorer(
-            self._runner, named, setup, IsolationLevel.of(isolation), invariant,
-            keyvalue=lambda: self._keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
+            self.engine.runner, named, setup, IsolationLevel.of(isolation), invariant,
+            keyvalue=lambda: self.engine.keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
             answers=Answers(compare or {}, refusals), retry=retry,
         )  # fmt: skip
 
@@ -311,8 +250,8 @@ class Lab:
         """
         from zephyr_lab.functions.beside import run_beside
 
-        self._check_open()
-        return run_beside(title, call, self._database)
+        self.engine.ensure_open()
+        return run_beside(title, call, self.engine.database)
 
     def terminals(self, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> Terminals:
         """Sessions that are sent one statement after another by hand, in a schema that `setup` makes.
@@ -326,8 +265,8 @@ class Lab:
         """
         from zephyr_lab.schedule.terminals import Terminals  # its parser takes as long to import as all the rest
 
-        self._check_open()
-        return Terminals(self._runner, setup, isolation)
+        self.engine.ensure_open()
+        return Terminals(self.engine.runner, setup, isolation)
 
     def record(
         self,
@@ -349,7 +288,7 @@ class Lab:
         with needed_by("Lab.record"):
             from zephyr_lab.recording import record  # numpy takes as long to import as all the rest
 
-        self._check_open()
+        self.engine.ensure_open()
         return record(
             self.connect, workload=workload, isolation=isolation, sessions=sessions, seconds=seconds,
             transactions=transactions, keys=keys, operations=operations, seed=seed,
@@ -364,27 +303,27 @@ class Lab:
         may take `step_seconds`, as a step; there isolationtester waits for ever. Raises BadInput, SetupFailed,
         StepTimeout.
         """
-        self._check_open()
+        self.engine.ensure_open()
         spec = specfile.read(Path(file))
-        self._runner.check_bounds(spec)
-        self._database.make_isolationtester_database(extensions)
+        self.engine.runner.check_bounds(spec)
+        self.engine.database.make_isolationtester_database(extensions)
         isolationtester.run(
             spec,
-            lambda session: self._database.open_as_isolationtester(spec.name, session),
+            lambda session: self.engine.database.open_as_isolationtester(spec.name, session),
             write,
-            self._runner.step_seconds,
+            self.engine.runner.step_seconds,
         )
 
     def hermitage(self, file: str | Path) -> list[tuple[Documented, list[str]]]:
         """Replays the tests that a Markdown file documents, each with what differed. Raises BadInput."""
-        self._check_open()
+        self.engine.ensure_open()
         try:
             text = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
         tests = hermitage.parse(text, source=str(file))
         level = IsolationLevel.READ_COMMITTED
-        return [(test, test.differences(self._runner.run(test.spec, test.schedule, level))) for test in tests]
+        return [(test, test.differences(self.engine.runner.run(test.spec, test.schedule, level))) for test in tests]
 
     def matrix(
         self,
@@ -420,12 +359,12 @@ class Lab:
         with needed_by("Lab.incident", "load"):
             from zephyr_lab.load import Place, run
 
-        self._check_open()
-        self._runner.forget_ground()
-        place = Place(self._database, lambda: self._keyvalue, self._idle, yes_load_this_database)
+        self.engine.ensure_open()
+        self.engine.runner.forget_ground()
+        place = Place(self.engine.database, lambda: self.engine.keyvalue, self.engine.idle, yes_load_this_database)
         report = run(incident, place, seen)
         if report.killed_at is not None:
-            self._runner.connect_again()
+            self.engine.runner.connect_again()
         return report
 
     def claims(
@@ -443,12 +382,12 @@ class Lab:
         with needed_by("Lab.claims", "course"):
             from zephyr_lab.load import claims, finding
 
-        self._check_open()
-        if not self._database.is_ours:
+        self.engine.ensure_open()
+        if not self.engine.database.is_ours:
             raise BadInput("claims are decided on a server of the lab's own: unset ZEPHYR_LAB_PG_DSN")
         claims.check(numbers)
         bench = finding.Bench(
-            self.incident, self.connect, lambda: self._keyvalue, rate or finding.RATE, seconds or finding.SECONDS
+            self.incident, self.connect, lambda: self.engine.keyvalue, rate or finding.RATE, seconds or finding.SECONDS
         )
         return claims.decide(bench, self.server, numbers, seen)
 
@@ -459,16 +398,16 @@ class Lab:
         """
         from zephyr_lab.runbook import Runbook
 
-        self._check_open()
-        with self._database.connect("runbook") as connection:
+        self.engine.ensure_open()
+        with self.engine.database.connect("runbook") as connection:
             answer = Runbook(connection, **about).ask(question)
         if "session" in answer:
-            answer["session"] = answer["session"].str.removeprefix(f"{self._database.schema} ")
+            answer["session"] = answer["session"].str.removeprefix(f"{self.engine.database.schema} ")
         return answer
 
     def close(self) -> None:
         """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
-        self._finalizer()
+        self.engine.close()
 
     def __enter__(self) -> Lab:
         return self
@@ -477,8 +416,3 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _close(stack: contextlib.ExitStack, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child, at its exit, must not end what is its parent's
-        stack.close()

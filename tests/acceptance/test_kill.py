@@ -26,7 +26,7 @@ from zephyr_lab import Lab, IsolationLevel
 lab = Lab()
 lab.redis.ping()
 case = lab.case("lost-update")
-run = lab._runner.begin(case.spec, IsolationLevel.READ_COMMITTED)
+run = lab.engine.runner.begin(case.spec, IsolationLevel.READ_COMMITTED)
 for step in ("A_read", "B_read", "A_write", "B_write"): run.take(case.spec.steps[step])
 """
 

@@ -93,7 +93,7 @@ def test_every_schedule_of_the_catalogue_is_judged_alike(lab: Lab, name: str) ->
     spec = program(name, CATALOGUE[name])
     anomalous = {}
     for level in LEVELS:
-        explorer = Explorer(lab._runner, spec, level)
+        explorer = Explorer(lab.engine.runner, spec, level)
         search = Exhaustive() if len(CATALOGUE[name]) < 3 else Sampled(range(100), seed=0)
         anomalous[level] = 0
         while search.new_execution():
@@ -119,7 +119,7 @@ def test_two_hundred_generated_programs_are_judged_alike(lab: Lab) -> None:
             for _ in range(chance.randint(2, 3))
         ]
         spec = program(f"generated {seed}", sessions)
-        explorer, search = Explorer(lab._runner, spec, chance.choice(LEVELS[:2])), Sampled(range(4), seed)
+        explorer, search = Explorer(lab.engine.runner, spec, chance.choice(LEVELS[:2])), Sampled(range(4), seed)
         while search.new_execution():
             executed = explorer.execute(search)
             if executed:

@@ -29,14 +29,14 @@ LOST_UPDATE = """
 from zephyr_lab import Lab
 with Lab() as lab:
     found = lab.matrix(["lost-update"])
-    print(lab._database.facts.where, [str(cell.verdict.kind) for cell in found.cells.values()])
+    print(lab.engine.database.facts.where, [str(cell.verdict.kind) for cell in found.cells.values()])
 """
 WITH_VALKEY = """
 from zephyr_lab import Lab
 with Lab() as lab:
     lab.redis.set("a", "b")
     url = lab.redis_url.partition("@")[2]
-    print(ascii([lab._database.facts.where, url, lab.connect().info.host, lab.redis.get("a")]))
+    print(ascii([lab.engine.database.facts.where, url, lab.connect().info.host, lab.redis.get("a")]))
 """
 
 

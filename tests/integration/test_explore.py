@@ -87,7 +87,7 @@ def test_a_schedule_with_a_step_that_never_ends_is_undecided_and_the_search_goes
     assert whole.to_dict()["undecided_because"] == whole.undecided_because
     whole.merge(whole)
     assert list(whole.undecided_because.values()) == [2]  # as what other processes have found is added
-    assert lab._runner.step_seconds == 30
+    assert lab.engine.runner.step_seconds == 30
     assert case.at("repeatable read").explore(step_seconds=0.5).kind == "prevented"
 
 

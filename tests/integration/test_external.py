@@ -199,7 +199,7 @@ def test_a_killed_lab_leaves_no_schema_and_no_session(dsn: Callable[..., str]) -
         "from zephyr_lab.schedule.levels import IsolationLevel\n"
         "lab = Lab()\n"
         "case = lab.case('lost-update')\n"
-        "run = lab._runner.begin(case.spec, IsolationLevel.READ_COMMITTED)\n"
+        "run = lab.engine.runner.begin(case.spec, IsolationLevel.READ_COMMITTED)\n"
         "for step in ('A_read', 'B_read', 'A_write', 'B_write'): run.take(case.spec.steps[step])\n"
         "print('waiting', flush=True)\n"
         "signal.pause()\n"

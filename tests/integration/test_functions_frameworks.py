@@ -193,7 +193,7 @@ def test_listening_is_refused(lab: Lab) -> None:
 @pytest.fixture
 def impatient(lab: Lab) -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lab._runner, "step_seconds", 2.0)
+        patch.setattr(lab.engine.runner, "step_seconds", 2.0)
         yield lab
 
 

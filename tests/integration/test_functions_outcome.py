@@ -150,7 +150,7 @@ def test_on_a_redis_of_ones_own_one_database_is_explored(lab: Lab) -> None:
     """Another one would be left as it is, and is refused before a byte is sent."""
     server, url = start_valkey()
     try:
-        with keyvalue.client(url) as theirs, Lab(pg_dsn=lab._database.conninfo("lab"), redis_url=url) as other:
+        with keyvalue.client(url) as theirs, Lab(pg_dsn=lab.engine.database.conninfo("lab"), redis_url=url) as other:
             key = other.redis_prefix + "k"
             second = of_database(theirs, 1)
             with pytest.raises(ScheduleError, match="another database of a server of yours"):

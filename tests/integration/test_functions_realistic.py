@@ -321,7 +321,7 @@ def test_on_a_redis_of_ones_own_functions_keep_to_the_prefix(lab: Lab) -> None:
     """A command that names no key of the lab's is refused before it is sent, FLUSHDB too."""
     server, url = start_valkey()
     try:
-        with keyvalue.client(url) as theirs, Lab(pg_dsn=lab._database.conninfo("lab"), redis_url=url) as other:
+        with keyvalue.client(url) as theirs, Lab(pg_dsn=lab.engine.database.conninfo("lab"), redis_url=url) as other:
             theirs.set("stock", "theirs")
             for stray in (lambda redis: redis.incr("stock"), lambda redis: redis.flushdb()):
                 with pytest.raises(ScheduleError, match=r"have the function begin its keys with lab\.redis_prefix"):

@@ -138,7 +138,7 @@ def test_a_block_that_never_ends_names_the_step_that_left_a_transaction_open(
     """Of teardown; one of setup is cancelled as well, and so is one of a session."""
     path, said = tmp_path / "x.spec", []
     path.write_text(LEFT_OPEN)
-    monkeypatch.setattr(lab._runner, "step_seconds", 0.3)
+    monkeypatch.setattr(lab.engine.runner, "step_seconds", 0.3)
     with pytest.raises(
         StepTimeout, match=r"teardown failed: no answer .*the transaction of session s1 after its step hold; end it"
     ):

@@ -109,7 +109,7 @@ def test_of_a_run_that_was_not_observed_no_version_is_claimed(lab: Lab) -> None:
 
 def test_observing_a_run_changes_nothing_of_its_transcript(lab: Lab) -> None:
     """In every case of the catalogue, at the level where it is most likely."""
-    runner = lab._runner
+    runner = lab.engine.runner
     for name in lab.cases():
         case = lab.case(name, "serializable")
         plain, observed = (

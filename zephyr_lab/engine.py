@@ -1,0 +1,99 @@
+"""What a lab and its cases run on: a server with a runner, the Redis beside it, and the way to another such runner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from zephyr_lab.errors import ServerLost
+from zephyr_lab.extras import needed_by
+from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.servers.database import Database
+from zephyr_lab.servers.embedded import start_postgres, start_valkey
+
+if TYPE_CHECKING:
+    from zephyr_lab.load import Idle
+    from zephyr_lab.servers.keyvalue import KeyValue
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How to come to a runner: on the server of a DSN, or on one of our own. Workers do the same."""
+
+    dsn: str | None = field(repr=False)
+    pg_bin: str | None
+    step_seconds: float
+
+    def __call__(self, stack: contextlib.ExitStack) -> Runner:
+        """`stack` closes the runner, and a server of our own. Raises ServerUnavailable."""
+        if self.dsn:
+            database = Database(self.dsn, lasting=True)
+        else:
+            server, dsn = start_postgres(self.pg_bin)
+            stack.callback(server.close)
+            database = Database(dsn, lasting=False)
+        stack.callback(database.close)
+        runner = Runner(database, self.step_seconds)
+        stack.callback(runner.close)
+        return runner
+
+
+class Engine:
+    """Open until `close()`, until nobody refers to it, or until the end of the process.
+
+    `observed`: runs of cases are observed. Raises ServerUnavailable, with the remedy.
+    """
+
+    def __init__(self, opening: Opening, redis_url: str | None = None, *, observed: bool = False) -> None:
+        self.opening, self.observed, self._redis_url = opening, observed, redis_url
+        self._open = contextlib.ExitStack()
+        self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
+        try:
+            self.runner = opening(self._open)
+        except BaseException:
+            self.close()
+            raise
+        self.database = self.runner.database
+
+    def ensure_open(self) -> None:
+        """Raises ServerLost where it is closed."""
+        if not self._finalizer.alive:
+            raise ServerLost("this lab is closed; start a new one")
+
+    @cached_property
+    @needed_by("the lab's Redis", "redis")
+    def keyvalue(self) -> KeyValue:
+        """Redis; the first use starts it."""
+        from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
+
+        url = self._redis_url
+        if url:
+            keyvalue = KeyValue(url, lasting=True)
+        else:
+            server, url = start_valkey()
+            self._open.callback(server.close)
+            keyvalue = KeyValue(url, lasting=False)
+        self._open.callback(keyvalue.close)
+        return keyvalue
+
+    @cached_property
+    def idle(self) -> Idle:
+        """Processes that make load, between one run and the next."""
+        from zephyr_lab.load import Idle
+
+        idle = Idle()
+        self._open.callback(idle.close)
+        return idle
+
+    def close(self) -> None:
+        """Ends the sessions, removes the schema, stops the servers. Safe to call twice."""
+        self._finalizer()
+
+
+def _close(stack: contextlib.ExitStack, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child, at its exit, must not end what is its parent's
+        stack.close()
