@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from zephyr_lab.check.versions import Codes
+from zephyr_lab.check.codes import Codes
 
 NULL = np.iinfo(np.int64).min
 """The value of a read that found nothing."""
@@ -143,9 +142,11 @@ class History:
     @cached_property
     def codes(self) -> Codes:
         """A number for every version."""
-        from zephyr_lab.check.versions import Codes
-
-        return Codes(self)
+        values = [self.elements, self.value[self.value != NULL]]
+        if self.replaced:
+            told = np.array(list(self.replaced.values()), np.int64)
+            values.append(told[told != NULL])
+        return Codes(len(self.keys), values)
 
     @property
     def told_order(self) -> bool:

@@ -1,4 +1,4 @@
-"""Versions of keys: a number for each key with each of its values, and tables from those numbers."""
+"""Versions of keys: tables from the number of each key with each of its values (see `codes`)."""
 
 from __future__ import annotations
 
@@ -6,32 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from zephyr_lab.check.codes import Codes
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
 
 _DENSE = 64 << 20
-
-
-class Codes:
-    """Gives every (key, value) of a history a number."""
-
-    def __init__(self, history: History) -> None:
-        values = [history.elements, history.value[history.value != NULL]]
-        if history.replaced:
-            told = np.array(list(history.replaced.values()), np.int64)
-            values.append(told[told != NULL])
-        low = min((int(column.min()) for column in values if len(column)), default=0)
-        high = max((int(column.max()) for column in values if len(column)), default=0)
-        self._ranks = None
-        if (high - low + 1) * max(len(history.keys), 1) >= 2**62:
-            self._ranks = np.unique(np.concatenate(values))
-            low, high = 0, len(self._ranks)
-        self._low, self.span = low, high - low + 1
-        self.size = self.span * max(len(history.keys), 1)
-
-    def of(self, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if self._ranks is not None:
-            values = np.searchsorted(self._ranks, values)
-        return keys.astype(np.int64) * self.span + (values - self._low)
 
 
 class Table:

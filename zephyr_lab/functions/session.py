@@ -109,9 +109,12 @@ class FunctionSession:
         parameters = parameters_of(self.function)
         with contextlib.ExitStack() as stack:
             stack.callback(self._drop_connection)
-            give = [stack.enter_context(self._supplies.give(self, kind)) for kind in parameters.positional]
+            give = [
+                stack.enter_context(self._supplies.give(self.open_connection, kind)) for kind in parameters.positional
+            ]
             named = {
-                name: stack.enter_context(self._supplies.give(self, kind)) for name, kind in parameters.named.items()
+                name: stack.enter_context(self._supplies.give(self.open_connection, kind))
+                for name, kind in parameters.named.items()
             }
             given = self.function(*give, **named)
             if not inspect.iscoroutine(given):
@@ -126,9 +129,12 @@ class FunctionSession:
         parameters = parameters_of(self.function)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._drop_connection)
-            give = [await stack.enter_async_context(self._supplies.give_async(self, k)) for k in parameters.positional]
+            give = [
+                await stack.enter_async_context(self._supplies.give_async(self.open_connection, k))
+                for k in parameters.positional
+            ]
             named = {
-                name: await stack.enter_async_context(self._supplies.give_async(self, kind))
+                name: await stack.enter_async_context(self._supplies.give_async(self.open_connection, kind))
                 for name, kind in parameters.named.items()
             }
             return await self.function(*give, **named)

@@ -22,10 +22,11 @@ from zephyr_lab.servers.database import Database
 
 if TYPE_CHECKING:
     from zephyr_lab.functions.content import Content
-    from zephyr_lab.functions.session import FunctionSession
     from zephyr_lab.servers.keyvalue import KeyValue
 
 _DIALECT = "postgresql+psycopg://"
+
+OpenConnection = Callable[[type], Any]  # another connection object, of that class, for a session's backend
 
 
 class Supplies:
@@ -42,11 +43,11 @@ class Supplies:
         self._async_redis: dict[asyncio.AbstractEventLoop, Any] = {}
 
     @contextlib.contextmanager
-    def give(self, session: FunctionSession, kind: Kind) -> Iterator[Any]:
+    def give(self, open_connection: OpenConnection, kind: Kind) -> Iterator[Any]:
         """What a parameter of that kind is given, until the function ends."""
         match kind:
             case Kind.CONNECTION:
-                with session.open_connection(psycopg.Connection) as connection:
+                with open_connection(psycopg.Connection) as connection:
                     yield connection
             case Kind.REDIS:
                 yield self.redis
@@ -66,11 +67,11 @@ class Supplies:
                     core.commit()
 
     @contextlib.asynccontextmanager
-    async def give_async(self, session: FunctionSession, kind: Kind) -> AsyncIterator[Any]:
+    async def give_async(self, open_connection: OpenConnection, kind: Kind) -> AsyncIterator[Any]:
         """The same for an asynchronous function."""
         match kind:
             case Kind.CONNECTION:
-                async with session.open_connection(psycopg.AsyncConnection) as connection:
+                async with open_connection(psycopg.AsyncConnection) as connection:
                     yield connection
             case Kind.REDIS:
                 yield self.async_redis()
