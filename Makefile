@@ -54,7 +54,7 @@ measure: $(VENV)/lab.installed  ## every notebook that measures, one after anoth
 # that measure (3...) have nothing to compare, and are executed by tests/notebooks/test_measured.py.
 NBVAL ?= --nbval
 nbval: $(VENV)/dev.installed
-	$(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=60 \
+	$(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=180 \
 	  --nbval-sanitize-with tests/sanitize.cfg -n logical --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them

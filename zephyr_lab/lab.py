@@ -92,7 +92,7 @@ class Lab:
         """An ordinary psycopg connection (autocommit) into the lab's schema; yours to close. Raises ServerLost."""
         self.engine.ensure_open()
         connection = self.engine.database.connect()
-        self.engine.runner.disturbed_by(connection)
+        self.engine.runner.workspace.disturbed_by(connection)
         return connection
 
     def conninfo(self, **settings: str) -> str:
@@ -305,7 +305,7 @@ class Lab:
         """
         self.engine.ensure_open()
         spec = specfile.read(Path(file))
-        self.engine.runner.check_bounds(spec)
+        self.engine.runner.workspace.check_bounds(spec)
         self.engine.database.make_isolationtester_database(extensions)
         isolationtester.run(
             spec,
@@ -360,7 +360,7 @@ class Lab:
             from zephyr_lab.load import Place, run
 
         self.engine.ensure_open()
-        self.engine.runner.forget_ground()
+        self.engine.runner.workspace.forget()
         place = Place(self.engine.database, lambda: self.engine.keyvalue, self.engine.idle, yes_load_this_database)
         report = run(incident, place, seen)
         if report.killed_at is not None:

@@ -20,7 +20,7 @@ FEW_ORDERS, MANY_ORDERS = 15, 35
 def _no_other_schema_is_left(lab: Lab) -> Iterator[None]:
     """The lab is the whole worker's."""
     yield
-    lab.engine.runner.control_execute("drop schema if exists other cascade", "another schema")
+    lab.engine.runner.workspace.execute("drop schema if exists other cascade", "another schema")
 
 
 SETUP = """

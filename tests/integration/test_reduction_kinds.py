@@ -17,7 +17,7 @@ from zephyr_lab.schedule.model import Spec
 def _no_other_schema_is_left(lab: Lab) -> Iterator[None]:
     """The lab is the whole worker's."""
     yield
-    lab.engine.runner.control_execute("drop schema if exists other cascade", "another schema")
+    lab.engine.runner.workspace.execute("drop schema if exists other cascade", "another schema")
 
 
 LEVELS = list(IsolationLevel)[1:]

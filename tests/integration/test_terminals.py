@@ -109,7 +109,7 @@ def test_a_statement_that_goes_on_for_too_long_is_cancelled_and_the_sessions_sta
         two.send("A", "begin")
         with pytest.raises(StepTimeout, match=r"session B: no answer within 0.5 s.*cancelled"):
             two.send("B", "select pg_sleep(60)")
-        own._runner.step_seconds = 30
+        own.engine.runner.step_seconds = 30
         threading.Thread(target=_interrupt_when_asleep, args=(own,)).start()
         with pytest.raises(KeyboardInterrupt):
             two.send("B", "select pg_sleep(50)")

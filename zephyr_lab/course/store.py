@@ -15,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from zephyr_lab.errors import BadInput, NotebookFailed
 from zephyr_lab.warm.managers import AsyncManager
 
-CELL_SECONDS = 60
+CELL_SECONDS = 180
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 QUIET = ["--log-level=ERROR"]  # kernels on loopback warn about it on the reader's terminal
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"

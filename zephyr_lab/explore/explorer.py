@@ -123,7 +123,7 @@ class Explorer:
         if self._effects is None:
             from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
 
-            footprint = footprints(lambda sql: self._runner.control_execute(sql, "what the setup has made"))
+            footprint = footprints(lambda sql: self._runner.workspace.execute(sql, "what the setup has made"))
             self._effects = Effects(self._spec, self._isolation, footprint)
         self._effects.begin()
 

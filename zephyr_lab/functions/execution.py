@@ -47,7 +47,7 @@ class FunctionExecution:
         answers: Answers,
     ) -> None:
         self._runner, self._spec, self._isolation, self._ground = runner, spec, isolation, ground
-        begun = runner.begin(spec, isolation, preparation=ground)
+        ready = runner.prepare(spec, isolation, preparation=ground)
         self._supplies, self._answers = supplies, answers
         self.sessions: dict[str, FunctionSession] = {}
         self._earlier: list[FunctionSession] = []  # attempts that were refused, and tried again
@@ -56,12 +56,12 @@ class FunctionExecution:
         self._glances: list[Glance] = []
         try:
             for name, function in functions.items():
-                self.sessions[name] = FunctionSession(begun.channel(name), function, supplies, answers)
+                self.sessions[name] = FunctionSession(ready.channels[name], function, supplies, answers)
             self._watch = Watch(
                 self.sessions, runner.observer,  # type: ignore[arg-type]
                 may_stop=runner.database.is_ours, on_deadlock=lambda graph: None,
             )  # fmt: skip
-            self._patient = begun.may_be_impatient
+            self._patient = ready.patience is not None
             for session in self.sessions.values():  # one after another: what they do before a round trip has an order
                 self._follow(session.start, [])
         except BaseException:
@@ -70,7 +70,7 @@ class FunctionExecution:
 
     def observe(self) -> None:
         """Looks from now on, after every turn, what is committed in the tables."""
-        self._glances = [Glance(0, self._runner.tables_now())]
+        self._glances = [Glance(0, self._runner.workspace.tables_now())]
 
     def runnable(self) -> tuple[str, ...]:
         """Sessions that have not ended and could move now; who naps on and on lets the others go first."""
@@ -108,7 +108,7 @@ class FunctionExecution:
                 events += self.sessions[one].events(resumed=True)
         self.events += events
         if self._glances:
-            self._glances.append(Glance(len(self.events), self._runner.tables_now()))
+            self._glances.append(Glance(len(self.events), self._runner.workspace.tables_now()))
         return events
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
@@ -134,7 +134,7 @@ class FunctionExecution:
             for one in moving
         )
         schedule = " ".join(self.taken)
-        if prepared := self._runner.control_execute(_PREPARED, "prepared transactions")[0].rows:
+        if prepared := self._runner.workspace.execute(_PREPARED, "prepared transactions")[0].rows:
             named = ", ".join(repr(gid) for (gid,) in prepared)
             return StepTimeout(
                 f"{what}, after the schedule {schedule!r}: waits for a lock of a prepared transaction ({named}), of "
@@ -209,15 +209,15 @@ class FunctionExecution:
             may_change_more_than_rows(event.sql, functions_of(self._spec.setups))
             for event in self.events if not event.sql.startswith("redis: ")
         ):  # fmt: skip
-            self._runner.forget_ground()
+            self._runner.workspace.forget()
         remains = self._ground.remains(self.events)
         self._ground.outside.update(*(one.turn.outside for one in attempts))
         numbered = list(zip(_numbers(attempts), attempts, strict=True))
-        final, answer = self._runner.clear_up(self._spec, lambda: None, question)
+        left = self._runner.workspace.collect(question)
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
             sessions=tuple(self.sessions), events=(*self.events, *(_ending(one, number) for number, one in numbered)),
-            final=_with_others(final, remains), answer=answer, glances=tuple(self._glances),
+            final=_with_others(left.final, remains), answer=left.answer, glances=tuple(self._glances),
             transactions=tuple(
                 Transaction(one.name, number, (one.name,), End.UNFINISHED) if one.name in unfinished
                 else self._transaction(one, number) for number, one in numbered

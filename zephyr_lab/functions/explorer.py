@@ -114,7 +114,7 @@ class FunctionExplorer(Explorer):
         self._serial = SerialOutcomes(run)
 
     def _ask(self, sql: str) -> list[Result]:
-        return self._runner.control_execute(sql, "what the setup has made")
+        return self._runner.workspace.execute(sql, "what the setup has made")
 
     def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
         """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""

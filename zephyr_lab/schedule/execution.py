@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from psycopg import pq
 
@@ -23,6 +22,7 @@ from zephyr_lab.schedule.channel import CANCEL_SECONDS, Channel
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.quiet import Graph, Watch
+from zephyr_lab.schedule.sessions import Sessions
 from zephyr_lab.schedule.transcript import (
     End,
     Event,
@@ -34,11 +34,9 @@ from zephyr_lab.schedule.transcript import (
     Value,
     Wait,
 )
-from zephyr_lab.schedule.waiting import in_a_cycle
+from zephyr_lab.schedule.waiting import Observer, in_a_cycle
+from zephyr_lab.schedule.workspace import Workspace
 from zephyr_lab.views.abridged import one_line
-
-if TYPE_CHECKING:
-    from zephyr_lab.schedule.runner import Runner
 
 IMPATIENT_MS = 1
 
@@ -57,23 +55,26 @@ class Execution:
 
     def __init__(
         self,
-        runner: Runner,
         spec: Spec,
         isolation: IsolationLevel,
         channels: dict[str, Channel],
         patience: dict[str, int] | None,
         victim: str | None,
+        *,
+        workspace: Workspace,
+        sessions: Sessions,
+        observer: Observer,
     ) -> None:
         """`patience` is each session's deadlock_timeout in milliseconds; None where it is not ours to set."""
         self.spec = spec
         self.isolation = isolation
         self.events: list[Event] = []
         self.taken: list[str] = []
-        self._runner = runner
+        self._workspace, self._sessions = workspace, sessions
         self._channels = channels
         self._patience = patience
         self._victim = victim
-        self._watch = Watch(channels, runner.observer, may_stop=runner.database.is_ours, on_deadlock=self._check_victim)
+        self._watch = Watch(channels, observer, may_stop=workspace.database.is_ours, on_deadlock=self._check_victim)
         self._programs = {session.name: session.steps for session in spec.sessions}
         self._places = dict.fromkeys(self._programs, 0)  # how much of its program each session has behind it
         self._sent: dict[str, int] = {}  # the place in `taken` of each session's last step
@@ -82,16 +83,7 @@ class Execution:
 
     def observe(self) -> None:
         """Looks from now on, after every step, what is committed in the tables: for whoever shows the run later."""
-        self._glances = [Glance(0, self._runner.tables_now())]
-
-    def channel(self, session: str) -> Channel:
-        """A session's connection."""
-        return self._channels[session]
-
-    @property
-    def may_be_impatient(self) -> bool:
-        """Whether deadlock_timeout is ours to set."""
-        return self._patience is not None
+        self._glances = [Glance(0, self._workspace.tables_now())]
 
     # -- what a scheduler sees
 
@@ -125,11 +117,11 @@ class Execution:
         programs = {**self._programs, session: (*program, step)}
         self.spec = replace(self.spec, sessions=tuple(Session(name, programs[name]) for name in sorted(programs)))
         if session not in self._programs:
-            channel = self._runner.join(self.spec, self.isolation, session)
+            channel = self._sessions.join(self.spec, self.isolation, session)
             self._channels[session] = self._watch.channels[session] = channel
             self._watch.names[channel.pid] = session
             self._places[session], self._transactions[session] = 0, []
-            self._patience = self._runner.patience(self.spec, self._victim)
+            self._patience = self._sessions.patience(self.spec, self._victim)
         self._programs = programs
         return step
 
@@ -146,7 +138,7 @@ class Execution:
         self._begin_transaction(channel, step)
         self._make_impatient(channel)
         try:
-            return self._follow(step.session, lambda: channel.send(step), self._runner.step_seconds)
+            return self._follow(step.session, lambda: channel.send(step), self._workspace.step_seconds)
         except TimeoutError:
             raise self._never_ends() from None
 
@@ -205,7 +197,7 @@ class Execution:
     def _record(self, events: list[Event]) -> list[Event]:
         self.events += events
         if self._glances is not None:
-            self._glances.append(Glance(len(self.events), self._runner.tables_now()))
+            self._glances.append(Glance(len(self.events), self._workspace.tables_now()))
         return events
 
     def finish(self, question: str | None = None) -> Transcript:
@@ -217,13 +209,16 @@ class Execution:
         for name, channel in usable.items():
             if channel.status != pq.TransactionStatus.IDLE:
                 channel.execute("rollback", f"session {name}")
-        final, answer = self._runner.clear_up(self.spec, lambda: self._tear_down(usable), question)
-        self._runner.release(name for name, channel in self._channels.items() if channel.lost)
-        return self._transcript(final, answer)
+        left = self._workspace.collect(question)
+        if not left.restored:
+            self._tear_down(usable)
+            self._workspace.tear_down(self.spec)
+        self._sessions.release(name for name, channel in self._channels.items() if channel.lost)
+        return self._transcript(left.final, left.answer)
 
     def so_far(self) -> Transcript:
         """What has happened up to now, and what is committed by now; nothing is ended. Raises ServerLost."""
-        return self._transcript(self._runner.tables_now(), ())
+        return self._transcript(self._workspace.tables_now(), ())
 
     def _transcript(self, final: Mapping[str, Table], answer: tuple[tuple[Value, ...], ...]) -> Transcript:
         return Transcript(
@@ -246,7 +241,7 @@ class Execution:
         for session in self.spec.sessions:
             if session.teardown is not None and session.name in usable:
                 what = f"{self.spec.name}, teardown of session {session.name}"
-                usable[session.name].execute(session.teardown, what, self._runner.step_seconds)
+                usable[session.name].execute(session.teardown, what, self._workspace.step_seconds)
 
     # -- errors that say how to go on
 
@@ -264,7 +259,7 @@ class Execution:
         steps = [(name, self._channels[name].step) for name in self._watch.moving()]
         what = "; ".join(f"session {name}, step {step.name} ({one_line(step.sql, 40)})" for name, step in steps if step)
         schedule = self._schedule()
-        within = f"no answer within {self._runner.step_seconds:g} s"
+        within = f"no answer within {self._workspace.step_seconds:g} s"
         reason = f"{what}: {within}, and it waits for no session of this schedule; cancelled"
         replay = self.spec.replay(self.isolation, schedule)
         return StepTimeout(f"{reason}. Replay: {replay}", schedule=schedule, reason=reason)
