@@ -21,24 +21,24 @@ class CheckFormat(StrEnum):
 
 
 def check(
-    histories: Annotated[list[Path], typer.Argument(help="JSON lines, Jepsen's EDN, or r(k,v,s,t); .gz is unpacked.")],
+    histories: Annotated[
+        list[Path], typer.Argument(help="Histories: JSON lines, Jepsen's EDN, or r(k,v,s,t); .gz is unpacked.")
+    ],
     workload: Annotated[
-        str | None, typer.Option(help="list-append, rw-register or predicate; without one the operations tell.")
+        str | None, typer.Option(help="list-append, rw-register or predicate; default: told by the operations.")
     ] = None,
     level: Annotated[str, typer.Option(help="Elle's names: read-committed, snapshot-isolation, serializable ...")] = (
         "strict-serializable"
     ),
-    initial: Annotated[
-        int | None, typer.Option(help="What registers hold before the first write, besides null.")
-    ] = None,
-    wfr_keys: Annotated[bool, typer.Option("--wfr-keys", help="Registers: writes follow reads.")] = False,
-    sequential_keys: Annotated[bool, typer.Option("--sequential-keys", help="Registers: each is sequential.")] = False,
-    linearizable_keys: Annotated[
-        bool, typer.Option("--linearizable-keys", help="Registers: each is linearizable.")
+    initial: Annotated[int | None, typer.Option(help="Initial value of registers, besides null.")] = None,
+    wfr_keys: Annotated[bool, typer.Option("--wfr-keys", help="Registers: assume that writes follow reads.")] = False,
+    sequential_keys: Annotated[
+        bool, typer.Option("--sequential-keys", help="Registers: assume that each is sequential.")
     ] = False,
-    format: Annotated[CheckFormat, typer.Option(help="How to print what was found; svg draws the worst cycle.")] = (
-        CheckFormat.TEXT
-    ),
+    linearizable_keys: Annotated[
+        bool, typer.Option("--linearizable-keys", help="Registers: assume that each is linearizable.")
+    ] = False,
+    format: Annotated[CheckFormat, typer.Option(help="Output format; svg draws the worst cycle.")] = (CheckFormat.TEXT),
 ) -> None:
     """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
 
@@ -62,14 +62,18 @@ def check(
 
 
 def record(
-    file: Annotated[Path, typer.Argument(help="Where the history goes, as JSON lines.")],
+    file: Annotated[Path, typer.Argument(help="Write the history to this file, as JSON lines.")],
     workload: Annotated[str, typer.Option(help="list-append or rw-register.")] = "list-append",
-    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "serializable",
-    sessions: Annotated[int, typer.Option(min=1, help="How many at once.")] = 4,
-    seconds: Annotated[float | None, typer.Option(help="How long; or")] = None,
-    transactions: Annotated[int | None, typer.Option(min=1, help="how many in all; without either 200.")] = None,
-    keys: Annotated[int, typer.Option(min=1, help="How many keys they meet on.")] = 5,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same transactions.")] = 0,
+    isolation: Annotated[
+        str, typer.Option(help="One of PostgreSQL's four isolation levels, case-insensitive.")
+    ] = "serializable",
+    sessions: Annotated[int, typer.Option(min=1, help="Number of concurrent sessions.")] = 4,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
+    transactions: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many transactions (default 200).")
+    ] = None,
+    keys: Annotated[int, typer.Option(min=1, help="Number of keys.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the random transactions.")] = 0,
 ) -> None:
     """Record random transactions on the lab's PostgreSQL as a history for `zephyr-lab check`."""
     level = IsolationLevel.of(isolation)

@@ -30,9 +30,11 @@ BEST_KNOWN = (
 
 
 def course(
-    folder: Annotated[Path, typer.Argument(help="Where the notebooks go.")] = Path("zephyr-lab-course"),
-    open: Annotated[bool, typer.Option(help="Start JupyterLab on the first one.")] = True,
-    browser: Annotated[bool, typer.Option(help="Let JupyterLab open a browser; its address is printed anyway.")] = True,
+    folder: Annotated[Path, typer.Argument(help="Copy the notebooks into this folder.")] = Path("zephyr-lab-course"),
+    open: Annotated[bool, typer.Option(help="Open JupyterLab on the first notebook.")] = True,
+    browser: Annotated[
+        bool, typer.Option(help="Let JupyterLab open a browser; the address is printed in any case.")
+    ] = True,
 ) -> None:
     """Copy the notebooks into a folder of yours, and open JupyterLab on the first: on loopback, with a token.
 
@@ -51,7 +53,7 @@ def course(
 
 
 def samples(
-    folder: Annotated[Path, typer.Argument(help="Where they go.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Copy the files into this folder.")] = Path(),
 ) -> None:
     """Copy files to try `explore`, `spec`, `check` and `hermitage` on. What you have changed there stays as it is."""
     _copy("data/samples", folder)
@@ -66,11 +68,16 @@ def _copy(name: str, folder: Path) -> None:
 
 
 def notebooks(
-    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = NOTEBOOKS,
-    into: Annotated[Path, typer.Option(help="Where executed notebooks, pages and index.html go.")] = Path("build"),
-    jobs: Annotated[int, typer.Option(min=1, help="How many to execute side by side.")] = CORES,
+    folder: Annotated[Path, typer.Argument(help="Folder of the notebooks.")] = NOTEBOOKS,
+    into: Annotated[Path, typer.Option(help="Write executed notebooks, pages and index.html into this folder.")] = Path(
+        "build"
+    ),
+    jobs: Annotated[int, typer.Option(min=1, help="Number of notebooks executed in parallel.")] = CORES,
     measured: Annotated[
-        bool, typer.Option("--measured", help="All notebooks that measure, one after another, instead of a short one.")
+        bool,
+        typer.Option(
+            "--measured", help="Execute all notebooks that measure, one after another, instead of one short one."
+        ),
     ] = False,
 ) -> None:
     """Count the best known anomalies; then execute every notebook, at every isolation level where it takes one.
@@ -108,11 +115,11 @@ def _count_best_known() -> Matrix:
 
 
 def site(
-    folder: Annotated[Path, typer.Argument(help="Where the notebooks are.")] = NOTEBOOKS,
-    into: Annotated[Path, typer.Option(help="Where the site goes; an older site there is replaced.")] = Path(
-        "build/site"
-    ),
-    jobs: Annotated[int, typer.Option(min=1, help="How many notebooks to execute side by side.")] = CORES,
+    folder: Annotated[Path, typer.Argument(help="Folder of the notebooks.")] = NOTEBOOKS,
+    into: Annotated[
+        Path, typer.Option(help="Write the site into this folder; an older site there is replaced.")
+    ] = Path("build/site"),
+    jobs: Annotated[int, typer.Option(min=1, help="Number of notebooks executed in parallel.")] = CORES,
 ) -> None:
     """Build the course as a site from notebooks executed now: offline, and to be opened from disk."""
     with needed_by("zephyr-lab site", "site"):
@@ -141,10 +148,10 @@ class QuestionsFormat(StrEnum):
 
 
 def questions(
-    words: Annotated[list[str] | None, typer.Argument(help="Only questions with these words.")] = None,
-    format: Annotated[QuestionsFormat, typer.Option(help="How to print them.")] = QuestionsFormat.TEXT,
+    words: Annotated[list[str] | None, typer.Argument(help="List only questions with these words.")] = None,
+    format: Annotated[QuestionsFormat, typer.Option(help="Output format.")] = QuestionsFormat.TEXT,
 ) -> None:
-    """What people ask about isolation: each with an answer, and the notebook and heading of the cell that shows it."""
+    """List what people ask about isolation, each with an answer and the notebook and heading that show it."""
     from zephyr_lab.course.questions import find, to_markdown
 
     found = find(words or ())

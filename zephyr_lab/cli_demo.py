@@ -29,7 +29,7 @@ NEXT = {
 
 
 def demo() -> None:
-    """A lost update on a real PostgreSQL, in five seconds: what two sessions do, what is left, and how often."""
+    """Show a lost update on a real PostgreSQL in five seconds: what two sessions do, what is left, and how often."""
     with err.status("starting a PostgreSQL of its own"), labs.Lab() as lab:
         case = lab.case(CASE)
         verdict = case.verdict()

@@ -26,48 +26,54 @@ class ReportFormat(StrEnum):
 
 Yes = Annotated[
     bool,
-    typer.Option("--yes-load-this-database", help="Do it on the server of ZEPHYR_LAB_PG_DSN, in a schema of its own."),
+    typer.Option(
+        "--yes-load-this-database", help="Run on the server of ZEPHYR_LAB_PG_DSN, in a schema of the lab's own."
+    ),
 ]
 
 
 def incident(
     strategy: Annotated[
-        str, typer.Option(help="How a slot is booked: `zephyr-lab strategies`, or all.")
+        str, typer.Option(help="Booking strategy (`zephyr-lab strategies`), or all.")
     ] = "redis-get-then-incrby",
-    isolation: Annotated[str | None, typer.Option(help="A level instead of the strategy's own.")] = None,
-    rate: Annotated[float, typer.Option(help="Orders a second.")] = 800,
-    seconds: Annotated[float, typer.Option(help="How long orders come.")] = 10,
+    isolation: Annotated[str | None, typer.Option(help="Isolation level; default: the strategy's own.")] = None,
+    rate: Annotated[float, typer.Option(help="Orders per second.")] = 800,
+    seconds: Annotated[float, typer.Option(help="Seconds during which orders arrive.")] = 10,
     arrivals: Annotated[
         str,
         typer.Option(
-            help="poisson, constant, day (a day's demand in that time), or closed: no order before an answer."
+            help="Arrivals: poisson, constant, day (a day's demand in that time), or closed: an order after an answer."
         ),
     ] = "poisson",
-    capacity: Annotated[int, typer.Option(help="Roubles a slot.")] = 100_000,
-    slots: Annotated[int, typer.Option(help="How many slots are hot at a time.")] = 1,
-    pool: Annotated[int, typer.Option(help="Connections to PostgreSQL, in all.")] = 25,
-    processes: Annotated[int, typer.Option(help="Processes of clients; 0 chooses.")] = 0,
-    connections: Annotated[int, typer.Option(help="Clients of a closed loop.")] = 24,
-    through: Annotated[str, typer.Option(help="direct, or grpc: the service in a process of its own.")] = "direct",
-    stored: Annotated[int, typer.Option(help="Orders that are there before.")] = 0,
+    capacity: Annotated[int, typer.Option(help="Capacity of a slot in roubles.")] = 100_000,
+    slots: Annotated[int, typer.Option(help="Number of slots that are hot at a time.")] = 1,
+    pool: Annotated[int, typer.Option(help="Total number of connections to PostgreSQL.")] = 25,
+    processes: Annotated[int, typer.Option(help="Number of client processes; 0: chosen by the machine.")] = 0,
+    connections: Annotated[int, typer.Option(help="Number of clients of closed arrivals.")] = 24,
+    through: Annotated[str, typer.Option(help="direct, or grpc: the service runs in a process of its own.")] = "direct",
+    stored: Annotated[int, typer.Option(help="Number of orders stored before the run.")] = 0,
     missing_partition: Annotated[
-        bool, typer.Option("--missing-partition", help="Without this month's partition.")
+        bool, typer.Option("--missing-partition", help="Leave out the partition of this month.")
     ] = False,
-    kill: Annotated[str | None, typer.Option(help="postgres@5s: SIGKILL to a server process then.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed asks for the same orders at the same times.")] = 0,
-    index: Annotated[bool, typer.Option(help="Find slots through their index.")] = True,
-    attempts: Annotated[int | None, typer.Option(help="How often a refused order is tried in all.")] = None,
-    base: Annotated[float | None, typer.Option(help="Seconds of the first pause, doubled each time.")] = None,
-    jitter: Annotated[float | None, typer.Option(help="Seconds of chance added to a pause.")] = None,
+    kill: Annotated[
+        str | None, typer.Option(help="Send SIGKILL to a server process: postgres@5s, after five seconds.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the orders and their times.")] = 0,
+    index: Annotated[bool, typer.Option(help="Give slots their index.")] = True,
+    attempts: Annotated[int | None, typer.Option(help="Attempts per order, the first included.")] = None,
+    base: Annotated[float | None, typer.Option(help="First pause in seconds; doubled each time.")] = None,
+    jitter: Annotated[float | None, typer.Option(help="Upper bound of random seconds added to a pause.")] = None,
     full_jitter: Annotated[
-        bool, typer.Option("--full-jitter", help="Pauses of any length up to the doubled one.")
+        bool, typer.Option("--full-jitter", help="Draw each pause between zero and the doubled one.")
     ] = False,
-    per_slot: Annotated[int | None, typer.Option(help="Orders of a slot under way at once; one process.")] = None,
+    per_slot: Annotated[int | None, typer.Option(help="Concurrent orders per slot; needs one process.")] = None,
     detector: Annotated[
-        bool, typer.Option("--detector", help="The stress client's detector beside the true one.")
+        bool, typer.Option("--detector", help="Report the stress client's detector beside the true one.")
     ] = False,
-    format: Annotated[ReportFormat, typer.Option(help="How to print the report.")] = ReportFormat.TEXT,
-    into: Annotated[Path | None, typer.Option(help="Figures to a .csv or .parquet file, a row a run.")] = None,
+    format: Annotated[ReportFormat, typer.Option(help="Output format.")] = ReportFormat.TEXT,
+    into: Annotated[
+        Path | None, typer.Option(help="Write figures to a .csv or .parquet file, one row per run.")
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Reproduce the incident: orders at a rate, a hot slot, and what comes of it, measured.
@@ -118,10 +124,10 @@ class ClaimsFormat(StrEnum):
 
 
 def claims(
-    numbers: Annotated[list[int] | None, typer.Argument(help="Claims by their numbers; without numbers all.")] = None,
-    rate: Annotated[float, typer.Option(help="Orders a second.")] = 800,
-    seconds: Annotated[float, typer.Option(help="How long each run takes.")] = 4,
-    format: Annotated[ClaimsFormat, typer.Option(help="How to print the table.")] = ClaimsFormat.TEXT,
+    numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of claims; default: all.")] = None,
+    rate: Annotated[float, typer.Option(help="Orders per second.")] = 800,
+    seconds: Annotated[float, typer.Option(help="Seconds per run.")] = 4,
+    format: Annotated[ClaimsFormat, typer.Option(help="Output format.")] = ClaimsFormat.TEXT,
 ) -> None:
     """Decide every claim of the write-up by running it: holds, does not hold, or holds when; with the figures."""
     from rich.progress import TimeElapsedColumn

@@ -15,7 +15,7 @@ databases = Late("zephyr_lab.servers.database")
 
 
 def doctor() -> None:
-    """What was found, what will be used, and what to do where something is missing. Exit 1 where the lab cannot run."""
+    """Show what was found, what will be used, and what to do if something is missing. Exit 1 if the lab cannot run."""
     from zephyr_lab.servers.doctor import diagnose
 
     marks, good, findings = {True: "ok", False: "no", None: ""}, True, []
@@ -34,14 +34,16 @@ def doctor() -> None:
 
 
 def runbook(
-    question: Annotated[str | None, typer.Argument(help="A question; without one they are listed.")] = None,
-    dsn: Annotated[str | None, typer.Option(help="The server; default ZEPHYR_LAB_PG_DSN, then PGHOST etc.")] = None,
+    question: Annotated[str | None, typer.Argument(help="A question; default: list the questions.")] = None,
+    dsn: Annotated[str | None, typer.Option(help="The server; default: ZEPHYR_LAB_PG_DSN, then PGHOST etc.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Ask every question.")] = False,
-    table: Annotated[str, typer.Option(help="The table that it is about, as written in SQL.")] = "orders",
-    role: Annotated[str | None, typer.Option(help="Whose rights; default the role that asks.")] = None,
-    months: Annotated[int, typer.Option(min=0, help="How many months after this one need a partition.")] = 2,
-    older_than: Annotated[str, typer.Option(help="The age from which on a transaction is long.")] = "1 minute",
-    format: Annotated[Format, typer.Option(help="How to print the answers.")] = Format.TEXT,
+    table: Annotated[str, typer.Option(help="The table in question, as written in SQL.")] = "orders",
+    role: Annotated[
+        str | None, typer.Option(help="The role whose rights are asked for; default: the role that asks.")
+    ] = None,
+    months: Annotated[int, typer.Option(min=0, help="Number of months after this one that need a partition.")] = 2,
+    older_than: Annotated[str, typer.Option(help="Age from which a transaction counts as long.")] = "1 minute",
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
 ) -> None:
     """Ask a live PostgreSQL about partitions, rights, isolation levels, locks, and who blocks whom.
 

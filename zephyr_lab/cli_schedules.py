@@ -33,7 +33,7 @@ class MatrixFormat(StrEnum):
 
 
 def cases() -> None:
-    """The cases that can be run, with the schedule that shows each."""
+    """List the cases, with the schedule that shows each."""
     table = Table("case", "schedule", "shows", box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     titles = {one.case: one.title + (f" ({one.phenomenon})" if one.phenomenon else "") for one in catalogue.CATALOGUE}
@@ -45,13 +45,19 @@ def cases() -> None:
 
 def run(
     case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
-    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
-    schedule: Annotated[str | None, typer.Option(help='Whose step comes next: "A B A B", or names of steps.')] = None,
-    victim: Annotated[str | None, typer.Option(help="The session that is to lose a deadlock.")] = None,
-    step_seconds: Annotated[float, typer.Option(help="How long a step may take that waits for nobody.")] = 30,
-    format: Annotated[Format, typer.Option(help="How to print the transcript.")] = Format.TEXT,
+    isolation: Annotated[
+        str, typer.Option(help="One of PostgreSQL's four isolation levels, case-insensitive.")
+    ] = "read committed",
+    schedule: Annotated[
+        str | None, typer.Option(help='Sessions in the order of their steps, "A B A B", or names of steps.')
+    ] = None,
+    victim: Annotated[str | None, typer.Option(help="The session to be aborted in a deadlock.")] = None,
+    step_seconds: Annotated[
+        float, typer.Option(help="Time limit in seconds of a step that waits for no session.")
+    ] = 30,
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
 ) -> None:
-    """Carry out one schedule, then the serial ones, and say whether the outcome is an anomaly."""
+    """Run one schedule, then the serial ones, and say whether the outcome is an anomaly."""
     level = IsolationLevel.of(isolation)
     chosen = specs.load_case(case)
     if schedule is not None:
@@ -67,21 +73,29 @@ def run(
 
 def explore(
     case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
-    isolation: Annotated[str, typer.Option(help="One of PostgreSQL's four levels, in any case.")] = "read committed",
-    sessions: Annotated[int | None, typer.Option(help="How many sessions: more are copies of the last.")] = None,
-    reduction: Annotated[
-        bool, typer.Option(help="Of schedules that differ only in the order of steps that do not meet, run one.")
-    ] = True,
-    samples: Annotated[int | None, typer.Option(min=1, help="That many random schedules instead of all.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same schedules.")] = 0,
-    depth: Annotated[
-        int | None, typer.Option(min=1, help="Draw them by PCT, for anomalies that need the order of so many steps.")
+    isolation: Annotated[
+        str, typer.Option(help="One of PostgreSQL's four isolation levels, case-insensitive.")
+    ] = "read committed",
+    sessions: Annotated[
+        int | None, typer.Option(help="Number of sessions; further ones are copies of the last.")
     ] = None,
-    invariant: Annotated[str | None, typer.Option(help="A query that gives true where all is well at the end.")] = None,
-    budget: Annotated[float | None, typer.Option(help="Seconds after which to stop with what was found.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, each with a database of its own.")] = 1,
-    step_seconds: Annotated[float, typer.Option(help="After which a step that waits for nobody is given up.")] = 30,
-    format: Annotated[Format, typer.Option(help="How to print what was found.")] = Format.TEXT,
+    reduction: Annotated[
+        bool,
+        typer.Option(
+            help="Partial-order reduction: run one of the schedules that differ only in the order of independent steps."
+        ),
+    ] = True,
+    samples: Annotated[int | None, typer.Option(min=1, help="Run this many random schedules instead of all.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random schedules.")] = 0,
+    depth: Annotated[int | None, typer.Option(min=1, help="Draw the samples by PCT with this bug depth.")] = None,
+    invariant: Annotated[str | None, typer.Option(help="A query that is true at the end of every correct run.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Stop after this many seconds with what was found.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes, each with a database of its own.")] = 1,
+    step_seconds: Annotated[
+        float,
+        typer.Option(help="Time limit in seconds of a step that waits for no session; its schedule is then undecided."),
+    ] = 30,
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
 ) -> None:
     """Run every schedule that the server admits, and judge each by the serial ones.
 
@@ -109,12 +123,12 @@ def explore(
 
 def spec(
     file: Annotated[Path, typer.Argument(help="A .spec file.")],
-    dsn: Annotated[str | None, typer.Option(help="A server of yours instead of the lab's own.")] = None,
+    dsn: Annotated[str | None, typer.Option(help="Run on this server instead of a temporary one.")] = None,
     step_seconds: Annotated[
-        float, typer.Option(help="How long a step, or a block of setup or teardown, may take before it is cancelled.")
+        float, typer.Option(help="Time limit in seconds of a step, and of a block of setup or teardown.")
     ] = 300,
     load_extension: Annotated[
-        list[str] | None, typer.Option(help="An extension to make first, such as pgrowlocks; can be repeated.")
+        list[str] | None, typer.Option(help="Create this extension first, such as pgrowlocks; can be repeated.")
     ] = None,
 ) -> None:
     """Run a spec file as PostgreSQL's isolationtester does, and print what that prints, byte for byte."""
@@ -123,7 +137,7 @@ def spec(
 
 
 def hermitage(
-    file: Annotated[Path, typer.Argument(help="A Markdown file written as Hermitage's are, such as its postgres.md.")],
+    file: Annotated[Path, typer.Argument(help="A Markdown file in Hermitage's form, such as its postgres.md.")],
 ) -> None:
     """Replay the tests that a Markdown file documents, and say for each whether the server still does the same.
 
@@ -145,13 +159,13 @@ def hermitage(
 
 def matrix(
     anomalies: Annotated[
-        list[str] | None, typer.Argument(help="Anomalies of the catalogue (`zephyr-lab cases`); without names all.")
+        list[str] | None, typer.Argument(help="Anomalies of the catalogue (`zephyr-lab cases`); default: all.")
     ] = None,
     format: Annotated[
-        MatrixFormat, typer.Option(help="How to print it; json has the transcripts too.")
+        MatrixFormat, typer.Option(help="Output format; json has the transcripts too.")
     ] = MatrixFormat.TEXT,
 ) -> None:
-    """Every anomaly at every isolation level, over all orders: prevented, occurs, aborts 40001, and how often.
+    """Explore every anomaly at every isolation level, over all orders: prevented, occurs, aborts 40001, and how often.
 
     Exit 1 where it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
     """

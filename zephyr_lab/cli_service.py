@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
 databases, keyvalues = Late("zephyr_lab.servers.database"), Late("zephyr_lab.servers.keyvalue")
 
-partitions = typer.Typer(no_args_is_help=True, help="The months of the table orders.")
-DSN = Annotated[str, typer.Option(envvar="ZEPHYR_LAB_PG_DSN", help="The database that has the order service's tables.")]
+partitions = typer.Typer(no_args_is_help=True, help="Partitions of the table orders, one per month.")
+DSN = Annotated[
+    str, typer.Option(envvar="ZEPHYR_LAB_PG_DSN", help="The database with the tables of the order service.")
+]
 
 
 def strategies(
-    names: Annotated[list[str] | None, typer.Argument(help="Strategies; without names all.")] = None,
-    explore: Annotated[bool, typer.Option(help="Run each over all orders, at three levels.")] = False,
-    sessions: Annotated[int, typer.Option(min=2, max=4, help="How many book the slot's last place.")] = 2,
-    samples: Annotated[int | None, typer.Option(min=1, help="That many random schedules instead of all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of strategies; default: all.")] = None,
+    explore: Annotated[bool, typer.Option(help="Explore each over all orders, at three levels.")] = False,
+    sessions: Annotated[
+        int, typer.Option(min=2, max=4, help="Number of sessions that book the last place of the slot.")
+    ] = 2,
+    samples: Annotated[int | None, typer.Option(min=1, help="Run this many random schedules instead of all.")] = None,
 ) -> None:
-    """The ways to book a slot that the order service has, and, when asked, what each level makes of them."""
+    """List the booking strategies of the order service; with --explore, explore each at three levels."""
     with needed_by("zephyr-lab strategies", "service"):
         from zephyr_lab.orders.strategies import STRATEGIES, strategy
 
@@ -51,9 +55,9 @@ def strategies(
 @partitions.command("ensure")
 def ensure_partitions(
     dsn: DSN,
-    months: Annotated[int, typer.Option(help="How many after this one.")] = 3,
+    months: Annotated[int, typer.Option(help="Number of months after this one.")] = 3,
 ) -> None:
-    """Make the partitions that are missing, beside running traffic; for cron. Prints their names."""
+    """Create missing partitions, beside running traffic; for cron. Prints their names."""
     from zephyr_lab.orders.partitions import ensure
 
     with _connected(dsn) as connection:
@@ -64,12 +68,15 @@ def ensure_partitions(
 def reconcile(
     dsn: DSN,
     redis_url: Annotated[
-        str | None, typer.Option(envvar="ZEPHYR_LAB_REDIS_URL", help="Without it the column slots.booked is compared.")
+        str | None,
+        typer.Option(
+            envvar="ZEPHYR_LAB_REDIS_URL", help="Compare the slots in this Redis; default: the column slots.booked."
+        ),
     ] = None,
-    day: Annotated[str | None, typer.Option(help="A day (UTC), as 2026-03-02; without it today.")] = None,
-    repair: Annotated[bool, typer.Option(help="Put it right; without it nothing is changed.")] = False,
+    day: Annotated[str | None, typer.Option(help="A day (UTC), such as 2026-03-02; default: today.")] = None,
+    repair: Annotated[bool, typer.Option(help="Repair the differences; default: change nothing.")] = False,
 ) -> None:
-    """What of a day's slots is not as the orders say, and what would be done about it. Exit 1 where it differs."""
+    """Compare the slots of a day with its orders, and list the differences. Exit 1 if there are any."""
     from datetime import UTC, date, datetime
 
     with needed_by("zephyr-lab reconcile", "service"):
@@ -120,19 +127,23 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection]:
 
 
 def serve(
-    strategy: Annotated[str, typer.Option(help="How a slot is booked: `zephyr-lab strategies`.")] = "one-statement",
+    strategy: Annotated[str, typer.Option(help="Booking strategy (`zephyr-lab strategies`).")] = "one-statement",
     dsn: Annotated[
-        str | None, typer.Option(envvar="ZEPHYR_LAB_PG_DSN", help="A database with the service's tables.")
+        str | None,
+        typer.Option(
+            envvar="ZEPHYR_LAB_PG_DSN", help="A database with the tables of the service; default: a temporary server."
+        ),
     ] = None,
     redis_url: Annotated[
-        str | None, typer.Option(envvar="ZEPHYR_LAB_REDIS_URL", help="Where bookings in Redis go.")
+        str | None,
+        typer.Option(envvar="ZEPHYR_LAB_REDIS_URL", help="Redis for the bookings; default: a temporary server."),
     ] = None,
-    host: Annotated[str, typer.Option(help="Where to listen: loopback, unless told otherwise.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 50051,
-    metrics_port: Annotated[int | None, typer.Option(help="Where Prometheus may ask, on the same host.")] = None,
-    install: Annotated[bool, typer.Option(help="Make the service's tables first, where there are none.")] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on; default: loopback.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.")] = 50051,
+    metrics_port: Annotated[int | None, typer.Option(help="Port for Prometheus, on the same host.")] = None,
+    install: Annotated[bool, typer.Option(help="Create the tables of the service first, if there are none.")] = False,
 ) -> None:
-    """The order service over gRPC, until Ctrl-C or SIGTERM. Without servers of yours it has the lab's own, for as long.
+    """Serve the order service over gRPC until Ctrl-C or SIGTERM; without a DSN on temporary servers.
 
     With a DSN the service's tables must be there (sql/orders), or be asked for with --install.
     """

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zephyr", "every order of a test's sessions (zephyr_lab)")
-    group.addoption("--zephyr-replay", metavar="SCHEDULE", help='run this schedule alone, such as "A B B A"')
-    group.addoption("--zephyr-budget", metavar="SECONDS", type=seconds_of, help="no exploration takes longer")
-    group.addoption("--zephyr-isolation", metavar="LEVELS", help="of tests that name none: a,b or all")
-    group.addoption("--zephyr-dsn", metavar="DSN", help="a PostgreSQL to work on, instead of one of its own")
-    group.addoption("--zephyr-redis-url", metavar="URL", help="a Redis or Valkey, instead of one of its own")
+    group.addoption("--zephyr-replay", metavar="SCHEDULE", help='run only this schedule, such as "A B B A"')
+    group.addoption("--zephyr-budget", metavar="SECONDS", type=seconds_of, help="time limit of each exploration")
+    group.addoption("--zephyr-isolation", metavar="LEVELS", help="isolation levels of tests that name none: a,b or all")
+    group.addoption("--zephyr-dsn", metavar="DSN", help="PostgreSQL to use instead of a temporary one")
+    group.addoption("--zephyr-redis-url", metavar="URL", help="Redis or Valkey to use instead of a temporary one")
     parser.addini("zephyr_budget", "seconds that an exploration may take where a test names none")
     parser.addini("zephyr_isolation", "level of tests that name none: a,b or all (default: read committed)")
     parser.addini("zephyr_refusals", "SQLSTATEs and exceptions' full names that are refusals where a test names none")
