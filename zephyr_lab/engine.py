@@ -80,6 +80,11 @@ class Engine:
         self._open.callback(keyvalue.close)
         return keyvalue
 
+    @property
+    def has_keyvalue(self) -> bool:
+        """Whether Redis has been asked for."""
+        return "keyvalue" in vars(self)
+
     @cached_property
     def idle(self) -> Idle:
         """Processes that make load, between one run and the next."""

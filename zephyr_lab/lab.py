@@ -239,7 +239,7 @@ class Lab:
                 raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
         return FunctionExplorer(
             self.engine.runner, named, setup, IsolationLevel.of(isolation), invariant,
-            keyvalue=lambda: self.engine.keyvalue, uses_redis="_keyvalue" in vars(self), ignore=ignore,
+            keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, ignore=ignore,
             answers=Answers(compare or {}, refusals), retry=retry,
         )  # fmt: skip
 
