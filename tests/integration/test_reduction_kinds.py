@@ -29,6 +29,19 @@ TWICE = "begin; {0} | {0} | commit;"
 DELETE_BOTH = "begin; delete from {0} where id = 1; | delete from {1} where id = 1; commit;"
 LOCK = "begin; | savepoint s; lock table t {0}; | rollback to s; update tries set n = n + 1; | commit;"
 
+PAIR = "create table x (a int); create table y (a int); insert into x values (0); insert into y values (0);"
+LONG = "a_name_of_more_than_" + 5 * "sixty_three_"
+DOMAIN = (
+    OTHER + "create function other.ok(int) returns boolean language plpgsql as"
+    " 'begin return pg_try_advisory_xact_lock($1); end'; create domain other.d as int check (other.ok(value));"
+)
+BOTH_INSERT = ["begin; insert into t (id) values (1); | commit;", "begin; insert into u (id) values (1); | commit;"]
+
+
+def both_set(column: str) -> list[str]:
+    """Two rows get the same value."""
+    return [f"begin; update t set {column} = 5 where id = 1; | commit;", f"update t set {column} = 5 where id = 2;"]
+
 
 def in_order(query: str) -> list[str]:
     """Two rows are written, and somebody asks what depends on which of them came first."""
@@ -122,6 +135,35 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         " as 'select pg_try_advisory_xact_lock($1)';"
         "create operator other.+ (leftarg = int, rightarg = int, function = other.f);",
         ["begin; select 1 operator(other.+) 1; | commit;", "begin; select 1 operator(other.+) 1; | commit;"]),
+    "a failure at SERIALIZABLE, that lets go of what was read": (
+        PAIR, ["begin; select a from x; | select 1/0;", "begin; select a from y; | update x set a = 1; commit;",
+               "update y set a = 1;"]),
+    "a column that only A to Z fold in": (
+        "create table t (id int primary key, Ä int unique); insert into t values (1, 1), (2, 2);", both_set("Ä")),
+    "a column whose name is cut off": (
+        f"create table t (id int primary key, {LONG} int unique); insert into t values (1, 1), (2, 2);",
+        both_set(LONG)),
+    "a field of a column": (
+        "create type c as (x int, y int); create table t (id int primary key, c c unique);"
+        "insert into t values (1, row(1, 0)), (2, row(2, 0));", both_set("c.x")),
+    "a type of another schema in a default": (
+        DOMAIN + "create table t (id int, v int default (1::other.d)::int);"
+        "create table u (id int, v int default (1::other.d)::int);", BOTH_INSERT),
+    "a type of another schema in a composite one": (
+        DOMAIN + "create type c as (x other.d); create table t (id c); create table u (id c);",
+        ["begin; insert into t values ('(1)'); | commit;", "begin; insert into u values ('(1)'); | commit;"]),
+    "a type of another schema in a cast": (
+        DOMAIN + "create type c as (x other.d); create table t (a int); insert into t values (1);",
+        ["begin; select row(a)::c from t; | commit;", "begin; select '(1)'::c from t; | commit;"]),
+    "a type of another schema for an argument": (
+        DOMAIN + "create function f(x other.d) returns int language sql as 'select $1 + 0';"
+        "create table t (a int); insert into t values (1);",
+        ["begin; select f(a) from t; | commit;", "begin; select f(a) from t; | commit;"]),
+    "a function that another table has a column like": (
+        "create table t (id int); create table u (peek int); insert into t values (1);"
+        "create function peek(anyelement) returns bigint language plpgsql as"
+        " 'begin return (select count(*) from u); end';",
+        ["insert into u values (1);", "begin; select t.peek from t; | select t.peek from t; commit;"]),
 }  # fmt: skip
 
 
@@ -140,6 +182,7 @@ FIRST_LOST = {
     "a failing read, and a lock that does not wait": IsolationLevel.REPEATABLE_READ,
     "a failure that lets a lock go": IsolationLevel.REPEATABLE_READ,
     "deferrable by a setting": IsolationLevel.SERIALIZABLE,
+    "a failure at SERIALIZABLE, that lets go of what was read": IsolationLevel.SERIALIZABLE,
 }
 
 
@@ -158,3 +201,12 @@ def test_nothing_is_lost(lab: Lab, kind: str, level: IsolationLevel) -> None:
     whole, reduced = case.explore(reduction=False, shrink=False), case.explore(shrink=False)
     assert set(reduced.outcomes) == set(whole.outcomes)
     assert reduced.stands_for == whole.run
+
+
+def test_a_table_that_one_of_the_servers_hides_is_not_taken_for_it(lab: Lab) -> None:
+    """The server looks in its own schema first."""
+    setup = "setup { create table t (a int); create table pg_locks (mode text); }"
+    look = "select count(*) from pg_locks where mode = 'RowExclusiveLock';"
+    steps = "session A step a1 { begin; insert into t values (1); } step a2 { commit; } session B step b1 { %s }"
+    case = lab.case(specfile.parse(setup + steps % look), IsolationLevel.READ_COMMITTED)
+    assert case.explore(shrink=False).schedules == 3
