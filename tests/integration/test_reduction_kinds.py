@@ -36,11 +36,18 @@ DOMAIN = (
     " 'begin return pg_try_advisory_xact_lock($1); end'; create domain other.d as int check (other.ok(value));"
 )
 BOTH_INSERT = ["begin; insert into t (id) values (1); | commit;", "begin; insert into u (id) values (1); | commit;"]
+DIVIDED = "create table t (id int primary key, v int); insert into t values (1, 0), (2, 1);"
+SCALED = "create table t (id int primary key, name text); insert into t values (1, '1.0'), (2, '1.00');"
 
 
 def both_set(column: str) -> list[str]:
     """Two rows get the same value."""
     return [f"begin; update t set {column} = 5 where id = 1; | commit;", f"update t set {column} = 5 where id = 2;"]
+
+
+def scaled(query: str) -> list[str]:
+    """Two rows with texts of the same number, and somebody asks what they are."""
+    return ["update t set name = '1.0' where id = 1;", f"update t set name = '1.00' where id = 2; | {query}"]
 
 
 def in_order(query: str) -> list[str]:
@@ -164,6 +171,41 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         "create function peek(anyelement) returns bigint language plpgsql as"
         " 'begin return (select count(*) from u); end';",
         ["insert into u values (1);", "begin; select t.peek from t; | select t.peek from t; commit;"]),
+    "an error where a query may stop before it": (
+        DIVIDED, ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; |"
+                  "select exists (select 1 from t where 1/v >= 1);"]),
+    "an error in a comparison with all": (
+        DIVIDED, ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; |"
+                  "select 1 > all (select 1/v from t);"]),
+    "an error in a query for a single value": (
+        "create table t (id int primary key, v int); insert into t values (3, 1), (1, 0), (2, 1);",
+        ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; | select (select 1/v from t);"]),
+    "an error in a condition for an insert": (
+        DIVIDED, ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; |"
+                  "insert into t select 9, 1 where exists (select 1 from t where 1/v >= 1);"]),
+    "two errors of one cast": (
+        "create table t (id int primary key, name text); insert into t values (1, 'x'), (2, '1');",
+        ["update t set name = 'x' where id = 1;", "update t set name = '99999999999' where id = 2; |"
+         "select name::int from t;"]),
+    "two errors of one division": (
+        "create table t (id int primary key, v int, w int); insert into t values (1, 1, 0), (2, -2147483648, -1);",
+        ["update t set w = 0 where id = 1;", "update t set w = -1 where id = 2; | select v/w from t;"]),
+    "a division and a sum too large": (
+        "create table t (id int primary key, v int, w int); insert into t values (1, 0, 0), (2, 1, 0);",
+        ["update t set v = 0 where id = 1;", "update t set w = 1 where id = 2; |"
+         "select 1/v, w + 2147483647 from t;"]),
+    "a division and a pattern": (
+        "create table t (id int primary key, v int, p text); insert into t values (1, 0, 'a'), (2, 1, '(');",
+        ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; | select 1/v, 'a' ~ p from t;"]),
+    "a sum of powers": (
+        "create table t (id int primary key, v int); insert into t values (3, 10), (1, 3), (2, 7);",
+        ["update t set v = 3 where id = 1;", "update t set v = 49 where id = 2; |"
+         "select sum(power(v, -1)) from t;"]),
+    "equal numbers made of texts": (SCALED, scaled("select distinct name::numeric from t;")),
+    "groups of equal numbers made of texts": (
+        SCALED, scaled("select name::numeric, count(*) from t group by 1;")),
+    "a union of equal numbers made of texts": (
+        SCALED, scaled("select name::numeric from t union select 2;")),
 }  # fmt: skip
 
 
