@@ -109,6 +109,7 @@ def test_a_statement_touches(sql: str) -> None:
         "select pg_advisory_lock(1)", "begin read only deferrable", "fetch c",
         "declare c cursor for select slot from slots for update", "update slots set booked = 1 where current of c",
         "merge into slots using orders on true when matched then delete",
+        "merge into slots using orders on true when matched then update set booked = 1",
         "with gone as (delete from orders returning id) select * from gone",
     ],
 )  # fmt: skip

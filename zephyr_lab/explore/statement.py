@@ -270,9 +270,9 @@ def _set_alone(change: exp.Expression) -> list[exp.EQ]:
 
 def _assigned(change: exp.Expression) -> set[tuple[str, str]]:
     """The table and column of each assignment to a whole column."""
-    if not isinstance(change, exp.Update):
+    if not isinstance(change, exp.Update) or not isinstance(change.this, exp.Table):  # as within MERGE
         return set()
-    target = _name(change.find(exp.Table).this)  # type: ignore[union-attr]
+    target = _name(change.this.this)
     return {(target, _name(one.this.this)) for one in _set_alone(change)}
 
 
