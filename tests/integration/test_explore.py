@@ -91,6 +91,13 @@ def test_a_schedule_with_a_step_that_never_ends_is_undecided_and_the_search_goes
     assert case.at("repeatable read").explore(step_seconds=0.5).kind == "prevented"
 
 
+def test_steps_that_say_and_leave_nothing_are_not_taken_for_endless_ones(lab: Lab) -> None:
+    """Empty ones, and those that hold a comment."""
+    for sql in ("", "-- later\n"):
+        found = lab.case(specfile.parse(f"session A step A1 {{ {sql} }}", name="empty")).explore()
+        assert (found.kind, [one.text() for one in found.outcomes.values()]) == ("prevented", ["nothing"])
+
+
 def test_a_serial_order_that_never_ends_judges_nothing(lab: Lab) -> None:
     """It is said which, and on what it stands still."""
     spec = specfile.parse(ENDLESS.replace("current_setting('seen.n')::int", "0"), name="endless")

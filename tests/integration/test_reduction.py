@@ -91,6 +91,12 @@ FEATURES = {
         "update slots set f = 1e16, n = 1.00 where slot = 'b'; insert into slots values ('d', 0, -1e16, 2);",
         ("select sum(f) from slots", "select distinct n from slots", "select max(n), any_value(slot) from slots",
          "select array(select slot from slots)", "select distinct on (n) slot from slots")),
+    "errors": (
+        "alter table slots add name text default '1'; update slots set name = 'x' where slot = 'b';",
+        ("select 1 / (booked - 10) from slots", "select exists (select from slots where 1 / (booked - 11) > 0)",
+         "select (select 1 / (booked - 10) from slots)", "select 1 / 0", "select name::int from slots",
+         "update slots set name = '99999999999' where slot = 'a'", "select distinct name::numeric from slots",
+         "select 1 > all (select 1 / (booked - 22) from slots)", "select sum(power(booked, -1)) from slots")),
     "looks at the server": (
         "", ("select count(*) from pg_locks where relation = 'slots'::regclass", "lock table slots nowait",
              "select count(*) from pg_stat_activity where state = 'idle in transaction'",

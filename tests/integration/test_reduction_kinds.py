@@ -29,6 +29,26 @@ TWICE = "begin; {0} | {0} | commit;"
 DELETE_BOTH = "begin; delete from {0} where id = 1; | delete from {1} where id = 1; commit;"
 LOCK = "begin; | savepoint s; lock table t {0}; | rollback to s; update tries set n = n + 1; | commit;"
 
+PAIR = "create table x (a int); create table y (a int); insert into x values (0); insert into y values (0);"
+LONG = "a_name_of_more_than_" + 5 * "sixty_three_"
+DOMAIN = (
+    OTHER + "create function other.ok(int) returns boolean language plpgsql as"
+    " 'begin return pg_try_advisory_xact_lock($1); end'; create domain other.d as int check (other.ok(value));"
+)
+BOTH_INSERT = ["begin; insert into t (id) values (1); | commit;", "begin; insert into u (id) values (1); | commit;"]
+DIVIDED = "create table t (id int primary key, v int); insert into t values (1, 0), (2, 1);"
+SCALED = "create table t (id int primary key, name text); insert into t values (1, '1.0'), (2, '1.00');"
+
+
+def both_set(column: str) -> list[str]:
+    """Two rows get the same value."""
+    return [f"begin; update t set {column} = 5 where id = 1; | commit;", f"update t set {column} = 5 where id = 2;"]
+
+
+def scaled(query: str) -> list[str]:
+    """Two rows with texts of the same number, and somebody asks what they are."""
+    return ["update t set name = '1.0' where id = 1;", f"update t set name = '1.00' where id = 2; | {query}"]
+
 
 def in_order(query: str) -> list[str]:
     """Two rows are written, and somebody asks what depends on which of them came first."""
@@ -122,6 +142,70 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         " as 'select pg_try_advisory_xact_lock($1)';"
         "create operator other.+ (leftarg = int, rightarg = int, function = other.f);",
         ["begin; select 1 operator(other.+) 1; | commit;", "begin; select 1 operator(other.+) 1; | commit;"]),
+    "a failure at SERIALIZABLE, that lets go of what was read": (
+        PAIR, ["begin; select a from x; | select 1/0;", "begin; select a from y; | update x set a = 1; commit;",
+               "update y set a = 1;"]),
+    "a column that only A to Z fold in": (
+        "create table t (id int primary key, Ä int unique); insert into t values (1, 1), (2, 2);", both_set("Ä")),
+    "a column whose name is cut off": (
+        f"create table t (id int primary key, {LONG} int unique); insert into t values (1, 1), (2, 2);",
+        both_set(LONG)),
+    "a field of a column": (
+        "create type c as (x int, y int); create table t (id int primary key, c c unique);"
+        "insert into t values (1, row(1, 0)), (2, row(2, 0));", both_set("c.x")),
+    "a type of another schema in a default": (
+        DOMAIN + "create table t (id int, v int default (1::other.d)::int);"
+        "create table u (id int, v int default (1::other.d)::int);", BOTH_INSERT),
+    "a type of another schema in a composite one": (
+        DOMAIN + "create type c as (x other.d); create table t (id c); create table u (id c);",
+        ["begin; insert into t values ('(1)'); | commit;", "begin; insert into u values ('(1)'); | commit;"]),
+    "a type of another schema in a cast": (
+        DOMAIN + "create type c as (x other.d); create table t (a int); insert into t values (1);",
+        ["begin; select row(a)::c from t; | commit;", "begin; select '(1)'::c from t; | commit;"]),
+    "a type of another schema for an argument": (
+        DOMAIN + "create function f(x other.d) returns int language sql as 'select $1 + 0';"
+        "create table t (a int); insert into t values (1);",
+        ["begin; select f(a) from t; | commit;", "begin; select f(a) from t; | commit;"]),
+    "a function that another table has a column like": (
+        "create table t (id int); create table u (peek int); insert into t values (1);"
+        "create function peek(anyelement) returns bigint language plpgsql as"
+        " 'begin return (select count(*) from u); end';",
+        ["insert into u values (1);", "begin; select t.peek from t; | select t.peek from t; commit;"]),
+    "an error where a query may stop before it": (
+        DIVIDED, ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; |"
+                  "select exists (select 1 from t where 1/v >= 1);"]),
+    "an error in a comparison with all": (
+        DIVIDED, ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; |"
+                  "select 1 > all (select 1/v from t);"]),
+    "an error in a query for a single value": (
+        "create table t (id int primary key, v int); insert into t values (3, 1), (1, 0), (2, 1);",
+        ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; | select (select 1/v from t);"]),
+    "an error in a condition for an insert": (
+        DIVIDED, ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; |"
+                  "insert into t select 9, 1 where exists (select 1 from t where 1/v >= 1);"]),
+    "two errors of one cast": (
+        "create table t (id int primary key, name text); insert into t values (1, 'x'), (2, '1');",
+        ["update t set name = 'x' where id = 1;", "update t set name = '99999999999' where id = 2; |"
+         "select name::int from t;"]),
+    "two errors of one division": (
+        "create table t (id int primary key, v int, w int); insert into t values (1, 1, 0), (2, -2147483648, -1);",
+        ["update t set w = 0 where id = 1;", "update t set w = -1 where id = 2; | select v/w from t;"]),
+    "a division and a sum too large": (
+        "create table t (id int primary key, v int, w int); insert into t values (1, 0, 0), (2, 1, 0);",
+        ["update t set v = 0 where id = 1;", "update t set w = 1 where id = 2; |"
+         "select 1/v, w + 2147483647 from t;"]),
+    "a division and a pattern": (
+        "create table t (id int primary key, v int, p text); insert into t values (1, 0, 'a'), (2, 1, '(');",
+        ["update t set v = 0 where id = 1;", "update t set v = 1 where id = 2; | select 1/v, 'a' ~ p from t;"]),
+    "a sum of powers": (
+        "create table t (id int primary key, v int); insert into t values (3, 10), (1, 3), (2, 7);",
+        ["update t set v = 3 where id = 1;", "update t set v = 49 where id = 2; |"
+         "select sum(power(v, -1)) from t;"]),
+    "equal numbers made of texts": (SCALED, scaled("select distinct name::numeric from t;")),
+    "groups of equal numbers made of texts": (
+        SCALED, scaled("select name::numeric, count(*) from t group by 1;")),
+    "a union of equal numbers made of texts": (
+        SCALED, scaled("select name::numeric from t union select 2;")),
 }  # fmt: skip
 
 
@@ -140,6 +224,7 @@ FIRST_LOST = {
     "a failing read, and a lock that does not wait": IsolationLevel.REPEATABLE_READ,
     "a failure that lets a lock go": IsolationLevel.REPEATABLE_READ,
     "deferrable by a setting": IsolationLevel.SERIALIZABLE,
+    "a failure at SERIALIZABLE, that lets go of what was read": IsolationLevel.SERIALIZABLE,
 }
 
 
@@ -158,3 +243,12 @@ def test_nothing_is_lost(lab: Lab, kind: str, level: IsolationLevel) -> None:
     whole, reduced = case.explore(reduction=False, shrink=False), case.explore(shrink=False)
     assert set(reduced.outcomes) == set(whole.outcomes)
     assert reduced.stands_for == whole.run
+
+
+def test_a_table_that_one_of_the_servers_hides_is_not_taken_for_it(lab: Lab) -> None:
+    """The server looks in its own schema first."""
+    setup = "setup { create table t (a int); create table pg_locks (mode text); }"
+    look = "select count(*) from pg_locks where mode = 'RowExclusiveLock';"
+    steps = "session A step a1 { begin; insert into t values (1); } step a2 { commit; } session B step b1 { %s }"
+    case = lab.case(specfile.parse(setup + steps % look), IsolationLevel.READ_COMMITTED)
+    assert case.explore(shrink=False).schedules == 3

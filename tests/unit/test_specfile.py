@@ -54,6 +54,12 @@ def test_everything_in_the_language_is_read() -> None:
     [
         ("", 1, "expected `setup`, `teardown` or `session NAME`, found the end of the file"),
         ("setup { select 1;\n\nsession A", 1, "a `{` without its `}`"),
+        (
+            "setup {\nselect 1;\nsession A\nstep a { select 1; }",
+            4,
+            "expected `session NAME`, found the end of the file; the `{` of line 1 is closed by",
+        ),
+        ("setup { select '{}'::int[]; }\nsession A", 1, 'unexpected character "\'"; the `{` of line 1 is closed by'),
         ("session A\nstep a { select 1; }\nstep a { select 2; }", 3, "a second step 'a'"),
         ("session A\nstep a { select 1; }\nsession A step b { select 2; }", 3, "a second session 'A'"),
         ("session A\n\nsession B step b { select 1; }", 3, "expected `step` in session 'A', found 'session'"),

@@ -20,7 +20,8 @@ def test_a_semicolon_in_a_literal_or_a_comment_is_none() -> None:
 
 
 def test_names_are_as_the_catalogue_has_them() -> None:
-    """In lower case unless they are quoted."""
+    """A to Z in lower case unless they are quoted."""
+    assert [token.name for token in tokens("SÄ, É")] == ["sÄ", "", "É"]
     assert [token.name for token in tokens('SELECT "A""b", \'c\', d$1, 2')] == [
         "select",
         'A"b',

@@ -41,6 +41,7 @@ _GRAMMAR = names(
     "bigint smallint real boolean substring position overlay trim extract left right inner cross natural join group",
     "order to into end default",
 )
+_LONGEST_NAME = 63  # in bytes
 _SYSTEM_COLUMNS = names("ctid xmin xmax cmin cmax tableoid")
 _CLOCKS = names("current_timestamp current_time current_date localtime localtimestamp")
 _CLOCK_TEXT = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
@@ -67,6 +68,8 @@ def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callab
         name = token.name
         if (token.kind == "string" and _CLOCK_TEXT.search(token.text)) or name in _SYSTEM_COLUMNS | _CLOCKS:
             return Calls(unknown=True)
+        if _is_spelled_otherwise(token) or _is_a_type_elsewhere(statement[place : place + 5]):
+            return Calls(unknown=True)
         if after == "(" and name:
             kind = _kind(name, before, statement[place - 2].text if place > 1 else "", schema)
             if kind == "setting":
@@ -75,12 +78,26 @@ def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callab
                 return Calls(unknown=True)
             shared = shared or kind == "shared"
             ordered = ordered or kind == "ordered" or name in schema.own
-        elif before == "." and name and not any(name == column for _, column in schema.columns):
-            # A row's name, a dot and a function's name is a call as well.
-            kind = schema.functions.get(name, "immutable")
-            if kind != "immutable" or name in schema.own:
-                return Calls(unknown=True)
     return Calls(shared=shared, ordered=ordered)
+
+
+def is_called_by_a_dot(name: str, schema: Schema) -> bool:
+    """Whether a row's name, a dot and this name, which is no column of it, may call what is not harmless."""
+    return name in schema.own or schema.functions.get(name, "immutable") != "immutable"
+
+
+def _is_spelled_otherwise(token: Token) -> bool:
+    """Whether the catalogue may have an identifier in another spelling: cut off, or folded by the server's locale."""
+    too_long = bool(token.name) and len(token.name.encode()) > _LONGEST_NAME
+    return too_long or (token.kind == "word" and token.text != token.text.lower())
+
+
+def _is_a_type_elsewhere(ahead: Sequence[Token]) -> bool:
+    """Whether here begins `::schema.type` or `schema.type 'value'`."""
+    words = [token.text for token in ahead]
+    cast = words[:2] == [":", ":"] and words[3:4] == ["."] and words[2] != "pg_catalog"
+    typed = [token.kind for token in ahead[3:4]] == ["string"] and words[1] == "." and bool(ahead[2].name)
+    return cast or (typed and bool(ahead[0].name) and words[0] != "pg_catalog")
 
 
 def _kind(name: str, before: str, qualifier: str, schema: Schema) -> str:

@@ -129,9 +129,9 @@ class Effects:
         name, footprint = self.spec.steps[step].session, self._footprints[step]
         state = self._sessions[name]
         took = self._took(name, footprint, state)
-        # Whoever fails lets go as well.
+        # Whoever fails lets go as well: at SERIALIZABLE also of what says that it has read.
         holds = footprint.locks or state.locks or (self._is_opaque_met and (took.tables or state.snapshot))
-        return took.is_local and not holds
+        return took.is_local and not (holds or (self._watching and state.snapshot and not state.failed))
 
     def after(self, events: Sequence[Event], statuses: Mapping[str, int]) -> Effect:
         """The effect of a step that has just been carried out, by the events that it led to.
@@ -190,7 +190,8 @@ class Effects:
         self._holds(state, footprint)
         self._is_refusal_met |= event.failure is not None and event.failure.sqlstate == SERIALIZATION_FAILURE
         if status == pq.TransactionStatus.INERROR:
-            effect = Effect(who, frees=state.locks, tables=state.snapshot, opaque=state.opaque)
+            watched = self._watching and state.snapshot and not state.failed
+            effect = Effect(who, frees=state.locks, watched=watched, tables=state.snapshot, opaque=state.opaque)
             # With a savepoint all that was done before it may yet be committed.
             kept = state if state.saved else _Session(opaque=state.opaque)
             self._sessions[event.session] = replace(kept, open=True, failed=True, doubted=self._is_refusal_met)

@@ -11,6 +11,7 @@ from zephyr_lab.schedule.transcript import Result
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
+_CUT_OFF = Outcome((("", ()),), ())  # nobody's, unlike that of steps that say and leave nothing
 _GRAVEST_FIRST = (
     VerdictKind.OCCURS, VerdictKind.UNDECIDED, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40P01, VerdictKind.ABORTS,
     VerdictKind.PREVENTED,
@@ -63,7 +64,8 @@ class OutcomeCount:
 
     def text(self) -> str:
         refused = "; ".join(f"{session} {told_off(refusal)}" for session, refusal in self.aborted)
-        return "; ".join(part for part in (self.outcome.text(), refused) if part) or "a step that never ends"
+        nothing = "a step that never ends" if self.outcome == _CUT_OFF else "nothing"
+        return "; ".join(part for part in (self.outcome.text(), refused) if part) or nothing
 
 
 @dataclass
@@ -147,8 +149,8 @@ class Exploration:
 
     def note_endless(self, schedule: str, reason: str) -> None:
         """Adds a schedule that was given up at a step that never ends; nobody knows how many begin so."""
-        nothing = VerdictKind.UNDECIDED, Outcome((), ()), ()
-        self.note(nothing, schedule, Counts(schedules=1, undecided=1), None)
+        key = VerdictKind.UNDECIDED, _CUT_OFF, ()
+        self.note(key, schedule, Counts(schedules=1, undecided=1), None)
         self.note_reason(reason)
 
     def note_reason(self, reason: str, times: int = 1) -> None:

@@ -26,9 +26,37 @@ _COMPARED = (
     exp.Column, exp.Identifier, exp.Literal, exp.Paren, exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Distinct, exp.Min,
     exp.Max,
 )  # fmt: skip
-_SUMMED = (*_COMPARED, exp.Case, exp.If, exp.Coalesce, exp.Binary, exp.Null, exp.Sum, exp.Avg)
+_SUMMED = (
+    *_COMPARED, exp.Div, exp.Mod, exp.Case, exp.If, exp.Coalesce, exp.Null, exp.Sum, exp.Avg, exp.EQ, exp.NEQ, exp.GT,
+    exp.GTE, exp.LT, exp.LTE, exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Between,
+)  # fmt: skip
+# Of which equal values look alike, if those of the columns do.
+_ALIKE = (
+    exp.Column, exp.Identifier, exp.Literal, exp.Paren, exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Alias, exp.Null,
+    exp.Boolean, exp.Count, exp.Star, exp.Min, exp.Max,
+)  # fmt: skip
 _EXACT = frozenset({"integer", "numeric", "text", "exact"})
+_OF_ONE_SCALE = frozenset({"integer", "text", "exact"})
 _NUMBERS = frozenset({"integer", "numeric", "unscaled"})
+# What a value is made of by a number's arithmetic only.
+_ARITHMETIC = (
+    exp.Column, exp.Identifier, exp.Literal, exp.Paren, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.Null,
+    exp.Coalesce, exp.Star, *_AGGREGATES,
+)  # fmt: skip
+_NEVER_FAIL = (
+    exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Is, exp.In, exp.Between,
+    exp.Exists, exp.Any, exp.All, exp.Upper, exp.Lower, exp.Length, exp.Greatest, exp.Least, exp.Nullif, exp.Concat,
+    exp.ConcatWs,
+)  # fmt: skip
+# Where a query in parentheses is no single value.
+_NO_VALUE = (
+    exp.From, exp.Join, exp.Lateral, exp.SetOperation, exp.Any, exp.All, exp.In, exp.Exists, exp.CTE, exp.Insert,
+    exp.Subquery,
+)  # fmt: skip
+_INTEGERS = (exp.DataType.Type.SMALLINT, exp.DataType.Type.INT, exp.DataType.Type.BIGINT)
+_NO_ERROR: frozenset[str] = frozenset()
+_OVERFLOW, _BY_ZERO = frozenset({"22003"}), frozenset({"22012"})
+_ANY_ERROR = frozenset({"?", "??"})
 
 
 def depends_on_row_order(parsed: exp.Expression, tables: Iterable[str], schema: Schema) -> bool:
@@ -38,7 +66,7 @@ def depends_on_row_order(parsed: exp.Expression, tables: Iterable[str], schema: 
         return True
     tables = set(tables)
     kinds = _Kinds(parsed, {column: kind for column, kind in schema.columns.items() if column[0] in tables})
-    if any(isinstance(one, exp.Group | exp.Distinct | exp.SetOperation) for one in nodes) and not kinds.all_exact():
+    if not all(kinds.are_alike(one) for one in nodes):
         return True
     for one in nodes:
         if isinstance(one, exp.Sum | exp.Avg) and not (
@@ -49,9 +77,45 @@ def depends_on_row_order(parsed: exp.Expression, tables: Iterable[str], schema: 
             kinds.are(one, _EXACT) and all(isinstance(part, _COMPARED) for part in one.walk())
         ):
             return True
-    # Of two things that can go wrong, on different rows, the first one is told.
-    failing = {type(one) for one in nodes if isinstance(one, exp.Div | exp.Mod | exp.Cast) or _is_function(one)}
-    return len(failing) > 1
+    return _tells_the_first_error(nodes, kinds)
+
+
+def _tells_the_first_error(nodes: list[exp.Expression], kinds: _Kinds) -> bool:
+    """Whether of several rows' errors one is told, or none where a read stops before it."""
+    told: set[str] = set()
+    for one in nodes:
+        errors = kinds.errors(one)
+        select = _of_rows(one) if errors else None
+        if select is None:
+            continue
+        # A function that is read from, of nothing in the rows, is called once.
+        is_read = isinstance(one.parent, exp.Table) and one.find(exp.Column, exp.Select) is None
+        told |= {one.sql()} if is_read else errors
+        if _may_stop(select) and not is_read:
+            return True
+    return len(told) > 1
+
+
+def _of_rows(node: exp.Expression) -> exp.Select | None:
+    """The query on whose rows an expression is worked out; None for one that is on a single row, or on values."""
+    select = node.find_ancestor(exp.Select)
+    while select is not None and not select.args.get("group"):
+        # What is made of an aggregate of all rows is worked out once.
+        made = any(one.find_ancestor(exp.Select) is select for one in node.find_all(exp.AggFunc))
+        if not made and any(isinstance(part, exp.From) for part in select.args.values()):
+            break
+        node, select = select, select.find_ancestor(exp.Select)
+    return select
+
+
+def _may_stop(select: exp.Select) -> bool:
+    """Whether a query may be left before its last row: as a part of another, by a join, by an index's end."""
+    return (
+        not isinstance(select.parent, exp.Insert | None)
+        or bool(select.args.get("joins") or select.args.get("laterals"))
+        or select.find(exp.Exists, exp.Any, exp.All, exp.Min, exp.Max) is not None
+        or any(one.args.get("query") for one in select.find_all(exp.In))
+    )
 
 
 def _takes_some(node: exp.Expression) -> bool:
@@ -81,18 +145,116 @@ def _takes_rows_elsewhere(parsed: exp.Expression) -> bool:
     return isinstance(parsed, exp.Delete) and bool(parsed.args.get("using"))
 
 
+def _makes_columns(parsed: exp.Expression) -> bool:
+    """Whether a column goes by the name of another: one without a name of its own is named after its parts."""
+    if any(one.side == "FULL" for one in parsed.find_all(exp.Join)):
+        return True
+    read = [one for one in parsed.find_all(exp.CTE, exp.Subquery) if isinstance(one, exp.CTE) or _is_read(one)]
+    return any(
+        not isinstance(part, exp.Column | exp.Star | exp.Alias)
+        for one in read for select in one.find_all(exp.Select) for part in select.expressions
+    )  # fmt: skip
+
+
+def _is_read(subquery: exp.Subquery) -> bool:
+    return isinstance(subquery.parent, exp.From | exp.Join | exp.Lateral)
+
+
+def _is_a_value(subquery: exp.Subquery) -> bool:
+    """Whether it stands for a single value, and its query is not known to give no more than one row."""
+    query, parent = subquery.this, subquery.parent
+    if parent is None or isinstance(parent, _NO_VALUE):
+        return False
+    made = query.expressions if isinstance(query, exp.Select) and not query.args.get("group") else []
+    return not any(one.find_ancestor(exp.Select) is query for part in made for one in part.find_all(exp.AggFunc))
+
+
+def _behind(part: exp.Expression, select: exp.Select) -> exp.Expression:
+    """What a number stands for where rows are grouped."""
+    if isinstance(part, exp.Literal) and not part.is_string and part.this.isdecimal():
+        place = int(part.this) - 1
+        return select.expressions[place] if place < len(select.expressions) else part
+    return part
+
+
 class _Kinds:
     """Of which kinds the columns are that a statement names, as far as its names are those of its tables."""
 
     def __init__(self, parsed: exp.Expression, columns: dict[tuple[str, str], str]) -> None:
-        self._columns = columns
+        self._columns = {} if _makes_columns(parsed) else columns
         self._renamed = {one.alias.lower() for one in parsed.find_all(exp.Alias)}
         self._renamed |= {
             column.name.lower() for one in parsed.find_all(exp.TableAlias) for column in one.args.get("columns") or []
         }
 
-    def all_exact(self) -> bool:
-        return bool(self._columns) and all(kind in _EXACT for kind in self._columns.values())
+    def are_alike(self, node: exp.Expression) -> bool:
+        """Whether all values look alike that a node takes for one, if it does so."""
+        if isinstance(node, exp.SetOperation):
+            selects = list(node.find_all(exp.Select))
+            if isinstance(node, exp.Union) and not node.args.get("distinct"):
+                return True
+            # A literal, or a column of another scale, makes a column of no scale of it.
+            return all(self._alike(part, _OF_ONE_SCALE) for one in selects for part in one.expressions)
+        if isinstance(node, exp.Group):
+            select = node.parent
+            if not isinstance(select, exp.Select) or any(
+                value for name, value in node.args.items() if name != "expressions"
+            ):
+                return False
+            return all(self._alike(_behind(part, select), _EXACT) for part in node.expressions)
+        if isinstance(node, exp.Distinct):
+            parts = node.expressions or (node.parent.expressions if isinstance(node.parent, exp.Select) else None)
+            return parts is not None and all(self._alike(part, _EXACT) for part in parts)
+        return True
+
+    def _alike(self, expression: exp.Expression, kinds: frozenset[str]) -> bool:
+        nodes = list(expression.walk())
+        if any(isinstance(one, exp.Star) and not isinstance(one.parent, exp.Count) for one in nodes):
+            return bool(self._columns) and all(kind in kinds for kind in self._columns.values())
+        whole = all(one.is_string or one.this.isdecimal() for one in nodes if isinstance(one, exp.Literal))
+        return whole and all(isinstance(one, _ALIKE) for one in nodes) and self.are(expression, kinds)
+
+    def errors(self, node: exp.Expression) -> frozenset[str]:
+        """SQLSTATEs with which a node may fail on some values, or more than one where that is not known."""
+        if isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Neg | exp.Abs):
+            return _OVERFLOW if self._is_arithmetic(node) else _ANY_ERROR
+        if isinstance(node, exp.Div | exp.IntDiv | exp.Mod):
+            return self._division(node)
+        if isinstance(node, exp.Cast):
+            return self._conversion(node)
+        if isinstance(node, exp.Like | exp.ILike):
+            pattern = node.expression
+            return _NO_ERROR if pattern.is_string and "\\" not in pattern.this else frozenset({"22025"})
+        if isinstance(node, exp.DPipe):
+            texts = all(one.is_type(*exp.DataType.TEXT_TYPES) for one in node.find_all(exp.DataType))
+            return _NO_ERROR if texts and self.are(node, _EXACT | _NUMBERS) else _ANY_ERROR
+        if isinstance(node, exp.Subquery):
+            return frozenset({"21000"}) if _is_a_value(node) else _NO_ERROR
+        if isinstance(node, _NEVER_FAIL):
+            return _NO_ERROR
+        return _ANY_ERROR if isinstance(node, exp.Predicate) or _is_function(node) else _NO_ERROR
+
+    def _is_arithmetic(self, node: exp.Expression) -> bool:
+        operands = [part for part in node.walk() if part is not node]
+        return self.are(node, _NUMBERS) and all(
+            isinstance(one, _ARITHMETIC) and not (isinstance(one, exp.Literal) and one.is_string) for one in operands
+        )
+
+    def _division(self, node: exp.Expression) -> frozenset[str]:
+        if not self._is_arithmetic(node):
+            return _ANY_ERROR
+        divisor = node.expression
+        if isinstance(divisor, exp.Literal) and divisor.this.isdecimal() and int(divisor.this) > 0:
+            return _NO_ERROR
+        # The least integer, divided by -1, is too large.
+        literal = isinstance(node.this, exp.Literal) and node.this.this.isdecimal()
+        fits = isinstance(node, exp.Mod) or (literal and self.are(node, frozenset({"integer"})))
+        return _BY_ZERO if fits else _BY_ZERO | _OVERFLOW
+
+    def _conversion(self, node: exp.Cast) -> frozenset[str]:
+        if isinstance(node.this, exp.Literal) or node.to.is_type(*exp.DataType.TEXT_TYPES):
+            return _NO_ERROR
+        return _OVERFLOW if node.to.is_type(*_INTEGERS) and self._is_arithmetic(node.this) else _ANY_ERROR
 
     def are(self, expression: exp.Expression, kinds: frozenset[str]) -> bool:
         return all(self._is(column.name.lower(), kinds) for column in expression.find_all(exp.Column))

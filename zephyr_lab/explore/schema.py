@@ -16,7 +16,9 @@ _MADE_OF = f"""
  union all select 'pg_class'::regclass, oid from pg_class where relnamespace = {_OURS} and relkind = 'i')"""
 
 _FACTS = f"""
-select relname, '' from pg_class where relnamespace = {_OURS} and relkind = 'r';
+select relname, '' from pg_class where relnamespace = {_OURS} and relkind = 'r'
+and not exists (select from pg_class as before where before.relname = pg_class.relname
+                and before.relnamespace = 'pg_catalog'::regnamespace);
 
 select (select count(*) from pg_class where relnamespace = {_OURS}
         and (relkind not in ('r', 'i', 'S', 'c', 'v') or relispartition or relhassubclass or relrowsecurity
@@ -35,7 +37,13 @@ select (select count(*) from pg_class where relnamespace = {_OURS}
         and (typtype not in ('b', 'c', 'e') or typtype = 'b' and typelem = 0))
      + (select count(*) from pg_attribute join pg_class on pg_class.oid = attrelid
         join pg_type on pg_type.oid = atttypid
-        where relnamespace = {_OURS} and relkind = 'r' and typnamespace not in ('pg_catalog'::regnamespace, {_OURS}))
+        where relnamespace = {_OURS} and not attisdropped and typnamespace not in ('pg_catalog'::regnamespace, {_OURS}))
+     + (select count(*) from pg_proc, unnest(coalesce(proallargtypes, proargtypes::oid[]) || prorettype) as used
+        join pg_type on pg_type.oid = used
+        where pronamespace = {_OURS} and typnamespace not in ('pg_catalog'::regnamespace, {_OURS}))
+     + (select count(*) from pg_depend join {_MADE_OF} as made using (classid, objid)
+        join pg_type on pg_type.oid = refobjid
+        where refclassid = 'pg_type'::regclass and typnamespace not in ('pg_catalog'::regnamespace, {_OURS}))
      + (select count(*) from pg_cast join pg_proc on pg_proc.oid = castfunc
         where pronamespace <> 'pg_catalog'::regnamespace
           and not exists (select from pg_type where oid in (castsource, casttarget)

@@ -17,11 +17,11 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from zephyr_lab.explore.calls import SETTINGS, Calls, calls_of
+from zephyr_lab.explore.calls import SETTINGS, Calls, calls_of, is_called_by_a_dot
 from zephyr_lab.explore.footprint import NOTHING, OPAQUE, UNKNOWN, Footprint, Rows, RowSet
 from zephyr_lab.explore.row_order import depends_on_row_order
 from zephyr_lab.explore.schema import Schema
-from zephyr_lab.schedule.tokens import Token, UnclearSQL, statements, tokens
+from zephyr_lab.schedule.tokens import Token, UnclearSQL, folded, statements, tokens
 from zephyr_lab.schedule.transcript import Result
 
 _NAME = r'("[^"]+"|\w+)'
@@ -100,7 +100,7 @@ class Reader:
             return control
         tables = self._schema.tables
         if locked := _LOCK_TABLE.fullmatch(text):
-            return OPAQUE if set(re.findall(r"\w+", locked["tables"].lower())) <= tables else UNKNOWN
+            return OPAQUE if set(map(folded, re.findall(r"\w+", locked["tables"]))) <= tables else UNKNOWN
         calls = self._calls(statement)
         if calls.unknown:
             return UNKNOWN
@@ -126,11 +126,32 @@ class Reader:
             or not isinstance(parsed, exp.Query | exp.Insert | exp.Update | exp.Delete | exp.Merge)
             or parsed.find(exp.Into, exp.Command)
             or any(not isinstance(one.expression, exp.Func) for one in parsed.find_all(exp.Dot))
+            or any("." in str(one.args.get("kind") or "") for one in parsed.find_all(exp.DataType))
+            or self._calls_by_a_dot(parsed, mentioned)
+            or any(column not in self._schema.columns for one in changes for column in _assigned(one))
         ):
             return UNKNOWN
         if calls.shared or (changes and changes != [parsed]) or isinstance(parsed, exp.Merge):
             return replace(OPAQUE, by_place=frozenset(tables))
         return self._plain_statement(parsed, mentioned, frozenset(tables), calls)
+
+    def _calls_by_a_dot(self, parsed: exp.Expression, mentioned: list[exp.Table]) -> bool:
+        """Whether a name behind a row's may be a function's, as it is where the row has no such column."""
+        tables: dict[str, set[str]] = {}
+        for one in mentioned:
+            alias = one.args.get("alias")
+            row = _name(alias.this) if alias and alias.this else _name(one.this)
+            # Columns that a list of names renames are none of the catalogue's.
+            tables.setdefault(row, set()).add("" if alias and alias.args.get("columns") else _name(one.this))
+        for one in parsed.find_all(exp.TableAlias):
+            if one.this and not (isinstance(one.parent, exp.Table) and one.parent.name):
+                tables.setdefault(_name(one.this), set()).add("")
+        for column in parsed.find_all(exp.Column):
+            if column.table and is_called_by_a_dot(name := _name(column.this), self._schema):
+                of = tables.get(_name(column.args["table"]), {""})
+                if any((table, name) not in self._schema.columns for table in of):
+                    return True
+        return False
 
     def _plain_statement(
         self, parsed: exp.Expression, mentioned: list[exp.Table], tables: frozenset[str], calls: Calls
@@ -156,11 +177,11 @@ class Reader:
     def _written(self, change: exp.Expression, sought: Rows | None) -> RowSet:
         """The rows that a change may touch: those sought, unless it makes others or moves them; what hangs on them."""
         target = _name(change.find(exp.Table).this)  # type: ignore[union-attr]
-        sets = change.args.get("expressions") or []
-        plain = [one for one in sets if isinstance(one, exp.EQ) and isinstance(one.this, exp.Column)]
+        plain = _set_alone(change)
         assigned = {_name(one.this.this) for one in plain}
         if assigned:
             assigned |= {column for table, column in self._schema.generated if table == target}
+        sets = change.args.get("expressions") or []
         moves = len(plain) < len(sets) or any((target, column) in self._schema.unique for column in assigned)
         stays = sought and not moves and sought.column not in assigned and not isinstance(change, exp.Insert)
         hanging = self._schema.hanging_on(target)
@@ -237,10 +258,28 @@ def _asks_sought_rows_only(term: exp.Expression) -> bool:
     return isinstance(term, _COMPARED) or all(isinstance(one, _CANNOT_FAIL) for one in term.walk())
 
 
+def _set_alone(change: exp.Expression) -> list[exp.EQ]:
+    """The assignments to a whole column; of others, to a field, an element or several, nothing is understood."""
+    sets = change.args.get("expressions") or []
+    return [
+        one
+        for one in sets
+        if isinstance(one, exp.EQ) and isinstance(one.this, exp.Column) and not one.this.args.get("table")
+    ]
+
+
+def _assigned(change: exp.Expression) -> set[tuple[str, str]]:
+    """The table and column of each assignment to a whole column."""
+    if not isinstance(change, exp.Update) or not isinstance(change.this, exp.Table):  # as within MERGE
+        return set()
+    target = _name(change.this.this)
+    return {(target, _name(one.this.this)) for one in _set_alone(change)}
+
+
 def _is_of(column: exp.Column, table: exp.Table) -> bool:
     return not column.table or column.table.lower() == table.alias_or_name.lower()
 
 
 def _name(identifier: exp.Expression) -> str:
-    """An identifier as the catalogue has it: in lower case, unless it is quoted."""
-    return identifier.name if identifier.args.get("quoted") else identifier.name.lower()
+    """An identifier as the catalogue has it."""
+    return identifier.name if identifier.args.get("quoted") else folded(identifier.name)

@@ -89,6 +89,12 @@ class _Parser:
             place = found.end()
         yield _Token("end", "the end of the file", line)
 
+    def swallowed(self) -> str:
+        """Which SQL block may have ended elsewhere than was meant: the last one, if another brace opens in it."""
+        if not self.at or (block := self.tokens[self.at - 1]).kind != "sql" or "{" not in block.text:
+            return ""
+        return f"; the `{{` of line {block.line} is closed by the next `}}`, behind another `{{`"
+
     def fail(self, line: int, what: str) -> NoReturn:
         raise BadInput(f"{self.source}, line {line}: {what}")
 
@@ -98,10 +104,10 @@ class _Parser:
     def take(self, kind: str, what: str) -> _Token:
         token = self.tokens[self.at]
         if token.kind == "unreadable":
-            self.fail(token.line, token.text)
+            self.fail(token.line, token.text + self.swallowed())
         if token.kind != kind:
             found = "an SQL block" if token.kind == "sql" else token.text if token.kind == "end" else repr(token.text)
-            self.fail(token.line, f"expected {what}, found {found}")
+            self.fail(token.line, f"expected {what}, found {found}{self.swallowed()}")
         self.at += 1
         return token
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
 
@@ -16,8 +17,16 @@ def names(*lines: str) -> frozenset[str]:
     return frozenset(name for line in lines for name in line.split())
 
 
+def folded(name: str) -> str:
+    """An identifier without quotes as PostgreSQL has it in a database of UTF-8: only A to Z become small."""
+    return name.translate(_SMALL)
+
+
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
 class Token(NamedTuple):
-    """`kind` is "word" (text in lower case), "quoted" (an identifier, without its quotes), "string", "number" or ""."""
+    """`kind` is "word" (text as `folded`), "quoted" (an identifier, without its quotes), "string", "number" or ""."""
 
     kind: str
     text: str
@@ -61,7 +70,7 @@ def tokens(sql: str) -> list[Token]:
         if kind == "tag":
             kind = "string"
         if kind == "word":
-            text = text.lower()
+            text = folded(text)
         elif kind == "quoted":
             text = match["quoted"].replace('""', '"')
         if kind != "blank":
