@@ -210,6 +210,7 @@ class FunctionExplorer(Explorer):
         effects: list[Effect] | None = [] if scheduler.wants_effects else None
         try:
             execution = self._running = self._begin(self._spec, self._functions)
+            execution.start(*self._functions)
             if self._observes:
                 execution.observe()
             follow = self._follower() if scheduler.wants_effects else None
@@ -313,12 +314,14 @@ class FunctionExplorer(Explorer):
             self._observes = False
 
     def _run_in_order(self, order: Schedule) -> Transcript:
+        """One function after another, from what Python does before its first round trip to its end."""
         functions = {name: self._functions[name] for name in order.steps}
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
         execution = None
         try:
             execution = self._begin(spec, functions)
             for name in order.steps:
+                execution.start(name)
                 while name in execution.runnable():
                     execution.take(name)
             return execution.finish()
