@@ -37,3 +37,51 @@ def test_a_function_without_a_round_trip_of_its_own_ends_too(lab: Lab) -> None:
     """Beside one that makes some; also where whoever was sent away tries again."""
     found = lab.explore({"still": lambda: MEMORY.get("count", 0), "moves": counts_early}, setup=SETUP, retry=True)
     assert (found.schedules, found.complete) == (1, True)
+
+
+def counts_late(conn: Conn) -> int:
+    """Reads and writes memory between round trips that are nobody else's business."""
+    looks(conn)
+    before = MEMORY.get("count", 0)
+    looks(conn)
+    MEMORY["count"] = before + 1
+    looks(conn)
+    return MEMORY["count"]
+
+
+def test_reduction_is_not_used_where_functions_share_memory(lab: Lab) -> None:
+    """Their round trips do not meet, and their dict does; what was seen to change is named."""
+    found = lab.explore([counts_late, counts_late], setup=SETUP, reduction=True, shrink=False)
+    assert (found.schedules, found.complete) == (70, True)
+    assert found.anomalous > 0
+    assert found.not_compared == (f"Python's memory: MEMORY of module {__name__}",)
+
+
+def test_a_flag_that_is_put_back_is_shared_memory_too(lab: Lab) -> None:
+    """At the end of each schedule all is as it was."""
+
+    def once_at_a_time(conn: Conn) -> str:
+        looks(conn)
+        if MEMORY.get("busy"):
+            return "busy"
+        MEMORY["busy"] = 1
+        looks(conn)
+        del MEMORY["busy"]
+        return "done"
+
+    found = lab.explore([once_at_a_time, once_at_a_time], setup=SETUP, reduction=True, shrink=False)
+    assert found.anomalous > 0
+
+
+def test_memory_that_is_only_read_does_not_forbid_reduction(lab: Lab) -> None:
+    """A table of constants, and what a first run has left."""
+    prices = {"mill": 1}
+
+    def reads(conn: Conn) -> int:
+        looks(conn)
+        prices.setdefault("bread", 2)
+        looks(conn)
+        return prices["mill"]
+
+    found = lab.explore([reads, reads], setup=SETUP[0], reduction=True)
+    assert (found.schedules, found.anomalous, found.not_compared) == (1, 0, ())

@@ -29,6 +29,7 @@ from zephyr_lab.functions.effects import FunctionEffects, NotReducible, OpaqueMe
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround, Setup, unwrapped
 from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.memory import Memory
 from zephyr_lab.functions.remains import POSITIONS, here
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
@@ -96,6 +97,7 @@ class FunctionExplorer(Explorer):
         self._ignore, self._answers, self._retry = ignore, answers or Answers(), retry
         self._running: FunctionExecution | None = None
         self._function_effects: FunctionEffects | None = None
+        self._memory: Memory | None = None
         self._known_surrogates: Surrogates | None = None
         self._forget_serial()
         self._serializable = False
@@ -117,16 +119,24 @@ class FunctionExplorer(Explorer):
         return self._runner.workspace.execute(sql, "what the setup has made")
 
     def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
-        """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""
+        """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way.
+
+        Raises NotReducible where a scheduler wants effects and functions share what is not seen by them.
+        """
         with self.intercepted():
             order = Schedule(tuple(self._functions))
             if self._ground.content:  # the first run opens connections
                 self._run_in_order(order)
             first = self._run_in_order(order)
+            self._memory = memory = self._memory or Memory(self._functions.values())  # what is made once is there
             self._check_ignored(first)
             self._check_same_run(first, self._run_in_order(order))
-            found = super().explore(scheduler, *args, **kwargs)
-            found.not_compared = tuple(sorted(self._ground.outside))
+            reduces = scheduler.wants_effects
+            if not (reduces and memory.is_shared):
+                found = super().explore(scheduler, *args, **kwargs)
+            if reduces and memory.is_shared:
+                raise NotReducible
+            found.not_compared = tuple(sorted({*self._ground.outside, *map("Python's memory: {}".format, memory.changed)}))
             return found
 
     @contextlib.contextmanager
@@ -210,6 +220,9 @@ class FunctionExplorer(Explorer):
         effects: list[Effect] | None = [] if scheduler.wants_effects else None
         try:
             execution = self._running = self._begin(self._spec, self._functions)
+            memory = self._memory if scheduler.wants_effects else None
+            if memory:
+                memory.begin()
             execution.start(*self._functions)
             if self._observes:
                 execution.observe()
@@ -219,18 +232,26 @@ class FunctionExplorer(Explorer):
                 if last is None:
                     execution.finish()
                     return None
+                if memory and memory.is_shared:
+                    raise NotReducible
                 switches += before not in (None, last)
                 events = execution.take(last)
+                self._look(memory)
                 if follow and effects is not None:
                     effects.append(follow.after_turn(events, execution.sessions))
                     scheduler.observe(effects[-1])
             if self._retry:
                 execution.retry()
+            self._look(memory, ended=True)
             question = self._invariant if isinstance(self._invariant, str) else None
             return Executed(execution.finish(question), effects, switches)
         except BaseException:
             self._abandon(execution)
             raise
+
+    def _look(self, memory: Memory | None, *, ended: bool = False) -> None:
+        if memory and (ended or memory.is_small):
+            memory.look()
 
     def _follower(self) -> FunctionEffects:
         if self._function_effects is None:
@@ -320,10 +341,14 @@ class FunctionExplorer(Explorer):
         execution = None
         try:
             execution = self._begin(spec, functions)
+            if self._memory:
+                self._memory.begin()
             for name in order.steps:
                 execution.start(name)
                 while name in execution.runnable():
                     execution.take(name)
+                    self._look(self._memory)
+            self._look(self._memory, ended=True)
             return execution.finish()
         except BaseException:
             self._abandon(execution)
