@@ -81,9 +81,9 @@ def closing_over(held: Any, change: Callable[[Any], object]) -> Callable[[], Non
 
 
 def of_module_imported_here() -> None:
-    from tests.unit.test_memory import STOCK as ours
+    from tests.unit.test_memory import STOCK
 
-    ours["bread"] = len(ours)
+    STOCK["bread"] = len(STOCK)
 
 
 def changed(function: Callable[..., Any], run: Callable[..., Any] | None = None) -> set[str]:

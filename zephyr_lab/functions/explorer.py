@@ -136,7 +136,8 @@ class FunctionExplorer(Explorer):
                 found = super().explore(scheduler, *args, **kwargs)
             if reduces and memory.is_shared:
                 raise NotReducible
-            found.not_compared = tuple(sorted({*self._ground.outside, *map("Python's memory: {}".format, memory.changed)}))
+            changed = {f"Python's memory: {name}" for name in memory.changed}
+            found.not_compared = tuple(sorted(self._ground.outside | changed))
             return found
 
     @contextlib.contextmanager
@@ -236,22 +237,20 @@ class FunctionExplorer(Explorer):
                     raise NotReducible
                 switches += before not in (None, last)
                 events = execution.take(last)
-                self._look(memory)
+                if memory and memory.is_small:
+                    memory.look()
                 if follow and effects is not None:
                     effects.append(follow.after_turn(events, execution.sessions))
                     scheduler.observe(effects[-1])
             if self._retry:
                 execution.retry()
-            self._look(memory, ended=True)
+            if memory:
+                memory.look()
             question = self._invariant if isinstance(self._invariant, str) else None
             return Executed(execution.finish(question), effects, switches)
         except BaseException:
             self._abandon(execution)
             raise
-
-    def _look(self, memory: Memory | None, *, ended: bool = False) -> None:
-        if memory and (ended or memory.is_small):
-            memory.look()
 
     def _follower(self) -> FunctionEffects:
         if self._function_effects is None:
@@ -341,14 +340,14 @@ class FunctionExplorer(Explorer):
         execution = None
         try:
             execution = self._begin(spec, functions)
-            if self._memory:
-                self._memory.begin()
+            memory = self._memory or Memory(())
+            memory.begin()
             for name in order.steps:
                 execution.start(name)
                 while name in execution.runnable():
                     execution.take(name)
-                    self._look(self._memory)
-            self._look(self._memory, ended=True)
+                    memory.look()  # what is put back in the end may have been seen by others
+            memory.look()
             return execution.finish()
         except BaseException:
             self._abandon(execution)
