@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import itertools
 import time
@@ -203,10 +204,11 @@ class FunctionExplorer(Explorer):
         """Raises NothingTested where every function raised in all orders."""
         raised = found.raised_only()
         if raised and raised.keys() == self._functions.keys():
+            texts = [text for some in raised.values() for text in some]
             told = "; ".join(f"session {name} raised {' or '.join(texts)}" for name, texts in raised.items())
             raise NothingTested(
-                f"{told}, in each of {found.schedules:,} schedules: nothing was tested. Is a name in the SQL wrong, or "
-                "something missing in the setup? Say may_raise=True where that is meant"
+                f"{told}, in each of {found.schedules:,} schedules: nothing was tested. {_way_on(texts)}? Say "
+                "may_raise=True where that is meant"
             )
 
     def is_local(self, session: str) -> bool:
@@ -406,6 +408,21 @@ _WHY = (
     "The functions do not depend on their schedule alone: chance, a clock, an id made up, threads of their own? Hand "
     "such values in as arguments"
 )
+
+
+_OF_PYTHON = tuple(name for name, one in vars(builtins).items() if isinstance(one, type))
+
+
+def _way_on(raised: Sequence[str]) -> str:
+    """What may be wrong where nothing but errors came, by their texts."""
+    if any("UnicodeDecodeError" in text for text in raised):
+        return (
+            "The Redis client that is handed in decodes what it reads: for bytes ask for url = lab.redis_url "
+            "beforehand, and have the function make its own, redis.Redis.from_url(url). Or is it something else"
+        )
+    if all(text.removeprefix("raised ").startswith(_OF_PYTHON) for text in raised):
+        return "Is there a mistake in the function, or something missing in the setup"
+    return "Is a name in the SQL wrong, or something missing in the setup"
 
 
 def _shown(event: Event | None, session: str) -> str:
