@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+import uuid
 from typing import Any
 
 import psycopg
+import pytest
 
 from zephyr_lab import Lab
+from zephyr_lab.explore.scheduler import Nondeterminism
 
 Conn = psycopg.Connection[Any]
 
@@ -85,3 +89,44 @@ def test_memory_that_is_only_read_does_not_forbid_reduction(lab: Lab) -> None:
 
     found = lab.explore([reads, reads], setup=SETUP[0], reduction=True)
     assert (found.schedules, found.anomalous, found.not_compared) == (1, 0, ())
+
+
+class Order:
+    """As a model of an ORM has it."""
+
+    make_id = staticmethod(uuid.uuid4)
+
+
+def orders(conn: Conn) -> tuple[str, ...]:
+    made = (Order.make_id(), uuid.uuid4(), uuid.uuid1(), secrets.token_hex(8), secrets.token_bytes(8).hex())
+    conn.execute("insert into orders select unnest(%s::text[])", ([str(one) for one in made],))
+    return tuple(str(one) for one in made)
+
+
+def test_ids_that_functions_make_up_are_no_chance(lab: Lab) -> None:
+    """Each is another one; other threads notice nothing, and numbers drawn at random are refused as before."""
+    found = lab.explore([orders, orders], setup="create table orders (id text primary key)")
+    assert (found.schedules, found.anomalous, found.complete) == (6, 0, True)
+
+    def draws(conn: Conn) -> None:
+        conn.execute("select %s::int", (secrets.randbelow(1 << 30),))
+
+    with pytest.raises(Nondeterminism, match="chance"):
+        lab.explore([draws], setup=SETUP[0])
+
+
+def test_an_attempt_after_a_refusal_makes_up_another_id(lab: Lab) -> None:
+    """As it would: the first one may have been told to somebody."""
+    made: dict[str, None] = {}
+
+    def counts(conn: Conn) -> None:
+        made[str(uuid.uuid4())] = None
+        (n,) = conn.execute("select n from t").fetchone() or (0,)
+        conn.execute("update t set n = %s", (n + 1,))
+
+    found = lab.explore(
+        [counts, counts], setup=[SETUP[0], made.clear], isolation="repeatable read", retry=True,
+        invariant=lambda transcript: len(made) >= len(transcript.transactions),
+    )  # fmt: skip
+    assert (found.run.violated, found.anomalous) == (0, 0)
+    assert found.schedules > 1

@@ -187,6 +187,7 @@ class FunctionExecution:
                 if not session.was_refused:
                     break
                 again = FunctionSession(session.channel, session.function, self._supplies, self._answers)
+                again.turn.made_up = session.turn.made_up
                 self._earlier.append(session)
                 session.close()
                 self.sessions[name] = session = again
