@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 import threading
+import types
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -147,6 +149,15 @@ def test_what_cannot_be_seen_may_have_changed(monkeypatch: pytest.MonkeyPatch) -
     looked.begin()
     assert looked.is_shared
     assert looked.changed == set()
+
+
+def test_modules_are_known_by_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of yours may be called `test`, as one of Python's is."""
+    yours = types.ModuleType("test.test_shop")
+    yours.__file__ = __file__
+    monkeypatch.setitem(sys.modules, yours.__name__, yours)
+    assert not memory.is_of_library.__wrapped__(yours.__name__)
+    assert all(map(memory.is_of_library.__wrapped__, ("queue", "sys", "pytest", "zephyr_lab.lab")))
 
 
 def test_what_holds_itself_is_looked_at_once() -> None:
