@@ -13,7 +13,7 @@ import pytest
 import redis as redis_py
 
 from zephyr_lab import Lab
-from zephyr_lab.errors import BadInput, NothingTested, ScheduleError
+from zephyr_lab.errors import BadInput, NothingTested, ScheduleError, SetupFailed
 from zephyr_lab.functions.once import once
 from zephyr_lab.servers import keyvalue
 from zephyr_lab.servers.embedded import start_valkey
@@ -357,6 +357,59 @@ def test_what_no_outcome_holds_is_named(lab: Lab, tmp_path: Path) -> None:
     assert "used, and not compared: advisory locks that a session still holds at its end; files" in str(found)
     assert found.to_dict()["not_compared"] == list(found.not_compared)
     assert lab.explore([skewed, writes], setup=T).not_compared == ()
+
+
+def test_an_advisory_lock_that_was_let_go_is_not_named(lab: Lab) -> None:
+    """As often as it was taken."""
+
+    def locks(unlocks: int) -> Callable[[Conn], None]:
+        def lock(conn: Conn) -> None:
+            conn.execute("select pg_advisory_lock(1), pg_advisory_lock(1)")
+            for _ in range(unlocks):
+                conn.execute("select pg_advisory_unlock(1)")
+
+        return lock
+
+    assert lab.explore([locks(2)], setup=T).not_compared == ()
+    assert lab.explore([locks(1)], setup=T).not_compared == ("advisory locks that a session still holds at its end",)
+
+
+def test_a_setup_of_c_that_takes_nothing_is_given_nothing(lab: Lab) -> None:
+    """A dict's `clear`; of what does not say what it takes, the error says what it was given."""
+    told: dict[str, int] = {}
+
+    def tells(conn: Conn) -> int:
+        writes(conn)
+        return told.setdefault("told", len(told))
+
+    assert lab.explore([tells], setup=[T, told.clear]).schedules == 1
+    with pytest.raises(SetupFailed, match="does not say what it takes, and was given a connection"):
+        lab.explore([tells], setup=[T, told.pop])
+
+
+def test_where_nothing_was_tested_the_way_on_fits_the_error(lab: Lab) -> None:
+    """Names in SQL only where the database was asked; a client that decodes, where bytes were to be read."""
+
+    def of_python(conn: Conn) -> int:
+        writes(conn)
+        return {"a": 1}["b"]
+
+    def of_redis(redis: Redis) -> Any:
+        redis.set("k", pickle.dumps({"a": 1}))
+        return pickle.loads(redis.get("k"))  # type: ignore[arg-type]
+
+    with pytest.raises(NothingTested, match="Is there a mistake in the function"):
+        lab.explore([of_python], setup=T)
+    with pytest.raises(NothingTested, match="decodes what it reads"):
+        lab.explore([of_redis], setup=T)
+    url = lab.redis_url
+
+    def of_its_own(conn: Conn) -> Any:
+        with Redis.from_url(url) as redis:
+            redis.set("k", pickle.dumps({"a": 1}))
+            return pickle.loads(redis.get("k"))  # type: ignore[arg-type]
+
+    assert "returned {'a': 1}" in str(lab.explore([of_its_own], setup=T))
 
 
 def test_nothing_is_called_safe_where_every_function_raises(lab: Lab) -> None:

@@ -6,7 +6,9 @@ connections that wait for the session's turn.
 
 from __future__ import annotations
 
+import ctypes
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ class Kind(StrEnum):
     CORE = "a SQLAlchemy connection"
 
 
+_METH_NOARGS = 0x0004
 _BY_CLASS = {
     ("psycopg", "Connection"): Kind.CONNECTION, ("psycopg", "AsyncConnection"): Kind.CONNECTION,
     ("redis", "Redis"): Kind.REDIS, ("valkey", "Valkey"): Kind.REDIS,
@@ -56,10 +59,14 @@ def name_of(function: Callable[..., Any]) -> str:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a function is given: by place, and by name where it takes it by name only."""
+    """What a function is given: by place, and by name where it takes it by name only.
+
+    `guessed`: it does not say what it takes.
+    """
 
     positional: tuple[Kind, ...]
     named: dict[str, Kind]
+    guessed: bool = False
 
     def kinds(self) -> tuple[Kind, ...]:
         return (*self.positional, *self.named.values())
@@ -73,7 +80,7 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
     except TypeError:
         raise BadInput(f"{function!r} is no function: give functions that take a connection") from None
     except ValueError:  # of C
-        return Parameters((Kind.CONNECTION,), {})
+        return Parameters((), {}) if _takes_nothing(function) else Parameters((Kind.CONNECTION,), {}, guessed=True)
     try:
         hints = typing.get_type_hints(getattr(function, "func", function))
     except Exception:
@@ -103,6 +110,13 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
         tuple(kind for name, kind in kinds.items() if name not in by_name),
         {name: kind for name, kind in kinds.items() if name in by_name},
     )
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    """Whether a function of C's is one that is given nothing, such as a dict's `clear` (METH_NOARGS)."""
+    if not isinstance(function, types.BuiltinFunctionType):
+        return False
+    return bool(ctypes.pythonapi.PyCFunction_GetFlags(ctypes.py_object(function)) & _METH_NOARGS)
 
 
 def _by_name(name: str) -> Kind:

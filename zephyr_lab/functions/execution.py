@@ -34,7 +34,7 @@ by sleeping, makes endless many schedules otherwise (fairness as in Musuvathi an
 
 
 class FunctionExecution:
-    """Functions by session, each in its thread, from what `ground` lays to the end of all."""
+    """Functions by session, each in its thread from its `start`, from what `ground` lays to the end of all."""
 
     def __init__(
         self,
@@ -62,19 +62,22 @@ class FunctionExecution:
                 may_stop=runner.database.is_ours, on_deadlock=lambda graph: None,
             )  # fmt: skip
             self._patient = ready.patience is not None
-            for session in self.sessions.values():  # one after another: what they do before a round trip has an order
-                self._follow(session.start, [])
         except BaseException:
             self.abandon()
             raise
+
+    def start(self, *names: str) -> None:
+        """Has functions run until their first round trips, one after another: what they do before has an order."""
+        for name in names:
+            self._follow(self.sessions[name].start, [])
 
     def observe(self) -> None:
         """Looks from now on, after every turn, what is committed in the tables."""
         self._glances = [Glance(0, self._runner.workspace.tables_now())]
 
     def runnable(self) -> tuple[str, ...]:
-        """Sessions that have not ended and could move now; who naps on and on lets the others go first."""
-        able = [name for name, one in self.sessions.items() if not one.ended and name not in self._watch.waits]
+        """Sessions that have begun and could move now; who naps on and on lets the others go first."""
+        able = [name for name, one in self.sessions.items() if one.is_under_way and name not in self._watch.waits]
         awake = [name for name in able if self.sessions[name].turn.naps <= MOST_NAPS]
         return tuple(awake or able)
 
@@ -184,10 +187,11 @@ class FunctionExecution:
                 if not session.was_refused:
                     break
                 again = FunctionSession(session.channel, session.function, self._supplies, self._answers)
+                again.turn.made_up = session.turn.made_up
                 self._earlier.append(session)
                 session.close()
                 self.sessions[name] = session = again
-                self._follow(session.start, [])
+                self.start(name)
                 while not session.ended and self.runnable():
                     self.take(name, scheduled=False)
 

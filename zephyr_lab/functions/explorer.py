@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import itertools
 import time
@@ -29,6 +30,7 @@ from zephyr_lab.functions.effects import FunctionEffects, NotReducible, OpaqueMe
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.ground import FunctionGround, Setup, unwrapped
 from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.memory import Memory
 from zephyr_lab.functions.remains import POSITIONS, here
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.supplies import Supplies
@@ -96,6 +98,7 @@ class FunctionExplorer(Explorer):
         self._ignore, self._answers, self._retry = ignore, answers or Answers(), retry
         self._running: FunctionExecution | None = None
         self._function_effects: FunctionEffects | None = None
+        self._memory: Memory | None = None
         self._known_surrogates: Surrogates | None = None
         self._forget_serial()
         self._serializable = False
@@ -117,16 +120,25 @@ class FunctionExplorer(Explorer):
         return self._runner.workspace.execute(sql, "what the setup has made")
 
     def explore(self, scheduler: Scheduler, *args: Any, **kwargs: Any) -> Exploration:
-        """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way."""
+        """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way.
+
+        Raises NotReducible where a scheduler wants effects and functions share what is not seen by them.
+        """
         with self.intercepted():
             order = Schedule(tuple(self._functions))
             if self._ground.content:  # the first run opens connections
                 self._run_in_order(order)
             first = self._run_in_order(order)
+            self._memory = memory = self._memory or Memory(self._functions.values())  # what is made once is there
             self._check_ignored(first)
             self._check_same_run(first, self._run_in_order(order))
-            found = super().explore(scheduler, *args, **kwargs)
-            found.not_compared = tuple(sorted(self._ground.outside))
+            reduces = scheduler.wants_effects
+            if not (reduces and memory.is_shared):
+                found = super().explore(scheduler, *args, **kwargs)
+            if reduces and memory.is_shared:
+                raise NotReducible
+            changed = {f"Python's memory: {name}" for name in memory.changed}
+            found.not_compared = tuple(sorted(self._ground.outside | changed))
             return found
 
     @contextlib.contextmanager
@@ -192,10 +204,11 @@ class FunctionExplorer(Explorer):
         """Raises NothingTested where every function raised in all orders."""
         raised = found.raised_only()
         if raised and raised.keys() == self._functions.keys():
+            texts = [text for some in raised.values() for text in some]
             told = "; ".join(f"session {name} raised {' or '.join(texts)}" for name, texts in raised.items())
             raise NothingTested(
-                f"{told}, in each of {found.schedules:,} schedules: nothing was tested. Is a name in the SQL wrong, or "
-                "something missing in the setup? Say may_raise=True where that is meant"
+                f"{told}, in each of {found.schedules:,} schedules: nothing was tested. {_way_on(texts)}? Say "
+                "may_raise=True where that is meant"
             )
 
     def is_local(self, session: str) -> bool:
@@ -210,6 +223,10 @@ class FunctionExplorer(Explorer):
         effects: list[Effect] | None = [] if scheduler.wants_effects else None
         try:
             execution = self._running = self._begin(self._spec, self._functions)
+            memory = self._memory if scheduler.wants_effects else None
+            if memory:
+                memory.begin()
+            execution.start(*self._functions)
             if self._observes:
                 execution.observe()
             follow = self._follower() if scheduler.wants_effects else None
@@ -218,13 +235,19 @@ class FunctionExplorer(Explorer):
                 if last is None:
                     execution.finish()
                     return None
+                if memory and memory.is_shared:
+                    raise NotReducible
                 switches += before not in (None, last)
                 events = execution.take(last)
+                if memory and memory.is_small:
+                    memory.look()
                 if follow and effects is not None:
                     effects.append(follow.after_turn(events, execution.sessions))
                     scheduler.observe(effects[-1])
             if self._retry:
                 execution.retry()
+            if memory:
+                memory.look()
             question = self._invariant if isinstance(self._invariant, str) else None
             return Executed(execution.finish(question), effects, switches)
         except BaseException:
@@ -313,14 +336,20 @@ class FunctionExplorer(Explorer):
             self._observes = False
 
     def _run_in_order(self, order: Schedule) -> Transcript:
+        """One function after another, from what Python does before its first round trip to its end."""
         functions = {name: self._functions[name] for name in order.steps}
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
         execution = None
         try:
             execution = self._begin(spec, functions)
+            memory = self._memory or Memory(())
+            memory.begin()
             for name in order.steps:
+                execution.start(name)
                 while name in execution.runnable():
                     execution.take(name)
+                    memory.look()  # what is put back in the end may have been seen by others
+            memory.look()
             return execution.finish()
         except BaseException:
             self._abandon(execution)
@@ -379,6 +408,21 @@ _WHY = (
     "The functions do not depend on their schedule alone: chance, a clock, an id made up, threads of their own? Hand "
     "such values in as arguments"
 )
+
+
+_OF_PYTHON = tuple(name for name, one in vars(builtins).items() if isinstance(one, type))
+
+
+def _way_on(raised: Sequence[str]) -> str:
+    """What may be wrong where nothing but errors came, by their texts."""
+    if any("UnicodeDecodeError" in text for text in raised):
+        return (
+            "The Redis client that is handed in decodes what it reads: for bytes ask for url = lab.redis_url "
+            "beforehand, and have the function make its own, redis.Redis.from_url(url). Or is it something else"
+        )
+    if all(text.removeprefix("raised ").startswith(_OF_PYTHON) for text in raised):
+        return "Is there a mistake in the function, or something missing in the setup"
+    return "Is a name in the SQL wrong, or something missing in the setup"
 
 
 def _shown(event: Event | None, session: str) -> str:

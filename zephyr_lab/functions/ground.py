@@ -142,6 +142,8 @@ class FunctionGround:
                 beside.run(partial(self._run, part))
             except Exception as error:
                 told = str(error) if error is beside.misuse else f"{beside.title}: {type(error).__name__}: {error}"
+                if callable(part) and parameters_of(unwrapped(part)).guessed:
+                    told += ". It does not say what it takes, and was given a connection: hand in a lambda"
                 raise SetupFailed(told) from error
             said += beside.said
         return said

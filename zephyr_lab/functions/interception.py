@@ -3,7 +3,7 @@
 Sleeps return at once: when a function goes on is the scheduler's business. A connection that a function opens itself
 is the session's own, and one that a setup or an invariant opens leads to the lab's schema. Redis commands wait for the
 session's turn, whichever client sends them. What the lab has no hold on is refused, not overlooked. Threads that a
-function starts are its session's.
+function starts are its session's, and ids that it makes up are the same whenever a schedule is run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import contextlib
+import secrets
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ import psycopg.connection_async
 
 from zephyr_lab.functions.foreign import foreign_refused, refused
 from zephyr_lab.functions.frameworks import frameworks_keep_sessions_apart
+from zephyr_lab.functions.ids import ids_are_the_sessions, tokens_are_the_sessions
 from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.pools import pools_are_the_sessions
@@ -57,7 +59,10 @@ def intercepted() -> Iterator[None]:
 
 
 def _patch(patches: contextlib.ExitStack) -> None:
-    everywhere = {time.sleep: _sleep, asyncio.sleep: _async_sleep, _thread.start_new_thread: _start_raw}
+    everywhere = {
+        time.sleep: _sleep, asyncio.sleep: _async_sleep, _thread.start_new_thread: _start_raw,
+        secrets.token_bytes: tokens_are_the_sessions,
+    }  # fmt: skip
     for place, name, make in (
         *_places_of(everywhere),
         (threading.Thread, "start", _start),
@@ -72,6 +77,7 @@ def _patch(patches: contextlib.ExitStack) -> None:
     # Of their common base: both classes inherit it.
     base = next(one for one in psycopg.Connection.__mro__ if "_connect_gen" in vars(one))
     patches.enter_context(patched(base, "_connect_gen", lambda real: classmethod(_connect(real.__func__))))
+    patches.enter_context(ids_are_the_sessions())
     patches.enter_context(pools_are_the_sessions())
     patches.enter_context(foreign_refused())
     patches.enter_context(frameworks_keep_sessions_apart())

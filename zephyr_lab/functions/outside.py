@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 
 FILES = "files that functions write"
+HELD_ON = "advisory locks that a session still holds at its end"
 SERVERS = "what other servers are sent or answer (HTTP, mail)"
 
 _OF_SQL = {
     r"\blo_\w+": "large objects (lo_...)",
     r"\b(notify|pg_notify)\b": "notifications (NOTIFY): who would hear them, and when",
-    r"\bpg_(try_)?advisory_lock": "advisory locks that a session still holds at its end",
     r"\bcopy\b[^;]*\b(from|to)\s+(program\b|')|\bpg_(read|write)\w*_file\b": "files and programs of the server (COPY)",
     r"\b(dblink\w*|create\s+server|foreign\s+table)\b": "other databases (dblink, foreign tables)",
     r"\b(create|alter|drop)\s+(role|user|group|database|tablespace|publication|subscription)\b":

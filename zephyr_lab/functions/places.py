@@ -58,11 +58,17 @@ def _shown(file: str) -> str:
     """What stands before the number of a line of this file; nothing for a library's."""
     if "ipykernel_" in file or file.startswith("<ipython-input"):
         return "cell line "
-    if file.startswith("<") or os.sep + "site-packages" + os.sep in file or os.sep + "dist-packages" + os.sep in file:
+    if file.startswith("<") or is_library(file):
         return ""
     path = os.path.realpath(file)
-    if path.startswith(_LIBRARIES):
-        return ""
     inside = os.path.relpath(path)
     # Elsewhere the last two parts: what is stored does not depend on whose machine it is.
     return f"{inside if not inside.startswith(os.pardir) else Path(*Path(path).parts[-2:])}:"
+
+
+@lru_cache(maxsize=4096)
+def is_library(file: str) -> bool:
+    """Whether a file is the standard library's, an installed package's or the lab's."""
+    if os.sep + "site-packages" + os.sep in file or os.sep + "dist-packages" + os.sep in file:
+        return True
+    return os.path.realpath(file).startswith(_LIBRARIES)

@@ -17,6 +17,7 @@ from psycopg import pq
 from psycopg.waiting import Wait
 
 from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
+from zephyr_lab.functions.outside import HELD_ON
 from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds, is_private
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
@@ -28,6 +29,7 @@ _SILENT = (
 )  # fmt: skip
 _OF_THREADS = re.compile(r"\bs\d+_x(\d+)\b")  # Django's savepoints, which bear a thread's number
 _LISTENS = re.compile(r"(?i)(^|;)\s*listen\b")
+_HELD_ON = b"select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
 _WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
 
 
@@ -104,6 +106,9 @@ class _Controlled:
     def _leave(self) -> None:
         """What else the server does when a connection is closed."""
         if self.turn.locks_on and self.pgconn.status == pq.ConnStatus.OK:
+            held = self.pgconn.exec_(_HELD_ON)
+            if held.status == pq.ExecStatus.TUPLES_OK and held.ntuples:
+                self.turn.outside.add(HELD_ON)
             self.pgconn.exec_(b"select pg_advisory_unlock_all()")
 
     def _fail_trip(self, trip: RoundTrip | None, error: psycopg.Error) -> None:

@@ -151,6 +151,11 @@ class FunctionSession:
     # -- in the scheduler's thread
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether the function has been started, and has not ended."""
+        return self._thread.ident is not None and not self.ended
+
+    @property
     def socket(self) -> int:
         return self.turn.heard_at.fileno()
 

@@ -82,7 +82,7 @@ class Turn:
     since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
     that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
     it clears it. `outside` is what it has used that no outcome holds, as sentences. `locks_on`: it may hold locks that
-    a transaction's end does not let go.
+    a transaction's end does not let go. `made_up` counts the ids and tokens that it was given.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Turn:
         self.done: list[RoundTrip] = []
         self.naps = 0
         self.trips = 0
+        self.made_up = 0
         self.misuse: LabError | None = None
         self.said: list[str] = []
         self.outside: set[str] = set()

@@ -1,0 +1,67 @@
+"""Ids and tokens that sessions make up: the same ones whenever a schedule is run, and never another session's.
+
+UUIDs of versions 1 and 4, and `secrets.token_bytes`, `token_hex` and `token_urlsafe`. Numbers drawn at random are left
+to chance, and refused as such: they decide where to go on, and one way would be explored only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import types
+import uuid
+from collections.abc import Callable, Iterator
+
+from zephyr_lab.functions.patching import patched
+from zephyr_lab.functions.turn import Turn, here
+
+
+@contextlib.contextmanager
+def ids_are_the_sessions() -> Iterator[None]:
+    """Patches what the functions call, as models hold on to these: `default=uuid.uuid4`."""
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(patched(uuid, "os", _os_of_uuid))
+        if getattr(uuid, "_generate_time_safe", None):
+            patches.enter_context(patched(uuid, "_generate_time_safe", _generate_time_safe))
+        yield
+
+
+def _next(turn: Turn, size: int) -> bytes:
+    turn.made_up += 1
+    return hashlib.shake_256(f"{turn.made_up} {turn.name}".encode()).digest(size)
+
+
+def _os_of_uuid(real: types.ModuleType) -> types.ModuleType:
+    """The module as `uuid` sees it; everybody else's chance is what it was."""
+    seen = types.ModuleType("os")
+    vars(seen).update(vars(real))
+    vars(seen)["urandom"] = _urandom
+    return seen
+
+
+def _urandom(size: int) -> bytes:
+    return os.urandom(size) if (turn := here()) is None else _next(turn, size)
+
+
+def _generate_time_safe(real: Callable[[], tuple[bytes, int | None]]) -> Callable[[], tuple[bytes, int | None]]:
+    def generate_time_safe() -> tuple[bytes, int | None]:
+        if (turn := here()) is None:
+            return real()
+        made = bytearray(_next(turn, 16))
+        made[6], made[8] = 0x10 | made[6] & 0x0F, 0x80 | made[8] & 0x3F  # version 1, variant of RFC 9562
+        return bytes(made), None
+
+    return generate_time_safe
+
+
+def tokens_are_the_sessions(real: Callable[..., bytes]) -> Callable[..., bytes]:
+    """In the place of secrets.token_bytes, wherever it has been imported; the other tokens are made of it."""
+
+    def token_bytes(nbytes: int | None = None) -> bytes:
+        if (turn := here()) is None:
+            return real(nbytes)
+        return _next(turn, secrets.DEFAULT_ENTROPY if nbytes is None else nbytes)
+
+    return token_bytes
