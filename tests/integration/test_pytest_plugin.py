@@ -137,7 +137,7 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
             "*is violated although a serial order ends so, too: the functions break it, not their order",
             "*::test_second_call --zephyr-replay *2: A A B B*",
             "*NothingTested: 2 of all * cannot be judged",
-            "*session A in or after 'select pg_sleep*: no answer within 6 s, *; cancelled. After *'A B B A'",
+            "*session A in or after 'select pg_slee*: no answer within 6 s, *; cancelled. After *'A B B A'",
             "*NothingFound: an anomaly was expected, and none of all 4 schedules is anomalous",
             "*NothingTested: session A returned in none of all *, it raised 42703 undefined column: *",
             "SKIPPED [[]1] test_outcomes*.py:*: incomplete after 0.001 s: none of the * run (not all) is anomalous, *",
