@@ -124,7 +124,9 @@ class FunctionExplorer(Explorer):
                 self._run_in_order(order)
             first = self._run_in_order(order)
             self._check_ignored(first)
-            self._check_same_run(first, self._run_in_order(order))
+            second = self._run_in_order(order)
+            self._known_surrogates = self._surrogates.learned(first, second)
+            self._check_same_run(first, second)
             found = super().explore(scheduler, *args, **kwargs)
             found.not_compared = tuple(sorted(self._ground.outside))
             return found
@@ -153,8 +155,9 @@ class FunctionExplorer(Explorer):
         if self._known_surrogates is None:
             try:
                 self._known_surrogates = Surrogates.ask(
-                    self._ask, here(self._runner.database.is_ours), self._ignore, self._ground.sequences or ()
-                )
+                    self._ask, here(self._runner.database.is_ours), self._ignore, self._ground.sequences or (),
+                    stable=self._runner.database.facts.is_superuser,
+                )  # fmt: skip
             except BaseException:
                 self._abandon(execution)
                 raise

@@ -120,9 +120,16 @@ class FunctionGround:
         """Whatever the setups make is there."""
         self._analyze()
         if self.sequences != ():  # a setup that has made none makes none
-            self.sequences = spread(self._execute, here(self._database.is_ours))
+            self.sequences = spread(
+                self._execute, here(self._database.is_ours), self.sequences or (),
+                [*filter(lambda part: isinstance(part, str), self.parts), *self._in_redis()],
+            )  # fmt: skip
         self._remains.note()
         self._remains.keep_definitions()
+
+    def _in_redis(self) -> list[str]:
+        tables = self.content.tables().values() if self.content else ()
+        return [f"{key} {value}" for table in tables for key, value in table.rows]
 
     def _analyze(self) -> None:
         """What the planner does not know it guesses, and SERIALIZABLE locks what the plan reads."""
@@ -197,6 +204,14 @@ class FunctionGround:
         statements = [event.sql for event in events]
         self.outside |= seen_in(statements)
         return {**self._remains.tables(statements), **(self.content.tables() if self.content else {})}
+
+    def handed_out(self) -> dict[str, int]:
+        """The last number of each sequence of `sequences`; one that is gone has handed out none."""
+        if not self.sequences:
+            return {}
+        asked = ", ".join(f"pg_sequence_last_value(to_regclass('{one.quoted}'))" for one in self.sequences)
+        (told,) = self._execute(f"select {asked}")
+        return {one.name: int(last or 0) for one, last in zip(self.sequences, told.rows[0], strict=True)}
 
     def close(self) -> None:
         if self._connection is not None:
