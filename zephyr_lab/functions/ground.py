@@ -120,16 +120,15 @@ class FunctionGround:
         """Whatever the setups make is there."""
         self._analyze()
         if self.sequences != ():  # a setup that has made none makes none
-            self.sequences = spread(
-                self._execute, here(self._database.is_ours), self.sequences or (),
-                [*filter(lambda part: isinstance(part, str), self.parts), *self._in_redis()],
-            )  # fmt: skip
+            self.sequences = spread(self._execute, here(self._database.is_ours), self.sequences or (), self._texts)
         self._remains.note()
         self._remains.keep_definitions()
 
-    def _in_redis(self) -> list[str]:
+    def _texts(self) -> list[str]:
+        """What the setup has said, and what it has put into Redis."""
         tables = self.content.tables().values() if self.content else ()
-        return [f"{key} {value}" for table in tables for key, value in table.rows]
+        said = [one for one in self.parts if isinstance(one, str)]
+        return said + [f"{key} {value}" for table in tables for key, value in table.rows]
 
     def _analyze(self) -> None:
         """What the planner does not know it guesses, and SERIALIZABLE locks what the plan reads."""

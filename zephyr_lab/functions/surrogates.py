@@ -112,11 +112,15 @@ class Sequence:
 
 
 def spread(
-    execute: Callable[[str], list[Result]], here: str, before: Iterable[Sequence] = (), other: Iterable[str] = ()
+    execute: Callable[[str], list[Result]],
+    here: str,
+    before: Iterable[Sequence] = (),
+    other: Callable[[], Iterable[str]] = tuple,
 ) -> tuple[Sequence, ...]:
     """Has the sequences `here` (as `remains.here`) go on at numbers of their own, and says which those are.
 
-    That is where they went on `before`; else far from all that is in tables and in `other` texts.
+    That is where they went on `before`; else far from all that is in tables and in `other` texts, which are asked for
+    where they are needed.
     """
     found = execute(_SEQUENCES.format(here=here))[0].rows
     if not found:
@@ -138,11 +142,11 @@ def spread(
     return tuple(one for _, one in made)
 
 
-def _numbers(execute: Callable[[str], list[Result]], here: str, other: Iterable[str]) -> set[int]:
+def _numbers(execute: Callable[[str], list[Result]], here: str, other: Callable[[], Iterable[str]]) -> set[int]:
     """All numbers of five digits or more that there are, in thousands."""
     tables = [str(table) for (table,) in execute(_TABLES.format(here=here))[0].rows]
     results = execute("; ".join(_NUMBERS_IN.format(table=table) for table in tables)) if tables else []
-    said = {int(number) // 1000 for text in other for number in re.findall(r"\d{5,18}", text)}
+    said = {int(number) // 1000 for text in other() for number in re.findall(r"\d{5,18}", text)}
     return said | {int(str(row[0])) for one in results for row in one.rows}
 
 
@@ -324,7 +328,8 @@ class _Run:
             return
         if _UUID.fullmatch(value):
             # What hashing a name gives is no chance: versions 3, 5 and 8.
-            if way not in self._all.constant and uuid.UUID(way).version in (1, 4, 6, 7):
+            made = uuid.UUID(way).version in (1, 4, 6, 7) if "-" in value else not self._setting(column)
+            if made and way not in self._all.constant:
                 self._chance.setdefault(way, column)
         elif self._is_of_clock(column, value):
             self._times.setdefault(way, column)
@@ -339,12 +344,20 @@ class _Run:
 
     def _is_of_clock(self, column: Column, value: str) -> bool:
         """Whether the column's default says so, or a statement that sets it to a clock's time, and to no other."""
-        clock = self._all.filled_in[column]
-        if clock is None or clock.could_say(value):
-            return clock is not None
-        setting = self._setting(column)
+        clock, setting = self._all.filled_in[column], self._setting(column)
+        if clock is None or (setting and self._is_reckoned(column, value)):
+            return False
+        if clock.could_say(value):
+            return True
         said = {_one_way(found) for one in self._statements for found in _TIME.findall(one)}
         return any(map(_CLOCK_WORD.search, setting)) and _one_way(value) not in said
+
+    def _is_reckoned(self, column: Column, value: str) -> bool:
+        """Whether it is whole seconds from what the setup's rows hold: an end put off, say."""
+        fraction = (_one_way(value) or "").partition(".")[2].partition("+")[0]
+        there = {(_one_way(str(held)) or "").partition(".")[2].partition("+")[0]
+                 for of, held in self._all.in_setup if of == column}  # fmt: skip
+        return bool(fraction) and fraction in there
 
     def _setting(self, column: Column) -> list[str]:
         """Statements that name it where they write."""
@@ -424,8 +437,14 @@ class _Run:
             if not several:
                 return colours
             # Whichever is taken, equal names mean equal outcomes.
-            least = min(several, key=lambda one: colours[one])
-            colours = {**colours, least: len(ids)}
+            least = min(colours[one] for one in several)
+            same = [one for one in several if colours[one] == least]
+            beside = {one for _, _, within in things if not within.isdisjoint(same) for one in within & colours.keys()}
+            meet = any(len(within.intersection(same)) > 1 for _, _, within in things)
+            free = not meet and all(alike[colours[one]] == 1 for one in beside.difference(same))
+            # Where no two of them meet, nor any others that are alike, all can be numbered at once.
+            for place, one in enumerate(same if free else same[:1]):
+                colours[one] = len(ids) + place
 
     def _in_leaf(self, leaf: Leaf) -> _Cell:
         value = leaf.value
@@ -488,8 +507,9 @@ class _Run:
                 _of((name, column)) if self._is_own(name, column, cell) else self._named(cell)
                 for column, cell in zip(columns, row, strict=True)
             )
+            if any(isinstance(cell, _Id | _Time | tuple) for cell in row) else row
             for row in rows
-        ]
+        ]  # fmt: skip
         linked = self._linked(name, bare)
         shown = [
             tuple(
