@@ -232,6 +232,26 @@ def test_which_of_them_is_whose_says_nothing(lab: Lab, kind: str) -> None:
         assert not lab.replay([fill_own] * 2, schedule, setup=setup).anomalous
 
 
+def marries_latest(conn: Conn) -> None:
+    number = value(conn, "insert into t default values returning id")
+    conn.commit()
+    conn.execute("update t set peer = (select max(id) from t) where id = %s", [number])
+
+
+def has_both(conn: Conn) -> Any:
+    number = value(conn, "insert into t default values returning id")
+    conn.commit()
+    return number, value(conn, "select max(no) from t")
+
+
+@pytest.mark.parametrize("function", [marries_latest, has_both])
+def test_ids_in_a_ring_and_two_of_one_row_are_told_apart(lab: Lab, function: Callable[[Conn], Any]) -> None:
+    """Each its own peer, or both the later one's; numbers of one row, or of two."""
+    setup = "create sequence s; create table t (id serial primary key, no int default nextval('s'), peer int)"
+    assert lab.replay([function] * 2, "A A B B A A B B", setup=setup).anomalous
+    assert not lab.replay([function] * 2, "B B B B A A A A", setup=setup).anomalous
+
+
 @pytest.mark.parametrize("kind", ["bigint", "text", "jsonb"])
 @pytest.mark.parametrize("begins", [7_000_100, 7_000_000, 20_000])
 @pytest.mark.thorough_but("7000100-bigint", "7000000-text")
@@ -250,6 +270,23 @@ def test_a_number_of_the_setup_is_no_id(lab: Lab, kind: str, begins: int) -> Non
     assert lab.replay([pay(1), pay(2)], "A A B B A A B B", setup=setup).anomalous
 
 
+def test_a_number_that_a_function_is_written_with_is_no_id(lab: Lab) -> None:
+    """Who was last is seen: sequences go on elsewhere."""
+    limit = 7_000_002
+
+    def pays(amount: int) -> Callable[[Conn], None]:
+        def paid(conn: Conn) -> None:
+            conn.execute("insert into o default values")
+            conn.execute("update t set n = %s", [amount])
+            conn.commit()
+            conn.execute("update t set last = %s", [amount - 7_000_000])
+
+        return paid
+
+    setup = "create table o (id serial primary key); create table t (n int, last int); insert into t values (0, 0)"
+    assert lab.replay([pays(7_000_001), pays(limit)], "A A A B B B B A A", setup=setup).anomalous
+
+
 FILLED_IN = {
     "a position": (
         "create table t (name text, n serial); insert into t (name) values ('a'), ('b')",
@@ -262,6 +299,10 @@ FILLED_IN = {
     "an end that a clock had set": (
         "create table t (at timestamptz default now() + interval '14 days'); insert into t default values",
         [moved("select at from t", "update t set at = %s", timedelta(days)) for days in (1, 7)],
+    ),
+    "a second after what a clock had set": (
+        "create table t (at timestamptz default now()); insert into t default values",
+        [moved("select at from t", "update t set at = %s", timedelta(seconds=seconds)) for seconds in (1, 2)],
     ),
     "a day": (
         "create table t (at date default current_date); insert into t values ('2030-01-01')",

@@ -88,7 +88,7 @@ class FunctionExplorer(Explorer):
                 from zephyr_lab.functions.content import Content  # redis-py takes as long to import as all the rest
 
             content = self._supplies.content = Content(keyvalue())
-        self._ground = FunctionGround(setup, self._supplies, content, runner.database, self._ask)
+        self._ground = FunctionGround(setup, self._supplies, content, runner.database, self._ask, functions.values())
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, content)
