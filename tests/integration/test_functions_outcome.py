@@ -243,7 +243,7 @@ def test_ids_and_clocks_of_other_schemas_are_as_good_as_others(lab: Lab) -> None
     found = lab.explore([order, order], setup=setup)
     assert (found.anomalous, found.run.undecided) == (0, 0)
     assert found.schedules > 2
-    assert "order_id=(guest=Anna), dish=pizza" in str(found)
+    assert "order_id=(guest=Anna) #1, dish=pizza; order_id=(guest=Anna) #2, dish=pizza" in str(found)
     assert lab.explore([latest, latest], setup=setup, shrink=False).anomalous > 0
 
 

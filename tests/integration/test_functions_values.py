@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -59,6 +60,49 @@ def test_how_to_compare_is_said(lab: Lab) -> None:
     for wrong in ({"Plain": vars}, {Plain: "vars"}):
         with pytest.raises(BadInput, match="compare= has classes and functions"):
             lab.explore(functions, setup=COUNTER, compare=wrong)  # type: ignore[arg-type]
+
+
+RAISES = """
+create function refuse(a int, b int) returns void language plpgsql as $$
+begin raise exception 'had %, has %', a, b; end $$;"""
+
+
+def refuse(a: int, b: int) -> None:
+    raise psycopg.errors.UniqueViolation(f"{a} {b}")
+
+
+@pytest.mark.parametrize("by_server", [True, False], ids=["RAISE", "Python"])
+def test_what_somebody_has_written_into_a_drivers_error_counts(lab: Lab, by_server: bool) -> None:
+    """RAISE in a function of the server, or the function itself: two values that never held together."""
+
+    def reads(conn: Conn) -> None:
+        a, b = value(conn, "select n from t"), value(conn, "select n from t")
+        conn.execute("select refuse(%s, %s)", [a, b]) if by_server else refuse(a, b)
+
+    found = lab.replay([reads, write], "A B B A A A" if by_server else "A B B A A", setup=COUNTER + ";" + RAISES)
+    assert found.anomalous
+    assert ("'had 0, has 1'" if by_server else "UniqueViolation('0 1')") in found.outcome.text()
+
+
+def test_an_id_in_a_message_is_as_good_as_another(lab: Lab) -> None:
+    """As in what is returned."""
+
+    def refused(conn: Conn) -> None:
+        conn.execute("select refuse(%s, 0)", [value(conn, "insert into orders default values returning id")])
+
+    found = lab.explore([refused] * 2, setup=ORDERS + ";" + RAISES, may_raise=True)
+    assert (found.anomalous, found.complete) == (0, True)
+    assert "'had <orders gone #1>, has 0'" in str(found)
+
+
+def test_a_cursor_that_gives_no_rows_says_how_many_it_has_changed(lab: Lab) -> None:
+    """One that gives rows has to be asked for them."""
+    found = lab.explore([lambda conn: conn.execute("update t set n = 1 where n = 0")] * 2, setup=COUNTER)
+    assert "A returned Cursor(rowcount=1, statusmessage='UPDATE 1')" in str(found)
+    assert found.anomalous == 0
+    for lazy in (lambda conn: conn.execute("select 1"), lambda conn: (write(conn), conn.cursor())):
+        with pytest.raises(ScheduleError, match="a Cursor, of which nothing has been run"):
+            lab.explore([lazy], setup=COUNTER)
 
 
 # -- ids and clocks
@@ -133,6 +177,157 @@ def test_a_row_that_names_another_without_a_foreign_key_is_compared_by_it(lab: L
     found = lab.explore([child("a"), child("b")], setup=setup)
     assert found.anomalous > 0
     assert "name=b, parent=(name=a, parent=1)" in str(found)
+
+
+def moved(read: str, write: str, by: Any) -> Callable[[Conn], None]:
+    """Reads a value, and writes one that Python has made of it."""
+    return lambda conn: conn.execute(write, [value(conn, read) + by]) and None
+
+
+def book_first_free(conn: Conn) -> None:
+    seat = value(conn, "select id from seats where id not in (select seat_id from bookings) order by id limit 1")
+    conn.execute("insert into bookings (seat_id) values (%s)", [seat])
+
+
+def fill_latest(conn: Conn) -> None:
+    conn.execute("insert into baskets default values")
+    conn.commit()
+    conn.execute("insert into lines (basket) select max(id) from baskets")
+
+
+def fill_own(conn: Conn) -> None:
+    conn.execute(
+        "insert into lines (basket) values (%s)", [value(conn, "insert into baskets default values returning id")]
+    )
+
+
+SEATS = """
+create table seats (id serial primary key, price int); insert into seats (price) values (10), (10);
+create table bookings (id serial primary key, seat_id int references seats)"""
+BASKETS = """
+create table baskets (id {kind} primary key, total int default 0);
+create table lines (id serial primary key, basket int {references})"""
+
+
+def test_rows_of_the_setup_that_are_alike_are_other_rows(lab: Lab) -> None:
+    """One seat twice is not one seat each."""
+    assert lab.explore([book_first_free] * 2, setup=SEATS, shrink=False).anomalous == 18
+
+
+@pytest.mark.parametrize("references", ["references baskets", pytest.param("", marks=pytest.mark.thorough)])
+def test_rows_that_are_alike_are_told_apart_by_what_refers_to_them(lab: Lab, references: str) -> None:
+    """Two lines of one basket are not one line of each; with a foreign key and without."""
+    setup = BASKETS.format(kind="serial", references=references)
+    found = lab.replay([fill_latest] * 2, "A A B B A A B B", setup=setup)
+    assert found.anomalous
+    assert found.outcome.text().endswith("lines: basket=(total=0); basket=(total=0)")
+    assert found.serial["A then B"].text().endswith("lines: basket=(total=0) #1; basket=(total=0) #2")
+
+
+@pytest.mark.parametrize("kind", ["serial", "smallserial", "int generated always as identity (increment by 10)"])
+def test_which_of_them_is_whose_says_nothing(lab: Lab, kind: str) -> None:
+    """Outcomes are equal if ids of the one can be exchanged for ids of the other; whatever the sequence counts by."""
+    setup = BASKETS.format(kind=kind, references="references baskets")
+    for schedule in ("A A A B B B", "A B A B A B", "B A A B B A"):
+        assert not lab.replay([fill_own] * 2, schedule, setup=setup).anomalous
+
+
+def marries_latest(conn: Conn) -> None:
+    number = value(conn, "insert into t default values returning id")
+    conn.commit()
+    conn.execute("update t set peer = (select max(id) from t) where id = %s", [number])
+
+
+def has_both(conn: Conn) -> Any:
+    number = value(conn, "insert into t default values returning id")
+    conn.commit()
+    return number, value(conn, "select max(no) from t")
+
+
+@pytest.mark.parametrize("function", [marries_latest, has_both])
+def test_ids_in_a_ring_and_two_of_one_row_are_told_apart(lab: Lab, function: Callable[[Conn], Any]) -> None:
+    """Each its own peer, or both the later one's; numbers of one row, or of two."""
+    setup = "create sequence s; create table t (id serial primary key, no int default nextval('s'), peer int)"
+    assert lab.replay([function] * 2, "A A B B A A B B", setup=setup).anomalous
+    assert not lab.replay([function] * 2, "B B B B A A A A", setup=setup).anomalous
+
+
+@pytest.mark.parametrize("kind", ["bigint", "text", "jsonb"])
+@pytest.mark.parametrize("begins", [7_000_100, 7_000_000, 20_000])
+@pytest.mark.thorough_but("7000100-bigint", "7000000-text")
+def test_a_number_of_the_setup_is_no_id(lab: Lab, kind: str, begins: int) -> None:
+    """Nor one that is counted on from there: sequences go on far from all that is there."""
+    setup = f"""create table o (id serial primary key); create table t (n {kind});
+    insert into t values ('{begins}'); insert into o default values"""
+
+    def pay(by: int) -> Callable[[Conn], None]:
+        def paid(conn: Conn) -> None:
+            conn.execute("insert into o default values")
+            conn.execute("update t set n = %s", [str(int(value(conn, "select n from t")) + by)])
+
+        return paid
+
+    assert lab.replay([pay(1), pay(2)], "A A B B A A B B", setup=setup).anomalous
+
+
+def test_a_number_that_a_function_is_written_with_is_no_id(lab: Lab) -> None:
+    """Who was last is seen: sequences go on elsewhere."""
+    limit = 7_000_002
+
+    def pays(amount: int) -> Callable[[Conn], None]:
+        def paid(conn: Conn) -> None:
+            conn.execute("insert into o default values")
+            conn.execute("update t set n = %s", [amount])
+            conn.commit()
+            conn.execute("update t set last = %s", [amount - 7_000_000])
+
+        return paid
+
+    setup = "create table o (id serial primary key); create table t (n int, last int); insert into t values (0, 0)"
+    assert lab.replay([pays(7_000_001), pays(limit)], "A A A B B B B A A", setup=setup).anomalous
+
+
+FILLED_IN = {
+    "a position": (
+        "create table t (name text, n serial); insert into t (name) values ('a'), ('b')",
+        [moved("select max(n) from t", f"update t set n = %s where name = '{name}'", 1) for name in "ab"],
+    ),
+    "an end": (
+        "create table t (at timestamptz default now() + interval '14 days'); insert into t values ('2030-01-01')",
+        [moved("select at from t", "update t set at = %s", timedelta(days)) for days in (1, 7)],
+    ),
+    "an end that a clock had set": (
+        "create table t (at timestamptz default now() + interval '14 days'); insert into t default values",
+        [moved("select at from t", "update t set at = %s", timedelta(days)) for days in (1, 7)],
+    ),
+    "a second after what a clock had set": (
+        "create table t (at timestamptz default now()); insert into t default values",
+        [moved("select at from t", "update t set at = %s", timedelta(seconds=seconds)) for seconds in (1, 2)],
+    ),
+    "a day": (
+        "create table t (at date default current_date); insert into t values ('2030-01-01')",
+        [moved("select at from t", "update t set at = %s", timedelta(days)) for days in (1, 7)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.thorough_but("a position", "an end")
+@pytest.mark.parametrize("kind", FILLED_IN)
+def test_what_a_function_says_itself_is_compared_though_there_is_a_default(lab: Lab, kind: str) -> None:
+    """A sequence, or a clock, that has not been asked."""
+    setup, functions = FILLED_IN[kind]
+    assert lab.replay(functions, "A B A B A B", setup=setup).anomalous
+
+
+@pytest.mark.parametrize("set_to", ["now()", "now() + interval '1 day'", "%(at)s"])
+def test_a_clock_that_is_asked_again_is_a_clock(lab: Lab, set_to: str) -> None:
+    """By the server, or by Python."""
+
+    def touch(conn: Conn) -> None:
+        conn.execute(f"update t set n = n + 1, at = {set_to}", {"at": datetime.now(UTC)})  # type: ignore[arg-type]
+
+    setup = "create table t (n int, at timestamptz default now()); insert into t (n) values (0)"
+    assert lab.explore([touch] * 2, setup=setup).anomalous == 0
 
 
 # -- refusals and retries

@@ -8,11 +8,13 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import re
 import subprocess
 import sys
 import types
 import uuid
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -73,6 +75,44 @@ class Slotted:
         self.n = n
 
 
+class Liar(str):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = str.__hash__
+
+
+class LyingNumber(int):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class WithMore(Pair):
+    pass
+
+
+class MoreOfAList(collections.UserList[int]):
+    pass
+
+
+@dataclasses.dataclass
+class FieldAndItems(list[int]):
+    n: int
+
+
+def with_more(made: Any, n: int) -> Any:
+    made.n = n
+    return made
+
+
+def filled(made: Any, n: int) -> Any:
+    made.append(n)
+    return made
+
+
 class Keyword(Exception):
     def __init__(self, *, n: int) -> None:
         self.n = n
@@ -91,6 +131,12 @@ def money(n: int, currency: str) -> Money:
 def caused(n: int) -> Exception:
     error = ValueError("no")
     error.__cause__ = KeyError(n)
+    return error
+
+
+def in_the_course_of(n: int) -> Exception:
+    error = ValueError("no")
+    error.__context__ = KeyError(n)
     return error
 
 
@@ -120,6 +166,13 @@ MADE: dict[str, Callable[[int], Any]] = {
     "an error": ValueError, "an error with keywords": lambda n: Keyword(n=n), "its cause": caused, "its notes": noted,
     "a group": lambda n: ExceptionGroup("several", [ValueError(n)]), "a derived number": lambda n: money(1, str(n)),
     "a pattern": lambda n: re.compile(str(n)), "a class": lambda n: (int, str)[n],
+    "a text that says it is equal": lambda n: Liar(n), "a number that says so": LyingNumber,
+    "a named tuple with more": lambda n: with_more(WithMore(1, 2), n),
+    "UserList with more": lambda n: with_more(MoreOfAList([1]), n),
+    "fields beside items": FieldAndItems, "items beside fields": lambda n: filled(FieldAndItems(1), n),
+    "the order of OrderedDict": lambda n: collections.OrderedDict([("a", 1), ("b", 2)][:: 1 if n else -1]),
+    "its context": in_the_course_of, "keys": lambda n: {n: 1}.keys(), "values": lambda n: {1: n}.values(),
+    "items": lambda n: {1: [n]}.items(),
 }  # fmt: skip
 
 
@@ -152,9 +205,27 @@ LAZY = {
     "an iterator": lambda: iter([1]),
 }  # fmt: skip
 UNKNOWN = {
-    "an object": lambda: Plain(1), "one with slots": lambda: Slotted(1), "a closure": lambda: lambda: 1,
+    "an object": lambda: Plain(1), "one with slots": lambda: Slotted(1),
     "what is in a list": lambda: [Plain(1)], "an argument of an error": lambda: ValueError(Plain(1)),
 }  # fmt: skip
+
+
+WITHOUT_VARS = {
+    "a closure": lambda: lambda: 1, "partial": lambda: functools.partial(int, 1), "a module": lambda: re,
+    "a weak reference": lambda: weakref.ref(Plain), "a class made meanwhile": lambda: type("T", (), {"n": 1}),
+    "one with an == of its own": lambda: type("T", (datetime.date,), {"__eq__": lambda *_: True})(2026, 1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WITHOUT_VARS)
+def test_who_keeps_it_where_vars_does_not_look_is_not_told_to(kind: str) -> None:
+    """`vars` of a closure is empty, whatever it holds; and it is not taken for an answer."""
+    made = WITHOUT_VARS[kind]()  # type: ignore[no-untyped-call]
+    with pytest.raises(Incomparable, match=r"return plain data$"):
+        told(made)
+    if kind in ("a closure", "partial"):
+        with pytest.raises(Incomparable, match=r"return plain data$"):
+            told(made, {type(made): vars})
 
 
 @pytest.mark.parametrize("kind", [*LAZY, *UNKNOWN])
@@ -199,11 +270,19 @@ def test_what_contains_itself_comes_to_an_end() -> None:
 def test_a_drivers_words_are_left_out() -> None:
     """They have process and transaction numbers in them; its SQLSTATE and constraint say what happened."""
     psycopg = pytest.importorskip("psycopg")
-    one, other = (psycopg.errors.DeadlockDetected(f"Process {n} waits for ShareLock") for n in (1, 2))
+    said = psycopg.pq.PGconn.connect_start(b"").make_empty_result(psycopg.pq.ExecStatus.FATAL_ERROR)
+    one, other = (psycopg.errors.DeadlockDetected(f"Process {n} waits for ShareLock", info=said) for n in (1, 2))
     assert told(one) == told(other)
     wrapped = [sqlalchemy.exc.OperationalError("select 1", {}, error) for error in (one, other)]
     assert told(wrapped[0]) == told(wrapped[1])
-    assert told(one) != told(psycopg.errors.UniqueViolation("no"))
+    assert told(one) != told(psycopg.errors.UniqueViolation("no", info=said))
+
+
+def test_an_error_of_a_drivers_class_that_python_has_made_counts_with_its_words() -> None:
+    """Nobody but the function has written them."""
+    psycopg = pytest.importorskip("psycopg")
+    one, same, other = (psycopg.errors.UniqueViolation(f"{n} is taken") for n in (1, 1, 2))
+    assert told(one) == told(same) != told(other)
 
 
 DJANGO = """

@@ -216,12 +216,14 @@ class FunctionExecution:
             self._runner.workspace.forget()
         remains = self._ground.remains(self.events)
         self._ground.outside.update(*(one.turn.outside for one in attempts))
+        handed_out = self._ground.handed_out()
         numbered = list(zip(_numbers(attempts), attempts, strict=True))
         left = self._runner.workspace.collect(question)
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
             sessions=tuple(self.sessions), events=(*self.events, *(_ending(one, number) for number, one in numbered)),
             final=_with_others(left.final, remains), answer=left.answer, glances=tuple(self._glances),
+            handed_out=handed_out,
             transactions=tuple(
                 Transaction(one.name, number, (one.name,), End.UNFINISHED) if one.name in unfinished
                 else self._transaction(one, number) for number, one in numbered

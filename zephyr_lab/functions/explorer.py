@@ -90,7 +90,7 @@ class FunctionExplorer(Explorer):
                 from zephyr_lab.functions.content import Content  # redis-py takes as long to import as all the rest
 
             content = self._supplies.content = Content(keyvalue())
-        self._ground = FunctionGround(setup, self._supplies, content, runner.database, self._ask)
+        self._ground = FunctionGround(setup, self._supplies, content, runner.database, self._ask, functions.values())
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, content)
@@ -131,7 +131,9 @@ class FunctionExplorer(Explorer):
             first = self._run_in_order(order)
             self._memory = memory = self._memory or Memory(self._functions.values())  # what is made once is there
             self._check_ignored(first)
-            self._check_same_run(first, self._run_in_order(order))
+            second = self._run_in_order(order)
+            self._known_surrogates = self._surrogates.learned(first, second)
+            self._check_same_run(first, second)
             reduces = scheduler.wants_effects
             if not (reduces and memory.is_shared):
                 found = super().explore(scheduler, *args, **kwargs)
@@ -165,8 +167,9 @@ class FunctionExplorer(Explorer):
         if self._known_surrogates is None:
             try:
                 self._known_surrogates = Surrogates.ask(
-                    self._ask, here(self._runner.database.is_ours), self._ignore, self._ground.sequences or ()
-                )
+                    self._ask, here(self._runner.database.is_ours), self._ignore, self._ground.sequences or (),
+                    stable=self._runner.database.facts.is_superuser,
+                )  # fmt: skip
             except BaseException:
                 self._abandon(execution)
                 raise

@@ -16,6 +16,7 @@ import psycopg
 from zephyr_lab.errors import BadInput, LabError, SetupFailed
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.beside import Beside
+from zephyr_lab.functions.constants import constants_of
 from zephyr_lab.functions.once import Once
 from zephyr_lab.functions.outside import seen_in
 from zephyr_lab.functions.remains import Execute, Remains, here
@@ -54,8 +55,9 @@ class FunctionGround:
     """
 
     def __init__(
-        self, setup: Setup, supplies: Supplies, content: Content | None, database: Database, execute: Execute
-    ) -> None:
+        self, setup: Setup, supplies: Supplies, content: Content | None, database: Database, execute: Execute,
+        functions: Iterable[Callable[..., Any]] = (),
+    ) -> None:  # fmt: skip
         parts = [one for one in ([setup] if isinstance(setup, str) or callable(setup) else list(setup)) if one]
         self.parts = parts
         self._again = list(itertools.dropwhile(lambda one: isinstance(one, str | Once), parts))
@@ -69,7 +71,7 @@ class FunctionGround:
         self._once = lead[len(sql) :]
         self.setups: tuple[str, ...] = (*map(str, sql), f"-- functions, {next(_numbers)}")
         self._supplies, self._database, self._execute = supplies, database, execute
-        self.content = content
+        self.content, self._functions = content, list(functions)
         self.sequences: tuple[Spread, ...] | None = None  # as `surrogates.spread` has left them
         self._remains = Remains(execute, ours=database.is_ours)
         self._kept: list[Kept] = []  # of Redis, by what is run once
@@ -120,9 +122,16 @@ class FunctionGround:
         """Whatever the setups make is there."""
         self._analyze()
         if self.sequences != ():  # a setup that has made none makes none
-            self.sequences = spread(self._execute, here(self._database.is_ours))
+            self.sequences = spread(self._execute, here(self._database.is_ours), self.sequences or (), self._texts)
         self._remains.note()
         self._remains.keep_definitions()
+
+    def _texts(self) -> list[str]:
+        """What the setup has said, what it has put into Redis, and what functions are written with."""
+        tables = self.content.tables().values() if self.content else ()
+        said = [one for one in self.parts if isinstance(one, str)]
+        said += [text for one in self._functions for text in constants_of(one)]
+        return said + [f"{key} {value}" for table in tables for key, value in table.rows]
 
     def _analyze(self) -> None:
         """What the planner does not know it guesses, and SERIALIZABLE locks what the plan reads."""
@@ -199,6 +208,14 @@ class FunctionGround:
         statements = [event.sql for event in events]
         self.outside |= seen_in(statements)
         return {**self._remains.tables(statements), **(self.content.tables() if self.content else {})}
+
+    def handed_out(self) -> dict[str, int]:
+        """The last number of each sequence of `sequences`; one that is gone has handed out none."""
+        if not self.sequences:
+            return {}
+        asked = ", ".join(f"pg_sequence_last_value(to_regclass('{one.quoted}'))" for one in self.sequences)
+        (told,) = self._execute(f"select {asked}")
+        return {one.name: int(last or 0) for one, last in zip(self.sequences, told.rows[0], strict=True)}
 
     def close(self) -> None:
         if self._connection is not None:

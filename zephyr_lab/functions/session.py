@@ -23,7 +23,7 @@ from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, belongs_to
-from zephyr_lab.functions.values import Incomparable, Told, told
+from zephyr_lab.functions.values import Incomparable, Told, is_from_server, raised_in, told
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
 
@@ -183,8 +183,9 @@ class FunctionSession:
         said = self._said or "nothing, as it was given up"
         if self.raised is None:
             return Result("RETURN", ("returned",), ((said,),))
-        if isinstance(self.raised, psycopg.Error) and self.raised.sqlstate:
-            return Failure(self.raised.sqlstate, self.raised.diag.constraint_name or "")
+        if isinstance(self.raised, psycopg.Error) and is_from_server(self.raised):
+            state, constraint = str(self.raised.sqlstate), self.raised.diag.constraint_name or ""
+            return Failure(state, constraint, raised_in(self.raised))
         return Result("RAISE", ("raised",), ((said,),))
 
     def events(self, *, resumed: bool) -> list[Event]:

@@ -82,12 +82,11 @@ _WITHOUT_PARTS = (
     ipaddress.IPv4Interface, ipaddress.IPv6Interface, zoneinfo.ZoneInfo, re.Pattern, range,
 )  # fmt: skip
 _SEQUENCES = (list, collections.deque, array.array, type({}.values()))
-_SETS = (set, frozenset, type({}.keys()))
+_SETS = (set, frozenset, type({}.keys()), type({}.items()))
 _MAPPINGS = (dict, types.MappingProxyType, collections.ChainMap)
 _WRAPPED = (collections.UserDict, collections.UserList, collections.UserString)
 _LAZY = frozenset({
-    "django.RawQuerySet", "sqlalchemy.Query", "sqlalchemy.AsyncResult", "psycopg.Cursor", "psycopg.AsyncCursor",
-    "_asyncio.Future", "concurrent.Future",
+    "django.RawQuerySet", "sqlalchemy.Query", "sqlalchemy.AsyncResult", "_asyncio.Future", "concurrent.Future",
 })  # fmt: skip
 _DRIVERS = ("psycopg", "psycopg_pool")
 _CLIENTS = (*_DRIVERS, "redis", "valkey")  # whose errors have attributes of the connection, and for statistics
@@ -144,48 +143,62 @@ class _Reader:
             inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
             or isinstance(value, Iterator) or not _LAZY.isdisjoint(names)
         ):  # fmt: skip
-            raise Incomparable(
-                f"cannot compare {_article(kind)}, of which nothing has been run: return what it gives, as in list(...)"
-            )
+            raise _not_run(kind)
         if isinstance(value, type):
+            if not _is_importable(value):
+                raise Incomparable(
+                    f"cannot compare the class {value.__name__}, which is made while functions run, and has no place "
+                    "to be found at: return plain data"
+                )
             return Leaf("class", _name(value), repr(value))
         return self._plain(value)
 
     def _plain(self, value: Any) -> Told:
         """What Python itself has, and classes that say what their fields are."""
         kind = type(value)
-        if isinstance(value, _NUMBERS):
-            return self._with_attributes(value, _number(value))
-        if isinstance(value, bytes | bytearray | memoryview):
-            return self._with_attributes(value, Leaf("bytes", bytes(value), repr(bytes(value))))
-        if isinstance(value, _WITHOUT_PARTS):
-            return self._with_attributes(value, _leaf(value))
-        if isinstance(value, tuple) and (names := getattr(kind, "_fields", None)):
-            return self._fields(kind, zip(names, value, strict=True))
-        if dataclasses.is_dataclass(value):
-            own = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if hasattr(value, one.name)}
-            return self._fields(kind, {**own, **_attributes(value)}.items())
-        if attributes := getattr(kind, "__attrs_attrs__", None):
-            own = {one.name: getattr(value, one.name) for one in attributes if hasattr(value, one.name)}
-            return self._fields(kind, {**own, **_attributes(value)}.items())
+        of_attrs = getattr(kind, "__attrs_attrs__", None)
+        fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else of_attrs
+        plain = self._built_in(value)
+        if fields is not None:
+            own = {one.name: getattr(value, one.name) for one in fields if hasattr(value, one.name)}
+            found = self._fields(kind, {**own, **_attributes(value)}.items())
+            return found if plain is None else Parts(kind.__name__, (plain, *found.parts))
+        if plain is not None:
+            return self._with_attributes(value, plain)
         if isinstance(value, types.SimpleNamespace):
             return self._fields(kind, sorted(vars(value).items()))
-        if isinstance(value, tuple):
-            return self._with_attributes(value, Parts("tuple", tuple(map(self.read, value))))
-        if isinstance(value, _WRAPPED):
-            return self.read(value.data)
         if isinstance(value, slice):
             return Parts("slice", tuple(map(self.read, (value.start, value.stop, value.step))))
+        raise Incomparable(f"cannot compare {_article(kind)}: return plain data{_how(value)}")
+
+    def _built_in(self, value: Any) -> Told | None:
+        """As what Python has built in, whatever a class derived from it makes of its methods; None for what is not."""
+        kind = type(value)
+        if isinstance(value, _NUMBERS):
+            return _number(_plain_number(value))
+        if isinstance(value, bytes | bytearray | memoryview):
+            plain = bytes(memoryview(value))
+            return Leaf("bytes", plain, repr(plain))
+        if isinstance(value, _WITHOUT_PARTS):
+            return _leaf(value)
+        if isinstance(value, tuple):
+            items = tuple.__iter__(value)
+            if names := getattr(kind, "_fields", None):
+                return self._fields(kind, zip(names, items, strict=True))
+            return Parts("tuple", tuple(map(self.read, items)))
+        if isinstance(value, _WRAPPED):
+            return self.read(value.data)
         if isinstance(value, _SEQUENCES):
             base = next(one for one in _SEQUENCES if isinstance(value, one))
-            return self._with_attributes(value, Parts(base.__name__, tuple(map(self.read, value))))
+            return Parts(base.__name__, tuple(map(self.read, base.__iter__(value))))  # type: ignore[attr-defined]
         if isinstance(value, _SETS):
-            return self._with_attributes(value, Parts("set", frozenset(map(self.read, value))))
-        if isinstance(value, _MAPPINGS):
-            return self._with_attributes(value, self._items(value))
-        raise Incomparable(
-            f"cannot compare {_article(kind)}: return plain data, or say how: compare={{{kind.__name__}: vars}}"
-        )
+            base = next(one for one in _SETS if isinstance(value, one))
+            return Parts("set", frozenset(map(self.read, base.__iter__(value))))  # type: ignore[attr-defined]
+        if isinstance(value, collections.OrderedDict):  # whose `==` counts the order
+            return Parts("OrderedDict", self._pairs(collections.OrderedDict.items(value)))
+        if isinstance(value, dict):
+            return self._items(dict.items(value))
+        return self._items(value.items()) if isinstance(value, _MAPPINGS) else None
 
     def _as_said(self, how: Callable[[Any], Any], kind: type, value: Any) -> Told:
         try:
@@ -194,10 +207,15 @@ class _Reader:
             raise Incomparable(
                 f"cannot compare {_article(kind)}: what compare= has for it raised {type(error).__name__}: {error}"
             ) from error
+        if plain == {} and how is vars and _is_of_python(type(value)):
+            raise Incomparable(f"cannot compare {_article(kind)}: vars() says nothing of it; return plain data")
         return self.read(plain)
 
-    def _items(self, value: Mapping[Any, Any]) -> Parts:
-        pairs = tuple(Parts("item", (self.read(key), self.read(value[key]))) for key in value)
+    def _pairs(self, items: Iterable[tuple[Any, Any]]) -> tuple[Parts, ...]:
+        return tuple(Parts("item", (self.read(key), self.read(one))) for key, one in items)
+
+    def _items(self, items: Iterable[tuple[Any, Any]]) -> Parts:
+        pairs = self._pairs(items)
         return Parts("dict", frozenset(pairs), pairs)
 
     def _fields(self, kind: type, fields: Iterable[tuple[str, Any]]) -> Parts:
@@ -208,14 +226,19 @@ class _Reader:
     def _with_attributes(self, value: Any, plain: Told) -> Told:
         """A class derived from plain data may have attributes beside it."""
         attributes = _attributes(value)
+        if isinstance(value, _WRAPPED):
+            del attributes["data"]
         return Parts(type(value).__name__, (plain, *self._fields(type(value), attributes.items()).parts)) if (
             attributes
         ) else plain  # fmt: skip
 
     def _error(self, error: BaseException) -> Told:
         kind = type(error)
-        if kind.__module__.partition(".")[0] in _DRIVERS and (state := _sqlstate(error)):
-            # The message has process and transaction numbers in it.
+        if kind.__module__.partition(".")[0] in _DRIVERS and is_from_server(error):
+            state = _sqlstate(error)
+            if message := raised_in(error):
+                return Parts(kind.__name__, (Leaf("name", state, state), self.read(message)))
+            # The server's own words have process and transaction numbers in them.
             constraint = getattr(getattr(error, "diag", None), "constraint_name", None) or ""
             return Leaf(_name(kind), (state, constraint), f"{kind.__name__}({f'{state} {constraint}'.strip()!r})")
         parts: list[Told] = []
@@ -235,6 +258,8 @@ class _Reader:
             parts += self._fields(kind, sorted(_attributes(error).items())).parts
         if error.__cause__ is not None:
             parts.append(Parts("field", (Leaf("name", "cause", "cause"), self.read(error.__cause__))))
+        elif error.__context__ is not None and not error.__suppress_context__:
+            parts.append(Parts("field", (Leaf("name", "context", "context"), self.read(error.__context__))))
         return Parts(kind.__name__, tuple(parts))
 
     # -- objects of libraries
@@ -272,6 +297,12 @@ class _Reader:
 
     def _struct(self, value: Any) -> Told:
         return self._fields(type(value), ((name, getattr(value, name)) for name in value.__struct_fields__))
+
+    def _cursor(self, value: Any) -> Told:
+        """One that was answered without rows; rows would have to be fetched."""
+        if value.pgresult is None or value.description is not None:
+            raise _not_run(type(value))
+        return self._fields(type(value), (("rowcount", value.rowcount), ("statusmessage", value.statusmessage)))
 
     def _row(self, value: Any) -> Told:
         return self._fields(type(value), zip(value._fields, tuple(value), strict=True))
@@ -321,7 +352,7 @@ class _Reader:
         return Leaf(str(value.dtype), value, repr(value)) if type(plain) is type(value) else self.read(plain)
 
     def _without_attributes(self, value: Any) -> Told:
-        return self._items(value) if isinstance(value, Mapping) else Parts("list", tuple(map(self.read, value)))
+        return self._items(value.items()) if isinstance(value, Mapping) else Parts("list", tuple(map(self.read, value)))
 
     def _json(self, value: Any) -> Told:
         return self.read(value.obj)
@@ -337,6 +368,7 @@ _KNOWN: dict[str, Callable[[_Reader, Any], Told]] = {
     "sqlalchemy.RowMapping": _Reader._without_attributes,
     "rest_framework.ReturnDict": _Reader._without_attributes,
     "rest_framework.ReturnList": _Reader._without_attributes,
+    "psycopg.BaseCursor": _Reader._cursor,
     "psycopg.Range": _Reader._range,
     "psycopg._JsonWrapper": _Reader._json,
     "django.HttpResponse": _Reader._response,
@@ -362,6 +394,42 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def is_from_server(error: BaseException) -> bool:
+    """Whether it is what a server has said, and not an error that Python has made of a driver's class."""
+    return bool(_sqlstate(error)) and getattr(error, "pgresult", None) is not None
+
+
+def raised_in(error: BaseException) -> str:
+    """What RAISE, in a function of the server, has said."""
+    return str(error.diag.message_primary or "") if _sqlstate(error).startswith("P0") else ""  # type: ignore[attr-defined]
+
+
+def _not_run(kind: type) -> Incomparable:
+    return Incomparable(
+        f"cannot compare {_article(kind)}, of which nothing has been run: return what it gives, as in list(...)"
+    )
+
+
+def _is_importable(kind: type) -> bool:
+    """Whether its name leads to it, and to no other."""
+    found: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
+
+
+def _is_of_python(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
+def _how(value: Any) -> str:
+    """How to say what counts of it: closures, modules and their like keep it where `vars` does not look."""
+    kind = type(value)
+    if _is_of_python(kind):
+        return ""
+    return f", or say how: compare={{{kind.__name__}: {'vars' if hasattr(value, '__dict__') else 'a function'}}}"
+
+
 def _sqlstate(error: BaseException) -> str:
     return str(getattr(error, "sqlstate", None) or "")
 
@@ -375,6 +443,19 @@ def _article(kind: type) -> str:
     return f"{'an' if kind.__name__[:1].lower() in 'aeiou' else 'a'} {kind.__name__}"
 
 
+def _plain_number(value: Any) -> Any:
+    """The number itself, of a class that may have its own notion of what equals it."""
+    if isinstance(value, int):
+        return value if isinstance(value, bool) else int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, complex):
+        return complex.__add__(value, 0)
+    if isinstance(value, decimal.Decimal):
+        return decimal.Decimal(value)
+    return fractions.Fraction(value._numerator, value._denominator)  # type: ignore[attr-defined]
+
+
 def _number(value: Any) -> Leaf:
     """All numbers are compared with one another, as `==` does; NaN equals itself, of whatever kind."""
     if isinstance(value, complex) and (math.isnan(value.real) or math.isnan(value.imag)):
@@ -384,9 +465,14 @@ def _number(value: Any) -> Leaf:
 
 
 def _leaf(value: Any) -> Leaf:
+    equals = next(one for one in type(value).__mro__ if "__eq__" in vars(one))
+    if not (isinstance(value, str) or _is_of_python(equals)):
+        raise Incomparable(f"cannot compare {_article(type(value))}, which has its own ==: return plain data")
     if isinstance(value, datetime.datetime | datetime.time):
         # Two times that are equal in two zones are told apart by nothing that `==` looks at.
         return Leaf("time", value, repr(value))
+    if isinstance(value, str):
+        value = str.__str__(value)
     kind = next(_name(one) for one in _WITHOUT_PARTS if isinstance(value, one))
     return Leaf(kind, value, repr(value))
 

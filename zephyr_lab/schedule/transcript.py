@@ -54,14 +54,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error by its SQLSTATE, with the constraint it names where it names one."""
+    """An error by its SQLSTATE, with the constraint it names where it names one.
+
+    `message` is what RAISE has said in a function of the server; never the server's own words.
+    """
 
     sqlstate: str
     constraint: str = ""
+    message: str = ""
 
     def text(self) -> str:
         name = condition_name(self.sqlstate).replace("_", " ")
-        return " ".join(part for part in (self.sqlstate, name, self.constraint and f"({self.constraint})") if part)
+        parts = (self.sqlstate, name, self.constraint and f"({self.constraint})", self.message and repr(self.message))
+        return " ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,7 @@ class Transcript:
 
     `answer` holds the rows that a question asked at the end was answered with. `glances` are there where the run was
     observed: one before the first step and one after each; then it shows itself as a stepper that stands at the end.
+    `handed_out`: the last number of each sequence that goes on at numbers of its own.
     """
 
     case: str
@@ -202,6 +208,7 @@ class Transcript:
     final: Mapping[str, Table] = field(default_factory=dict)
     answer: tuple[tuple[Value, ...], ...] = ()
     glances: tuple[Glance, ...] = ()
+    handed_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ends(self) -> dict[str, End]:
