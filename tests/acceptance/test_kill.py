@@ -152,6 +152,7 @@ def test_a_kill_while_the_servers_start_leaves_nothing(outside: Outside, after: 
     assert outside.is_clean(), outside.leftovers()
 
 
+@pytest.mark.thorough
 def test_killing_everything_but_the_folder_is_mended_by_the_next_lab(outside: Outside) -> None:
     """Where even the supervisors were killed the server goes with them, and the next lab sweeps the folder away."""
     process = start(outside, BUSY + "print('busy', flush=True)\nimport signal; signal.pause()")

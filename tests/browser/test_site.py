@@ -36,7 +36,7 @@ def only_the_first(path: Path) -> nbformat.NotebookNode:
 
 
 WAYS = [
-    pytest.param(only_the_first, id="the-first-executed"),
+    pytest.param(only_the_first, id="the-first-executed", marks=pytest.mark.thorough),
     pytest.param(executed_now, id="all-executed", marks=[pytest.mark.thorough, pytest.mark.timeout(1200)]),
 ]
 

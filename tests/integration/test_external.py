@@ -68,6 +68,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 20) -> bool:
     return True
 
 
+@pytest.mark.thorough
 def test_the_lab_works_in_a_schema_of_its_own_and_removes_it(dsn: Callable[..., str]) -> None:
     """As an ordinary role that owns the database; the table of the same name beside it is not touched."""
     with Lab(pg_dsn=dsn("owner")) as lab:

@@ -83,6 +83,7 @@ def test_generated_functions_have_the_same_outcomes_reduced(lab: Lab, seed: int)
     assert reduced.schedules <= full.schedules == reduced.represents
 
 
+@pytest.mark.thorough
 def test_what_forbids_reduction_is_noticed_on_the_way(lab: Lab) -> None:
     """A level of the function's own, and a table that it makes: the search begins again without."""
 

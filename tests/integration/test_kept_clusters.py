@@ -200,6 +200,7 @@ def test_several_at_once_make_one(cache: Path) -> None:
     assert identifier()[1]
 
 
+@pytest.mark.thorough
 def test_a_maker_that_was_killed_leaves_nothing_that_stays(cache: Path) -> None:
     """What it was making is removed by the next one that makes."""
     deadline = time.monotonic() + 60

@@ -101,6 +101,7 @@ def production() -> Iterator[str]:
     server.close()
 
 
+@pytest.mark.thorough
 def test_a_django_project_is_explored_as_documented(
     pytester: pytest.Pytester, production: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def test_outcomes_are_those_of_the_explorations(project: Project) -> None:
     assert "lab.py" not in run.stdout.str()
 
 
+@pytest.mark.thorough
 def test_a_failure_shows_the_tables_that_differ_and_counts_the_others(project: Project) -> None:
     """Of a schema of many tables; an invariant that breaks although no table differs is shown with all of them."""
     many = "".join(f"create table menu_{n} as select {n} as price;" for n in range(20))
@@ -272,6 +273,7 @@ def test_every_worker_has_servers_of_its_own_and_leaves_nothing(
     assert outside.is_clean(), outside.leftovers()
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_the_test_run(project: Project) -> None:
     """`Lab.explore` keeps what it has found by then; the next test is not begun."""
     project.tests(

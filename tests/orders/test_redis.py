@@ -109,6 +109,7 @@ def test_the_policies_are_the_write_ups(shop: Shop) -> None:
     assert sent == 1
 
 
+@pytest.mark.thorough
 def test_reconcile_tells_and_repairs_only_when_asked(shop: Shop) -> None:
     """Exit 1 where something differs and was left so; bad input is a line and exit 2."""
     program = [str(Path(sys.executable).with_name("zephyr-lab")), "reconcile"]
