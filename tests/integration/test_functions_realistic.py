@@ -355,7 +355,7 @@ def to_thread(redis: redis_py.Redis) -> Callable[[], Any]:
 
 
 def test_threads_of_a_function_take_its_turns(lab: Lab) -> None:
-    """One after another; what two of them ask at once has no order that could be had again, as soon as they do."""
+    """One after another; what two of them ask at once, in either session, has no order that could be had again."""
     for function in (in_a_pool, in_a_thread, to_thread(lab.redis)):
         found = lab.explore([function] * 2, setup=five)
         assert (found.anomalous, found.schedules) == (4, 6)
