@@ -355,7 +355,7 @@ def to_thread(redis: redis_py.Redis) -> Callable[[], Any]:
 
 
 def test_threads_of_a_function_take_its_turns(lab: Lab) -> None:
-    """One after another; what two of them ask at once, in either session, has no order that could be had again."""
+    """One after another; what two of them ask at once, in A or in B, has no order that could be had again."""
     for function in (in_a_pool, in_a_thread, to_thread(lab.redis)):
         found = lab.explore([function] * 2, setup=five)
         assert (found.anomalous, found.schedules) == (4, 6)
@@ -364,7 +364,7 @@ def test_threads_of_a_function_take_its_turns(lab: Lab) -> None:
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(redis.incr, ["one", "two"]))
 
-    with pytest.raises(ScheduleError, match="session [AB] asked two things at once, in threads of its own"):
+    with pytest.raises(ScheduleError, match=r"session [AB] asked two things at once, in threads of its own"):
         lab.explore([at_once] * 2, setup=five)
     assert not [one for one in threading.enumerate() if one.name.startswith(("session", "ThreadPool"))]
 
