@@ -160,11 +160,24 @@ class Case:
         deadline = None if budget is None else time.time() + budget
         work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
         with self.engine.runner.steps_within(step_seconds):
-            return self._explore(work, jobs, shrink, seen)
+            return self._explore(work, work.explorer(self.engine.runner), jobs, shrink, seen)
 
-    def _explore(self, work: Work, jobs: int, shrink: bool, seen: Callable[[Exploration], None] | None) -> Exploration:
+    def measure(self) -> tuple[Exploration, Verdict]:
+        """All schedules, and the verdict on the case's own one: a cell of the matrix. Raises as `explore` does."""
+        self.engine.ensure_open()
+        work = Work(self.spec, self.isolation)
+        explorer = work.explorer(self.engine.runner)  # which runs the serial orders once for both
+        return self._explore(work, explorer, shrink=False), explorer.verdict(self.run())
+
+    def _explore(
+        self,
+        work: Work,
+        explorer: Explorer,
+        jobs: int = 1,
+        shrink: bool = True,
+        seen: Callable[[Exploration], None] | None = None,
+    ) -> Exploration:
         runner = self.engine.runner
-        explorer = work.explorer(runner)
         if jobs == 1:
             found = explorer.explore(work.scheduler(explorer), seen, work.seconds_left())
         elif callable(work.invariant):

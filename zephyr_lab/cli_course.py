@@ -16,7 +16,7 @@ from zephyr_lab.cli_common import err, labs
 from zephyr_lab.cli_schedules import show_counted
 from zephyr_lab.extras import needed_by
 from zephyr_lab.shipped import copy_out, shipped
-from zephyr_lab.warm import CORES, warm_kernels
+from zephyr_lab.warm import JOBS, warm_kernels
 
 if TYPE_CHECKING:
     from zephyr_lab.anomalies import Matrix
@@ -72,7 +72,7 @@ def notebooks(
     into: Annotated[Path, typer.Option(help="Write executed notebooks, pages and index.html into this folder.")] = Path(
         "build"
     ),
-    jobs: Annotated[int, typer.Option(min=1, help="Number of notebooks executed in parallel.")] = CORES,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of notebooks executed in parallel.")] = JOBS,
     measured: Annotated[
         bool,
         typer.Option(
@@ -119,7 +119,7 @@ def site(
     into: Annotated[
         Path, typer.Option(help="Write the site into this folder; an older site there is replaced.")
     ] = Path("build/site"),
-    jobs: Annotated[int, typer.Option(min=1, help="Number of notebooks executed in parallel.")] = CORES,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of notebooks executed in parallel.")] = JOBS,
 ) -> None:
     """Build the course as a site from notebooks executed now: offline, and to be opened from disk."""
     with needed_by("zephyr-lab site", "site"):

@@ -153,9 +153,10 @@ def execute_all(todo: Sequence[Job], jobs: int, seen: Callable[[], object]) -> l
     done: dict[Job, Run] = {}
     strict = [job for job in todo if not job.measured]
     if strict:
-        # Forks have papermill imported. What has stored most is what runs longest: first, so that nobody waits for it.
+        # Forks have papermill imported. What takes no level and has stored most runs longest: first, so that nobody
+        # waits for it.
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        strict.sort(key=lambda job: -job.notebook.stat().st_size)
+        strict.sort(key=lambda job: (job.level is not None, -job.notebook.stat().st_size))
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
             futures = [pool.submit(execute, job) for job in strict]
             for future in as_completed(futures):

@@ -33,7 +33,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.site.api import PAGES, as_rst, page
 from zephyr_lab.site.conf import SETTINGS
 from zephyr_lab.site.widgets import static
-from zephyr_lab.warm import CORES, environment, warm_kernels
+from zephyr_lab.warm import JOBS, environment, warm_kernels
 
 HERE = Path(__file__).parent
 OWN = (".buildinfo", "index.html")  # by which a folder is known as one that may be replaced
@@ -59,7 +59,7 @@ def executed_now(path: Path) -> nbformat.NotebookNode:
     return stored if is_measured(stored) else executed_with_widgets(path)
 
 
-def build(folder: Path, into: Path, jobs: int = CORES, execute: Execute = executed_now) -> list[str]:
+def build(folder: Path, into: Path, jobs: int = JOBS, execute: Execute = executed_now) -> list[str]:
     """Executes the notebooks of a folder, builds the site, and gives Sphinx's warnings.
 
     Raises BadInput where there are no notebooks or `into` holds something else, NotebookFailed, SiteFailed.

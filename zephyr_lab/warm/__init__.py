@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zephyr_lab.servers.embedded import Supervised
 
 CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+JOBS = CORES + 1  # a lab and its server take turns: with as many notebooks as cores a sixth of these is idle
 ADDRESS = "ZEPHYR_LAB_WARM_KERNELS"  # of the socket; `client.py` has the same name
 SOCKETS = "ZEPHYR_LAB_WARM_SOCKETS"  # how the paths of the kernels' own begin
 # The libraries' own threads, which would be missing in a fork; kernels have the environment of whoever asks for them.
