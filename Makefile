@@ -26,15 +26,17 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
+# A test and its server take turns: with as many workers as processors a sixth of these is idle.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # On all processors; kernels of notebooks begin with everything imported. What measures comes after, alone.
 PYTEST := $(BIN)/python -m zephyr_lab.warm $(BIN)/python -m pytest
 MEASURED := tests/notebooks/test_measured.py
 unit: $(VENV)/dev.installed
-	$(PYTEST) -n logical --dist loadgroup -m "not thorough and not alone" $(MORE) tests
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not thorough and not alone" $(MORE) tests
 	$(PYTEST) -m "not thorough" $(MEASURED)
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
-	$(PYTEST) -n logical --dist loadgroup -m "thorough and not alone" tests
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "thorough and not alone" tests
 	$(PYTEST) -m thorough $(MEASURED)
 
 # What relies on names that its libraries do not promise, and a part of everything else.
@@ -55,7 +57,7 @@ measure: $(VENV)/lab.installed  ## every notebook that measures, one after anoth
 NBVAL ?= --nbval
 nbval: $(VENV)/dev.installed
 	$(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=180 \
-	  --nbval-sanitize-with tests/sanitize.cfg -n logical --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
+	  --nbval-sanitize-with tests/sanitize.cfg -n $(WORKERS) --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
 	$(BIN)/zephyr-lab store notebooks/*.ipynb
