@@ -56,7 +56,7 @@ measure: $(VENV)/lab.installed  ## every notebook that measures, one after anoth
 # that measure (3...) have nothing to compare, and are executed by tests/notebooks/test_measured.py.
 NBVAL ?= --nbval
 nbval: $(VENV)/dev.installed
-	$(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=180 \
+	ZEPHYR_LAB_WITHOUT_PNG=1 $(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=180 \
 	  --nbval-sanitize-with tests/sanitize.cfg -n $(WORKERS) --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
@@ -84,8 +84,10 @@ lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
 $(VENV)/%.installed: requirements/%.lock requirements/build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "zephyr_lab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.lock
+	@# The machine's own pip, where it can install elsewhere, is there at once; one of the venv's own takes 6 s to come.
+	test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --require-hashes -r requirements/build.lock 2>/dev/null || \
+	  { $(BIN)/python -m ensurepip && $(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.lock; }
 	@# --no-deps: the lock holds them all, but for what requirements/overrides.in leaves out.
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $< || \
 	  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $<

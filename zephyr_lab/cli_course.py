@@ -16,7 +16,8 @@ from zephyr_lab.cli_common import err, labs
 from zephyr_lab.cli_schedules import show_counted
 from zephyr_lab.extras import needed_by
 from zephyr_lab.shipped import copy_out, shipped
-from zephyr_lab.warm import JOBS, warm_kernels
+from zephyr_lab.views.figure import WITHOUT_PNG
+from zephyr_lab.warm import JOBS, environment, warm_kernels
 
 if TYPE_CHECKING:
     from zephyr_lab.anomalies import Matrix
@@ -85,15 +86,24 @@ def notebooks(
     At the end print the whole matrix, as a notebook has counted it, and write an index.
     """
     folder = or_shipped(folder)
-    with warm_kernels():  # they import while we count
-        first = None if measured else _count_best_known()
+    first: Matrix | None = None
+
+    def count_best_known() -> None:
+        nonlocal first
+        with labs.Lab() as lab:
+            first = lab.matrix(BEST_KNOWN)
+        show_counted(first.counted())
+        sys.stdout.flush()  # whoever pipes it elsewhere is not kept waiting
+
+    with environment(**{WITHOUT_PNG: "1"}), warm_kernels():
         from zephyr_lab.course.execute import Report, execute_all, only_measured, plan, without_long_ones
 
         todo = (only_measured if measured else without_long_ones)(plan(folder, into))
         # Without a thread of its own: the workers are forks.
         with Progress(console=err, auto_refresh=False) as progress:
             task = progress.add_task("executing notebooks", total=len(todo))
-            runs = execute_all(todo, jobs, seen=lambda: progress.update(task, advance=1, refresh=True))
+            meanwhile = (lambda: None) if measured else count_best_known
+            runs = execute_all(todo, jobs, lambda: progress.update(task, advance=1, refresh=True), meanwhile)
     report = Report(into / ("measured.html" if measured else "index.html"), tuple(runs))
     matrix = report.matrix(first.server) if first else None
     report.write_index(matrix or (first and first.counted()))
@@ -104,14 +114,6 @@ def notebooks(
         err.print(line, style="red", soft_wrap=True)
     if report.problems() or (first and first.unexpected()):
         raise typer.Exit(1)
-
-
-def _count_best_known() -> Matrix:
-    with labs.Lab() as lab:
-        first = lab.matrix(BEST_KNOWN)
-    show_counted(first.counted())
-    sys.stdout.flush()  # whoever pipes it elsewhere is not kept waiting
-    return first
 
 
 def site(

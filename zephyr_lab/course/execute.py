@@ -145,10 +145,13 @@ def without_long_ones(todo: Sequence[Job]) -> list[Job]:
     return [job for job in todo if not job.measured or job.notebook.stem == SHORT]
 
 
-def execute_all(todo: Sequence[Job], jobs: int, seen: Callable[[], object]) -> list[Run]:
+def execute_all(
+    todo: Sequence[Job], jobs: int, seen: Callable[[], object], meanwhile: Callable[[], object] = lambda: None
+) -> list[Run]:
     """Executes a plan: strict notebooks `jobs` at a time, then measured ones alone. Gives the runs in its order.
 
-    `seen` is called after each. Call this where no other thread runs: on Linux its workers are forks.
+    `seen` is called after each, `meanwhile` once, when the strict ones have begun. Call this where no other thread
+    runs: on Linux its workers are forks.
     """
     done: dict[Job, Run] = {}
     strict = [job for job in todo if not job.measured]
@@ -159,9 +162,12 @@ def execute_all(todo: Sequence[Job], jobs: int, seen: Callable[[], object]) -> l
         strict.sort(key=lambda job: (job.level is not None, -job.notebook.stat().st_size))
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
             futures = [pool.submit(execute, job) for job in strict]
+            meanwhile()
             for future in as_completed(futures):
                 done[future.result().job] = future.result()
                 seen()
+    else:
+        meanwhile()
     for job in todo:
         if job.measured:
             done[job] = execute(job)
