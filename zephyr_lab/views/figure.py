@@ -22,7 +22,7 @@ INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
 SESSIONS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 GOOD, BAD, WARN = "#1a7f37", "#b42318", "#9a6700"
 SIZE = 9.0  # points; nothing in a figure is smaller
-# In the environment of notebooks of which only pages or comparisons are made: a PNG takes three times as long as the SVG.
+# For notebooks of which only pages or comparisons are made: drawing the PNG takes three times as long as the SVG.
 WITHOUT_PNG = "ZEPHYR_LAB_WITHOUT_PNG"
 MONO, MONO_WIDTH = "DejaVu Sans Mono", 0.0782  # inches of one of its characters at this size, and a little
 
