@@ -4,7 +4,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDERS = ("sql", "data", "notebooks")
+FOLDERS = ("sql", "data", "docs", "notebooks")
 
 
 class CustomBuildHook(BuildHookInterface):

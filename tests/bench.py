@@ -165,7 +165,7 @@ def _explored(lab: Lab, function: Function, number: int) -> Exploration:
 def _growth(table: Table, case: Case, schedules: int) -> None:
     marks: list[tuple[float, int]] = []
     case.explore(
-        samples=schedules, shrink=False, seen=lambda state: marks.append((state.seconds, resident_kilobytes()))
+        samples=schedules, shrink=False, on_progress=lambda state: marks.append((state.seconds, resident_kilobytes()))
     )
     tenth = schedules // 10
     first = marks[2 * tenth][0] - marks[tenth][0]

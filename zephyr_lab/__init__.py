@@ -32,14 +32,14 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """`%load_ext zephyr_lab`: cells that begin with `%%session A`; see `zephyr_lab.magics`."""
-    from zephyr_lab import magics
+    """`%load_ext zephyr_lab`: cells that begin with `%%session A`; see `zephyr_lab.course.magics`."""
+    from zephyr_lab.course import magics
 
     magics.load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """`%unload_ext zephyr_lab`: ends the sessions and their server."""
-    from zephyr_lab import magics
+    from zephyr_lab.course import magics
 
     magics.unload(shell)

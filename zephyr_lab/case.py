@@ -137,7 +137,7 @@ class Case:
         invariant: Invariant | None = None,
         step_seconds: float | None = None,
         shrink: bool = True,
-        seen: Callable[[Exploration], None] | None = None,
+        on_progress: Callable[[Exploration], None] | None = None,
     ) -> Exploration:
         """Runs every schedule that the server admits, and judges each by the serial ones.
 
@@ -145,9 +145,9 @@ class Case:
         `samples` that many random ones are run instead; `depth` makes them PCT's. `jobs` processes, each with a
         database of its own, share the work. `invariant` is a query that gives true where it holds, or a function of a
         transcript; it is reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.
-        `budget` is in seconds; `seen` is shown the state after each schedule. An interrupt ends the search with what
-        was found so far. A step that takes more than `step_seconds` (else the lab's) and waits for nobody is cancelled,
-        and its schedule undecided.
+        `budget` is in seconds; `on_progress` is shown the state after each schedule. An interrupt ends the search with
+        what was found so far. A step that takes more than `step_seconds` (else the lab's) and waits for nobody is
+        cancelled, and its schedule undecided.
 
         A step is a message to the server: races inside one statement cannot be seen. Raises BadInput, and
         Nondeterminism where the case does not depend on its schedule alone.
@@ -160,7 +160,7 @@ class Case:
         deadline = None if budget is None else time.time() + budget
         work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
         with self.engine.runner.steps_within(step_seconds):
-            return self._explore(work, work.explorer(self.engine.runner), jobs, shrink, seen)
+            return self._explore(work, work.explorer(self.engine.runner), jobs, shrink, on_progress)
 
     def measure(self) -> tuple[Exploration, Verdict]:
         """All schedules, and the verdict on the case's own one: a cell of the matrix. Raises as `explore` does."""
@@ -175,18 +175,18 @@ class Case:
         explorer: Explorer,
         jobs: int = 1,
         shrink: bool = True,
-        seen: Callable[[Exploration], None] | None = None,
+        on_progress: Callable[[Exploration], None] | None = None,
     ) -> Exploration:
         runner = self.engine.runner
         if jobs == 1:
-            found = explorer.explore(work.scheduler(explorer), seen, work.seconds_left())
+            found = explorer.explore(work.scheduler(explorer), on_progress, work.seconds_left())
         elif callable(work.invariant):
             raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         else:
             context = multiprocessing.get_context("spawn")
             opening = replace(self.engine.opening, step_seconds=runner.step_seconds)
             with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
-                found = explore_in_parallel(work, runner, pool, jobs, opening, seen)
+                found = explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
         if found.anomalous:
             assert found.easiest
             _, schedule = found.easiest

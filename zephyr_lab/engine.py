@@ -31,11 +31,11 @@ class Opening:
     def __call__(self, stack: contextlib.ExitStack) -> Runner:
         """`stack` closes the runner, and a server of our own. Raises ServerUnavailable."""
         if self.dsn:
-            database = Database(self.dsn, lasting=True)
+            database = Database(self.dsn, external=True)
         else:
             server, dsn = start_postgres(self.pg_bin)
             stack.callback(server.close)
-            database = Database(dsn, lasting=False)
+            database = Database(dsn, external=False)
         stack.callback(database.close)
         runner = Runner(database, self.step_seconds)
         stack.callback(runner.close)
@@ -72,11 +72,11 @@ class Engine:
 
         url = self._redis_url
         if url:
-            keyvalue = KeyValue(url, lasting=True)
+            keyvalue = KeyValue(url, external=True)
         else:
             server, url = start_valkey()
             self._open.callback(server.close)
-            keyvalue = KeyValue(url, lasting=False)
+            keyvalue = KeyValue(url, external=False)
         self._open.callback(keyvalue.close)
         return keyvalue
 

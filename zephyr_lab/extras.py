@@ -1,7 +1,7 @@
 """What a plain `pip install zephyr-lab` leaves out, by the extra that brings it; whoever needs it says so in a line.
 
     with needed_by("Lab.record"):
-        from zephyr_lab.recording import record  # Lab.record needs numpy: pip install 'zephyr-lab[check]'
+        from zephyr_lab.explore.recording import record  # Lab.record needs numpy: pip install 'zephyr-lab[check]'
 
 The names are pyproject.toml's extras. Where none is given, it is the smallest one that has what is missing.
 """

@@ -23,8 +23,8 @@ from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers, Refusal
 from zephyr_lab.functions.explorer import FunctionExplorer
-from zephyr_lab.functions.ground import Setup
 from zephyr_lab.functions.session import Function
+from zephyr_lab.functions.setup import Setup
 from zephyr_lab.functions.values import Compare
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import redis
 
+    from zephyr_lab.explore.recording import Recording
     from zephyr_lab.load import Incident, Progress, Report
     from zephyr_lab.load.claims import Claim
     from zephyr_lab.load.claims import Table as Claims
-    from zephyr_lab.recording import Recording
     from zephyr_lab.schedule.terminals import Terminals
 
 
@@ -130,7 +130,7 @@ class Lab:
         seed: int = 0,
         budget: float | None = None,
         shrink: bool = True,
-        seen: Callable[[Exploration], None] | None = None,
+        on_progress: Callable[[Exploration], None] | None = None,
         ignore: Sequence[str] = (),
         compare: Compare | None = None,
         refusals: Sequence[Refusal] = (),
@@ -159,8 +159,8 @@ class Lab:
         `explanation` is its name, if it has one, and the level that refuses it, if any does.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
-        the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and `seen`
-        are as for a case, and so is `step_seconds`, up to six.
+        the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and
+        `on_progress` are as for a case, and so is `step_seconds`, up to six.
 
         `not_compared` of what is given names what functions were seen to use that no outcome holds: files, messages.
 
@@ -177,9 +177,9 @@ class Lab:
         deadline = None if budget is None else time.time() + budget
         with self.engine.runner.steps_within(step_seconds), explorer.intercepted():
             if samples is not None:
-                found = explorer.explore(Sampled(range(samples), seed), seen, budget)
+                found = explorer.explore(Sampled(range(samples), seed), on_progress, budget)
             else:
-                found = explorer.search(reduction, seen, budget)
+                found = explorer.search(reduction, on_progress, budget)
             if not (may_raise or found.anomalous or found.interrupted):
                 explorer.check_tested(found)
             if found.anomalous and shrink:
@@ -286,7 +286,7 @@ class Lab:
         as they like: another run is another history. Raises BadInput.
         """
         with needed_by("Lab.record"):
-            from zephyr_lab.recording import record  # numpy takes as long to import as all the rest
+            from zephyr_lab.explore.recording import record  # numpy takes as long to import as all the rest
 
         self.engine.ensure_open()
         return record(
@@ -328,32 +328,32 @@ class Lab:
     def matrix(
         self,
         anomalies: Iterable[str] | None = None,
-        seen: Callable[[Anomaly, IsolationLevel], None] | None = None,
+        on_progress: Callable[[Anomaly, IsolationLevel], None] | None = None,
     ) -> Matrix:
         """Runs all orders of every anomaly of the catalogue, or of those named, at every level.
 
-        `seen` is called after each cell. Raises BadInput for an unknown anomaly.
+        `on_progress` is called after each cell. Raises BadInput for an unknown anomaly.
         """
         wanted = CATALOGUE if anomalies is None else [anomaly(name) for name in anomalies]
         cells = {}
         for one in wanted:
             for level in IsolationLevel:
                 cells[one.name, level] = Cell(*self.case(one.case, level).measure())
-                if seen:
-                    seen(one, level)
+                if on_progress:
+                    on_progress(one, level)
         return Matrix(self.server, cells)
 
     def incident(
         self,
         incident: Incident,
-        seen: Callable[[Progress], object] = lambda progress: None,
+        on_progress: Callable[[Progress], object] = lambda progress: None,
         *,
         yes_load_this_database: bool = False,
     ) -> Report:
         """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
 
-        `seen` is told how far it is, some times a second. An interrupt ends it with the report so far. A server of
-        yours is loaded only if you say so. Raises BadInput.
+        `on_progress` is told how far it is, some times a second. An interrupt ends it with the report so far. A server
+        of yours is loaded only if you say so. Raises BadInput.
         """
         with needed_by("Lab.incident", "load"):
             from zephyr_lab.load import Place, run
@@ -361,7 +361,7 @@ class Lab:
         self.engine.ensure_open()
         self.engine.runner.workspace.forget()
         place = Place(self.engine.database, lambda: self.engine.keyvalue, self.engine.idle, yes_load_this_database)
-        report = run(incident, place, seen)
+        report = run(incident, place, on_progress)
         if report.killed_at is not None:
             self.engine.runner.connect_again()
         return report
@@ -372,7 +372,7 @@ class Lab:
         *,
         rate: float | None = None,
         seconds: float | None = None,
-        seen: Callable[[Claim], object] = lambda claim: None,
+        on_progress: Callable[[Claim], object] = lambda claim: None,
     ) -> Claims:
         """Decides the write-up's claims by running: those with these numbers, or all. On a server of the lab's own.
 
@@ -382,13 +382,13 @@ class Lab:
             from zephyr_lab.load import claims, finding
 
         self.engine.ensure_open()
-        if not self.engine.database.is_ours:
+        if not self.engine.database.is_embedded:
             raise BadInput("claims are decided on a server of the lab's own: unset ZEPHYR_LAB_PG_DSN")
         claims.check(numbers)
         bench = finding.Bench(
             self.incident, self.connect, lambda: self.engine.keyvalue, rate or finding.RATE, seconds or finding.SECONDS
         )
-        return claims.decide(bench, self.server, numbers, seen)
+        return claims.decide(bench, self.server, numbers, on_progress)
 
     def runbook(self, question: str, **about: Any) -> pd.DataFrame:
         """Asks the lab's server a question of the runbook, such as `who-blocks-whom`; `about` as `Runbook` takes it.

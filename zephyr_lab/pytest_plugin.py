@@ -1,6 +1,6 @@
 """pytest plugin: a test runs functions of its own project in every order, and fails with the order that breaks them.
 
-`pytest_plugin.md`, beside this file, shows how to use it. Loading it imports pytest and nothing else: drivers and
+`docs/pytest.md` shows how to use it. Loading it imports pytest and nothing else: drivers and
 servers come with the first test that asks for the fixture `zephyr`.
 """
 

@@ -1,4 +1,4 @@
-"""Where `sql/`, `data/`, notebooks and samples are: beside the package in a checkout, inside it in a wheel."""
+"""Where `sql/`, `data/`, `docs/`, notebooks and samples are: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def shipped(*parts: str) -> Path:
 
 
 # The one page outside of their folder that notebooks lead to travels with them.
-_LINKED = "../zephyr_lab/orders/strategies.md"
+_LINKED = "../docs/strategies.md"
 
 
 def copy_out(name: str, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -25,7 +25,7 @@ def copy_out(name: str, folder: Path) -> tuple[list[Path], list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     kept: list[Path] = []
-    linked = _PACKAGE.parent / Path(_LINKED).relative_to("..")
+    linked = shipped(*Path(_LINKED).parts[1:])
     files = shipped(*name.split("/")).iterdir()
     sources = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
     if any(_LINKED.encode() in source.read_bytes() for source in sources):

@@ -96,7 +96,7 @@ def test_pytest_finds_the_plugin_in_the_wheel(elsewhere: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 4 schedules, 0 anomalous, 2 blocked steps" in done.stdout
-    assert list(elsewhere.glob("venv/lib/*/site-packages/zephyr_lab/pytest_plugin.md"))
+    assert list(elsewhere.glob("venv/lib/*/site-packages/zephyr_lab/_shipped/docs/pytest.md"))
 
 
 def test_an_ordinary_user_runs_it_too(elsewhere: Path) -> None:

@@ -9,8 +9,8 @@ from tests.exercises.retry import asks_first
 from zephyr_lab import Lab
 from zephyr_lab.course.exercises.retry import Outcome, run_against
 from zephyr_lab.course.faults import FAULTS, Attempts
-from zephyr_lab.course.wire import Record, WatchedConnection
-from zephyr_lab.servers.cut import cut, lost_on_the_way_back
+from zephyr_lab.course.recording_connection import Record, WatchedConnection
+from zephyr_lab.servers.fault_injection import cut, lost_on_the_way_back
 
 MET = {
     "nothing in its way": [],

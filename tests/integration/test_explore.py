@@ -48,7 +48,7 @@ def test_a_search_can_be_cut_short(lab: Lab) -> None:
         if state.schedules == 5:
             raise KeyboardInterrupt
 
-    assert case.explore(reduction=False, seen=interrupt).schedules == 5
+    assert case.explore(reduction=False, on_progress=interrupt).schedules == 5
     assert lab.case("phantom").verdict().anomalous
 
 
@@ -192,7 +192,7 @@ def test_a_case_that_is_not_its_schedules_raises_an_alarm(lab: Lab) -> None:
 
         try:
             with pytest.raises(Nondeterminism, match="after 'A B' first A, B could move, and now A: "):
-                lab.case(spec).explore(reduction=False, seen=throw)
+                lab.case(spec).explore(reduction=False, on_progress=throw)
         finally:
             connection.execute("drop table public.dice")
 

@@ -248,7 +248,7 @@ def test_keys_on_a_redis_of_ones_own_are_removed_and_others_kept(monkeypatch: py
 def test_an_unusable_redis_url_is_refused_without_its_password(url: str) -> None:
     """When it is first used: who needs no Redis is not asked for one."""
     with pytest.raises(ServerUnavailable) as error:
-        keyvalue.KeyValue(url, lasting=False)
+        keyvalue.KeyValue(url, external=False)
     assert "s3cr3t" not in str(error.value)
 
 

@@ -23,7 +23,7 @@ from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, ScheduleError, SetupFailed
 from zephyr_lab.explore.scheduler import Nondeterminism
 from zephyr_lab.functions.arguments import Kind, parameters_of
-from zephyr_lab.functions.turn import is_private
+from zephyr_lab.functions.turn import is_local
 
 SLOTS = """
 create table slots (slot text primary key, booked int not null);
@@ -383,4 +383,4 @@ def test_what_a_parameter_is_given_is_read_from_its_annotation_or_name() -> None
 )  # fmt: skip
 def test_what_nobody_else_can_notice_takes_no_turn(sql: str, private: bool) -> None:
     """BEGIN takes no snapshot; whatever lets go of locks does take a turn."""
-    assert is_private(sql) == private
+    assert is_local(sql) == private

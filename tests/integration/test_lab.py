@@ -27,7 +27,7 @@ def test_the_matrix_says_what_postgresqls_manual_says(lab: Lab) -> None:
     with shipped("data", "postgresql-manual-13.2.csv").open() as file:
         manual = {row.pop("anomaly"): row for row in csv.DictReader(file)}
     seen: list[str] = []
-    measured = lab.matrix(THREE, seen=lambda anomaly, level: seen.append(f"{anomaly.name} {level}"))
+    measured = lab.matrix(THREE, on_progress=lambda anomaly, level: seen.append(f"{anomaly.name} {level}"))
     said = json.loads(json.dumps(measured.to_dict()))
     assert {name: said["matrix"][name] for name in manual} == manual
     assert len(seen) == 12

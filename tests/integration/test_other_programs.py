@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zephyr_lab import Lab
-from zephyr_lab.cli_course import BEST_KNOWN
+from zephyr_lab.cli.course import BEST_KNOWN
 
 FOUND = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 

@@ -18,7 +18,7 @@ from zephyr_lab.servers.embedded import start_postgres
 
 pytest_plugins = "pytester"
 
-PAGE = (ROOT / "zephyr_lab" / "pytest_plugin.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "pytest.md").read_text(encoding="utf-8")
 EXTERNAL = "postgresql://tester@db.example/scratch"
 
 BOOKING = """

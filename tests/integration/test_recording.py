@@ -12,7 +12,7 @@ import pytest
 
 from zephyr_lab import Lab, check
 from zephyr_lab.errors import BadInput
-from zephyr_lab.recording import PROMISED, record
+from zephyr_lab.explore.recording import PROMISED, record
 from zephyr_lab.schedule.levels import IsolationLevel
 
 
@@ -66,7 +66,7 @@ def test_a_recording_is_written_and_read_back(lab: Lab, tmp_path: Path) -> None:
 
 def test_an_error_of_a_session_ends_the_recording_and_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first error is told, the other sessions stop, the table is taken away."""
-    monkeypatch.setattr("zephyr_lab.recording._APPEND", "insert into nowhere values (%s, %s) -- {table}")
+    monkeypatch.setattr("zephyr_lab.explore.recording._APPEND", "insert into nowhere values (%s, %s) -- {table}")
     with pytest.raises(psycopg.errors.UndefinedTable):
         lab.record(transactions=50)
     assert tables(lab) == []

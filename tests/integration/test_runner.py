@@ -14,7 +14,7 @@ from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.quiet import Graph, Watch
+from zephyr_lab.schedule.settling import Graph, Settler
 from zephyr_lab.schedule.transcript import End, EventKind
 
 CROSSING = slots_spec("""
@@ -52,7 +52,7 @@ def texts(lab: Lab, spec: Spec | str, schedule: str, times: int, isolation: str 
     return {str(case.run(schedule)) for _ in range(times)}
 
 
-class Broken(Watch):
+class Broken(Settler):
     """A runner broken on purpose: it does not wait for the sessions that a step has woken."""
 
     def _moving(self, busy: Sequence[Channel], graph: Graph) -> list[str]:
@@ -127,7 +127,7 @@ def test_a_runner_that_does_not_wait_for_woken_sessions_is_found_out(lab: Lab, m
     """)
     right = texts(lab, spec, "A B A B", 3)
     assert len(right) == 1
-    monkeypatch.setattr("zephyr_lab.schedule.execution.Watch", Broken)
+    monkeypatch.setattr("zephyr_lab.schedule.execution.Settler", Broken)
     with pytest.raises((AssertionError, ScheduleError)):
         assert texts(lab, spec, "A B A B", 3) == right
 

@@ -169,8 +169,9 @@ def test_the_api_changes_nothing_of_theirs(stranger: Stranger, use: Callable[[La
 
 
 KILLED = {
-    "explore": "lab.case('lost-update').explore(samples=100_000, seen=seen)",
-    "functions": "lab.redis.set(lab.redis_prefix + 'x', 1); lab.explore([book, book, book], setup=SETUP, seen=seen)",
+    "explore": "lab.case('lost-update').explore(samples=100_000, on_progress=seen)",
+    "functions": "lab.redis.set(lab.redis_prefix + 'x', 1); "
+    "lab.explore([book, book, book], setup=SETUP, on_progress=seen)",
 }
 PROGRAM = """
 from zephyr_lab import Lab

@@ -53,7 +53,7 @@ def test_claims_that_need_no_load_are_decided_by_the_servers(lab: Lab) -> None:
 
 def test_a_redis_of_somebody_elses_is_not_emptied(lab: Lab) -> None:
     """Those claims are refused, before anything is sent to it."""
-    lasting = KeyValue(lab.redis_url, lasting=True)
+    lasting = KeyValue(lab.redis_url, external=True)
     try:
         bench = Bench(lab.incident, lab.connect, lambda: lasting)
         with pytest.raises(BadInput, match="unset ZEPHYR_LAB_REDIS_URL"):
@@ -95,8 +95,8 @@ def test_claims_are_numbered_as_they_stand() -> None:
 
 
 def test_the_stored_table_has_every_claim() -> None:
-    """zephyr_lab/load/claims.md is what `zephyr-lab claims --format markdown` printed."""
-    text = (ROOT / "zephyr_lab" / "load" / "claims.md").read_text(encoding="utf-8")
+    """docs/claims.md is what `zephyr-lab claims --format markdown` printed."""
+    text = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (.+?) \| \*\*(.+?)\*\*", text, re.MULTILINE)
     assert [(int(number), said) for number, said, _ in rows] == [(one.number, one.said) for one in CLAIMS]
     assert {verdict for *_, verdict in rows} <= set(Verdict)

@@ -120,7 +120,7 @@ def test_ctrl_c_prints_the_report_so_far() -> None:
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_run() -> None:
-    """SIGKILL: clients, the service's face and the servers end by themselves."""
+    """SIGKILL: clients, the service's server and the servers end by themselves."""
     process, children = started("--through", "grpc")
     process.kill()
     process.communicate(timeout=60)

@@ -15,12 +15,13 @@ import pytest
 
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput
-from zephyr_lab.load import Incident, Progress, Report, alone, compared, frame, save, to_html, to_json, watch
+from zephyr_lab.load import Incident, Progress, Report, compared, frame, save, server_monitor, to_html, to_json
 from zephyr_lab.load.conditions import KNOWN
 from zephyr_lab.load.counts import Outcome
-from zephyr_lab.load.held import HELD
-from zephyr_lab.load.timed import self_timed
-from zephyr_lab.load.wrong import WRONG
+from zephyr_lab.load.strategies import autocommitted
+from zephyr_lab.load.strategies.faulty import WRONG
+from zephyr_lab.load.strategies.lock_held import HELD
+from zephyr_lab.load.strategies.lock_timed import self_timed
 from zephyr_lab.orders.strategies import STRATEGIES, Load
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 
@@ -78,7 +79,13 @@ def test_the_same_seed_saves_the_same_orders(lab: Lab) -> None:
     assert first == rows(lab) != set()
 
 
-OF_EACH_KIND = ("one-statement", "select-for-update", "serializable-retry", "redis-lua-idempotent", alone.STRATEGY.name)
+OF_EACH_KIND = (
+    "one-statement",
+    "select-for-update",
+    "serializable-retry",
+    "redis-lua-idempotent",
+    autocommitted.STRATEGY.name,
+)
 """One message, a lock that is held, retries, two systems, a transaction of one statement."""
 
 
@@ -87,7 +94,7 @@ OF_EACH_KIND = ("one-statement", "select-for-update", "serializable-retry", "red
     "name",
     [
         pytest.param(name, marks=pytest.mark.slow if name in OF_EACH_KIND else pytest.mark.thorough)
-        for name in (*STRATEGIES, alone.STRATEGY.name)
+        for name in (*STRATEGIES, autocommitted.STRATEGY.name)
     ],
 )
 def test_a_killed_postgresql_costs_no_strategy_an_acknowledged_order(lab: Lab, name: str) -> None:
@@ -186,7 +193,7 @@ def test_what_could_not_be_measured_is_said_and_is_no_zero(
 ) -> None:
     """The server answers one of the observer's questions with an error; the run goes on."""
     monkeypatch.setattr(
-        watch, question, "select 1 / 0, 1 where %s <> ''" if question != "_OVERSOLD" else "select 1 / 0"
+        server_monitor, question, "select 1 / 0, 1 where %s <> ''" if question != "_OVERSOLD" else "select 1 / 0"
     )
     report = lab.incident(crowd("select-for-update", seconds=0.3))
     exact(report)

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT
 from zephyr_lab import IsolationLevel
 from zephyr_lab.anomalies import CATALOGUE, anomaly
-from zephyr_lab.cli_course import BEST_KNOWN
+from zephyr_lab.cli.course import BEST_KNOWN
 from zephyr_lab.course.execute import (
     PARAMETER,
     SHORT,

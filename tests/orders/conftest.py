@@ -18,7 +18,7 @@ from zephyr_lab.orders import schema
 from zephyr_lab.orders.models import Item, Order, Plan, menu
 from zephyr_lab.orders.reconcile import SlotMoney, money, wrong
 from zephyr_lab.orders.service import POOL, OrderService
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.strategies import Load, strategy
 from zephyr_lab.servers import keyvalue
@@ -62,7 +62,7 @@ class Shop:
         """Today's slots by their accounts."""
         slots = RedisSlots(self.redis) if load is Load.REDIS else None
         with self.connect() as connection:
-            return run(money(Session(connection), NOON.date(), slots))
+            return run_sync(money(Session(connection), NOON.date(), slots))
 
     def wrong(self, name: str) -> list[str]:
         """What of the money statement does not hold, under a strategy's own accounts."""

@@ -32,7 +32,7 @@ from zephyr_lab.orders.errors import OrderFailed, ServiceUnavailable
 from zephyr_lab.orders.models import Plan, Slot
 from zephyr_lab.orders.reconcile import reconcile
 from zephyr_lab.orders.service import OrderService
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.strategies import Load, strategy
 from zephyr_lab.servers.embedded import start_valkey
@@ -45,8 +45,8 @@ def reconciled(shop: Shop, *, hours: int = 2) -> list[str]:
     """Repairs Redis, as cron would some time later; then says what of the money statement does not hold."""
     with shop.connect() as connection:
         slots, now = RedisSlots(shop.redis), NOON + timedelta(hours=hours)
-        run(reconcile(Session(connection), NOON.date(), slots, repair=True, now=now))
-        assert run(reconcile(Session(connection), NOON.date(), slots, now=now)) == []
+        run_sync(reconcile(Session(connection), NOON.date(), slots, repair=True, now=now))
+        assert run_sync(reconcile(Session(connection), NOON.date(), slots, now=now)) == []
     return shop.wrong("redis-lua-idempotent")
 
 
@@ -56,7 +56,7 @@ def create_until_told(service: OrderService, number: int, seconds: float = 60) -
     wanted = order(3_000, number=number)
     while time.monotonic() < deadline:
         try:
-            return run(service.create(wanted)).order_id
+            return run_sync(service.create(wanted)).order_id
         except (ServiceUnavailable, psycopg.errors.SerializationFailure):
             threading.Event().wait(0.05)
         except OrderFailed:
@@ -92,7 +92,7 @@ def test_as_documented_a_stall_of_redis_books_an_order_twice(shop: Shop) -> None
     wanted = order(1_000)
     with shop.connect() as connection, stalled(shop) as hasty:
         session, slots = Session(connection, hasty), documented.DocumentedSlots(hasty)
-        run(slots.assign_slot_with_retry(session, wanted.id, 1_000, WINDOW))
+        run_sync(slots.assign_slot_with_retry(session, wanted.id, 1_000, WINDOW))
     assert int(shop.redis.get(SLOT.id)) == 2_000
 
 
@@ -101,8 +101,8 @@ def test_by_order_id_a_stall_of_redis_books_it_once(shop: Shop) -> None:
     wanted = order(1_000)
     with shop.connect() as connection, stalled(shop) as hasty:
         assigned = RedisSlots(hasty).assign_slot_with_retry
-        assert run(assigned(Session(connection, hasty), wanted.id, 1_000, WINDOW, NOON)) == SLOT
-    assert run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
+        assert run_sync(assigned(Session(connection, hasty), wanted.id, 1_000, WINDOW, NOON)) == SLOT
+    assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
 
 
 def test_redis_pys_default_sends_a_command_again_by_itself(shop: Shop) -> None:
@@ -123,12 +123,12 @@ def test_as_documented_a_slot_of_the_evening_is_forgotten(shop: Shop) -> None:
     """Two hours after its last booking; by the day, nothing is. Nobody waits here: the expiry is asked for."""
     late = Slot.at(NOON.replace(hour=21))
     window = WINDOW.model_copy(update={"first": late.start, "last": late.start})
-    run(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))
+    run_sync(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))
     assert shop.redis.expiretime(late.id) <= time.time() + documented.SECONDS_TO_LIVE + 1
     shop.redis.expire(late.id, 0)
-    run(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))  # sold a second time
+    run_sync(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))  # sold a second time
     slots = RedisSlots(shop.redis)
-    run(slots.assign_slot(order(1).id, 99_000, window, NOON))
+    run_sync(slots.assign_slot(order(1).id, 99_000, window, NOON))
     (name,) = (name for name in shop.redis.keys("{slots*") if not name.endswith("orders"))
     assert shop.redis.expiretime(name) >= (late.start + timedelta(hours=24)).timestamp()
 
@@ -138,7 +138,7 @@ def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> N
     slots = documented.DocumentedSlots(shop.redis)
     kept, gone = order(5_000), order(1_000)
     for one in (kept, gone):
-        run(slots.assign_slot(one.id, one.final_price, WINDOW))
+        run_sync(slots.assign_slot(one.id, one.final_price, WINDOW))
     first, second = slots.release_slot(gone.id), slots.release_slot(gone.id)
     both_read: list[Any] = []
     real = shop.redis.hmget
@@ -151,16 +151,16 @@ def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> N
 
     shop.redis.hmget = read
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(run, (first, second)))
+        list(threads.map(run_sync, (first, second)))
     shop.redis.hmget = real
     assert int(shop.redis.get(SLOT.id)) == 4_000, "5,000 of the order that is kept, and 1,000 off twice"
     whole = RedisSlots(shop.redis)
     for one in (kept, gone):
-        run(whole.assign_slot(one.id, one.final_price, WINDOW, NOON))
+        run_sync(whole.assign_slot(one.id, one.final_price, WINDOW, NOON))
     with ThreadPoolExecutor(4) as threads:
-        freed = threads.map(lambda _: run(whole.release_slot(gone.id, NOON.date())), range(4))
+        freed = threads.map(lambda _: run_sync(whole.release_slot(gone.id, NOON.date())), range(4))
     assert sorted(freed) == [0, 0, 0, 1_000]
-    assert run(whole.slot_info(SLOT)).booked == 5_000
+    assert run_sync(whole.slot_info(SLOT)).booked == 5_000
 
 
 def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, mo
         monkeypatch.setattr(Session, "change", stop_redis_first)
         try:
             with shop.connect() as connection, pytest.raises(redis.TimeoutError):
-                run(book(Session(connection, hasty)))
+                run_sync(book(Session(connection, hasty)))
         finally:
             os.kill(pid, signal.SIGCONT)
             monkeypatch.setattr(Session, "change", real)
@@ -187,9 +187,9 @@ def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, mo
     with schema.missing_table(shop.admin):
         lose(lambda session: strategy("redis-lua-idempotent").book(session, wanted, WINDOW))
     assert shop.count() == 0
-    assert int(shop.redis.get(SLOT.id)) == run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
+    assert int(shop.redis.get(SLOT.id)) == run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
     assert reconciled(shop) == []
-    assert run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 0
+    assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 0
     hasty.close()
 
 
@@ -261,11 +261,11 @@ def test_as_documented_an_answer_lost_at_commit_sells_the_slot_twice(
         with pool.connection() as connection:
             assert strategy("redis-lua-serializable").run(connection, next_one, WINDOW, shop.redis) == SLOT
     assert [one.over for one in shop.money() if one.over] == [20_000]
-    assert run(slots.loads([SLOT])) == {SLOT.id: 60_000}
+    assert run_sync(slots.loads([SLOT])) == {SLOT.id: 60_000}
     # Redis can be put right, while nobody books; what was sold cannot.
-    run(slots.put_right({one.id: (SLOT, one.final_price) for one in (saved, next_one)}))
+    run_sync(slots.put_right({one.id: (SLOT, one.final_price) for one in (saved, next_one)}))
     assert (
-        run(slots.loads([SLOT]))
+        run_sync(slots.loads([SLOT]))
         == {SLOT.id: 120_000}
         == {one.slot.id: one.orders for one in shop.money() if one.orders}
     )
@@ -280,9 +280,9 @@ def test_an_order_whose_answer_was_lost_is_found_by_its_id(
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy(name), shop.redis)
         service._days.add(NOON.date())  # the first COMMIT is that of the order
-        created = run(service.create(order(60_000)))
+        created = run_sync(service.create(order(60_000)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, SLOT)
-        assert run(service.create(order(60_000))).slot != SLOT
+        assert run_sync(service.create(order(60_000))).slot != SLOT
     assert shop.count() == 2
     assert shop.wrong(name) == []
 
@@ -297,7 +297,7 @@ def test_an_order_whose_answer_was_lost_is_not_told_that_its_own_place_is_taken(
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy(name), shop.redis)
         service._days.add(NOON.date())
-        created = run(service.create(order(60_000, now=evening)))
+        created = run_sync(service.create(order(60_000, now=evening)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, Slot.at(NOON.replace(hour=21, minute=45)))
     assert shop.count() == 1
     assert shop.wrong(name) == []
@@ -342,16 +342,16 @@ for number in range(int(first), int(last)):
 def test_sixty_clients_killed_between_redis_and_commit_leak_nothing_for_good(shop: Shop) -> None:
     """Sixty places without an order; `reconcile` voids their ids and frees them. Who orders again is served."""
     with shop.service("redis-lua-idempotent") as service:
-        kept = [run(service.create(order(1_000))) for _ in range(5)]
+        kept = [run_sync(service.create(order(1_000))) for _ in range(5)]
         words = [shop.dsn, shop.redis_url, NOON.isoformat(), "900000", "900060"]
         subprocess.run([sys.executable, "-c", CLIENT, *words], check=True, timeout=60)
         assert shop.count() == 5
-        leaked = run(RedisSlots(shop.redis).bookings(NOON.date()))
+        leaked = run_sync(RedisSlots(shop.redis).bookings(NOON.date()))
         assert len(leaked) == 65
         assert len(shop.wrong("redis-lua-idempotent")) == 1, "60,000 roubles are taken by nobody"
         assert reconciled(shop) == []
         assert shop.count("order_ids where voided") == 60
-        assert [run(service.create(order(1_000))).slot for _ in range(60)] == [SLOT] * 60
+        assert [run_sync(service.create(order(1_000))).slot for _ in range(60)] == [SLOT] * 60
     assert shop.wrong("redis-lua-idempotent") == []
     assert {one.order_id for one in kept} <= {id for (id,) in shop.admin.execute("select id from orders").fetchall()}
 
@@ -396,19 +396,19 @@ def test_valkey_killed_and_empty_again_is_filled_from_the_orders(shop: Shop) -> 
     valkey, url = start_valkey()
     shop.redis, shop.redis_url = clients.redis_client(url), url
     with shop.service("redis-lua-idempotent") as service:
-        first = [run(service.create(order(30_000))) for _ in range(3)]
+        first = [run_sync(service.create(order(30_000))) for _ in range(3)]
         os.kill(valkey.pid, signal.SIGKILL)
         lost = order(30_000)
         with pytest.raises(ServiceUnavailable):
-            run(service.create(lost))
+            run_sync(service.create(lost))
         valkey.close()
         again, url = start_valkey()
         shop.redis = service.redis = clients.redis_client(url)
         assert shop.redis.dbsize() == 0
         assert reconciled(shop) == []
-        assert run(RedisSlots(shop.redis).slot_info(SLOT)).booked == 90_000
+        assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 90_000
         service._days.clear()
-        assert run(service.create(lost)).slot == Slot.at(NOON + timedelta(minutes=15))
+        assert run_sync(service.create(lost)).slot == Slot.at(NOON + timedelta(minutes=15))
     assert shop.wrong("redis-lua-idempotent") == []
     assert {one.slot for one in first} == {SLOT}
     again.close()

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from tests.orders.conftest import NOON, Shop, order
 from zephyr_lab.orders.errors import InvalidOrder, NotInstalled
 from zephyr_lab.orders.models import LARGEST_INT, LONGEST_TEXT, Item, Order, Slot, Status, customers, menu
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.statements import insert_order
 
 ITEM: dict[str, Any] = {"pizza_name": "Margherita", "quantity": 1, "price": 450}
@@ -136,7 +136,7 @@ def test_an_order_is_refused_by_field_or_saved_as_it_is(shop: Shop, item: Any, f
             async with session.transaction():
                 await insert_order(session, wanted, Slot.at(NOON))
 
-        run(save())
+        run_sync(save())
     row = shop.admin.execute(
         "select items, customer_first_name, notes, delivery_address, final_price from orders where id = %s", [wanted.id]
     ).fetchone()
@@ -155,5 +155,5 @@ def test_a_month_without_partition_is_named_and_nothing_is_written(shop: Shop) -
     with shop.service("one-statement") as service:
         for now in (NOON.replace(year=NOON.year - 1), NOON.replace(year=NOON.year + 3)):
             with pytest.raises(NotInstalled, match="created_at"):
-                run(service.create(order(450, now=now)))
+                run_sync(service.create(order(450, now=now)))
     assert shop.count() == shop.count("order_ids") == 0

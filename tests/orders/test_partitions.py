@@ -15,7 +15,7 @@ from tests.orders.conftest import NOON, Shop, order
 from zephyr_lab.errors import BadInput
 from zephyr_lab.orders import partitions, schema
 from zephyr_lab.orders.models import Slot
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.statements import insert_order
 
 BOUNDS = (
@@ -140,9 +140,9 @@ def test_one_order_id_is_one_order_over_all_partitions(shop: Shop) -> None:
     shop.admin.execute("truncate orders")
     with shop.connect() as connection:
         session = Session(connection)
-        run(insert_order(session, one, Slot.at(NOON)))
+        run_sync(insert_order(session, one, Slot.at(NOON)))
         with pytest.raises(Exception, match="is taken"):
-            run(insert_order(session, other, Slot.at(NOON)))
+            run_sync(insert_order(session, other, Slot.at(NOON)))
         connection.commit()
     assert shop.count() == 1
     with pytest.raises(psycopg.errors.FeatureNotSupported):

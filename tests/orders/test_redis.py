@@ -17,11 +17,11 @@ import redis
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from tests.orders.conftest import NOON, Shop, order
-from zephyr_lab.orders import retry, scene
+from zephyr_lab.orders import example, retry
 from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.errors import SlotsFull
 from zephyr_lab.orders.models import Plan, Slot
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.servers.embedded import Supervised, find_valkey
 
@@ -56,14 +56,14 @@ def cluster() -> Iterator[redis.Redis]:
 
 def test_the_scripts_run_on_a_cluster_and_the_documented_ones_do_not(cluster: redis.Redis) -> None:
     """All keys of a day have its hash tag, and every key is in KEYS."""
-    slots, one = RedisSlots(cluster), scene.order(1)
-    assert run(slots.assign_slot(one.id, 3_000, scene.WINDOW, scene.NOW)) == scene.SLOT
-    assert run(slots.recount(scene.SLOT)) == (3_000, 3_000)
-    assert run(slots.release_slot(one.id, scene.SLOT.day)) == 3_000
-    assert run(slots.restore(one.id, 3_000, scene.SLOT))
-    assert run(slots.loads([scene.SLOT])) == {scene.SLOT.id: 3_000}
+    slots, one = RedisSlots(cluster), example.order(1)
+    assert run_sync(slots.assign_slot(one.id, 3_000, example.WINDOW, example.NOW)) == example.SLOT
+    assert run_sync(slots.recount(example.SLOT)) == (3_000, 3_000)
+    assert run_sync(slots.release_slot(one.id, example.SLOT.day)) == 3_000
+    assert run_sync(slots.restore(one.id, 3_000, example.SLOT))
+    assert run_sync(slots.loads([example.SLOT])) == {example.SLOT.id: 3_000}
     with pytest.raises(redis.exceptions.ResponseError, match="slot"):
-        run(DocumentedSlots(cluster).assign_slot(one.id, 3_000, scene.WINDOW))
+        run_sync(DocumentedSlots(cluster).assign_slot(one.id, 3_000, example.WINDOW))
 
 
 def attempts(policy: retry.Policy, error: Exception) -> list[float]:
@@ -77,7 +77,7 @@ def attempts(policy: retry.Policy, error: Exception) -> list[float]:
         raise error
 
     with pytest.raises(type(error)):
-        run(policy.retrying(sleep)(fail))
+        run_sync(policy.retrying(sleep)(fail))
     return pauses
 
 
@@ -105,7 +105,7 @@ def test_the_policies_are_the_write_ups(shop: Shop) -> None:
     with shop.connect() as connection:
         wanted = (Session(connection), order(1).id, 100_001, Plan().window(NOON), NOON)
         with pytest.raises(SlotsFull):
-            run(RedisSlots(shop.redis).assign_slot_with_retry(*wanted))
+            run_sync(RedisSlots(shop.redis).assign_slot_with_retry(*wanted))
     assert sent == 1
 
 
@@ -120,13 +120,13 @@ def test_reconcile_tells_and_repairs_only_when_asked(shop: Shop) -> None:
         return subprocess.run([*program, *words], capture_output=True, text=True, timeout=60, env=env)
 
     with shop.service("redis-lua-idempotent") as service:
-        run(service.create(order(5_000)))
+        run_sync(service.create(order(5_000)))
     shop.redis.flushall()
     told, again = call(), call("--repair")
     assert (told.returncode, again.returncode) == (1, 0)
     assert "would be put back" in told.stdout
     assert "put back" in again.stdout
-    assert run(RedisSlots(shop.redis).slot_info(Slot.at(NOON))).booked == 5_000
+    assert run_sync(RedisSlots(shop.redis).slot_info(Slot.at(NOON))).booked == 5_000
     for words, where, said in ((["--day", "today"], shop.redis_url, "is no day"), ([], "unix:///nowhere", "Redis")):
         bad = call(*words, redis_url=where)
         assert (bad.returncode, said in bad.stderr, "Traceback" in bad.stderr) == (2, True, False), bad.stderr

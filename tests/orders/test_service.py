@@ -27,7 +27,7 @@ from zephyr_lab.orders.errors import (
 from zephyr_lab.orders.models import Plan, Slot, Status
 from zephyr_lab.orders.reconcile import reconcile
 from zephyr_lab.orders.service import POOL, OrderService
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import PostgresSlots, RedisSlots
 from zephyr_lab.orders.strategies import STRATEGIES, Load, strategy
 from zephyr_lab.servers import keyvalue
@@ -40,9 +40,9 @@ def test_every_strategy_books_the_first_slot_and_then_the_next(shop: Shop, name:
     """And every column of the order comes back as it went in; nothing else is left open or differs."""
     first, second = order(60_000, notes="a 'quoted' \"note\"; drop table orders"), order(60_000)
     with shop.service(name) as service:
-        created = run(service.create(first))
+        created = run_sync(service.create(first))
         assert (created.slot, created.is_new) == (Slot.at(NOON), True)
-        assert run(service.create(second)).slot == Slot.at(NOON + timedelta(minutes=15))
+        assert run_sync(service.create(second)).slot == Slot.at(NOON + timedelta(minutes=15))
     columns = ", ".join(first.row())
     row = shop.admin.execute(f"select {columns} from orders where id = %s", [first.id]).fetchone()
     saved = dict(zip(first.row(), row or (), strict=True))
@@ -61,7 +61,8 @@ def test_an_order_that_comes_twice_is_booked_once(shop: Shop, name: str) -> None
     told: list[Any] = []
     with shop.service(name) as service:
         threads = [
-            threading.Thread(target=lambda one=one: told.append(run(service.create(one)))) for one in [first, again] * 3
+            threading.Thread(target=lambda one=one: told.append(run_sync(service.create(one))))
+            for one in [first, again] * 3
         ]
         for thread in threads:
             thread.start()
@@ -70,7 +71,7 @@ def test_an_order_that_comes_twice_is_booked_once(shop: Shop, name: str) -> None
         assert [one.is_new for one in told].count(True) == 1
         assert len({(one.order_id, one.slot) for one in told}) == 1
         with pytest.raises(InvalidOrder, match="taken by an order with another content") as refused:
-            run(service.create(order(5_000, number=first.id.int, notes="other")))
+            run_sync(service.create(order(5_000, number=first.id.int, notes="other")))
         assert refused.value.field == "id"
     assert shop.count() == shop.count("order_ids") == 1
     assert shop.wrong(name) == []
@@ -83,12 +84,12 @@ def test_a_full_day_is_said_to_be_full_and_nothing_is_written(shop: Shop, name: 
     wanted = order(5_000)
     with shop.service(name) as service:
         with pytest.raises(SlotsFull):
-            run(service.create(wanted))
+            run_sync(service.create(wanted))
         assert shop.count() == shop.count("order_ids") == 0
         shop.admin.execute(
             "update slots set capacity_override = null, is_disabled = start_time < %s", [NOON + timedelta(hours=1)]
         )
-        assert run(service.create(wanted)).slot.start == NOON + timedelta(hours=1)
+        assert run_sync(service.create(wanted)).slot.start == NOON + timedelta(hours=1)
 
 
 def test_an_order_with_a_slot_is_saved_at_a_chosen_level(shop: Shop) -> None:
@@ -97,9 +98,9 @@ def test_an_order_with_a_slot_is_saved_at_a_chosen_level(shop: Shop) -> None:
     with shop.service("one-statement") as service:
         for level in (None, psycopg.IsolationLevel.READ_COMMITTED, psycopg.IsolationLevel.SERIALIZABLE):
             one = order(450)
-            run(service.save_order(one, slot, level))
+            run_sync(service.save_order(one, slot, level))
             with pytest.raises(AlreadyCreated):
-                run(service.save_order_with_retry(one, slot, level))
+                run_sync(service.save_order_with_retry(one, slot, level))
         assert service.metrics.failure_rate == 0
     assert shop.count() == 3
 
@@ -109,8 +110,8 @@ def test_overrides_and_disabled_slots_reach_redis(shop: Shop) -> None:
     shop.admin.execute("update slots set capacity_override = 100 where start_time = %s", [NOON])
     shop.admin.execute("update slots set is_disabled = true where start_time = %s", [NOON + timedelta(minutes=15)])
     with shop.service("redis-lua-idempotent") as service:
-        assert run(service.create(order(450))).slot.start == NOON + timedelta(minutes=30)
-    info = run(RedisSlots(shop.redis).slot_info(Slot.at(NOON)))
+        assert run_sync(service.create(order(450))).slot.start == NOON + timedelta(minutes=30)
+    info = run_sync(RedisSlots(shop.redis).slot_info(Slot.at(NOON)))
     assert (info.booked, info.capacity, info.is_disabled) == (0, 100, False)
 
 
@@ -118,10 +119,10 @@ def test_overrides_and_disabled_slots_reach_redis(shop: Shop) -> None:
 def test_a_cancelled_order_gives_its_place_back_once(shop: Shop, name: str) -> None:
     """Whatever the strategy keeps its load in."""
     with shop.service(name) as service:
-        kept, gone = run(service.create(order(60_000))), run(service.create(order(40_000)))
-        assert run(service.cancel(gone.order_id)) is True
-        assert run(service.cancel(gone.order_id)) is False
-        assert run(service.create(order(40_000))).slot == kept.slot
+        kept, gone = run_sync(service.create(order(60_000))), run_sync(service.create(order(40_000)))
+        assert run_sync(service.cancel(gone.order_id)) is True
+        assert run_sync(service.cancel(gone.order_id)) is False
+        assert run_sync(service.create(order(40_000))).slot == kept.slot
     assert shop.wrong(name) == []
     assert sum(one.orders for one in shop.money()) == 100_000
 
@@ -130,16 +131,16 @@ def test_a_status_goes_forward_only(shop: Shop) -> None:
     """Every pair of statuses, against the rule in words; a late CreateOrder does not walk an order back."""
     with shop.service("one-statement") as service:
         created = order(450)
-        run(service.create(created))
+        run_sync(service.create(created))
         with pytest.raises(OrderUnknown):
-            run(service.set_status(order(1).id, Status.READY))
+            run_sync(service.set_status(order(1).id, Status.READY))
         for status in (Status.PREPARING, Status.READY, Status.DELIVERED):
-            run(service.set_status(created.id, status))
+            run_sync(service.set_status(created.id, status))
         for status in (Status.PENDING, Status.COOKING, Status.CANCELLED):
             with pytest.raises(StatusRefused, match=f"is delivered, and cannot become {status}"):
-                run(service.set_status(created.id, status))
-        assert run(service.create(created)).status is Status.DELIVERED
-        run(service.set_status(created.id, Status.ARCHIVED))
+                run_sync(service.set_status(created.id, status))
+        assert run_sync(service.create(created)).status is Status.DELIVERED
+        run_sync(service.set_status(created.id, Status.ARCHIVED))
     row = shop.admin.execute("select status, completed_at is null, cancelled_at is null from orders").fetchone()
     assert row == ("archived", False, True)
 
@@ -174,9 +175,9 @@ def test_what_is_missing_is_named(shop: Shop) -> None:
             (schema.missing_table(shop.admin), "are not all there"),
         ):
             with condition, pytest.raises(NotInstalled, match=said):
-                run(service.create(wanted))
+                run_sync(service.create(wanted))
         assert shop.count("order_ids") == 0
-        assert run(service.create(wanted)).is_new
+        assert run_sync(service.create(wanted)).is_new
 
 
 def test_a_role_without_rights_is_told_so(shop: Shop) -> None:
@@ -184,8 +185,8 @@ def test_a_role_without_rights_is_told_so(shop: Shop) -> None:
     shop.admin.execute(schema.statement("role"))
     with shop.service("one-statement", configure=_as_pizza_admin) as service:
         with schema.missing_grant(shop.admin), pytest.raises(NotInstalled, match=r"sql/orders/role\.sql"):
-            run(service.create(order(450)))
-        assert run(service.create(order(450))).is_new
+            run_sync(service.create(order(450)))
+        assert run_sync(service.create(order(450))).is_new
     with psycopg.connect(shop.dsn) as connection:
         shop.admin.execute("select ensure_orders_partitions(4)")
         connection.execute("set role pizza_admin")
@@ -222,7 +223,7 @@ def test_the_clock_decides_which_slots_there_are() -> None:
 def test_a_level_does_not_stay_with_a_pooled_connection(shop: Shop) -> None:
     """Who has the connection next has its own."""
     with shop.service("serializable-retry", max_size=1) as service:
-        run(service.create(order(450)))
+        run_sync(service.create(order(450)))
         with service.pool.connection() as connection:
             assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
 
@@ -231,10 +232,10 @@ def test_an_exhausted_pool_is_unavailable_and_loses_nothing(shop: Shop) -> None:
     """Nobody waits for ever; the same order goes through when a connection is free."""
     wanted = order(450)
     with shop.service("one-statement", max_size=1, timeout=0.2) as service:
-        run(service._open_day(NOON.date()))
+        run_sync(service._open_day(NOON.date()))
         with service.pool.connection(), pytest.raises(ServiceUnavailable, match="connection of the pool"):
-            run(service.create(wanted))
-        assert run(service.create(wanted)).is_new
+            run_sync(service.create(wanted))
+        assert run_sync(service.create(wanted)).is_new
     assert shop.wrong("one-statement") == []
 
 
@@ -245,14 +246,14 @@ def test_places_in_postgresql_by_order(shop: Shop) -> None:
     with shop.connect() as connection:
         slots = PostgresSlots(Session(connection))
         for _ in range(2):
-            assert run(slots.assign_slot_with_retry(wanted.id, 60_000, window)) == Slot.at(NOON)
-        assert run(slots.assign_slot(order(1).id, 60_000, window)) == Slot.at(NOON + timedelta(minutes=15))
-        assert run(slots.slot_info(Slot.at(NOON))).orders == 1
-        assert [run(slots.release_slot(wanted.id)) for _ in range(2)] == [60_000, 0]
-        assert run(slots.slot_info(Slot.at(NOON))).booked == 0
+            assert run_sync(slots.assign_slot_with_retry(wanted.id, 60_000, window)) == Slot.at(NOON)
+        assert run_sync(slots.assign_slot(order(1).id, 60_000, window)) == Slot.at(NOON + timedelta(minutes=15))
+        assert run_sync(slots.slot_info(Slot.at(NOON))).orders == 1
+        assert [run_sync(slots.release_slot(wanted.id)) for _ in range(2)] == [60_000, 0]
+        assert run_sync(slots.slot_info(Slot.at(NOON))).booked == 0
         shop.admin.execute("update slots set is_disabled = true")
         with pytest.raises(SlotsFull):
-            run(slots.assign_slot_with_retry(wanted.id, 1, window))
+            run_sync(slots.assign_slot_with_retry(wanted.id, 1, window))
 
 
 def test_reconcile_says_what_differs_and_repairs_only_when_asked(shop: Shop) -> None:
@@ -261,22 +262,22 @@ def test_reconcile_says_what_differs_and_repairs_only_when_asked(shop: Shop) -> 
     with shop.service(name) as service, shop.connect() as connection:
         session, slots = Session(connection), RedisSlots(shop.redis)
         kept = order(5_000)
-        run(service.create(kept))
+        run_sync(service.create(kept))
         window = Plan().window(NOON)
-        run(slots.assign_slot(late.id, 7_000, window, late.created_at))  # the client dies here
+        run_sync(slots.assign_slot(late.id, 7_000, window, late.created_at))  # the client dies here
         young = order(3_000)
-        run(slots.assign_slot(young.id, 3_000, window, young.created_at))
-        run(slots.release_slot(kept.id, NOON.date()))
+        run_sync(slots.assign_slot(young.id, 3_000, window, young.created_at))
+        run_sync(slots.release_slot(kept.id, NOON.date()))
         asked = {"now": NOON + timedelta(seconds=10)}
-        said = run(reconcile(session, NOON.date(), slots, **asked))
+        said = run_sync(reconcile(session, NOON.date(), slots, **asked))
         assert [one.order_id for one in said] == [late.id, kept.id]
-        assert run(reconcile(session, NOON.date(), slots, **asked)) == said, "a dry run changes nothing"
+        assert run_sync(reconcile(session, NOON.date(), slots, **asked)) == said, "a dry run changes nothing"
         assert all("would be" in one.remedy for one in said)
-        run(reconcile(session, NOON.date(), slots, repair=True, **asked))
-        assert run(reconcile(session, NOON.date(), slots, **asked)) == []
+        run_sync(reconcile(session, NOON.date(), slots, repair=True, **asked))
+        assert run_sync(reconcile(session, NOON.date(), slots, **asked)) == []
         with pytest.raises(OrderVoided):
-            run(service.create(late))
-        assert run(service.create(young)).is_new
-        run(reconcile(session, NOON.date(), slots, repair=True, now=NOON + timedelta(hours=2)))
+            run_sync(service.create(late))
+        assert run_sync(service.create(young)).is_new
+        run_sync(reconcile(session, NOON.date(), slots, repair=True, now=NOON + timedelta(hours=2)))
     assert shop.wrong(name) == []
     assert sum(one.orders for one in shop.money()) == 8_000

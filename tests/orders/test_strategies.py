@@ -1,4 +1,4 @@
-"""Every strategy in every order of its round trips: orders/strategies.md says what each level makes of it."""
+"""Every strategy in every order of its round trips: docs/strategies.md says what each level makes of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zephyr_lab import Lab
 from zephyr_lab.course.strategies import LEVELS, explore_strategy, measure, own_level, to_markdown
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 
-DOCUMENTED = (ROOT / "zephyr_lab" / "orders" / "strategies.md").read_text(encoding="utf-8")
+DOCUMENTED = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
 
 
 def documented(sessions: str, name: str) -> str:

@@ -18,7 +18,7 @@ from zephyr_lab.orders.errors import OrderFailed
 from zephyr_lab.orders.models import Order, Slot
 from zephyr_lab.orders.reconcile import SlotMoney
 from zephyr_lab.orders.service import POOL
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 
 MANY = 1_000
@@ -31,7 +31,7 @@ def stress_as_documented(dsn: str, orders: list[Order], isolation: IsolationLeve
     def save(one: Order) -> None:
         try:
             with pool.connection() as connection:
-                run(documented.save_order_with_transaction(Session(connection), one, isolation))
+                run_sync(documented.save_order_with_transaction(Session(connection), one, isolation))
         except documented.SaveFailed as error:
             errors.append(error)
 
@@ -77,7 +77,7 @@ def stress(shop: Shop, name: str, number: int, clients: int = 50) -> tuple[list[
     def client(one: Order) -> None:
         for _ in range(20):
             try:
-                created = run(service.create(one))
+                created = run_sync(service.create(one))
             except psycopg.errors.SerializationFailure:
                 continue
             except OrderFailed:

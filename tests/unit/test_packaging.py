@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 from zephyr_lab.anomalies import anomaly
-from zephyr_lab.cli_course import BEST_KNOWN, NOTEBOOKS, or_shipped
+from zephyr_lab.cli.course import BEST_KNOWN, NOTEBOOKS, or_shipped
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.servers.embedded import TEACHING_SETTINGS
 from zephyr_lab.shipped import shipped

@@ -8,8 +8,9 @@ An exercise (`course/exercises`) is scenarios, calls of the learner's function a
 which looks at one schedule (`observed`) and says in words what happened instead. `exercise` hands the calls to
 `Lab.explore`, with the rules as its invariant, and answers with the shortest schedule that broke one; `observed` also
 recognises why, where the schedule shows it. `exactly-once` is not explored: `faults` does to one transaction what
-servers and networks do, on connections (`wire`) that are cut in their sockets (`servers/cut`). What the learners try
-is in `tests/exercises`, with a right solution of each; the notebooks hold only the naive ones.
+servers and networks do, on connections (`recording_connection`) that are cut in their sockets
+(`servers/fault_injection`). What the learners try is in `tests/exercises`, with a right solution of each; the
+notebooks hold only the naive ones.
 
 Two terminals: `schedule/terminals` adds each statement as a step to an `Execution` that goes on, so that cells are
 recorded, and wait, as any schedule does. It is *observed*: after each step the lab's own connection reads what is

@@ -146,12 +146,12 @@ def without_long_ones(todo: Sequence[Job]) -> list[Job]:
 
 
 def execute_all(
-    todo: Sequence[Job], jobs: int, seen: Callable[[], object], meanwhile: Callable[[], object] = lambda: None
+    todo: Sequence[Job], jobs: int, on_progress: Callable[[], object], meanwhile: Callable[[], object] = lambda: None
 ) -> list[Run]:
     """Executes a plan: strict notebooks `jobs` at a time, then measured ones alone. Gives the runs in its order.
 
-    `seen` is called after each, `meanwhile` once, when the strict ones have begun. Call this where no other thread
-    runs: on Linux its workers are forks.
+    `on_progress` is called after each, `meanwhile` once, when the strict ones have begun. Call this where no other
+    thread runs: on Linux its workers are forks.
     """
     done: dict[Job, Run] = {}
     strict = [job for job in todo if not job.measured]
@@ -165,13 +165,13 @@ def execute_all(
             meanwhile()
             for future in as_completed(futures):
                 done[future.result().job] = future.result()
-                seen()
+                on_progress()
     else:
         meanwhile()
     for job in todo:
         if job.measured:
             done[job] = execute(job)
-            seen()
+            on_progress()
     return [done[job] for job in todo]
 
 

@@ -174,7 +174,7 @@ class _Search:
                 reduction=number > 2,
                 may_raise=True,
                 shrink=False,  # the shortest of all is among those that were seen
-                seen=seen,
+                on_progress=seen,
             )
         except _TooMany:
             return None

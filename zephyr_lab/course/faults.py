@@ -16,9 +16,9 @@ from typing import Any
 
 import psycopg
 
-from zephyr_lab.course.wire import GivenUp, Record, WatchedConnection
+from zephyr_lab.course.recording_connection import GivenUp, Record, WatchedConnection
 from zephyr_lab.lab import Lab
-from zephyr_lab.servers.cut import lost_on_the_way, lost_on_the_way_back
+from zephyr_lab.servers.fault_injection import lost_on_the_way, lost_on_the_way_back
 
 SECONDS = 10.0  # for one fault
 MOST_ATTEMPTS = 30

@@ -17,11 +17,11 @@ from psycopg_pool import ConnectionPool
 
 from zephyr_lab.orders import schema
 from zephyr_lab.orders.documented import DocumentedSlots
+from zephyr_lab.orders.example import NOW
 from zephyr_lab.orders.models import Item, Order, Plan, Window
 from zephyr_lab.orders.reconcile import Difference, SlotMoney, money, reconcile
-from zephyr_lab.orders.scene import NOW
 from zephyr_lab.orders.service import OrderService
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.strategies import strategy
 from zephyr_lab.views.figure import Picture
@@ -63,7 +63,7 @@ class Shop:
 
     def create(self, name: str, order: Order) -> Any:
         """What the service tells a client."""
-        return run(self.service(name).create(order))
+        return run_sync(self.service(name).create(order))
 
     def connection(self) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
         """A connection of the pool, autocommit off."""
@@ -105,13 +105,13 @@ class Shop:
         with self.connection() as connection:
             later = self.now + timedelta(hours=hours)
             slots = RedisSlots(self.redis)
-            return run(reconcile(Session(connection), self.now.date(), slots, repair=repair, now=later))
+            return run_sync(reconcile(Session(connection), self.now.date(), slots, repair=repair, now=later))
 
     def money(self, *, documented: bool = False) -> pd.DataFrame:
         """Slots that have anything in any account, in roubles; with `documented`, Redis by the documented keys."""
         slots: Any = DocumentedSlots(self.redis) if documented else RedisSlots(self.redis)
         with self.connection() as connection:
-            accounts: list[SlotMoney] = run(money(Session(connection), self.now.date(), slots))
+            accounts: list[SlotMoney] = run_sync(money(Session(connection), self.now.date(), slots))
         rows = [
             {"slot": f"{one.slot.start:%H:%M}", "orders": one.orders, "booked": one.booked, "redis": one.redis or 0,
              "capacity": one.capacity, "over": one.over}

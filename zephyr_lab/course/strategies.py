@@ -10,7 +10,7 @@ from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.functions.once import once
-from zephyr_lab.orders import scene
+from zephyr_lab.orders import example
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 from zephyr_lab.schedule.levels import IsolationLevel
 
@@ -57,10 +57,10 @@ def explore_strategy(
     In all orders, or in `samples` random ones. `lab` is a `Lab`. Raises BadInput.
     """
     one = strategy(name)
-    setup = scene.setup(one, partitioned=partitioned)
+    setup = example.setup(one, partitioned=partitioned)
     explorer = lab.function_explorer(
-        [scene.booking(one, number + 1) for number in range(sessions)],
-        setup=setup if isinstance(setup, str) else once(setup), isolation=isolation, invariant=scene.INVARIANT,
+        [example.booking(one, number + 1) for number in range(sessions)],
+        setup=setup if isinstance(setup, str) else once(setup), isolation=isolation, invariant=example.INVARIANT,
     )  # fmt: skip
     return explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), 0), None, None)
 
@@ -77,7 +77,7 @@ def measure(
     *,
     sessions: int = 2,
     samples: int | None = None,
-    seen: Callable[[Cell], None] | None = None,
+    on_progress: Callable[[Cell], None] | None = None,
 ) -> list[Cell]:
     """Every strategy at every level: all orders of two sessions.
 
@@ -93,8 +93,8 @@ def measure(
             run, kind = found.run, str(found.kind)
             counts = (run.schedules, run.anomalous, run.violated, run.aborted)
             cells.append(Cell(name, str(level), sessions, kind, *counts, found.complete))
-            if seen:
-                seen(cells[-1])
+            if on_progress:
+                on_progress(cells[-1])
     return cells
 
 

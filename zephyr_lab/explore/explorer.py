@@ -23,7 +23,7 @@ from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import End, EventKind, Transcript
 
-Seen = Callable[[Exploration], None]
+OnProgress = Callable[[Exploration], None]
 Invariant = str | Callable[[Transcript], bool]
 
 
@@ -63,8 +63,10 @@ class Explorer:
         assert self._effects
         return self._effects.is_local(self._execution.next_step(session).name)
 
-    def explore(self, scheduler: Scheduler, seen: Seen | None = None, budget: float | None = None) -> Exploration:
-        """Runs what `scheduler` asks for; `seen` is shown the state after each schedule.
+    def explore(
+        self, scheduler: Scheduler, on_progress: OnProgress | None = None, budget: float | None = None
+    ) -> Exploration:
+        """Runs what `scheduler` asks for; `on_progress` is shown the state after each schedule.
 
         A schedule with a step that never ends is undecided, and stands for all that begin so. An interrupt (Ctrl-C), or
         `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
@@ -84,8 +86,8 @@ class Explorer:
                         continue
                     self._count(found, executed)
                 found.seconds = time.monotonic() - began
-                if seen:
-                    seen(found)
+                if on_progress:
+                    on_progress(found)
             found.complete = scheduler.complete
         except KeyboardInterrupt:
             self._runner.abandon()

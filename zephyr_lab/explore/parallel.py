@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from zephyr_lab.explore.exhaustive import Exhaustive, Path
 from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.explorer import Explorer, Invariant, Seen
+from zephyr_lab.explore.explorer import Explorer, Invariant, OnProgress
 from zephyr_lab.explore.pct import PCT
 from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.sampled import Sampled
@@ -114,11 +114,16 @@ def explore_part(work: Work, open_runner: OpenRunner, part: Part) -> Exploration
     if _interrupted:
         return Exploration(work.spec.name, str(work.isolation))
     explorer = _explorer(work, open_runner)
-    return explorer.explore(work.scheduler(explorer, part), seen=go_on, budget=work.seconds_left())
+    return explorer.explore(work.scheduler(explorer, part), on_progress=go_on, budget=work.seconds_left())
 
 
 def explore_in_parallel(
-    work: Work, runner: Runner, executor: Executor, jobs: int, open_runner: OpenRunner, seen: Seen | None = None
+    work: Work,
+    runner: Runner,
+    executor: Executor,
+    jobs: int,
+    open_runner: OpenRunner,
+    on_progress: OnProgress | None = None,
 ) -> Exploration:
     """Explores with `jobs` workers of `executor`; `open_runner` is called in each of them, and must be picklable.
 
@@ -138,8 +143,8 @@ def explore_in_parallel(
         for piece in pieces:
             found.merge(piece.result())
             merged += 1
-            if seen:
-                seen(found)
+            if on_progress:
+                on_progress(found)
     except KeyboardInterrupt:
         found.complete = False
         for piece in pieces:

@@ -3,10 +3,10 @@
 `functions` makes sessions of ordinary Python functions. Each runs in a thread of its own, which parks (`turn`) before a
 round trip until it is let go: psycopg connections in `wait` (`postgres`), redis-py in `send_packed_command`
 (`keyvalue`), whichever client a thread of a session uses (`interception`, which also skips sleeps and gives the
-session's own connection to whoever opens one). `execution` follows them with the same watch (`quiet`) as steps;
+session's own connection to whoever opens one). `execution` follows them with the same watch (`settling`) as steps;
 `explorer` judges by serial orders, where what a function returned takes the place of what a transaction was told. What
 nobody else can notice (BEGIN, SAVEPOINT, SET) takes no turn. `surrogates` are columns that a sequence or a clock fills
-in. `ground` lays what a schedule begins with; `remains` (PostgreSQL) and `content` (Redis) are what it leaves beside
+in. `setup` makes what a schedule begins with; `remains` (PostgreSQL) and `content` (Redis) are what it leaves beside
 the rows of the schema's tables, and `outside` names what nobody compares. Where there are many orders they are reduced
 (`effects`), by tables, since what a function will say is known only when it parks.
 """

@@ -17,7 +17,7 @@ import psycopg
 
 from zephyr_lab.errors import LabError
 from zephyr_lab.functions.interception import held, intercepted
-from zephyr_lab.functions.turn import Abandoned, belongs_to
+from zephyr_lab.functions.turn import Abandoned, bind_thread
 from zephyr_lab.servers.database import Database, environment_for
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Beside:
 
     def connecting(self, connect: Callable[[str], Iterator[Any]]) -> Iterator[Any]:
         """psycopg's generator that connects, to the lab's schema whatever the DSN was."""
-        with environment_for(self._database.is_ours):
+        with environment_for(self._database.is_embedded):
             connection = yield from connect(self._database.conninfo("setup"))
         self._database.verify(connection.pgconn)
         self._opened.append(connection)
@@ -66,7 +66,7 @@ class Beside:
         ended = threading.Event()  # a `join` that is interrupted holds the thread for ended (Python below 3.13)
 
         def body() -> None:
-            belongs_to(self)
+            bind_thread(self)
             try:
                 told.append(context.run(call))
             except BaseException as error:

@@ -91,8 +91,8 @@ class Content:
         self._client = client(keyvalue.url, decode_responses=False)
         settings = self._client.connection_pool.connection_kwargs
         self._address, self._database = _address(settings), int(settings.get("db") or 0)
-        self._is_ours = keyvalue.is_ours
-        self._prefix = b"" if keyvalue.is_ours else keyvalue.prefix.encode()
+        self._is_embedded = keyvalue.is_embedded
+        self._prefix = b"" if keyvalue.is_embedded else keyvalue.prefix.encode()
         self._pattern = self._prefix.decode().replace("[", "\\[")
         now = self._client.time()
         self._since = now[0] * 1000 + now[1] // 1000
@@ -112,7 +112,7 @@ class Content:
         now = self._database
         try:
             with self._client.pipeline(transaction=False) as pipe:
-                if self._is_ours:
+                if self._is_embedded:
                     pipe.flushall()
                 elif keys := list(self._client.scan_iter(match=self._prefix + b"*", count=1000)):
                     pipe.delete(*keys)
@@ -138,7 +138,7 @@ class Content:
 
     def _ask(self, script: str) -> Any:
         try:
-            return self._client.eval(script, 0, self._pattern, "" if self._is_ours else str(self._database))
+            return self._client.eval(script, 0, self._pattern, "" if self._is_embedded else str(self._database))
         except redis.RedisError as error:
             raise SetupFailed(f"the lab's Redis could not be read: {error}") from None
 
@@ -181,7 +181,7 @@ class Content:
     def is_behind(self, connection: Any) -> bool:
         """Whether a connection of redis-py's leads here; on a server of somebody else's, to the same database."""
         settings = vars(connection)
-        same = self._is_ours or int(settings.get("db") or 0) == self._database
+        same = self._is_embedded or int(settings.get("db") or 0) == self._database
         return same and _address(settings) == self._address
 
     def is_free_to(self, command: list[str]) -> bool:

@@ -81,8 +81,8 @@ class FunctionEffects(Effects):
             statuses[event.session] = trip.status if trip else 0
             asked.append(event)
         whole = whole.joined(self.after(asked, statuses))
-        # Who naps may go on once somebody else has moved, whoever it is.
-        napping = any(sessions[event.session].turn.naps for event in events)
+        # Who sleeps may go on once somebody else has moved, whoever it is.
+        napping = any(sessions[event.session].turn.sleeps for event in events)
         return replace(whole, opaque=True) if napping else whole
 
 

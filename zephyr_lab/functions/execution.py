@@ -10,15 +10,15 @@ from psycopg import pq
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
 from zephyr_lab.functions.answers import Answers
-from zephyr_lab.functions.ground import FunctionGround
+from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.session import Function, FunctionSession, end
-from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.setup import FunctionSetup
 from zephyr_lab.schedule.execution import IMPATIENT_MS
-from zephyr_lab.schedule.ground import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.quiet import Watch
+from zephyr_lab.schedule.reset import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.schedule.settling import Settler
 from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Glance, Table, Transaction, Transcript
 from zephyr_lab.views.abridged import one_line
 
@@ -28,13 +28,13 @@ _BACK, _COMMIT = re.compile(r"(?i)\s*(rollback|abort)\b"), re.compile(r"(?i)\s*(
 _PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by gid"
 MOST_TURNS = 500
 MOST_RETRIES = 5
-MOST_NAPS = 2
+MOST_SLEEPS = 2
 """How often in a row a session may sleep and go on while others could move: who waits in a loop for another session,
 by sleeping, makes endless many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
 
 
 class FunctionExecution:
-    """Functions by session, each in its thread from its `start`, from what `ground` lays to the end of all."""
+    """Functions by session, each in its thread from its `start`, from what `setup` makes to the end of all."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class FunctionExecution:
         spec: Spec,
         isolation: IsolationLevel,
         functions: Mapping[str, Function],
-        ground: FunctionGround,
-        supplies: Supplies,
+        ground: FunctionSetup,
+        providers: Providers,
         answers: Answers,
     ) -> None:
-        self._runner, self._spec, self._isolation, self._ground = runner, spec, isolation, ground
+        self._runner, self._spec, self._isolation, self._setup = runner, spec, isolation, ground
         ready = runner.prepare(spec, isolation, preparation=ground)
-        self._supplies, self._answers = supplies, answers
+        self._providers, self._answers = providers, answers
         self.sessions: dict[str, FunctionSession] = {}
         self._earlier: list[FunctionSession] = []  # attempts that were refused, and tried again
         self.events: list[Event] = []
@@ -56,10 +56,10 @@ class FunctionExecution:
         self._glances: list[Glance] = []
         try:
             for name, function in functions.items():
-                self.sessions[name] = FunctionSession(ready.channels[name], function, supplies, answers)
-            self._watch = Watch(
+                self.sessions[name] = FunctionSession(ready.channels[name], function, providers, answers)
+            self._settler = Settler(
                 self.sessions, runner.observer,  # type: ignore[arg-type]
-                may_stop=runner.database.is_ours, on_deadlock=lambda graph: None,
+                may_stop=runner.database.is_embedded, on_deadlock=lambda graph: None,
             )  # fmt: skip
             self._patient = ready.patience is not None
         except BaseException:
@@ -76,9 +76,9 @@ class FunctionExecution:
         self._glances = [Glance(0, self._runner.workspace.tables_now())]
 
     def runnable(self) -> tuple[str, ...]:
-        """Sessions that have begun and could move now; who naps on and on lets the others go first."""
-        able = [name for name, one in self.sessions.items() if one.is_under_way and name not in self._watch.waits]
-        awake = [name for name in able if self.sessions[name].turn.naps <= MOST_NAPS]
+        """Sessions that have begun and could move now; who sleeps on and on lets the others go first."""
+        able = [name for name, one in self.sessions.items() if one.is_under_way and name not in self._settler.waits]
+        awake = [name for name in able if self.sessions[name].turn.sleeps <= MOST_SLEEPS]
         return tuple(awake or able)
 
     def take(self, name: str, *, scheduled: bool = True) -> list[Event]:
@@ -86,7 +86,7 @@ class FunctionExecution:
 
         What is not `scheduled` comes after the schedule. Raises StepTimeout, ScheduleError.
         """
-        session, before = self.sessions[name], self._watch.waits
+        session, before = self.sessions[name], self._settler.waits
         waiting = sorted(before, key=lambda one: max(i for i, word in enumerate(self.taken) if word == one))
         if self.sessions[name].turn.trips >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
@@ -94,10 +94,10 @@ class FunctionExecution:
             self.taken.append(name)
         for other in self.sessions.values():
             if other is not session:
-                other.turn.naps = 0
+                other.turn.sleeps = 0
         self._make_impatient(session)
         over = self._follow(session.go, waiting)
-        waits = self._watch.waits
+        waits = self._settler.waits
         events = session.events(resumed=False) if name in over else []
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
@@ -116,7 +116,7 @@ class FunctionExecution:
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
         try:
-            over = self._watch.carry_out(send, waiting, time.monotonic() + self._turn_seconds)
+            over = self._settler.send_and_settle(send, waiting, time.monotonic() + self._turn_seconds)
         except TimeoutError:
             raise self._never_comes_back() from None
         for session in self.sessions.values():
@@ -129,7 +129,7 @@ class FunctionExecution:
         return min(TURN_SECONDS, self._runner.step_seconds)
 
     def _never_comes_back(self) -> StepTimeout:
-        moving = [one for name, one in self.sessions.items() if one.busy and name not in self._watch.waits]
+        moving = [one for name, one in self.sessions.items() if one.busy and name not in self._settler.waits]
         what = " and ".join(
             f"session {one.name}"
             + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
@@ -162,7 +162,7 @@ class FunctionExecution:
         )
 
     def _waits_for_ever(self) -> str:
-        waits = [f"session {name} {wait.text()}" for name, (_, wait) in self._watch.waits.items()]
+        waits = [f"session {name} {wait.text()}" for name, (_, wait) in self._settler.waits.items()]
         return (
             f"{' and '.join(waits)}, and nobody is left to go on, after the schedule {' '.join(self.taken)!r}: does a "
             "lock outlive its transaction, as pg_advisory_lock's does, or a prepared transaction?"
@@ -174,9 +174,9 @@ class FunctionExecution:
         at_rest = status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
         if not (self._patient and at_rest and connection.pipeline_status == pq.PipelineStatus.OFF):
             return
-        if any(session.pid in held_up_by for held_up_by, _ in self._watch.waits.values()):
+        if any(session.pid in held_up_by for held_up_by, _ in self._settler.waits.values()):
             session.channel.execute(f"set deadlock_timeout = '{IMPATIENT_MS}ms'", f"session {session.name}")
-            self._watch.impatient.add(session.name)
+            self._settler.impatient.add(session.name)
 
     def retry(self) -> None:
         """When all have ended, has whoever was refused try again, one after another, until that ends well."""
@@ -186,7 +186,7 @@ class FunctionExecution:
             for _ in range(MOST_RETRIES):
                 if not session.was_refused:
                     break
-                again = FunctionSession(session.channel, session.function, self._supplies, self._answers)
+                again = FunctionSession(session.channel, session.function, self._providers, self._answers)
                 again.turn.made_up = session.turn.made_up
                 self._earlier.append(session)
                 session.close()
@@ -214,9 +214,9 @@ class FunctionExecution:
             for event in self.events if not event.sql.startswith("redis: ")
         ):  # fmt: skip
             self._runner.workspace.forget()
-        remains = self._ground.remains(self.events)
-        self._ground.outside.update(*(one.turn.outside for one in attempts))
-        handed_out = self._ground.handed_out()
+        remains = self._setup.remains(self.events)
+        self._setup.outside.update(*(one.turn.outside for one in attempts))
+        handed_out = self._setup.handed_out()
         numbered = list(zip(_numbers(attempts), attempts, strict=True))
         left = self._runner.workspace.collect(question)
         return Transcript(

@@ -16,7 +16,7 @@ from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.explorer import Executed, Explorer, Invariant, Seen
+from zephyr_lab.explore.explorer import Executed, Explorer, Invariant, OnProgress
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.replay import Following, Replay
@@ -28,12 +28,12 @@ from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_o
 from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.effects import FunctionEffects, NotReducible, OpaqueMet
 from zephyr_lab.functions.execution import FunctionExecution
-from zephyr_lab.functions.ground import FunctionGround, Setup, unwrapped
 from zephyr_lab.functions.interception import intercepted
 from zephyr_lab.functions.memory import Memory
+from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.remains import POSITIONS, here
 from zephyr_lab.functions.session import Function
-from zephyr_lab.functions.supplies import Supplies
+from zephyr_lab.functions.setup import FunctionSetup, Setup, unwrapped
 from zephyr_lab.functions.surrogates import Surrogates
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
@@ -79,7 +79,7 @@ class FunctionExplorer(Explorer):
             runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore, answers=answers,
             retry=retry,
         )  # fmt: skip
-        self._supplies = Supplies(runner.database, keyvalue)
+        self._providers = Providers(runner.database, keyvalue)
         prepares = [one for one in ([setup] if callable(setup) else setup) if not isinstance(one, str)]
         prepares = [unwrapped(one) for one in prepares if one]
         kinds = [parameters_of(one).kinds() for one in (*functions.values(), *prepares)]
@@ -89,12 +89,12 @@ class FunctionExplorer(Explorer):
             with needed_by("a function that takes a Redis client"):
                 from zephyr_lab.functions.content import Content  # redis-py takes as long to import as all the rest
 
-            content = self._supplies.content = Content(keyvalue())
-        self._ground = FunctionGround(setup, self._supplies, content, runner.database, self._ask, functions.values())
+            content = self._providers.content = Content(keyvalue())
+        self._setup = FunctionSetup(setup, self._providers, content, runner.database, self._ask, functions.values())
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, content)
-        super().__init__(runner, Spec("functions", sessions, self._ground.setups), isolation, invariant)
+        super().__init__(runner, Spec("functions", sessions, self._setup.setups), isolation, invariant)
         self._ignore, self._answers, self._retry = ignore, answers or Answers(), retry
         self._running: FunctionExecution | None = None
         self._function_effects: FunctionEffects | None = None
@@ -103,7 +103,7 @@ class FunctionExplorer(Explorer):
         self._forget_serial()
         self._serializable = False
         for function, some in zip((*functions.values(), *prepares), kinds, strict=True):
-            self._supplies.prepare(some, is_async(function))
+            self._providers.prepare(some, is_async(function))
 
     def _forget_serial(self, *, positions: bool = False) -> None:
         """`positions`: the outcomes that are judged next hold the positions of sequences."""
@@ -126,7 +126,7 @@ class FunctionExplorer(Explorer):
         """
         with self.intercepted():
             order = Schedule(tuple(self._functions))
-            if self._ground.content:  # the first run opens connections
+            if self._setup.content:  # the first run opens connections
                 self._run_in_order(order)
             first = self._run_in_order(order)
             self._memory = memory = self._memory or Memory(self._functions.values())  # what is made once is there
@@ -140,7 +140,7 @@ class FunctionExplorer(Explorer):
             if reduces and memory.is_shared:
                 raise NotReducible
             changed = {f"Python's memory: {name}" for name in memory.changed}
-            found.not_compared = tuple(sorted(self._ground.outside | changed))
+            found.not_compared = tuple(sorted(self._setup.outside | changed))
             return found
 
     @contextlib.contextmanager
@@ -162,12 +162,12 @@ class FunctionExplorer(Explorer):
 
     def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
         execution = FunctionExecution(
-            self._runner, spec, self._isolation, functions, self._ground, self._supplies, self._answers
+            self._runner, spec, self._isolation, functions, self._setup, self._providers, self._answers
         )  # fmt: skip
         if self._known_surrogates is None:
             try:
                 self._known_surrogates = Surrogates.ask(
-                    self._ask, here(self._runner.database.is_ours), self._ignore, self._ground.sequences or (),
+                    self._ask, here(self._runner.database.is_embedded), self._ignore, self._setup.sequences or (),
                     stable=self._runner.database.facts.is_superuser,
                 )  # fmt: skip
             except BaseException:
@@ -175,21 +175,25 @@ class FunctionExplorer(Explorer):
                 raise
         return execution
 
-    def search(self, reduction: bool | None, seen: Seen | None = None, budget: float | None = None) -> Exploration:
+    def search(
+        self, reduction: bool | None, on_progress: OnProgress | None = None, budget: float | None = None
+    ) -> Exploration:
         """Explores all orders: one by one where there are at most FEW, else with reduction, if that is possible.
 
         True or False for `reduction` has it so in any case, but for functions that do what forbids it.
         """
         deadline = None if budget is None else time.monotonic() + budget
 
-        def run(scheduler: Scheduler, seen: Seen | None = seen) -> Exploration:
-            return self.explore(scheduler, seen, None if deadline is None else max(0.0, deadline - time.monotonic()))
+        def run(scheduler: Scheduler, on_progress: OnProgress | None = on_progress) -> Exploration:
+            return self.explore(
+                scheduler, on_progress, None if deadline is None else max(0.0, deadline - time.monotonic())
+            )
 
         def give_up_early(found: Exploration) -> None:
             if found.schedules > FEW:
                 raise _TooMany
-            if seen:
-                seen(found)
+            if on_progress:
+                on_progress(found)
 
         try:
             if reduction is None:
@@ -396,8 +400,8 @@ class FunctionExplorer(Explorer):
 
     def close(self) -> None:
         """Lets go of connections of its own; what is done later opens them again."""
-        self._ground.close()
-        self._supplies.close()
+        self._setup.close()
+        self._providers.close()
 
 
 def _asked_beside(

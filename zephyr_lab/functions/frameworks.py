@@ -15,7 +15,7 @@ from typing import Any
 
 from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
-from zephyr_lab.functions.turn import here, owner
+from zephyr_lab.functions.turn import current_session, owner
 
 
 def frameworks_keep_sessions_apart() -> contextlib.AbstractContextManager[None]:
@@ -53,12 +53,12 @@ def _tasks_are_the_sessions() -> Iterator[None]:
 
 
 def _will_block(real: Any) -> Any:
-    return lambda: real() if (turn := here()) is None else turn.kept.get("celery", False)
+    return lambda: real() if (turn := current_session()) is None else turn.kept.get("celery", False)
 
 
 def _set_will_block(real: Any) -> Any:
     def set_will_block(blocks: bool) -> None:
-        if (turn := here()) is None:
+        if (turn := current_session()) is None:
             real(blocks)
         else:
             turn.kept["celery"] = blocks
@@ -70,7 +70,7 @@ def _task_id(real: Any) -> Any:
     """The same whenever a schedule is run."""
 
     def task_id(*args: Any, **kwargs: Any) -> str:
-        if (turn := here()) is None:
+        if (turn := current_session()) is None:
             return str(real(*args, **kwargs))
         turn.kept["tasks"] = turn.kept.get("tasks", 0) + 1
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{turn.name} {turn.kept['tasks']}"))

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from zephyr_lab.functions.patching import patched
-from zephyr_lab.functions.turn import Turn, here
+from zephyr_lab.functions.turn import Turn, current_session
 
 
 @contextlib.contextmanager
@@ -42,12 +42,12 @@ def _os_of_uuid(real: types.ModuleType) -> types.ModuleType:
 
 
 def _urandom(size: int) -> bytes:
-    return os.urandom(size) if (turn := here()) is None else _next(turn, size)
+    return os.urandom(size) if (turn := current_session()) is None else _next(turn, size)
 
 
 def _generate_time_safe(real: Callable[[], tuple[bytes, int | None]]) -> Callable[[], tuple[bytes, int | None]]:
     def generate_time_safe() -> tuple[bytes, int | None]:
-        if (turn := here()) is None:
+        if (turn := current_session()) is None:
             return real()
         made = bytearray(_next(turn, 16))
         made[6], made[8] = 0x10 | made[6] & 0x0F, 0x80 | made[8] & 0x3F  # version 1, variant of RFC 9562
@@ -60,7 +60,7 @@ def tokens_are_the_sessions(real: Callable[..., bytes]) -> Callable[..., bytes]:
     """In the place of secrets.token_bytes, wherever it has been imported; the other tokens are made of it."""
 
     def token_bytes(nbytes: int | None = None) -> bytes:
-        if (turn := here()) is None:
+        if (turn := current_session()) is None:
             return real(nbytes)
         return _next(turn, secrets.DEFAULT_ENTROPY if nbytes is None else nbytes)
 

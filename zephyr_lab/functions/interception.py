@@ -32,7 +32,16 @@ from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.pools import pools_are_the_sessions
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection, text_of
-from zephyr_lab.functions.turn import Abandoned, Owner, Turn, check_bounds, here, on_behalf_of, owner, owner_of
+from zephyr_lab.functions.turn import (
+    Abandoned,
+    Owner,
+    Turn,
+    check_bounds,
+    current_session,
+    on_behalf_of,
+    owner,
+    owner_of,
+)
 
 _lock = threading.Lock()
 _users, _patches = 0, contextlib.ExitStack()
@@ -206,18 +215,18 @@ def _call_elsewhere(real: Callable[..., Any]) -> Callable[..., Any]:
 
 def _sleep(real: Callable[[float], None]) -> Callable[[float], None]:
     def sleep(seconds: float) -> None:
-        if (turn := here()) is None:
+        if (turn := current_session()) is None:
             real(seconds)
         else:
-            turn.naps += 1
+            turn.sleeps += 1
 
     return sleep
 
 
 def _async_sleep(real: Any) -> Any:
     async def sleep(delay: float, result: Any = None) -> Any:
-        if (turn := here()) is not None and delay > 0:
-            turn.naps += 1
+        if (turn := current_session()) is not None and delay > 0:
+            turn.sleeps += 1
             delay = 0
         return await real(delay, result)
 

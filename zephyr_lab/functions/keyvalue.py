@@ -20,7 +20,7 @@ from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.content import Content
 from zephyr_lab.functions.foreign import refused
 from zephyr_lab.functions.patching import patched
-from zephyr_lab.functions.turn import Owner, RoundTrip, Turn, here, owner
+from zephyr_lab.functions.turn import Owner, RoundTrip, Turn, current_session, owner
 from zephyr_lab.schedule.transcript import Failure, Result
 
 # Nobody else can tell when it happens.
@@ -74,7 +74,7 @@ def _refuse_elsewhere(who: Owner | None, connection: Any) -> None:
 def _begin(connection: Any, message: Any) -> None:
     """Waits for the turn of a message, unless it belongs to another one, as a handshake does."""
     _refuse_elsewhere(owner(), connection)
-    turn = here()
+    turn = current_session()
     if turn is None or id(connection) in turn.inside:
         return
     content = turn.content
@@ -177,7 +177,7 @@ def _packed(words: list[bytes]) -> bytes:
 
 
 def _trip_of(connection: Any) -> RoundTrip | None:
-    turn = here()
+    turn = current_session()
     return turn.on_the_wire.get(id(connection)) if turn and id(connection) not in turn.inside else None
 
 
@@ -195,7 +195,7 @@ def _acquire(real: Any) -> Any:
     """A lock's token, which redis-py makes up, is the same whenever a schedule is run."""
 
     def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
-        turn = here()
+        turn = current_session()
         if turn and len(args) < 4 and kwargs.get("token") is None:
             kwargs["token"] = f"{turn.name}{turn.trips}"
         return real(self, *args, **kwargs)
@@ -270,7 +270,7 @@ def _read_async(real: Any) -> Any:
 @contextlib.contextmanager
 def _inside(connection: Any) -> Iterator[None]:
     """What a client sends meanwhile is part of what it is doing."""
-    turn = here()
+    turn = current_session()
     if turn is None or id(connection) in turn.inside:
         yield
         return

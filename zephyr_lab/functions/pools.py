@@ -13,7 +13,7 @@ from typing import Any
 from zephyr_lab.functions.foreign import refuse_of_driver
 from zephyr_lab.functions.imports import when_imported
 from zephyr_lab.functions.patching import patched
-from zephyr_lab.functions.turn import here, owner
+from zephyr_lab.functions.turn import current_session, owner
 
 
 def pools_are_the_sessions() -> contextlib.AbstractContextManager[None]:
@@ -67,7 +67,7 @@ def _putconn(real: Any) -> Any:
         if owner() is None:
             return real(self, conn)
         conn._pool = None
-        if (turn := here()) is None:
+        if (turn := current_session()) is None:
             return conn.close()
         if not (turn.abandoned or conn.closed):
             conn.rollback()
@@ -81,7 +81,7 @@ def _putconn_async(real: Any) -> Any:
         if owner() is None:
             return await real(self, conn)
         conn._pool = None
-        if (turn := here()) is None:
+        if (turn := current_session()) is None:
             return await conn.close()
         if not (turn.abandoned or conn.closed):
             await conn.rollback()
@@ -106,8 +106,8 @@ def _initialize(real: Callable[[Any, Any], None]) -> Any:
     """What an engine asks on its first connection is asked once, whoever comes first, and under a lock of its own."""
 
     def initialize(self: Any, connection: Any) -> None:
-        turn = here()
-        with turn.aside() if turn else contextlib.nullcontext():
+        turn = current_session()
+        with turn.outside_schedule() if turn else contextlib.nullcontext():
             real(self, connection)
             if turn:  # else SQLAlchemy rolls back afterwards, in a turn that comes while the lock is held
                 self.do_rollback(connection.connection)

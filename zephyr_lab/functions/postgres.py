@@ -18,7 +18,7 @@ from psycopg.waiting import Wait
 
 from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
 from zephyr_lab.functions.outside import HELD_ON
-from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds, is_private
+from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds, is_local
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
 
@@ -68,10 +68,10 @@ class _Controlled:
                     "can order: explore what is done when it has come, in a function that needs no notification"
                 )
             )
-        begins = idle and not self.autocommit and name not in _WORDS and not is_private(sql)
+        begins = idle and not self.autocommit and name not in _WORDS and not is_local(sql)
         whole = f"{_begin_of(self)}; {sql}" if begins else sql
         self._failed = self.pgconn.transaction_status == pq.TransactionStatus.INERROR
-        return self.turn.take(RoundTrip(sql, whole, is_private(sql)))
+        return self.turn.take(RoundTrip(sql, whole, is_local(sql)))
 
     def _end_trip(self, trip: RoundTrip | None, cursor: Any) -> None:
         if trip is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from zephyr_lab.schedule.ground import may_change_more_than_rows
+from zephyr_lab.schedule.reset import may_change_more_than_rows
 from zephyr_lab.schedule.transcript import Result, Table
 
 Execute = Callable[[str], list[Result]]

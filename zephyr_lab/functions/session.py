@@ -21,8 +21,8 @@ from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.interception import held
 from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
-from zephyr_lab.functions.supplies import Supplies
-from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, belongs_to
+from zephyr_lab.functions.providers import Providers
+from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, bind_thread
 from zephyr_lab.functions.values import Incomparable, Told, is_from_server, raised_in, told
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
@@ -35,8 +35,8 @@ END_SECONDS = 2.0  # that abandoned threads are given to end
 class FunctionSession:
     """A function's thread and its turn, and what `schedule.quiet` needs to know of a channel."""
 
-    def __init__(self, channel: Channel, function: Function, supplies: Supplies, answers: Answers) -> None:
-        self.channel, self.function, self._supplies, self._answers = channel, function, supplies, answers
+    def __init__(self, channel: Channel, function: Function, providers: Providers, answers: Answers) -> None:
+        self.channel, self.function, self._providers, self._answers = channel, function, providers, answers
         self.name, self.pid, self.lost = channel.name, channel.pid, False
         self.busy = False
         self.ended = False
@@ -47,7 +47,7 @@ class FunctionSession:
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self.turn = Turn(self.name, self.open_connection, supplies.content, supplies.bounds)
+        self.turn = Turn(self.name, self.open_connection, providers.content, providers.bounds)
         self._thread = threading.Thread(name=f"session {self.name}", daemon=True)
 
     def start(self) -> None:
@@ -78,16 +78,16 @@ class FunctionSession:
             self._run_function()
 
     def _run_function(self) -> None:
-        belongs_to(self.turn)
+        bind_thread(self.turn)
         try:
             call = self._call_async() if is_async(self.function) else None
-            self._read(self._supplies.loops.run(call) if call else self._call())
+            self._read(self._providers.loops.run(call) if call else self._call())
         except BaseException as error:
             self.raised = error
             self._read(error)
         finally:
             self.ended = True
-            self.turn.say()
+            self.turn.notify()
 
     def _read(self, end: Any) -> None:
         """What was returned or raised, here where it was made; it may be changed by others later."""
@@ -110,10 +110,11 @@ class FunctionSession:
         with contextlib.ExitStack() as stack:
             stack.callback(self._drop_connection)
             give = [
-                stack.enter_context(self._supplies.give(self.open_connection, kind)) for kind in parameters.positional
+                stack.enter_context(self._providers.provide(self.open_connection, kind))
+                for kind in parameters.positional
             ]
             named = {
-                name: stack.enter_context(self._supplies.give(self.open_connection, kind))
+                name: stack.enter_context(self._providers.provide(self.open_connection, kind))
                 for name, kind in parameters.named.items()
             }
             given = self.function(*give, **named)
@@ -122,7 +123,7 @@ class FunctionSession:
             given.close()  # of a lambda that calls an async function; nothing of that has been run
             if self._connection is not None:
                 self._connection.disown()
-        return self._supplies.loops.run(self._call_async())
+        return self._providers.loops.run(self._call_async())
 
     async def _call_async(self) -> Any:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
@@ -130,11 +131,11 @@ class FunctionSession:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._drop_connection)
             give = [
-                await stack.enter_async_context(self._supplies.give_async(self.open_connection, k))
+                await stack.enter_async_context(self._providers.provide_async(self.open_connection, k))
                 for k in parameters.positional
             ]
             named = {
-                name: await stack.enter_async_context(self._supplies.give_async(self.open_connection, kind))
+                name: await stack.enter_async_context(self._providers.provide_async(self.open_connection, kind))
                 for name, kind in parameters.named.items()
             }
             return await self.function(*give, **named)
@@ -157,7 +158,7 @@ class FunctionSession:
 
     @property
     def socket(self) -> int:
-        return self.turn.heard_at.fileno()
+        return self.turn.wakeup_fd.fileno()
 
     def collect(self) -> bool:
         """Whether the function has come to its next round trip, or to its end."""

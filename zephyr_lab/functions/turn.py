@@ -51,7 +51,7 @@ class RoundTrip:
     where: str = ""
 
 
-def is_private(sql: str) -> bool:
+def is_local(sql: str) -> bool:
     """Whether a statement is nobody else's business."""
     return bool(_PRIVATE.fullmatch(sql))
 
@@ -78,7 +78,7 @@ class Owner(Protocol):
 class Turn:
     """Stands between a function's thread and the scheduler: the thread parks before a round trip until it is let go.
 
-    `next` is what it waits to send, `done` what it has sent since the events were last taken; `naps` counts sleeps
+    `next` is what it waits to send, `done` what it has sent since the events were last taken; `sleeps` counts sleeps
     since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
     that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
     it clears it. `outside` is what it has used that no outcome holds, as sentences. `locks_on`: it may hold locks that
@@ -93,7 +93,7 @@ class Turn:
         self.open_connection = open_connection  # for the class of psycopg's that is asked for one
         self.next: RoundTrip | None = None
         self.done: list[RoundTrip] = []
-        self.naps = 0
+        self.sleeps = 0
         self.trips = 0
         self.made_up = 0
         self.misuse: LabError | None = None
@@ -109,7 +109,7 @@ class Turn:
         self.on_the_wire: dict[int, RoundTrip | None] = {}
         self._go = threading.Semaphore(0)
         self.abandoned = False
-        self.heard_at, self._say_at = socket.socketpair()
+        self.wakeup_fd, self._notify_fd = socket.socketpair()
 
     # -- the thread's side
 
@@ -126,7 +126,7 @@ class Turn:
                     )
                 )
             self.next = trip
-            self.say()
+            self.notify()
             self._go.acquire()
             self._check()
             self.next = None
@@ -136,7 +136,7 @@ class Turn:
         return trip
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
+    def outside_schedule(self) -> Iterator[None]:
         """What is asked meanwhile is part of no schedule."""
         self.is_aside = True
         try:
@@ -153,10 +153,10 @@ class Turn:
         self.misuse = self.misuse or error
         return error
 
-    def say(self) -> None:
+    def notify(self) -> None:
         """Tells the scheduler that the thread has parked, or has ended."""
         with contextlib.suppress(OSError):
-            self._say_at.send(b".")
+            self._notify_fd.send(b".")
 
     # -- the scheduler's side
 
@@ -165,7 +165,7 @@ class Turn:
 
     def heard(self) -> bool:
         """Whether the thread has parked or ended since it was let go."""
-        return bool(self.heard_at.recv(1))
+        return bool(self.wakeup_fd.recv(1))
 
     def abandon(self) -> None:
         self.abandoned = True
@@ -173,8 +173,8 @@ class Turn:
 
     def close(self) -> None:
         self.at_end.close()
-        self.heard_at.close()
-        self._say_at.close()
+        self.wakeup_fd.close()
+        self._notify_fd.close()
 
 
 def check_bounds(owner: Owner, sql: str) -> None:
@@ -201,13 +201,13 @@ def owner_of(thread: int) -> Owner | None:
     return _owners.get(thread)
 
 
-def here() -> Turn | None:
+def current_session() -> Turn | None:
     """The turn of the thread that asks; None where it is not a session's."""
     found = owner()
     return found if isinstance(found, Turn) else None
 
 
-def belongs_to(owner: Owner | None) -> None:
+def bind_thread(owner: Owner | None) -> None:
     """Makes the thread that calls a session's."""
     _local.owner = owner
     if owner is None:
@@ -221,10 +221,10 @@ def on_behalf_of(owner: Owner | None, function: Callable[..., Any]) -> Callable[
 
     def run(*args: Any, **kwargs: Any) -> Any:
         before = getattr(_local, "owner", None)
-        belongs_to(owner)
+        bind_thread(owner)
         try:
             return function(*args, **kwargs)
         finally:
-            belongs_to(before)
+            bind_thread(before)
 
     return run

@@ -1,22 +1,22 @@
 """The order service under load: what is asked, who asks, what came of it, and whether the report can be believed.
 
 An `Incident` (`conditions`) is plain data; `arrivals` makes of its seed which orders are asked for and when. `run`
-empties the lab's schema, starts `worker` processes (`client`: the loop that sends; or the gRPC face), and looks on
-from outside (`watch`). Their standard input is a lifeline, as the supervisor's is. What they count adds up (`counts`:
-a byte an order, histograms), so it does not matter how the orders were shared out. Afterwards `truth` compares
-what each customer was told with the rows, and money with capacity.
+empties the lab's schema, starts `worker` processes (`client`: the loop that sends; or the gRPC server), and looks on
+from outside (`server_monitor`). Their standard input is a lifeline, as the supervisor's is. What they count adds up
+(`counts`: a byte per order, histograms), so it does not matter how the orders were shared out. Afterwards `truth`
+compares what each customer was told with the rows, and money with capacity.
 
 Slots are of a minute, in blocks of twelve, and an order's moment says its block; the clock moves on by a block when
 as many orders were asked for as fill eight of its slots. So one slot is hot at any time, and nobody walks through
 hundreds of full ones, whatever the rate.
 
-Lock waits are sampled (`pg_stat_activity`, 50 times a second, and Little's law); `timed` is a lock that times itself,
-and a test holds the two together. `--kill postgres@5s` is SIGKILL to a server process in the middle of an order:
-PostgreSQL ends every session and recovers from its log. Sessions under load commit synchronously; the lab's others do
-not.
+Lock waits are sampled (`pg_stat_activity`, 50 times a second, and Little's law); `strategies/lock_timed` is a lock
+that times itself, and a test holds the two together. `--kill postgres@5s` is SIGKILL to a server process in the
+middle of an order: PostgreSQL ends every session and recovers from its log. Sessions under load commit synchronously;
+the lab's others do not.
 
 A claim (`claims`) is a sentence of the write-up and an experiment on a `Bench` (`finding`): under load (`claims_load`),
-or with a few orders (`claims_code`) or a statement (`claims_runbook`) in a database of its own (`town`).
+or with a few orders (`claims_code`) or a statement (`claims_runbook`) in a database of its own (`scratch_database`).
 """
 
 from zephyr_lab.extras import needed_by

@@ -132,13 +132,13 @@ def check(numbers: Sequence[int]) -> None:
 
 
 def decide(
-    bench: Bench, server: str, numbers: Sequence[int] = (), seen: Callable[[Claim], object] = lambda claim: None
+    bench: Bench, server: str, numbers: Sequence[int] = (), on_progress: Callable[[Claim], object] = lambda claim: None
 ) -> Table:
-    """Decides the claims with those numbers, or all; `seen` is told which one is next."""
+    """Decides the claims with those numbers, or all; `on_progress` is told which one is next."""
     rows = []
     with bench.ends:
         for one in CLAIMS:
             if not numbers or one.number in numbers:
-                seen(one)
+                on_progress(one)
                 rows.append(Decided(one, one.decide(bench)))
     return Table(rows, server, bench.rate, bench.seconds, bench.others_share, with_load=bool(bench.reports))

@@ -15,15 +15,14 @@ import redis
 from psycopg import IsolationLevel
 
 from zephyr_lab.load.finding import Bench, Chapter, Finding, Verdict, either
-from zephyr_lab.load.town import NOON, SLOT, WINDOW, Town, order, town
+from zephyr_lab.load.scratch_database import NOON, SLOT, WINDOW, ScratchDatabase, order, scratch_database
 from zephyr_lab.orders import clients, documented, schema
 from zephyr_lab.orders.errors import ServiceUnavailable, SlotsFull
 from zephyr_lab.orders.models import Order
-from zephyr_lab.orders.session import Session
-from zephyr_lab.orders.session import run as to_its_end
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.strategies import strategy
-from zephyr_lab.servers.cut import lost_on_the_way_back
+from zephyr_lab.servers.fault_injection import lost_on_the_way_back
 
 STRESS = 100  # orders of the write-up's own test, which has 1000
 HASTY_SECONDS = 0.2  # a client's patience with Redis
@@ -42,7 +41,7 @@ def reads(bench: Bench) -> Finding:
     """A reads a slot and counts orders, B writes both, A reads again."""
     changed = {}
     look = "select (select booked from slots where id = %s), (select count(*) from orders)"
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         here.admin.execute("select plan_slots(%s)", [NOON.date()])
         for number, level in enumerate((IsolationLevel.READ_COMMITTED, IsolationLevel.SERIALIZABLE), 1):
             reader = here.booking()
@@ -68,11 +67,11 @@ def _is(changed: bool) -> str:
 # -- saving an order
 
 
-def _save(here: Town, number: int) -> BaseException | None:
+def _save(here: ScratchDatabase, number: int) -> BaseException | None:
     wanted, connection = order(number).placed(SLOT), here.booking()
     saving = documented.save_order_with_transaction(Session(connection), wanted, IsolationLevel.SERIALIZABLE)
     try:
-        to_its_end(saving)
+        run_sync(saving)
     except documented.SaveFailed as error:
         return error
     finally:
@@ -82,7 +81,7 @@ def _save(here: Town, number: int) -> BaseException | None:
 
 @CODE.claim("SaveOrder's upsert ON CONFLICT (id) saves an order, once")
 def upsert(bench: Bench) -> Finding:
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         error = _save(here, 1)
     code = getattr(error.__cause__, "sqlstate", "") if error else ""
     measured = f"{code}: a key of a partitioned table must hold created_at" if error else "one order saved"
@@ -93,7 +92,7 @@ def upsert(bench: Bench) -> Finding:
 def idempotent(bench: Bench) -> Finding:
     """With the key that the table can have; and, as it is written, on a table that is not partitioned."""
     written = schema.statement("as-documented/upsert")
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         keyed = written.replace("on conflict (id)", "on conflict (id, created_at)")
         for _ in range(2):  # CreateOrder says now() each time
             moment = here.one("select clock_timestamp()")
@@ -114,7 +113,7 @@ def idempotent(bench: Bench) -> Finding:
 
 @CODE.claim("the stress test of 1000 concurrent orders proves the fix (at most 50 serialization failures)")
 def stress_test(bench: Bench) -> Finding:
-    with town(bench) as here, ThreadPoolExecutor(8) as threads:
+    with scratch_database(bench) as here, ThreadPoolExecutor(8) as threads:
         errors = [one for one in threads.map(lambda number: _save(here, number), range(1, STRESS + 1)) if one]
     counted = sum(map(documented.is_serialization_failure, errors))
     passes = counted <= STRESS * 0.05
@@ -128,7 +127,7 @@ def recognised(bench: Bench) -> Finding:
     """The server's own SQLSTATE under texts of other languages, wrapped as the service wraps it."""
     texts = ("could not serialize access due to concurrent update", "не удалось сериализовать доступ")
     seen = []
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         for text in texts:
             try:
                 here.admin.execute(f"do $$ begin raise exception '{text}' using errcode = '40001'; end $$")
@@ -169,7 +168,7 @@ class _Impatient(Session):
         self.resume()
 
 
-def _booked_in_a_stall(bench: Bench, here: Town, book: Callable[[Session], Any]) -> None:
+def _booked_in_a_stall(bench: Bench, here: ScratchDatabase, book: Callable[[Session], Any]) -> None:
     """Valkey stops, reads nothing, and goes on when the client has lost patience once; then it reads what has come."""
     with clients.redis_client(bench.valkey().url, seconds=HASTY_SECONDS) as hasty:
         pid = hasty.info("server")["process_id"]
@@ -177,7 +176,7 @@ def _booked_in_a_stall(bench: Bench, here: Town, book: Callable[[Session], Any])
         session.resume = lambda: os.kill(pid, signal.SIGCONT)
         os.kill(pid, signal.SIGSTOP)
         try:
-            to_its_end(book(session))
+            run_sync(book(session))
         finally:
             os.kill(pid, signal.SIGCONT)
 
@@ -186,16 +185,16 @@ def _booked_in_a_stall(bench: Bench, here: Town, book: Callable[[Session], Any])
 def assign_with_retry(bench: Bench) -> Finding:
     """A time-out at the client that the server carries out all the same; with the code that knows the order beside."""
     wanted, price = order(1).id, 1_000
-    with town(bench) as here, _emptied(bench) as client:
+    with scratch_database(bench) as here, _emptied(bench) as client:
         as_written, by_id = documented.DocumentedSlots, RedisSlots
         _booked_in_a_stall(
             bench, here, lambda its: as_written(its.redis).assign_slot_with_retry(its, wanted, price, WINDOW)
         )
-        booked = to_its_end(as_written(client).loads([SLOT])).get(SLOT.id, 0)
+        booked = run_sync(as_written(client).loads([SLOT])).get(SLOT.id, 0)
         _booked_in_a_stall(
             bench, here, lambda its: by_id(its.redis).assign_slot_with_retry(its, wanted, price, WINDOW, NOON)
         )
-        once = to_its_end(by_id(client).slot_info(SLOT)).booked
+        once = run_sync(by_id(client).slot_info(SLOT)).booked
     measured = f"a time-out that was carried out: an order of {price:,} roubles is booked as {booked:,}; where the "
     measured += f"script looks for the order's id first, as {once:,}"
     return Finding(either(booked == price), measured)
@@ -206,14 +205,14 @@ def any_error(bench: Bench) -> Finding:
     """Redis is not there; the slot has all its room."""
     nowhere = clients.redis_client("unix:///nowhere.sock")
     said = []
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         session = Session(here.booking(), nowhere)
         for ask in (
             documented.create_order(session, order(1), WINDOW),
             RedisSlots(nowhere).assign_slot_with_retry(session, order(1).id, 450, WINDOW, NOON),
         ):
             try:
-                to_its_end(ask)
+                run_sync(ask)
             except SlotsFull:
                 said.append("RESOURCE_EXHAUSTED")
             except ServiceUnavailable:
@@ -226,7 +225,7 @@ def any_error(bench: Bench) -> Finding:
 @CODE.claim("the load of a slot is known by its counter in Redis")
 def counter(bench: Bench) -> Finding:
     """A full slot, and a Redis that starts again without its memory."""
-    with town(bench) as here, _emptied(bench) as client:
+    with scratch_database(bench) as here, _emptied(bench) as client:
         for number in (1, 2):
             strategy(FIX).run(here.booking(), order(number, 100_000), WINDOW, client)
             client.flushall()
@@ -234,7 +233,7 @@ def counter(bench: Bench) -> Finding:
     return Finding(either(sold <= 100_000), f"full, then FLUSHALL: {sold:,} roubles sold of 100,000")
 
 
-def _most_sold(here: Town) -> int:
+def _most_sold(here: ScratchDatabase) -> int:
     """Roubles of the slot that has most, by its orders."""
     return int(
         here.one(
@@ -276,17 +275,17 @@ class _ReadsAhead:
         return getattr(self._client, name)
 
 
-def _refused(here: Town, client: redis.Redis, one: Order) -> int:
+def _refused(here: ScratchDatabase, client: redis.Redis, one: Order) -> int:
     """What the slot has when the server has refused the order."""
     with schema.missing_table(here.admin), suppress(Exception):
         strategy(FIX).run(here.booking(), one, WINDOW, client)
-    return to_its_end(documented.DocumentedSlots(client).loads([SLOT])).get(SLOT.id, 0)
+    return run_sync(documented.DocumentedSlots(client).loads([SLOT])).get(SLOT.id, 0)
 
 
 @CODE.claim("ReleaseSlot after a failed SaveOrder compensates")
 def release(bench: Bench) -> Finding:
     """SaveOrder refused by the server; COMMIT carried out and its answer lost; two releases of one order at once."""
-    with town(bench) as here, _emptied(bench) as client:
+    with scratch_database(bench) as here, _emptied(bench) as client:
         left = _refused(here, client, order(1, 60_000))
         with suppress(psycopg.OperationalError):
             strategy(FIX).run(here.booking(_LosesAnswer), order(2, 60_000), WINDOW, client)
@@ -296,12 +295,12 @@ def release(bench: Bench) -> Finding:
         client.flushall()
         slots = documented.DocumentedSlots(_ReadsAhead(client))
         for number, price in ((4, 5_000), (5, 1_000)):
-            to_its_end(documented.DocumentedSlots(client).assign_slot(order(number).id, price, WINDOW))
+            run_sync(documented.DocumentedSlots(client).assign_slot(order(number).id, price, WINDOW))
         both = [slots.release_slot(order(5).id) for _ in range(2)]
         for one in [*both, *both]:
             with suppress(StopIteration):
                 one.send(None)
-        after = to_its_end(documented.DocumentedSlots(client).loads([SLOT])).get(SLOT.id, 0)
+        after = run_sync(documented.DocumentedSlots(client).loads([SLOT])).get(SLOT.id, 0)
     measured = (
         f"order refused by the server: {left} roubles left behind; COMMIT whose answer was lost: {sold:,} roubles sold "
         f"of 100,000; two releases of one order of 1,000 at once: {6_000 - after:,} taken off"

@@ -6,7 +6,16 @@ import psycopg
 from psycopg import sql
 
 from zephyr_lab.load.finding import Bench, Chapter, Finding, Verdict, either
-from zephyr_lab.load.town import NOON, OWNER, SLOT, STRANGER, Town, order, snippet, town
+from zephyr_lab.load.scratch_database import (
+    NOON,
+    OWNER,
+    SLOT,
+    STRANGER,
+    ScratchDatabase,
+    order,
+    scratch_database,
+    snippet,
+)
 from zephyr_lab.orders import schema
 
 RUNBOOK = Chapter()
@@ -35,7 +44,7 @@ def _code(connection: psycopg.Connection, name: str) -> str:
 @RUNBOOK.claim("information_schema.tables tells whether the table orders exists")
 def table_exists(bench: Bench) -> Finding:
     """As a role without rights on it, which is the case that the write-up wants to tell apart."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         ((seen,),) = _rows(here.connect(STRANGER), "table-exists")
         there = here.one("select to_regclass('orders') is not null")
     measured = f"for a role without rights it says {seen}, and the table is there: {there}"
@@ -47,7 +56,7 @@ def table_exists(bench: Bench) -> Finding:
 @RUNBOOK.claim("pg_tables with LIKE 'orders%' shows how large orders and its partitions are")
 def sizes(bench: Bench) -> Finding:
     """With an order saved, and a table beside it that is no partition."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         here.admin.execute("create table orders2_archive (id int)")
         here.admin.execute(
             schema.statement("as-documented/upsert").split("on conflict")[0], order(1).placed(SLOT).row()
@@ -60,14 +69,14 @@ def sizes(bench: Bench) -> Finding:
 
 @RUNBOOK.claim("relkind = 'p' shows the partitions' constraints")
 def bounds(bench: Bench) -> Finding:
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         shown, there = len(_rows(here.admin, "partitions-bounds")), here.one(PARTITIONS)
     return Finding(either(shown == there), f"{shown} of {there} partitions: 'p' is the parent, a partition is 'r'")
 
 
 @RUNBOOK.claim("pg_stat_user_indexes, asked for tablename and indexname, shows how indexes are used")
 def index_use(bench: Bench) -> Finding:
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         code = _code(here.admin, "indexes-use")
         right = snippet("indexes-use").replace("tablename", "relname").replace("indexname", "indexrelname")
         rows = here.admin.execute(right.encode()).rowcount
@@ -78,7 +87,7 @@ def index_use(bench: Bench) -> Finding:
 @RUNBOOK.claim("relpartbound::text LIKE '%YYYY-MM%' tells whether this and the next month have a partition")
 def missing_partitions(bench: Bench) -> Finding:
     """Asked with both there, and with none."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         both, there = len(_rows(here.admin, "missing-partitions")), here.one(PARTITIONS)
         for (name,) in here.admin.execute(
             "select inhrelid::regclass::text from pg_inherits where inhparent = 'orders'::regclass"
@@ -91,13 +100,13 @@ def missing_partitions(bench: Bench) -> Finding:
 @RUNBOOK.claim("create_orders_partition(CURRENT_DATE + INTERVAL '1 month') creates the next month's partition")
 def create_next(bench: Bench) -> Finding:
     """With a function that takes a date."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         _as_documented(here)
         code = _code(here.admin, "missing-partitions-create-next")
     return Finding(either(not code), f"{code or 'made'}: a date and an interval are a timestamp, and it takes a date")
 
 
-def _as_documented(here: Town) -> None:
+def _as_documented(here: ScratchDatabase) -> None:
     """The function as it is naturally written, which has not been called yet."""
     for kind in ("date", "timestamp", "timestamptz"):
         here.admin.execute(f"drop function create_orders_partition({kind})")
@@ -107,7 +116,7 @@ def _as_documented(here: Town) -> None:
 @RUNBOOK.claim("a cron job can create partitions while orders come")
 def cron(bench: Bench) -> Finding:
     """With nobody else there, and behind a report that has read orders and is still open; an order comes after it."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         _as_documented(here)
         here.admin.execute("select create_orders_partition(date '2099-01-01')")
         report = here.connect()
@@ -133,7 +142,7 @@ def cron(bench: Bench) -> Finding:
 @RUNBOOK.claim("role_table_grants shows who may do what with orders")
 def grants(bench: Bench) -> Finding:
     """To its owner, and to a role that has no right itself."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         owner, stranger = (len(_rows(here.connect(role), "permissions")) for role in (OWNER, STRANGER))
     measured = f"{owner} rows for its owner, {stranger} for a role without rights; partitions are not in it"
     if owner == stranger:
@@ -144,7 +153,7 @@ def grants(bench: Bench) -> Finding:
 @RUNBOOK.claim("GRANT ... ON ALL TABLES gives the role what it needs")
 def grant(bench: Bench) -> Finding:
     """Then comes next month: its partition, through the parent and by its own name."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         _rows(here.admin, "permissions-grant")
         here.admin.execute("create table later partition of orders for values from ('2099-01-01Z') to ('2099-02-01Z')")
         role, codes = here.connect(STRANGER), {}
@@ -168,7 +177,7 @@ def grant(bench: Bench) -> Finding:
 @RUNBOOK.claim("SHOW transaction_isolation shows the current isolation level")
 def show(bench: Bench) -> Finding:
     """While another session, the service's, has another level."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         service = here.connect()
         service.execute("set default_transaction_isolation = 'serializable'")
         ((own,),), ((its,),) = _rows(here.admin, "isolation-level-show"), _rows(service, "isolation-level-show")
@@ -180,7 +189,7 @@ def show(bench: Bench) -> Finding:
 
 @RUNBOOK.claim("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE sets the level for the current session")
 def set_transaction(bench: Bench) -> Finding:
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         _rows(here.admin, "isolation-level-set")
         ((level,),) = _rows(here.admin, "isolation-level-show")
     return Finding(either(level == "serializable"), f"outside of a transaction; the next one is {level}")
@@ -189,7 +198,7 @@ def set_transaction(bench: Bench) -> Finding:
 @RUNBOOK.claim("ALTER DATABASE ... SET default_transaction_isolation requires superuser")
 def alter_database(bench: Bench) -> Finding:
     """As an owner without superuser, in a database of their own."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         code = _code(here.connect(OWNER), "isolation-level-database")
     said = f"{code} for an owner without superuser" if code else "an owner without superuser may"
     return Finding(either(code == "42501"), said)
@@ -201,7 +210,7 @@ def alter_database(bench: Bench) -> Finding:
 @RUNBOOK.claim("pg_locks joined with pg_stat_activity shows the locks on orders")
 def locks(bench: Bench) -> Finding:
     """As written; and with its column named, while somebody holds a partition and somebody else waits for it."""
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         code = _code(here.admin, "locks")
         right = snippet("locks").replace("    pid,\n", "    pg_locks.pid,\n")
         month = f"orders_{NOON:%Y_%m}"
@@ -224,7 +233,7 @@ def locks(bench: Bench) -> Finding:
 def blocking(bench: Bench) -> Finding:
     """One order holds a slot's row, four wait for it; beside it what the lock manager says."""
     book = f"update slots set booked = booked + 500 where id = '{SLOT.id}'"
-    with town(bench) as here:
+    with scratch_database(bench) as here:
         here.admin.execute("select plan_slots(%s)", [NOON.date()])
         here.connect().execute(f"begin; {book}")
         waiters = [here.send(book).info.backend_pid for _ in range(4)]

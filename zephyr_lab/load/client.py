@@ -23,7 +23,7 @@ from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome
 from zephyr_lab.load.detector import ClientDetector
 from zephyr_lab.load.service import TimedPool, Where, bare, outcome_of, service
-from zephyr_lab.orders.face import PizzaOrderRequest, create_order_stub
+from zephyr_lab.orders.grpc import PizzaOrderRequest, create_order_stub
 from zephyr_lab.orders.models import Order
 
 DRAIN_SECONDS = 15.0
@@ -56,11 +56,11 @@ async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, Tim
             ahead = Ahead(share)
             yield (lambda ask: book(ahead.order(ask))), None
         return
-    if share.where.face is None:
+    if share.where.address is None:
         async with service(share.incident, share.where, share.pool, share.today, counts) as made:
             yield (lambda ask: made.create(ask.order(share.incident, share.today))), made.pool
         return
-    async with grpc.aio.insecure_channel(share.where.face) as channel:
+    async with grpc.aio.insecure_channel(share.where.address) as channel:
         await channel.channel_ready()
         stub = create_order_stub(channel)
 
@@ -181,11 +181,11 @@ async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
 async def run_share(
     share: Share,
     ready: Callable[[], Awaitable[float]],
-    seen: Callable[[Counts], object],
+    on_progress: Callable[[Counts], object],
     stop: asyncio.Event,
 ) -> Counts:
     """Carries out a share. `ready` is awaited when all is prepared, and gives the start by the machine's monotonic
-    clock; `seen` is told of the counts now and then; `stop` ends it early.
+    clock; `on_progress` is told of the counts now and then; `stop` ends it early.
     """
     incident = share.incident
     counts = Counts(share=share.number)
@@ -195,7 +195,7 @@ async def run_share(
         client = Client(share, send, counts, stop, await ready())
         if incident.detector:
             client.detector = ClientDetector(incident, share.where, share.today)
-        looking = asyncio.create_task(_look(client, pool, seen))
+        looking = asyncio.create_task(_look(client, pool, on_progress))
         try:
             if incident.is_closed:
                 clients = len(range(share.number, incident.connections, incident.processes))
@@ -210,7 +210,7 @@ async def run_share(
     return counts
 
 
-async def _look(client: Client, pool: TimedPool | None, seen: Callable[[Counts], object]) -> None:
+async def _look(client: Client, pool: TimedPool | None, on_progress: Callable[[Counts], object]) -> None:
     last = 0.0
     while True:
         await asyncio.sleep(LOOK_SECONDS)
@@ -218,4 +218,4 @@ async def _look(client: Client, pool: TimedPool | None, seen: Callable[[Counts],
             pool.look()
         if time.monotonic() - last > PERIOD:
             last = time.monotonic()
-            seen(client.counts)
+            on_progress(client.counts)

@@ -15,9 +15,9 @@ from typing import Any, Self
 import psycopg
 
 from zephyr_lab.errors import BadInput
-from zephyr_lab.load import alone, timed
-from zephyr_lab.load.held import HELD
-from zephyr_lab.load.wrong import WRONG
+from zephyr_lab.load.strategies import autocommitted, lock_timed
+from zephyr_lab.load.strategies.faulty import WRONG
+from zephyr_lab.load.strategies.lock_held import HELD
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Plan, Window, menu
 from zephyr_lab.orders.strategies import STRATEGIES, Strategy
@@ -42,7 +42,7 @@ FIXED_CAPACITY = ("redis-get-then-incrby", "redis-lua", "redis-lua-serializable"
 
 
 KNOWN: dict[str, Strategy] = {
-    **STRATEGIES, **WRONG, **HELD, **{one.name: one for one in (timed.STRATEGY, alone.STRATEGY)}
+    **STRATEGIES, **WRONG, **HELD, **{one.name: one for one in (lock_timed.STRATEGY, autocommitted.STRATEGY)}
 }  # fmt: skip
 """Every strategy that can be put under load."""
 
@@ -60,7 +60,7 @@ class Blocks(Plan):
 class Incident:
     """One run. Rates in orders a second, money in whole roubles, pauses of the retry in seconds.
 
-    Orders go through the service in the clients' processes (`direct`), through its gRPC face, or to the strategy's
+    Orders go through the service in the clients' processes (`direct`), through its gRPC API, or to the strategy's
     function alone, without pool, metrics and what the service makes of errors (`bare`).
 
     `slots` are hot at the same time; `pool` connections are shared by `processes`; `connections` is how many clients a

@@ -35,7 +35,7 @@ class Process:
     def begin(self, role: str, share: Share) -> None:
         """A run. Whoever has spoken gRPC has it with one event loop, and is not taken a second time."""
         self.said = {}
-        self.may_go_on = role == "clients" and share.where.face is None
+        self.may_go_on = role == "clients" and share.where.address is None
         order = {
             "role": role, "incident": share.incident.to_dict(), "number": share.number, "pool": share.pool,
             "where": asdict(share.where), "today": share.today.isoformat(),

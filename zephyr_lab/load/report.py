@@ -12,8 +12,8 @@ from zephyr_lab.errors import RETRYABLE, BadInput, condition_name
 from zephyr_lab.extras import or_text
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome
+from zephyr_lab.load.server_monitor import Cpu, Seen
 from zephyr_lab.load.truth import Truth
-from zephyr_lab.load.watch import Cpu, Seen
 
 if TYPE_CHECKING:
     import pandas as pd

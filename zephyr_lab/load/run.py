@@ -17,17 +17,17 @@ import psycopg
 from psycopg import sql
 
 from zephyr_lab.errors import BadInput, ServerUnavailable
-from zephyr_lab.load import timed, truth
+from zephyr_lab.load import truth
 from zephyr_lab.load.client import DRAIN_SECONDS, Share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Outcome, add_up
 from zephyr_lab.load.processes import Idle, Process, Processes, processes
 from zephyr_lab.load.report import Report
+from zephyr_lab.load.server_monitor import CpuMeter, ServerMonitor
 from zephyr_lab.load.service import Where
-from zephyr_lab.load.watch import CpuMeter, Watch
+from zephyr_lab.load.strategies import lock_timed
 from zephyr_lab.orders import schema
-from zephyr_lab.orders.session import Session
-from zephyr_lab.orders.session import run as to_its_end
+from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.strategies import Load
 from zephyr_lab.servers.database import Database
@@ -35,7 +35,7 @@ from zephyr_lab.servers.keyvalue import KeyValue
 
 LEAD_SECONDS = 0.3
 COME_BACK_SECONDS = 30.0
-OWN_CONNECTIONS = 4  # the lab's, the watch, and who prepares and looks afterwards
+OWN_CONNECTIONS = 4  # the lab's, the monitor, and who prepares and looks afterwards
 
 DURABLE = {"synchronous_commit": "on"}
 """An order that was acknowledged survives a crash. The lab's other sessions do without, and are faster."""
@@ -86,32 +86,32 @@ class Progress:
         return self.created / self.elapsed if self.elapsed > 0 else 0.0
 
 
-def run(incident: Incident, place: Place, seen: Callable[[Progress], object] = lambda progress: None) -> Report:
+def run(incident: Incident, place: Place, on_progress: Callable[[Progress], object] = lambda progress: None) -> Report:
     """Runs an incident in the lab's schema, which it empties first. An interrupt ends it with the report so far.
 
     Raises BadInput, ServerUnavailable.
     """
-    return _Run(incident.check(), place, seen).carry_out()
+    return _Run(incident.check(), place, on_progress).carry_out()
 
 
 class _Run:
-    def __init__(self, incident: Incident, place: Place, seen: Callable[[Progress], object]) -> None:
-        self.incident, self.place, self.seen = incident, place, seen
+    def __init__(self, incident: Incident, place: Place, on_progress: Callable[[Progress], object]) -> None:
+        self.incident, self.place, self.on_progress = incident, place, on_progress
         self.database = place.database
         self.uses_redis = incident.as_strategy().load is Load.REDIS
         self.today = datetime.now(UTC).date()
         self.stopped = False
         self.killed_at: float | None = None
-        if not self.database.is_ours and not place.theirs:
+        if not self.database.is_embedded and not place.theirs:
             where = self.database.facts.where
             raise BadInput(
                 f"{where} is a server of yours, and this writes {incident.expected:,} orders into a "
                 "schema of its own there: say --yes-load-this-database, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
             )
-        if incident.kill and not self.database.is_ours:
+        if incident.kill and not self.database.is_embedded:
             raise BadInput("only a server of the lab's own is killed: unset ZEPHYR_LAB_PG_DSN")
         self.keyvalue = place.keyvalue() if self.uses_redis else None
-        if self.keyvalue and not self.keyvalue.is_ours:
+        if self.keyvalue and not self.keyvalue.is_embedded:
             raise BadInput(
                 f"{incident.strategy} books in Redis under keys without the lab's prefix, and yours may have such: "
                 "unset ZEPHYR_LAB_REDIS_URL to use the lab's own Valkey"
@@ -151,7 +151,7 @@ class _Run:
             admin.execute(sql.SQL("drop schema if exists {} cascade").format(name))
             admin.execute(sql.SQL("create schema {}").format(name))
             schema.install(admin, capacity=self.incident.capacity)
-            timed.install(admin)
+            lock_timed.install(admin)
             admin.execute("update slot_plans set opens = '00:00', closes = '24:00', minutes = 1")
             for day in days:
                 admin.execute("select plan_slots(%s)", [day])
@@ -167,7 +167,7 @@ class _Run:
         assert self.keyvalue
         with psycopg.connect(self.where.dsn) as connection:
             for day in days:
-                to_its_end(RedisSlots(self.keyvalue.client).publish(Session(connection), day))
+                run_sync(RedisSlots(self.keyvalue.client).publish(Session(connection), day))
 
     @contextmanager
     def _partition_away(self) -> Iterator[None]:
@@ -177,11 +177,11 @@ class _Run:
     # -- while it lasts
 
     def _measure(self, workers: Processes) -> Report:
-        incident, face = self.incident, []
+        incident, servers = self.incident, []
         if incident.through == "grpc":
-            face = [workers.start("face", Share(incident, 0, incident.pool, self.where, self.today))]
-            workers.wait_for("face", face)
-            self.where = replace(self.where, face=face[0].said["face"])
+            servers = [workers.start("server", Share(incident, 0, incident.pool, self.where, self.today))]
+            workers.wait_for("address", servers)
+            self.where = replace(self.where, address=servers[0].said["address"])
         clients = [
             workers.start("clients", Share(incident, number, pool, self.where, self.today))
             for number, pool in enumerate(_shared(incident.pool, incident.processes))
@@ -190,20 +190,20 @@ class _Run:
         deadlocks = self._deadlocks()
         began = time.monotonic() + LEAD_SECONDS
         meter = CpuMeter([one.pid for one in workers.all], self._postmaster(), self._valkey())
-        watch = Watch(self.database.connect, f"{self.database.schema} load", began)
+        monitor = ServerMonitor(self.database.connect, f"{self.database.schema} load", began)
         try:
             for one in clients:
                 one.tell(f"go {began!r}")
-            self._follow(workers, clients, watch, began)
+            self._follow(workers, clients, monitor, began)
             cpu = meter.stop()
         finally:
-            looked = watch.close()
-        for one in face:
+            looked = monitor.close()
+        for one in servers:
             one.tell("stop")
         deadline = time.monotonic() + 20
-        while not workers.ended(face) and time.monotonic() < deadline:
+        while not workers.ended(servers) and time.monotonic() < deadline:
             workers.listen(0.2)
-        parts = [one.counts for one in [*clients, *face]]
+        parts = [one.counts for one in [*clients, *servers]]
         missing = sum(part is None for part in parts)
         counts = add_up(part for part in parts if part is not None)
         with self._connected_again() as admin:
@@ -214,7 +214,7 @@ class _Run:
             processes_lost=missing,
         )  # fmt: skip
 
-    def _follow(self, workers: Processes, clients: list[Process], watch: Watch, began: float) -> None:
+    def _follow(self, workers: Processes, clients: list[Process], monitor: ServerMonitor, began: float) -> None:
         """Until all clients have given their counts. An interrupt asks them to; a second one is raised."""
         deadline = began + self.incident.seconds + DRAIN_SECONDS + 15
         while not workers.ended(clients) and time.monotonic() < deadline:
@@ -226,8 +226,8 @@ class _Run:
                     self._kill(began)
                 said = [one.said for one in clients]
                 numbers = [sum(one.get(name, 0) for one in said) for name in ("sent", "created", "errors", "hits")]
-                looked = watch.seen
-                self.seen(
+                looked = monitor.seen
+                self.on_progress(
                     Progress(self.incident, max(0.0, elapsed), *numbers, looked.oversold_slots, looked.roubles_over)
                 )
             except KeyboardInterrupt:
@@ -274,7 +274,7 @@ class _Run:
         return int((row or (0,))[0])
 
     def _postmaster(self) -> int | None:
-        if not self.database.is_ours:
+        if not self.database.is_embedded:
             return None
         with self.database.connect() as admin, contextlib.suppress(psutil.Error):
             return int(psutil.Process(admin.info.backend_pid).ppid())

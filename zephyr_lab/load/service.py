@@ -31,11 +31,11 @@ from zephyr_lab.orders.strategies import Load
 
 @dataclass(frozen=True)
 class Where:
-    """Where a process finds the servers: a DSN with its settings, a Redis URL, or the service's own face."""
+    """Where a process finds the servers: a DSN with its settings, a Redis URL, or the service's own address."""
 
     dsn: str = field(repr=False)
     redis_url: str | None = field(default=None, repr=False)
-    face: str | None = None
+    address: str | None = None
 
 
 class TimedPool(psycopg_pool.AsyncConnectionPool):

@@ -13,7 +13,7 @@ from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Outcome
 from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.models import Slot
-from zephyr_lab.orders.session import run
+from zephyr_lab.orders.session import run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.strategies import Load
 
@@ -94,7 +94,7 @@ def _money(connection: psycopg.Connection[Any], redis: Any, incident: Incident, 
     if load is Load.REDIS:
         slots = [Slot.of_id(id) for id in kept]
         for keeper in (DocumentedSlots(redis), RedisSlots(redis)):
-            kept = dict.fromkeys(kept, 0) | run(keeper.loads(slots))
+            kept = dict.fromkeys(kept, 0) | run_sync(keeper.loads(slots))
             if any(kept.values()):
                 break
     for id, capacity, _, ordered, orders in rows:

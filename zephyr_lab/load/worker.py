@@ -1,4 +1,4 @@
-"""A process that takes part in runs, one after another: as clients, or as the service's gRPC face. JSON lines.
+"""A process that takes part in runs, one after another: as clients, or as the service's gRPC server. JSON lines.
 
 Its standard input is a lifeline: a line `stop` ends a run early with what was counted, and when the pipe closes the
 process ends at once. It has a session of its own, so that Ctrl-C reaches only whoever started the run.
@@ -26,7 +26,7 @@ from zephyr_lab.load.client import Share, run_share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Counts, Outcome
 from zephyr_lab.load.service import Where, service
-from zephyr_lab.orders.face import Serving
+from zephyr_lab.orders.grpc import Server
 
 
 def run_with_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
@@ -96,7 +96,7 @@ async def clients(share: Share) -> None:
     tell(counts=(await run_share(share, ready, seen, orders.stop)).to_dict())
 
 
-async def face(share: Share) -> None:
+async def server(share: Share) -> None:
     """The role of the service, until it is told to stop. Its clock moves on with the orders that come."""
     orders, counts, number = Orders(), Counts(), 0
     incident = share.incident
@@ -108,9 +108,9 @@ async def face(share: Share) -> None:
 
     async with (
         service(incident, share.where, share.pool, share.today, counts) as made,
-        Serving(made, clock=clock) as serving,
+        Server(made, clock=clock) as serving,
     ):
-        tell(ready=True, face=f"127.0.0.1:{serving.port}")
+        tell(ready=True, address=f"127.0.0.1:{serving.port}")
         waiting = asyncio.create_task(orders.stop.wait())
         while not waiting.done():
             await asyncio.wait([waiting], timeout=0.05)
@@ -118,7 +118,7 @@ async def face(share: Share) -> None:
     tell(counts=counts.to_dict())
 
 
-ROLES: dict[str, Callable[[Share], Coroutine[Any, Any, None]]] = {"clients": clients, "face": face}
+ROLES: dict[str, Callable[[Share], Coroutine[Any, Any, None]]] = {"clients": clients, "server": server}
 
 
 def main() -> None:

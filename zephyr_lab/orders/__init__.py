@@ -5,9 +5,9 @@ It imports nothing of the lab but its errors and the path of its files.
 `orders` is ordinary code that takes connections, and imports nothing of the lab. Everything is written once, as
 coroutines over a `session`: on asyncio it is awaited, and on synchronous connections nothing that it awaits ever
 waits, so that `session.run` drives it to its end without a loop. The explorer gives it controlled connections, the
-gRPC face (`face`) a pool. A *strategy* is a file of `strategies`: one transaction that finds, books and saves, with
+gRPC API (`grpc`) a pool. A *strategy* is a file of `strategies`: one transaction that finds, books and saves, with
 the level that it is meant for and how often a refusal is run again. `documented` is the write-up's code as it stands;
-`scene` is the small world in which strategies are explored; SQL is in `sql/orders`.
+`example` is the small world in which strategies are explored; SQL is in `sql/orders`.
 
 - **Ids have a registry.** A key of a partitioned table holds the partition key, so `orders` cannot keep an id unique
   over months. `order_ids` can; it is written in the statement that saves the order. An id that carries its month
@@ -18,7 +18,7 @@ the level that it is meant for and how often a refusal is run again. `documented
   has happened; nothing is released but on the server's word (an SQLSTATE) that the order was not saved.
 - **PostgreSQL's orders are the truth**, counters and Redis are accounts that `reconcile` can put right beside
   traffic. The *money statement* (orders = slots = Redis, none over capacity, none lost, none twice) ends every test.
-- **No generated code.** `face/order.binpb` is `order.proto` compiled; the message classes are made from it when
+- **No generated code.** `grpc/order.binpb` is `order.proto` compiled; the message classes are made from it when
   imported, so that no version of protobuf is asked for that matches a compiler's. The RPC takes bytes: what cannot be
   parsed is INVALID_ARGUMENT.
 - In the lab's notebooks the service's clock stands in 2099, since Redis is told to forget days that are over.

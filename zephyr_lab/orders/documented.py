@@ -20,7 +20,7 @@ from zephyr_lab.orders import retry
 from zephyr_lab.orders.errors import SlotsFull
 from zephyr_lab.orders.models import Order, Slot, Window
 from zephyr_lab.orders.schema import statement
-from zephyr_lab.orders.session import Session, settled
+from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.slots import lua
 
 SECONDS_TO_LIVE = 7_200
@@ -35,7 +35,7 @@ class DocumentedSlots:
     async def assign_slot(self, order_id: UUID, price: int, window: Window) -> Slot:
         """The first slot with room, whether or not the order has one already. Raises SlotsFull."""
         for slot in window.slots():
-            booked, _ = await settled(
+            booked, _ = await maybe_await(
                 self._redis.eval(
                     lua("documented_book"), 2, slot.id, f"{slot.id}:info",
                     str(order_id), price, self._capacity, slot.id, SECONDS_TO_LIVE,
@@ -55,12 +55,12 @@ class DocumentedSlots:
 
     async def release_slot(self, order_id: UUID) -> None:
         """Reads which slot, then takes the price off: two that read at once both take it off."""
-        known = await settled(self._redis.hmget(f"order:slot:{order_id}", ["slot_id", "price"]))
+        known = await maybe_await(self._redis.hmget(f"order:slot:{order_id}", ["slot_id", "price"]))
         slot_id, price = (one.decode() if isinstance(one, bytes) else one for one in known)
         if slot_id is None:
             return
         keys = (slot_id, f"{slot_id}:orders", f"order:slot:{order_id}")
-        await settled(self._redis.eval(lua("documented_release"), 3, *keys, str(order_id), price))
+        await maybe_await(self._redis.eval(lua("documented_release"), 3, *keys, str(order_id), price))
 
     async def put_right(self, orders: dict[UUID, tuple[Slot, int]]) -> None:
         """Makes Redis what these orders make it. Safe only while nobody books: what is on its way is forgotten."""
@@ -68,22 +68,22 @@ class DocumentedSlots:
             key async for key in _keys(self._redis, "order:slot:*")
         ]
         if stale:
-            await settled(self._redis.delete(*stale))
+            await maybe_await(self._redis.delete(*stale))
         for order_id, (slot, price) in orders.items():
-            await settled(self._redis.incrby(slot.id, price))
-            await settled(self._redis.sadd(f"{slot.id}:orders", str(order_id)))
-            await settled(self._redis.hset(f"order:slot:{order_id}", mapping={"slot_id": slot.id, "price": price}))
+            await maybe_await(self._redis.incrby(slot.id, price))
+            await maybe_await(self._redis.sadd(f"{slot.id}:orders", str(order_id)))
+            await maybe_await(self._redis.hset(f"order:slot:{order_id}", mapping={"slot_id": slot.id, "price": price}))
 
     async def loads(self, slots: list[Slot]) -> dict[str, int]:
         """Roubles by slot id, for slots that have any."""
-        found = {slot.id: int(await settled(self._redis.get(slot.id)) or 0) for slot in slots}
+        found = {slot.id: int(await maybe_await(self._redis.get(slot.id)) or 0) for slot in slots}
         return {id: load for id, load in found.items() if load}
 
 
 async def _keys(client: Any, pattern: str) -> AsyncIterator[str]:
     cursor = 0
     while True:
-        cursor, keys = await settled(client.scan(cursor, match=pattern, count=1000))
+        cursor, keys = await maybe_await(client.scan(cursor, match=pattern, count=1000))
         for key in keys:
             yield key
         if int(cursor) == 0:

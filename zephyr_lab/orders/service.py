@@ -36,7 +36,7 @@ from zephyr_lab.orders.errors import (
 )
 from zephyr_lab.orders.metrics import Metrics
 from zephyr_lab.orders.models import Order, Plan, Slot, Status
-from zephyr_lab.orders.session import Session, settled
+from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.statements import insert_order
 from zephyr_lab.orders.strategies.base import Load, Strategy
@@ -74,12 +74,12 @@ def is_lost(error: BaseException) -> bool:
     )
 
 
-def is_worth_another_try(error: BaseException) -> bool:
+def is_retryable_by_id(error: BaseException) -> bool:
     """Refused, or lost: the id's registration makes sure that a repetition of what was done does nothing."""
     return retry.is_refused(error) or is_lost(error)
 
 
-def _said_clearly(error: Exception) -> Exception:
+def _translated(error: Exception) -> Exception:
     """A driver's error as one of ours, where a caller is to know what to do."""
     if isinstance(error, psycopg.errors.CheckViolation) and not error.diag.constraint_name:
         return NotInstalled(
@@ -100,13 +100,13 @@ def _said_clearly(error: Exception) -> Exception:
     return error
 
 
-def _clearly(method: Any) -> Any:
+def _translating_errors(method: Any) -> Any:
     @functools.wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return await method(*args, **kwargs)
         except Exception as error:
-            clear = _said_clearly(error)
+            clear = _translated(error)
             if clear is error:
                 raise
             raise clear from error
@@ -141,7 +141,7 @@ class OrderService:
 
     # -- create
 
-    @_clearly
+    @_translating_errors
     async def create(self, order: Order) -> Created:
         """Books a slot and saves the order, once, however often it is asked.
 
@@ -187,7 +187,7 @@ class OrderService:
 
     def _retrying(self) -> Any:
         policy = self.strategy.retry or retry.SAVE
-        whole = replace(policy, wanted=is_worth_another_try)
+        whole = replace(policy, wanted=is_retryable_by_id)
         return whole.retrying(self._sleep, self._refused)
 
     async def _sleep(self, seconds: float) -> None:
@@ -225,7 +225,7 @@ class OrderService:
 
     # -- save
 
-    @_clearly
+    @_translating_errors
     async def save_order(self, order: Order, slot: Slot, isolation: IsolationLevel | None = None) -> None:
         """Saves an order in a slot that it has, at a level. Raises AlreadyCreated and psycopg's errors."""
         async with self.session(isolation) as session, session.transaction():
@@ -237,7 +237,7 @@ class OrderService:
 
     # -- what becomes of it
 
-    @_clearly
+    @_translating_errors
     async def set_status(self, order_id: UUID, status: Status) -> Status:
         """Moves an order on; gives the status that it had. Raises OrderUnknown, StatusRefused (never back)."""
         released: tuple[str, int] | None = None
@@ -276,4 +276,4 @@ class OrderService:
         async with self.session() as session, session.transaction():
             await session.rows("select 1")
         if self.strategy.load is Load.REDIS:
-            await settled(self.redis.ping())
+            await maybe_await(self.redis.ping())

@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 Params = dict[str, Any] | Sequence[Any] | None
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Drives a coroutine over synchronous connections to its end."""
     try:
         coroutine.send(None)
@@ -35,7 +35,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise BadInput("this coroutine waits for an event loop: await it, or give it synchronous connections")
 
 
-async def settled(value: Any) -> Any:
+async def maybe_await(value: Any) -> Any:
     """What a call gave: a synchronous one its result, an asyncio one something to await."""
     return await value if inspect.isawaitable(value) else value
 
@@ -69,35 +69,35 @@ class Session:
         """BEGIN travels with the first statement; COMMIT at the end, ROLLBACK when an error leaves the block."""
         connection, before = self.connection, self.connection.isolation_level
         if self.isolation is not None:
-            await settled(connection.set_isolation_level(self.isolation))
+            await maybe_await(connection.set_isolation_level(self.isolation))
         try:
             yield
-            await settled(connection.commit())
+            await maybe_await(connection.commit())
         except BaseException:
             with suppress(psycopg.Error):  # a lost connection has nothing to roll back
-                await settled(connection.rollback())
+                await maybe_await(connection.rollback())
             raise
         finally:
             if self.isolation is not None:
                 with suppress(psycopg.Error):  # the next one to have this connection from the pool has its own level
-                    await settled(connection.set_isolation_level(before))
+                    await maybe_await(connection.set_isolation_level(before))
 
     async def rows(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
         """The rows that a statement returns."""
         began = time.perf_counter()
-        cursor = await settled(self.connection.execute(sql, params))
+        cursor = await maybe_await(self.connection.execute(sql, params))
         if may_wait and self._waited:
             self._waited(time.perf_counter() - began)
-        return await settled(cursor.fetchall()) if cursor.description else []
+        return await maybe_await(cursor.fetchall()) if cursor.description else []
 
     async def alone(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
         """The rows of a statement that is a transaction by itself, of one round trip; none may be open."""
-        await settled(self.connection.set_autocommit(True))
+        await maybe_await(self.connection.set_autocommit(True))
         try:
             return await self.rows(sql, params, may_wait=may_wait)
         finally:
             with suppress(psycopg.Error):  # of a lost connection
-                await settled(self.connection.set_autocommit(False))
+                await maybe_await(self.connection.set_autocommit(False))
 
     async def row(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
         """The first of them; None where there is none."""
@@ -106,7 +106,7 @@ class Session:
     async def change(self, sql: str, params: Params = None, *, may_wait: bool = False) -> int:
         """How many rows a statement has changed."""
         began = time.perf_counter()
-        cursor = await settled(self.connection.execute(sql, params))
+        cursor = await maybe_await(self.connection.execute(sql, params))
         if may_wait and self._waited:
             self._waited(time.perf_counter() - began)
         return int(cursor.rowcount)

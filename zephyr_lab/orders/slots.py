@@ -18,7 +18,7 @@ import redis.exceptions
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.errors import InvalidOrder, ServiceUnavailable, SlotsFull
 from zephyr_lab.orders.models import Slot, Window
-from zephyr_lab.orders.session import Session, settled
+from zephyr_lab.orders.session import Session, maybe_await
 
 KEEP_DAYS = 2
 
@@ -65,7 +65,7 @@ def slot_of(key: str) -> Slot:
     return Slot.of_id(f"slot:{key.rpartition(':')[2]}")
 
 
-def is_worth_another_try(error: BaseException) -> bool:
+def is_retryable_assignment(error: BaseException) -> bool:
     """A Redis that did not answer may have booked: asking again is harmless only because `book.lua` books once."""
     return isinstance(error, (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)) or retry.is_refused(
         error
@@ -89,7 +89,7 @@ class RedisSlots:
         keys, slots = self._keys(window.day), window.slots()
         names = [keys.orders, *map(keys.slot, slots)]
         asked = (str(order_id), price, self._capacity, keys.forgotten_at, int(at.timestamp()))
-        number, booked, _ = await settled(self._redis.eval(lua("book"), len(names), *names, *asked))
+        number, booked, _ = await maybe_await(self._redis.eval(lua("book"), len(names), *names, *asked))
         if number == 0:
             raise SlotsFull(
                 f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles"
@@ -101,7 +101,7 @@ class RedisSlots:
         return slots[number - 1]
 
     async def _booking(self, order_id: UUID, day: date) -> tuple[int, str]:
-        known = await settled(self._redis.hget(self._keys(day).orders, str(order_id)))
+        known = await maybe_await(self._redis.hget(self._keys(day).orders, str(order_id)))
         price, key, *_ = _text(known).split() if known else ("0", "")
         return int(price), key
 
@@ -109,7 +109,7 @@ class RedisSlots:
         self, session: Session, order_id: UUID, price: int, window: Window, at: datetime
     ) -> Slot:
         """Three attempts; a full slot is never asked again. Raises SlotsFull, ServiceUnavailable."""
-        policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_worth_another_try)
+        policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_retryable_assignment)
         try:
             return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window, at)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
@@ -120,20 +120,22 @@ class RedisSlots:
         _, key = await self._booking(order_id, day)
         if not key:
             return 0
-        freed = await settled(self._redis.eval(lua("release"), 2, self._keys(day).orders, key, str(order_id)))
+        freed = await maybe_await(self._redis.eval(lua("release"), 2, self._keys(day).orders, key, str(order_id)))
         return max(int(freed), 0)
 
     async def slot_info(self, slot: Slot) -> SlotInfo:
         """How full it is, by Redis."""
         keys = self._keys(slot.day)
-        load, capacity, disabled = await settled(self._redis.hmget(keys.slot(slot), ["load", "capacity", "disabled"]))
+        load, capacity, disabled = await maybe_await(
+            self._redis.hmget(keys.slot(slot), ["load", "capacity", "disabled"])
+        )
         bookings = await self.bookings(keys.day)
         mine = sum(one.slot == slot for one in bookings.values())
         return SlotInfo(slot, int(load or 0), int(capacity or self._capacity), _text(disabled or "") == "1", mine)
 
     async def bookings(self, day: date) -> dict[UUID, Booking]:
         """Every booking of a day, by order."""
-        known = await settled(self._redis.hgetall(self._keys(day).orders))
+        known = await maybe_await(self._redis.hgetall(self._keys(day).orders))
         found = {}
         for order_id, text in known.items():
             price, key, at = _text(text).split()
@@ -144,7 +146,7 @@ class RedisSlots:
         """Roubles by slot id, for slots that have any."""
         found = {}
         for slot in slots:
-            load = await settled(self._redis.hget(self._keys(slot.day).slot(slot), "load"))
+            load = await maybe_await(self._redis.hget(self._keys(slot.day).slot(slot), "load"))
             if int(load or 0):
                 found[slot.id] = int(load)
         return found
@@ -153,12 +155,12 @@ class RedisSlots:
         """Puts an order that PostgreSQL has into its slot, whether or not it fits; False where it is there."""
         keys = self._keys(slot.day)
         asked = (str(order_id), price, keys.forgotten_at)
-        return bool(await settled(self._redis.eval(lua("restore"), 2, keys.orders, keys.slot(slot), *asked)))
+        return bool(await maybe_await(self._redis.eval(lua("restore"), 2, keys.orders, keys.slot(slot), *asked)))
 
     async def recount(self, slot: Slot) -> tuple[int, int]:
         """Makes a slot's load the sum of its orders in Redis; the load before and now."""
         keys = self._keys(slot.day)
-        before, now = await settled(self._redis.eval(lua("recount"), 2, keys.orders, keys.slot(slot)))
+        before, now = await maybe_await(self._redis.eval(lua("recount"), 2, keys.orders, keys.slot(slot)))
         return int(before), int(now)
 
     async def publish(self, session: Session, day: date) -> None:
@@ -171,8 +173,8 @@ class RedisSlots:
             )
         for start, capacity, disabled in rows:
             name = keys.slot(Slot.at(start))
-            await settled(self._redis.hset(name, mapping={"capacity": capacity, "disabled": int(disabled)}))
-            await settled(self._redis.expireat(name, keys.forgotten_at))
+            await maybe_await(self._redis.hset(name, mapping={"capacity": capacity, "disabled": int(disabled)}))
+            await maybe_await(self._redis.expireat(name, keys.forgotten_at))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ How a step is sent, and why the same schedule gives the same bytes:
 
 - `channel` sends a step without waiting (libpq's asynchronous calls). A step is over when the server is *ready for
   the next query*: an error message arrives before the failed transaction's locks are released.
-- `quiet` then looks on until every session has answered or waits for another one. `waiting` asks the server with
+- `settling` then looks on until every session has answered or waits for another one. `waiting` asks the server with
   `pg_isolation_test_session_is_blocked`, which looks at the lock manager and also sees safe-snapshot waits.
   `execution` records only the quiet state: the sent step, then the sessions it woke in the order in which they had
   been sent.
@@ -19,7 +19,7 @@ How a step is sent, and why the same schedule gives the same bytes:
   not reach the sessions.
 - What steps could change is told by what their statements begin with and which names they call (`tokens`).
 - Every run begins with sessions reset by DISCARD ALL, and in a schema made anew; or, on a server of our own and where
-  steps change rows only and putting them back has been tried, with the rows put back (`ground`): in their order,
+  steps change rows only and putting them back has been tried, with the rows put back (`reset`): in their order,
   before the server would prune a page, in tables of unchanged size, and only while nobody else has a connection of
   the lab's.
 

@@ -1,7 +1,7 @@
 """One run of a spec, step by step: who could move, who waits, and what has happened.
 
-Only quiet states are recorded (see `quiet`): the sent step first, and then the sessions that it woke, in the order in
-which they had been sent.
+Only quiet states are recorded (see `settling`): the sent step first, and then the sessions that it woke, in the order
+in which they had been sent.
 
 A deadlock's victim is the session whose step closes the cycle. The server aborts whoever's `deadlock_timeout` runs
 out first, and a session looks once per wait. So all sessions are patient, and a session that holds up another one,
@@ -21,8 +21,8 @@ from zephyr_lab.errors import ScheduleError, StepTimeout
 from zephyr_lab.schedule.channel import CANCEL_SECONDS, Channel
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
-from zephyr_lab.schedule.quiet import Graph, Watch
 from zephyr_lab.schedule.sessions import Sessions
+from zephyr_lab.schedule.settling import Graph, Settler
 from zephyr_lab.schedule.transcript import (
     End,
     Event,
@@ -74,7 +74,9 @@ class Execution:
         self._channels = channels
         self._patience = patience
         self._victim = victim
-        self._watch = Watch(channels, observer, may_stop=workspace.database.is_ours, on_deadlock=self._check_victim)
+        self._settler = Settler(
+            channels, observer, may_stop=workspace.database.is_embedded, on_deadlock=self._check_victim
+        )
         self._programs = {session.name: session.steps for session in spec.sessions}
         self._places = dict.fromkeys(self._programs, 0)  # how much of its program each session has behind it
         self._sent: dict[str, int] = {}  # the place in `taken` of each session's last step
@@ -92,7 +94,7 @@ class Execution:
         return tuple(
             name
             for name, program in self._programs.items()
-            if self._places[name] < len(program) and name not in self._watch.waits and not self._channels[name].lost
+            if self._places[name] < len(program) and name not in self._settler.waits and not self._channels[name].lost
         )
 
     def next_step(self, session: str) -> Step:
@@ -104,7 +106,7 @@ class Execution:
 
     def waiting(self, session: str) -> Wait | None:
         """What a session waits for; None where it does not wait."""
-        return self._watch.waits[session][1] if session in self._watch.waits else None
+        return self._settler.waits[session][1] if session in self._settler.waits else None
 
     def statuses(self) -> dict[str, int]:
         """How each session's transaction stands, as a pq.TransactionStatus."""
@@ -118,8 +120,8 @@ class Execution:
         self.spec = replace(self.spec, sessions=tuple(Session(name, programs[name]) for name in sorted(programs)))
         if session not in self._programs:
             channel = self._sessions.join(self.spec, self.isolation, session)
-            self._channels[session] = self._watch.channels[session] = channel
-            self._watch.names[channel.pid] = session
+            self._channels[session] = self._settler.channels[session] = channel
+            self._settler.names[channel.pid] = session
             self._places[session], self._transactions[session] = 0, []
             self._patience = self._sessions.patience(self.spec, self._victim)
         self._programs = programs
@@ -148,10 +150,10 @@ class Execution:
 
     def _follow(self, session: str, send: Callable[[], None], seconds: float) -> list[Event]:
         """What comes of `send`: for its session, then for the others that wait, in the order of their steps."""
-        before = self._watch.waits
+        before = self._settler.waits
         waiting = sorted(before.keys() - {session}, key=self._sent.__getitem__)
-        over = self._watch.carry_out(send, waiting, time.monotonic() + seconds)
-        waits = self._watch.waits
+        over = self._settler.send_and_settle(send, waiting, time.monotonic() + seconds)
+        waits = self._settler.waits
         events = [replace(self._event(session), resumed=session in before)] if session in over else []
         if session in waits:
             events.append(self._waiting(session))
@@ -190,7 +192,7 @@ class Execution:
     def _waiting(self, name: str) -> Event:
         step = self._channels[name].step
         assert step is not None
-        wait, transactions = self._watch.waits[name][1], self._transactions[name]
+        wait, transactions = self._settler.waits[name][1], self._transactions[name]
         transactions[-1].end = End.WAITING
         return Event(name, step.name, step.sql, EventKind.WAITS, transaction=len(transactions), wait=wait)
 
@@ -203,7 +205,7 @@ class Execution:
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is still open, reads the tables, asks a `question` of them, tears down, gives the transcript."""
         # Last in the queue first, and before any rollback: whoever is let through would still change rows.
-        for name in sorted(self._watch.waits, key=self._sent.__getitem__, reverse=True):
+        for name in sorted(self._settler.waits, key=self._sent.__getitem__, reverse=True):
             self._channels[name].cancel()
         usable = {name: channel for name, channel in self._channels.items() if not channel.lost}
         for name, channel in usable.items():
@@ -249,14 +251,14 @@ class Execution:
         return Schedule(tuple(self.taken)).text(self.spec)
 
     def _refusal(self, step: Step) -> str:
-        _, wait = self._watch.waits[step.session]
+        _, wait = self._settler.waits[step.session]
         first = " or ".join(wait.sessions)
         way_on = f"step {first} first" if first else "let the session it waits for go on first"
         replay = self.spec.replay(self.isolation, self._schedule())
         return f"step {step.name} cannot be sent: {step.session} {wait.text()}: {way_on}. Replay up to here: {replay}"
 
     def _never_ends(self) -> StepTimeout:
-        steps = [(name, self._channels[name].step) for name in self._watch.moving()]
+        steps = [(name, self._channels[name].step) for name in self._settler.moving()]
         what = "; ".join(f"session {name}, step {step.name} ({one_line(step.sql, 40)})" for name, step in steps if step)
         schedule = self._schedule()
         within = f"no answer within {self._workspace.step_seconds:g} s"
@@ -270,16 +272,16 @@ class Execution:
         """Makes a session impatient if a deadlock could begin with its step: if it holds up a session that waits."""
         if self._patience is None or self._victim or channel.status == pq.TransactionStatus.INERROR:
             return
-        holds_up = any(channel.pid in held_up_by for held_up_by, _ in self._watch.waits.values())
-        if holds_up or channel.name in self._watch.impatient:
+        holds_up = any(channel.pid in held_up_by for held_up_by, _ in self._settler.waits.values())
+        if holds_up or channel.name in self._settler.impatient:
             # Also where it is impatient already: a rollback may have taken the setting back.
             milliseconds = IMPATIENT_MS if holds_up else self._patience[channel.name]
             channel.execute(f"set deadlock_timeout = '{milliseconds}ms'", f"session {channel.name}")
-            self._watch.impatient.add(channel.name)
+            self._settler.impatient.add(channel.name)
 
     def _check_victim(self, graph: Graph) -> None:
         if self._victim and not in_a_cycle(self._channels[self._victim].pid, graph):
-            inside = [name for pid, name in self._watch.names.items() if in_a_cycle(pid, graph)]
+            inside = [name for pid, name in self._settler.names.items() if in_a_cycle(pid, graph)]
             raise ScheduleError(
                 f"{self._victim} cannot be the victim of this deadlock: choose one of {', '.join(inside)}"
             )

@@ -15,8 +15,8 @@ from psycopg import pq
 
 from zephyr_lab.errors import ServerLost, SetupFailed
 from zephyr_lab.schedule.channel import Channel
-from zephyr_lab.schedule.ground import Ground, changes_rows_only, contents, may_differ, survey, tables_of
 from zephyr_lab.schedule.model import Spec
+from zephyr_lab.schedule.reset import RowReset, changes_rows_only, contents, may_differ, survey, tables_of
 from zephyr_lab.schedule.transcript import Result, Table, Value
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.janitor import PREPARED_IN_SCHEMA
@@ -62,7 +62,7 @@ class Workspace:
 
     def __init__(self, database: Database, step_seconds: float) -> None:
         self.database, self.step_seconds = database, step_seconds
-        self._ground: tuple[tuple[str, ...], Ground] | None = None  # the setups that made it, and the way back to it
+        self._reset: tuple[tuple[str, ...], RowReset] | None = None  # the setups that made it, and the way back to it
         self._first: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # setups, and the rows they first made
         self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
         self._others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
@@ -78,25 +78,27 @@ class Workspace:
             self.forget()
             self._make_anew(spec, preparation)
         else:
-            self._lay_ground(spec, preparation)
+            self._prepare_schema(spec, preparation)
         if preparation:
             if preparation.repeat():
                 self.forget()
             if preparation.repeats:
                 self._make_as_first(spec)
 
-    def _lay_ground(self, spec: Spec, preparation: Preparation | None) -> None:
+    def _prepare_schema(self, spec: Spec, preparation: Preparation | None) -> None:
         """The schema as `spec` sets it up, made anew unless the last run of the same has put its rows back."""
         undisturbed = all(connection.closed for connection in self._others)
-        eligible = self.database.is_ours and undisturbed and changes_rows_only(spec) and spec.setups not in self._unfit
-        if self._ground and self._ground[0] == spec.setups and eligible:
+        eligible = (
+            self.database.is_embedded and undisturbed and changes_rows_only(spec) and spec.setups not in self._unfit
+        )
+        if self._reset and self._reset[0] == spec.setups and eligible:
             return
-        self._ground = None
+        self._reset = None
         self._make_anew(spec, preparation)
         eligible = eligible and (preparation is None or preparation.is_rows_only)
         if eligible and self._control.status == pq.TransactionStatus.IDLE:
             if found := survey(self._ask):
-                self._ground = spec.setups, found
+                self._reset = spec.setups, found
             else:
                 self._unfit.add(spec.setups)
                 self._make_anew(spec, preparation)  # what was tried has left traces
@@ -135,25 +137,25 @@ class Workspace:
 
     def forget(self) -> None:
         """Has the schema made anew for the next run: more than rows has changed in it."""
-        self._ground = None
+        self._reset = None
 
     def collect(self, question: str | None = None) -> Left:
         """What a run has left in every table, rows sorted, and the answer to a question about them.
 
         Rows are put back for the next run where that is known how; else the run's teardown follows.
         """
-        ground, self._ground = self._ground, None
+        reset, self._reset = self._reset, None
         if question and self.database.bounds:
             self.database.bounds.check(question, "the invariant")
         asked = self.execute(question, "invariant") if question else []
         answer = tuple(row for result in asked for row in result.rows)
-        tables = ground[1].tables if ground else tables_of(self._ask)
+        tables = reset[1].tables if reset else tables_of(self._ask)
         reads = [f'select * from {quoted} as t order by t::text collate "C"' for _, quoted in tables]
-        results = self._ask("; ".join(reads + ([ground[1].undo] if ground else []))) if tables else []
-        if ground and ground[1].is_as_new(results):
-            self._ground = ground
+        results = self._ask("; ".join(reads + ([reset[1].undo] if reset else []))) if tables else []
+        if reset and reset[1].is_as_new(results):
+            self._reset = reset
         found = zip(tables, results, strict=False)
-        return Left({name: Table(one.columns, one.rows) for (name, _), one in found}, answer, bool(ground))
+        return Left({name: Table(one.columns, one.rows) for (name, _), one in found}, answer, bool(reset))
 
     def tear_down(self, spec: Spec) -> None:
         """Runs the spec's teardown, where it has one. Raises SetupFailed."""

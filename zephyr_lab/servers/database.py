@@ -220,13 +220,13 @@ def _why_refused(dsn: str, where: str, connection: pq.abc.PGconn | None) -> str:
 class Database:
     """The lab's schema on a server, and connections into it.
 
-    With `lasting` the server is somebody else's and stays: a janitor process sees to it that the schema does not.
+    With `external` the server is somebody else's and stays: a janitor process sees to it that the schema does not.
     Raises ServerUnavailable where the role may not create a schema.
     """
 
-    def __init__(self, dsn: str, *, lasting: bool) -> None:
-        self._lasting = lasting
-        self.facts = inspect(dsn, ours=not lasting)
+    def __init__(self, dsn: str, *, external: bool) -> None:
+        self._external = external
+        self.facts = inspect(dsn, ours=not external)
         if self.facts.in_recovery:
             raise ServerUnavailable(f"{self.facts.where} is a read-only standby: name its primary instead")
         if not self.facts.may_create_schema:
@@ -237,12 +237,12 @@ class Database:
         self.schema = f"zephyr_lab_{secrets.token_hex(6)}"
         # The host that was looked at, of several or behind one name: another one may be anything.
         self._dsn = make_conninfo(_with_timeout(dsn), **self.facts.address)
-        janitor = Janitor({"dsn": self._dsn, "schema": self.schema}) if lasting else None
+        janitor = Janitor({"dsn": self._dsn, "schema": self.schema}) if external else None
         self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
         self.bounds: Bounds | None = None  # none on a server of our own
         try:
             with self.connect() as connection:
-                if lasting:
+                if external:
                     self.bounds = Bounds(name for (name,) in connection.execute(_SCHEMAS_OF_OTHERS))
                 connection.execute(sql.SQL("create schema {}").format(sql.Identifier(self.schema)))
         except BaseException:
@@ -250,9 +250,9 @@ class Database:
             raise
 
     @property
-    def is_ours(self) -> bool:
+    def is_embedded(self) -> bool:
         """Whether the server was started by the lab, on this machine."""
-        return not self._lasting
+        return not self._external
 
     def conninfo(self, session: str, **settings: str) -> str:
         """A DSN, password included, for a session that lives in the lab's schema with the lab's settings."""
@@ -267,7 +267,7 @@ class Database:
         return self._open(self.conninfo(session, **settings), session)
 
     def _open(self, conninfo: str, session: str, *, in_schema: bool = True) -> pq.abc.PGconn:
-        with environment_for(self.is_ours):
+        with environment_for(self.is_embedded):
             connection = pq.PGconn.connect(conninfo.encode())
         if connection.status != pq.ConnStatus.OK:
             reason = connection.get_error_message().strip()
@@ -288,7 +288,7 @@ class Database:
     def connect(self, session: str = "lab") -> psycopg.Connection:
         """An ordinary psycopg connection (autocommit) that lives in the lab's schema. Raises ServerUnavailable."""
         try:
-            with environment_for(self.is_ours):
+            with environment_for(self.is_embedded):
                 connection = psycopg.connect(self.conninfo(session), autocommit=True)
         except psycopg.OperationalError as error:
             raise ServerUnavailable(f"could not connect to {self.facts.where}: {str(error).strip()}") from None
@@ -298,7 +298,7 @@ class Database:
     async def connect_async(self, session: str = "lab") -> psycopg.AsyncConnection:
         """The same for asyncio. Raises ServerUnavailable."""
         try:
-            with environment_for(self.is_ours):
+            with environment_for(self.is_embedded):
                 connection = await psycopg.AsyncConnection.connect(self.conninfo(session), autocommit=True)
         except psycopg.OperationalError as error:
             raise ServerUnavailable(f"could not connect to {self.facts.where}: {str(error).strip()}") from None
@@ -311,13 +311,13 @@ class Database:
         On somebody else's server it is in the lab's schema.
         """
         settings = ISOLATIONTESTER_SETTINGS | ({"lc_messages": "C"} if self.facts.is_superuser else {})
-        if not self.is_ours:
+        if not self.is_embedded:
             settings["search_path"] = self.schema
-        database = {"dbname": ISOLATIONTESTER_DATABASE} if self.is_ours else {}
+        database = {"dbname": ISOLATIONTESTER_DATABASE} if self.is_embedded else {}
         # Some of PostgreSQL's specs look for each other's sessions by this name.
         name = f"isolation/{spec}/{session}"
         conninfo = make_conninfo(with_options(self._dsn, settings), application_name=name[:63], **database)
-        return self._open(conninfo, session, in_schema=not self.is_ours)
+        return self._open(conninfo, session, in_schema=not self.is_embedded)
 
     def make_isolationtester_database(self, extensions: Sequence[str] = ()) -> None:
         """Makes the database of `open_as_isolationtester` anew, with extensions, where the server is ours.
@@ -325,13 +325,13 @@ class Database:
         On somebody else's the lab's schema is opened to all, as `public` is: specs take other roles on. Raises BadInput
         for an extension there, or one that the server does not have.
         """
-        if extensions and not self.is_ours:
+        if extensions and not self.is_embedded:
             raise BadInput(
                 f"extensions ({', '.join(extensions)}) are made on a server of the lab's own only: leave out --dsn and "
                 "unset ZEPHYR_LAB_PG_DSN; or have them made in that database, in pg_catalog, and do not name them here"
             )
         with self.connect() as connection:
-            if self.is_ours:
+            if self.is_embedded:
                 connection.execute(f"drop database if exists {ISOLATIONTESTER_DATABASE} with (force)")
                 connection.execute(f"create database {ISOLATIONTESTER_DATABASE}")
                 self._make_extensions(extensions)

@@ -74,14 +74,14 @@ def inspect(url: str) -> KeyValueFacts:
 
 
 class KeyValue:
-    """Keys with a prefix of the lab's own on a server. With `lasting`, a janitor deletes them when the lab is gone."""
+    """Keys with a prefix of the lab's own on a server. With `external`, a janitor deletes them when the lab is gone."""
 
-    def __init__(self, url: str, *, lasting: bool) -> None:
+    def __init__(self, url: str, *, external: bool) -> None:
         self.facts = inspect(url)
-        self.url, self.is_ours = url, not lasting
+        self.url, self.is_embedded = url, not external
         self.prefix = f"zephyr_lab_{secrets.token_hex(6)}:"
         self.client = client(url)
-        janitor = Janitor({"redis_url": url, "prefix": self.prefix}) if lasting else None
+        janitor = Janitor({"redis_url": url, "prefix": self.prefix}) if external else None
         self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
 
     def async_client(self) -> redis.asyncio.Redis:

@@ -24,7 +24,7 @@ _MODULES = {
     "exploration": ["zephyr_lab.explore.exploration", "zephyr_lab.explore.verdict"],
     "catalogue": ["zephyr_lab.anomalies.catalogue", "zephyr_lab.anomalies.matrix"],
     "notebooks": [
-        "zephyr_lab.magics",
+        "zephyr_lab.course.magics",
         "zephyr_lab.course.predict",
         "zephyr_lab.views.stepper",
         "zephyr_lab.views.story",
@@ -34,7 +34,7 @@ _MODULES = {
         "zephyr_lab.check.history",
         "zephyr_lab.check.read",
         "zephyr_lab.check.report",
-        "zephyr_lab.recording",
+        "zephyr_lab.explore.recording",
     ],
     "orders": [
         "zephyr_lab.orders.service",

@@ -30,6 +30,7 @@ from zephyr_lab.course.result import read_result
 from zephyr_lab.course.store import executed_with_widgets, is_measured, read_notebook
 from zephyr_lab.errors import BadInput, SiteFailed
 from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.shipped import shipped
 from zephyr_lab.site.api import PAGES, as_rst, page
 from zephyr_lab.site.conf import SETTINGS
 from zephyr_lab.site.widgets import static
@@ -108,7 +109,7 @@ def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], 
     for name, title in PAGES.items():
         (source / "api" / f"{name}.rst").write_text(page(name, title), encoding="utf-8")
     (source / "api" / "index.rst").write_text(page("index", "Functions and classes"), encoding="utf-8")
-    shutil.copy(HERE.parent / "pytest_plugin.md", source / "pytest_plugin.md")
+    shutil.copytree(shipped("docs"), source / "docs", dirs_exist_ok=True)
     statics = source / "_static"
     statics.mkdir()
     for name in ("widgets.js", "site.css"):

@@ -41,7 +41,7 @@ def test_a_question_reads_only_and_takes_no_lock_stronger_than_access_share(book
             ).fetchall()
         assert state == ("on", "10s", "2s", None), one.name
         assert {(kind, mode) for kind, mode, _ in locks} == only_reading, one.name
-        assert not any(is_ours for _, _, is_ours in locks), one.name
+        assert not any(is_embedded for _, _, is_embedded in locks), one.name
         assert book.connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 

@@ -91,7 +91,7 @@ The slot holds {BEFORE:,}."""
 
     def check(self, lab: Lab, function: Learners) -> Answer:
         """As for any exercise that is explored."""
-        return self.with_prefix("" if lab.engine.keyvalue.is_ours else lab.redis_prefix).check(lab, function)
+        return self.with_prefix("" if lab.engine.keyvalue.is_embedded else lab.redis_prefix).check(lab, function)
 
     def with_prefix(self, prefix: str) -> Exercise:
         """The exercise on a Redis where the lab's keys begin so."""

@@ -11,7 +11,7 @@ from psycopg import IsolationLevel
 
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Order, Slot, Window
-from zephyr_lab.orders.session import Session, settled
+from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.strategies import read_then_write
 from zephyr_lab.orders.strategies.base import Strategy
 
@@ -24,7 +24,7 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
     try:
         await session.alone(LOCK, day, may_wait=True)
     except BaseException:
-        await settled(session.connection.close())  # cancelled, say: whether the lock is held is not known
+        await maybe_await(session.connection.close())  # cancelled, say: whether the lock is held is not known
         raise
     try:
         return await read_then_write.book(session, order, window)

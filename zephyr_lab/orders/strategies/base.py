@@ -12,7 +12,7 @@ from psycopg import IsolationLevel
 
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Order, Slot, Window
-from zephyr_lab.orders.session import Session, run
+from zephyr_lab.orders.session import Session, run_sync
 
 Book = Callable[[Session, Order, Window], Awaitable[Slot | None]]
 Release = Callable[[Session, UUID, str, int], Awaitable[None]]
@@ -66,4 +66,4 @@ class Strategy:
         self, connection: Any, order: Order, window: Window, redis: Any = None, isolation: IsolationLevel | None = None
     ) -> Slot | None:
         """`attempt` on synchronous connections, at `isolation`, or at the connection's own level."""
-        return run(self.attempt(Session(connection, redis, isolation), order, window))
+        return run_sync(self.attempt(Session(connection, redis, isolation), order, window))

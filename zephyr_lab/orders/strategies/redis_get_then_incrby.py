@@ -5,7 +5,7 @@ Costs: two commands and an insert; a crash between them leaks capacity.
 """
 
 from zephyr_lab.orders.models import Order, Slot, Window
-from zephyr_lab.orders.session import Session, settled
+from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.statements import insert_order
 from zephyr_lab.orders.strategies.base import Load, Strategy, release_nothing
 
@@ -14,9 +14,9 @@ CAPACITY = 100_000
 
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
     for slot in window.slots():
-        load = int(await settled(session.redis.get(slot.id)) or 0)
+        load = int(await maybe_await(session.redis.get(slot.id)) or 0)
         if load + order.final_price <= CAPACITY:
-            await settled(session.redis.incrby(slot.id, order.final_price))
+            await maybe_await(session.redis.incrby(slot.id, order.final_price))
             async with session.transaction():
                 await insert_order(session, order, slot)
             return slot

@@ -19,12 +19,12 @@ from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.constants import constants_of
 from zephyr_lab.functions.once import Once
 from zephyr_lab.functions.outside import seen_in
+from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.remains import Execute, Remains, here
-from zephyr_lab.functions.supplies import Supplies
 from zephyr_lab.functions.surrogates import Sequence as Spread
 from zephyr_lab.functions.surrogates import spread
 from zephyr_lab.functions.turn import on_behalf_of
-from zephyr_lab.schedule.ground import may_change_more_than_rows
+from zephyr_lab.schedule.reset import may_change_more_than_rows
 from zephyr_lab.schedule.transcript import Event, Table
 from zephyr_lab.servers.database import Database
 
@@ -46,7 +46,7 @@ where relkind in ('r', 'm') and relpersistence <> 't' and pg_relation_size(pg_cl
 order by 1"""
 
 
-class FunctionGround:
+class FunctionSetup:
     """Runs setups that are functions, and puts Redis back before each schedule.
 
     `setups` stand for those that are put back by rows, among the setups of a spec: SQL, and a comment of its own for
@@ -55,7 +55,7 @@ class FunctionGround:
     """
 
     def __init__(
-        self, setup: Setup, supplies: Supplies, content: Content | None, database: Database, execute: Execute,
+        self, setup: Setup, providers: Providers, content: Content | None, database: Database, execute: Execute,
         functions: Iterable[Callable[..., Any]] = (),
     ) -> None:  # fmt: skip
         parts = [one for one in ([setup] if isinstance(setup, str) or callable(setup) else list(setup)) if one]
@@ -70,10 +70,10 @@ class FunctionGround:
         sql = list(itertools.takewhile(lambda one: isinstance(one, str), lead))
         self._once = lead[len(sql) :]
         self.setups: tuple[str, ...] = (*map(str, sql), f"-- functions, {next(_numbers)}")
-        self._supplies, self._database, self._execute = supplies, database, execute
+        self._providers, self._database, self._execute = providers, database, execute
         self.content, self._functions = content, list(functions)
         self.sequences: tuple[Spread, ...] | None = None  # as `surrogates.spread` has left them
-        self._remains = Remains(execute, ours=database.is_ours)
+        self._remains = Remains(execute, ours=database.is_embedded)
         self._kept: list[Kept] = []  # of Redis, by what is run once
         self._begins: list[Kept] | None = None  # of Redis, before the first schedule
         self._connection: psycopg.Connection[Any] | None = None
@@ -122,7 +122,7 @@ class FunctionGround:
         """Whatever the setups make is there."""
         self._analyze()
         if self.sequences != ():  # a setup that has made none makes none
-            self.sequences = spread(self._execute, here(self._database.is_ours), self.sequences or (), self._texts)
+            self.sequences = spread(self._execute, here(self._database.is_embedded), self.sequences or (), self._texts)
         self._remains.note()
         self._remains.keep_definitions()
 
@@ -135,7 +135,7 @@ class FunctionGround:
 
     def _analyze(self) -> None:
         """What the planner does not know it guesses, and SERIALIZABLE locks what the plan reads."""
-        found = self._execute(_UNANALYSED.format(ours=self._database.is_ours))[0].rows
+        found = self._execute(_UNANALYSED.format(ours=self._database.is_embedded))[0].rows
         if found:
             self._execute(f"analyze {', '.join(str(table) for (table,) in found)}")
 
@@ -164,7 +164,7 @@ class FunctionGround:
         setup = unwrapped(part)
         parameters = parameters_of(setup)
         if is_async(setup):
-            self._supplies.loops.run(self._run_async(setup))
+            self._providers.loops.run(self._run_async(setup))
             return
         give = {kind: self._give(kind) for kind in parameters.kinds()}
         setup(*(give[kind] for kind in parameters.positional), **{k: give[v] for k, v in parameters.named.items()})
@@ -178,9 +178,9 @@ class FunctionGround:
                     self._connection.prepare_threshold = None
                 return self._connection
             case Kind.REDIS:
-                return self._supplies.redis
+                return self._providers.redis
             case Kind.ENGINE:
-                return self._supplies.engine
+                return self._providers.engine
         raise SetupFailed(f"a setup is given a connection, a Redis client or an engine, not {kind}")
 
     async def _run_async(self, setup: Callable[..., Any]) -> None:
@@ -191,9 +191,9 @@ class FunctionGround:
                 if kind is Kind.CONNECTION:
                     give[kind] = await self._database.connect_async("setup")
                 elif kind is Kind.REDIS:
-                    give[kind] = self._supplies.async_redis()
+                    give[kind] = self._providers.async_redis()
                 elif kind is Kind.ENGINE:
-                    give[kind] = self._supplies.async_engine
+                    give[kind] = self._providers.async_engine
                 else:
                     raise SetupFailed(f"a setup is given a connection, a Redis client or an engine, not {kind}")
             await setup(*(give[k] for k in parameters.positional), **{k: give[v] for k, v in parameters.named.items()})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from zephyr_lab.cli_common import err
+from zephyr_lab.cli.common import err
 
 if TYPE_CHECKING:
     from zephyr_lab.load import Incident
@@ -141,7 +141,7 @@ def claims(
         task = progress.add_task("preparing", total=None)
         found = lab.claims(
             numbers or (), rate=rate, seconds=seconds,
-            seen=lambda one: progress.update(task, description=f"{one.number}. {one.said}"),
+            on_progress=lambda one: progress.update(task, description=f"{one.number}. {one.said}"),
         )  # fmt: skip
     shown = {
         ClaimsFormat.TEXT: str,

@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 from zephyr_lab.errors import BadInput, ServerUnavailable
 from zephyr_lab.orders import clients, schema
 from zephyr_lab.orders.errors import NotInstalled
-from zephyr_lab.orders.face.server import Serving
+from zephyr_lab.orders.grpc.servicer import Server
 from zephyr_lab.orders.service import OrderService
 from zephyr_lab.orders.strategies import Load, Strategy
 
@@ -65,7 +65,7 @@ async def _serve(
             server, _ = start_http_server(metrics_port, addr=host, registry=service.metrics.registry)
             stack.callback(server.shutdown)
         try:
-            serving = await stack.enter_async_context(Serving(service, host, port))
+            serving = await stack.enter_async_context(Server(service, host, port))
         except RuntimeError:
             raise BadInput(f"cannot listen on {host}:{port}: it is taken, or not this machine's") from None
         ready(f"{host}:{serving.port}")

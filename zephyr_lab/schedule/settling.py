@@ -30,7 +30,7 @@ Graph = Mapping[int, frozenset[int]]
 Waits = dict[str, tuple[frozenset[int], Wait]]
 
 
-class Watch:
+class Settler:
     """The sessions of a run, and the server's word on who waits for whom.
 
     `waits` maps each waiting session's name to the backends that hold it up, and the wait in words. `impatient` names
@@ -50,7 +50,7 @@ class Watch:
         self._stopped: set[str] = set()
         self._last_look: Graph = {}
 
-    def carry_out(self, send: Callable[[], None], waiting: Sequence[str], deadline: float) -> set[str]:
+    def send_and_settle(self, send: Callable[[], None], waiting: Sequence[str], deadline: float) -> set[str]:
         """Calls `send`, and follows it and then each of `waiting` until all is quiet. Gives the names of who answered.
 
         Raises TimeoutError at the deadline (of time.monotonic) if somebody still moves.

@@ -24,7 +24,7 @@ from zephyr_lab.orders.errors import (
     ServiceUnavailable,
     SlotsFull,
 )
-from zephyr_lab.orders.face.messages import SERVICE, OrderResponse, PizzaOrderRequest
+from zephyr_lab.orders.grpc.messages import SERVICE, OrderResponse, PizzaOrderRequest
 from zephyr_lab.orders.models import Item, Order, menu
 from zephyr_lab.orders.retry import is_refused
 from zephyr_lab.orders.service import OrderService
@@ -76,7 +76,7 @@ def order_from(message: bytes, order_id: UUID, now: datetime) -> Order:
     )  # fmt: skip
 
 
-class OrderFace:
+class OrderServicer:
     """The RPC. Takes the request as bytes, since what cannot be parsed is the client's error, not INTERNAL."""
 
     def __init__(self, service: OrderService, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -109,7 +109,7 @@ def _order_id(context: grpc.aio.ServicerContext) -> UUID:
     return uuid4()
 
 
-class Serving:
+class Server:
     """A server from `async with` on, with health and reflection; `port` is the one that it got.
 
     Health is that of PostgreSQL, and of Redis where the strategy needs it, asked every `health_seconds`.
@@ -132,9 +132,9 @@ class Serving:
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
             ]
         )
-        face = OrderFace(service, clock)
+        servicer = OrderServicer(service, clock)
         handler = grpc.unary_unary_rpc_method_handler(
-            face.create_order, response_serializer=OrderResponse.SerializeToString
+            servicer.create_order, response_serializer=OrderResponse.SerializeToString
         )
         self.server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"CreateOrder": handler}),)
@@ -144,7 +144,7 @@ class Serving:
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
         self.port = self.server.add_insecure_port(f"{host}:{port}")
 
-    async def __aenter__(self) -> Serving:
+    async def __aenter__(self) -> Server:
         await self._look()
         await self.server.start()
         self._looking = asyncio.create_task(self._keep_looking())

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 
-from zephyr_lab.cli_common import err, labs
-from zephyr_lab.cli_schedules import show_counted
+from zephyr_lab.cli.common import err, labs
+from zephyr_lab.cli.schedules import show_counted
 from zephyr_lab.extras import needed_by
 from zephyr_lab.shipped import copy_out, shipped
 from zephyr_lab.views.figure import WITHOUT_PNG

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from zephyr_lab import cli_check, cli_course, cli_demo, cli_load, cli_runbook, cli_schedules, cli_service
-from zephyr_lab.cli_common import err
+from zephyr_lab.cli import check, course, demo, load, runbook, schedules, service
+from zephyr_lab.cli.common import err
 from zephyr_lab.errors import LabError
 from zephyr_lab.extras import needed_by
 
@@ -21,14 +21,14 @@ A step is a message to the server: races inside one statement cannot be schedule
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
 
 for command in (
-    cli_demo.demo, cli_course.course, cli_course.samples, cli_schedules.cases, cli_schedules.run,
-    cli_schedules.explore, cli_schedules.spec, cli_schedules.hermitage, cli_schedules.matrix, cli_check.check,
-    cli_check.record, cli_runbook.doctor, cli_runbook.runbook, cli_service.strategies, cli_service.reconcile,
-    cli_service.serve, cli_load.incident, cli_load.claims, cli_course.notebooks, cli_course.site, cli_course.store,
-    cli_course.questions,
+    demo.demo, course.course, course.samples, schedules.cases, schedules.run,
+    schedules.explore, schedules.spec, schedules.hermitage, schedules.matrix, check.check,
+    check.record, runbook.doctor, runbook.runbook, service.strategies, service.reconcile,
+    service.serve, load.incident, load.claims, course.notebooks, course.site, course.store,
+    course.questions,
 ):  # fmt: skip
     app.command()(command)
-app.add_typer(cli_service.partitions, name="partitions")
+app.add_typer(service.partitions, name="partitions")
 
 
 def _version(asked: bool) -> None:
@@ -59,7 +59,3 @@ def main() -> None:
     except OSError as error:
         err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

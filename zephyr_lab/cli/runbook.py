@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from zephyr_lab.cli_common import Format, Late, err, out
+from zephyr_lab.cli.common import Format, Late, err, out
 from zephyr_lab.errors import BadInput, LabError
 
 databases = Late("zephyr_lab.servers.database")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from zephyr_lab.cli_common import err, labs
+from zephyr_lab.cli.common import err, labs
 from zephyr_lab.schedule.levels import IsolationLevel
 
 

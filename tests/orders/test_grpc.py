@@ -1,4 +1,4 @@
-"""The gRPC face: which answer each ending gets, health, reflection, deadlines, and the command that serves."""
+"""The gRPC API: which answer each ending gets, health, reflection, deadlines, and the command that serves."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.orders.conftest import NOON, Shop
 from zephyr_lab.orders import clients, schema
-from zephyr_lab.orders.face import PizzaOrderRequest, Serving, create_order_stub
-from zephyr_lab.orders.face.messages import COMPILED
+from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub
+from zephyr_lab.orders.grpc.messages import COMPILED
 from zephyr_lab.orders.service import OrderService
 from zephyr_lab.orders.strategies import strategy
 
@@ -35,13 +35,13 @@ REQUEST = {"customer_id": 1, "pizza_name": "Margherita", "quantity": 1}
 async def served(
     shop: Shop, name: str = "one-statement", now: datetime = NOON, redis_url: str | None = None, **settings: Any
 ) -> AsyncIterator[tuple[OrderService, grpc.aio.Channel]]:
-    """A service with its face, and a channel to it."""
+    """A service with its API, and a channel to it."""
     async with (
         clients.async_pool(shop.dsn, **{"min_size": 1, **settings}) as pool,
         clients.async_redis_client(redis_url or shop.redis_url) as redis,
     ):
         service = OrderService(pool, strategy(name), redis)
-        serving = Serving(service, clock=lambda: now, health_seconds=0.1)
+        serving = Server(service, clock=lambda: now, health_seconds=0.1)
         async with serving, grpc.aio.insecure_channel(f"127.0.0.1:{serving.port}") as channel:
             yield service, channel
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zephyr_lab.cli_common import Late, labs, progress_bar
+from zephyr_lab.cli.common import Late, labs, progress_bar
 from zephyr_lab.errors import BadInput, LabError, condition_name
 from zephyr_lab.extras import needed_by
 
@@ -43,7 +43,7 @@ def strategies(
             task = progress.add_task("exploring", total=3 * len(chosen))
             cells = measure(
                 lab, [one.name for one in chosen], sessions=sessions, samples=samples,
-                seen=lambda _: progress.advance(task),
+                on_progress=lambda _: progress.advance(task),
             )  # fmt: skip
         print(to_markdown(cells))
         return
@@ -84,8 +84,7 @@ def reconcile(
 
         from zephyr_lab.orders import clients
         from zephyr_lab.orders.reconcile import reconcile as compare
-        from zephyr_lab.orders.session import Session
-        from zephyr_lab.orders.session import run as to_its_end
+        from zephyr_lab.orders.session import Session, run_sync
         from zephyr_lab.orders.slots import RedisSlots
 
     try:
@@ -96,7 +95,7 @@ def reconcile(
     slots = RedisSlots(clients.redis_client(redis_url)) if redis_url else None
     with _connected(dsn) as connection:
         try:
-            found = to_its_end(compare(Session(connection), chosen, slots, repair=repair))
+            found = run_sync(compare(Session(connection), chosen, slots, repair=repair))
         except RedisError as error:
             raise LabError(f"Redis: {error}; check --redis-url") from error
     for difference in found:
@@ -148,7 +147,7 @@ def serve(
     With a DSN the service's tables must be there (sql/orders), or be asked for with --install.
     """
     with needed_by("zephyr-lab serve", "service"):
-        from zephyr_lab.orders.face import serving
+        from zephyr_lab.orders.grpc import process
         from zephyr_lab.orders.strategies import strategy as by_name
 
     chosen = by_name(strategy)
@@ -160,7 +159,7 @@ def serve(
             lab = stack.enter_context(labs.Lab(redis_url=redis_url))
             dsn, install = lab.conninfo(), True
             redis_url = lab.redis_url
-        serving.serve(
+        process.serve(
             chosen, dsn, redis_url, host, port, metrics_port=metrics_port, install=install,
             ready=lambda where: print(f"serving {chosen.name} on {where}", flush=True),
         )  # fmt: skip

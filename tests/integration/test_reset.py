@@ -9,7 +9,7 @@ from zephyr_lab.anomalies import CATALOGUE
 from zephyr_lab.case import Case
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.schedule import specfile
-from zephyr_lab.schedule.ground import changes_rows_only
+from zephyr_lab.schedule.reset import changes_rows_only
 
 ODD = specfile.parse("""
     setup {
@@ -36,7 +36,7 @@ def transcripts(case: Case, schedule: str | None, times: int, *, anew: bool) -> 
     found = set()
     for _ in range(times):
         if anew:
-            case.engine.runner.workspace._ground = None
+            case.engine.runner.workspace._reset = None
         found.add(str(case.run(schedule)))
     return found
 
@@ -117,14 +117,14 @@ def test_words_of_columns_do_not_have_the_schema_made_anew(lab: Lab) -> None:
     """)
     )
     case.explore(reduction=False, shrink=False)
-    assert lab.engine.runner.workspace._ground
+    assert lab.engine.runner.workspace._reset
 
 
 def test_what_a_step_has_made_is_gone_in_the_next_run(lab: Lab) -> None:
     """Where steps change more than rows the schema is made anew."""
     case = lab.case(specfile.parse("session A step a { create table t (n int); }"))
     assert transcripts(case, None, 3, anew=False) == transcripts(case, None, 1, anew=True)
-    assert lab.engine.runner.workspace._ground is None
+    assert lab.engine.runner.workspace._reset is None
 
 
 EMPTY = specfile.parse("""
@@ -147,7 +147,7 @@ def test_a_table_that_was_empty_is_emptied(lab: Lab, schedule: str) -> None:
     """With its indexes, in which SERIALIZABLE locks pages: at that level it goes on as in a schema made anew."""
     case = lab.case(EMPTY, "serializable")
     assert transcripts(case, schedule, 20, anew=False) == transcripts(case, schedule, 2, anew=True)
-    assert lab.engine.runner.workspace._ground is not None
+    assert lab.engine.runner.workspace._reset is not None
 
 
 T = "create table t (n int); insert into t values (1), (2), (3), (4);"

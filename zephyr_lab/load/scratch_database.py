@@ -39,7 +39,7 @@ def order(number: int, price: int = 450) -> Order:
 
 
 @dataclass
-class Town:
+class ScratchDatabase:
     """Connections to it, which end with it. `admin` is the superuser's, and commits by itself, as all others do."""
 
     server: psycopg.ConnectionInfo
@@ -88,9 +88,9 @@ class Town:
 
 
 @contextmanager
-def town(bench: Bench) -> Iterator[Town]:
+def scratch_database(bench: Bench) -> Iterator[ScratchDatabase]:
     """As it was on the first day, whatever was done to it before. Its connections end with the block."""
-    its = Town(bench.once(_founded).info)
+    its = ScratchDatabase(bench.once(_created).info)
     try:
         admin = its.connect()
         admin.execute(f"alter database {NAME} reset all")
@@ -107,7 +107,7 @@ def town(bench: Bench) -> Iterator[Town]:
 
 
 @contextmanager
-def _founded(bench: Bench) -> Iterator[psycopg.Connection[Any]]:
+def _created(bench: Bench) -> Iterator[psycopg.Connection[Any]]:
     """It belongs to a role that is no superuser; another role has no rights in it. All three are gone afterwards."""
     with closing(bench.connect()) as admin:
         _remove(admin)
@@ -129,4 +129,4 @@ def snippet(name: str) -> str:
     return as_written(name).sql.replace("zephyrvpn", NAME).replace("pizza_admin", STRANGER)
 
 
-__all__ = ["NOON", "OWNER", "SLOT", "STRANGER", "WINDOW", "Town", "order", "snippet", "town"]
+__all__ = ["NOON", "OWNER", "SLOT", "STRANGER", "WINDOW", "ScratchDatabase", "order", "scratch_database", "snippet"]

@@ -1,4 +1,4 @@
-"""A small scene to run strategies in: one slot with room for one more order, and two or three who want it.
+"""A small example to run strategies in: one slot with room for one more order, and two or three who want it.
 
 18:00, 100,000 roubles, 95,000 of them taken by an order that is there; each new order is of 3,000. Times and ids are
 fixed, so that a schedule decides everything; they are far off, because Redis is told to forget days that are over.
@@ -16,7 +16,7 @@ from psycopg import sql
 from zephyr_lab.orders import schema
 from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.models import Item, Order, Slot, Window
-from zephyr_lab.orders.session import run
+from zephyr_lab.orders.session import run_sync
 from zephyr_lab.orders.slots import Keys, RedisSlots
 from zephyr_lab.orders.strategies import Load, Strategy
 
@@ -94,7 +94,7 @@ def booked_in_redis(prices: Sequence[int]) -> tuple[Callable[[Any, Any], None], 
 
     def prepare(connection: Any, redis: Any) -> None:
         for one in orders:
-            run(DocumentedSlots(redis).assign_slot(one.id, one.final_price, WINDOW))
-            run(RedisSlots(redis).assign_slot(one.id, one.final_price, WINDOW, NOW))
+            run_sync(DocumentedSlots(redis).assign_slot(one.id, one.final_price, WINDOW))
+            run_sync(RedisSlots(redis).assign_slot(one.id, one.final_price, WINDOW, NOW))
 
     return prepare, [one.id for one in orders]

@@ -112,7 +112,7 @@ select format('%I', relname) from pg_class where relnamespace = current_schema::
 def may_change_more_than_rows(sql: str, own: frozenset[str] = frozenset()) -> bool:
     """Whether a message could change more than rows, or see more than rows: what is not understood could.
 
-    `own` names functions that the setups make; what they do is asked of the server when the ground is surveyed.
+    `own` names functions that the setups make; what they do is asked of the server when the reset is surveyed.
     """
     try:
         return any(_more_than_rows(statement, own) for statement in statements(sql))
@@ -163,7 +163,7 @@ def changes_rows_only(spec: Spec) -> bool:
 
 
 @dataclass(frozen=True)
-class Ground:
+class RowReset:
     """The tables of a schema (name and quoted name), and SQL that puts their rows back.
 
     The last result but one of `undo` tells, by table, the size of heap and indexes, and the line pointer of the last
@@ -187,7 +187,7 @@ def tables_of(execute: Execute) -> tuple[tuple[str, str], ...]:
     return tuple((str(name), str(quoted)) for name, quoted in execute(_TABLES)[0].rows)
 
 
-def survey(execute: Execute) -> Ground | None:
+def survey(execute: Execute) -> RowReset | None:
     """How to come back to the present rows of the schema; None where it holds more than small plain tables."""
     others, found = execute(f"{_OTHER_THAN_TABLES}; {_SIZES}")
     if others.rows != ((0,),) or not found.rows or any(int(heap or 0) > ONE_PAGE for _, heap, _, _ in found.rows):
@@ -197,11 +197,11 @@ def survey(execute: Execute) -> Ground | None:
     widths = [int(result.rows[0][0] or 0) for result in execute("; ".join(str(sql) for *_, sql in found.rows))]
     # Replica: no trigger fires and no foreign key is checked meanwhile.
     undo = ["begin", "set local session_replication_role = replica", *_undo(tables, execute), ask, "commit"]
-    ground = Ground(
+    reset = RowReset(
         tables, "; ".join(undo), sizes=execute(ask)[0].rows[0][::2],
         room=tuple(BEFORE_PRUNING // (width + LINE_POINTER) for width in widths),
     )  # fmt: skip
-    return ground if _can_be_undone(ground, execute) else None
+    return reset if _can_be_undone(reset, execute) else None
 
 
 def contents(execute: Execute) -> tuple[str, ...]:
@@ -216,16 +216,16 @@ def may_differ(setups: Iterable[str]) -> bool:
     return any(map(_CHANCE.search, setups))
 
 
-def _can_be_undone(ground: Ground, execute: Execute) -> bool:
+def _can_be_undone(reset: RowReset, execute: Execute) -> bool:
     """Tries it once: old rows may break a constraint, triggers may always fire, text may not give a value back."""
-    reads = "; ".join(f"select t.*, t::text from {quoted} as t order by ctid" for _, quoted in ground.tables)
+    reads = "; ".join(f"select t.*, t::text from {quoted} as t order by ctid" for _, quoted in reset.tables)
     before = execute(reads)
     try:
-        results = execute(ground.undo)
+        results = execute(reset.undo)
     except SetupFailed:
         execute("rollback")
         return False
-    return ground.is_as_new(results) and execute(reads) == before
+    return reset.is_as_new(results) and execute(reads) == before
 
 
 def _undo(tables: Iterable[tuple[str, str]], execute: Execute) -> Iterator[str]:

@@ -12,7 +12,7 @@ import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from zephyr_lab.cli_common import Format, Late, err, labs, out, progress_bar
+from zephyr_lab.cli.common import Format, Late, err, labs, out, progress_bar
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def explore(
 
         found = lab.case(chosen, level).explore(
             reduction=reduction, samples=samples, seed=seed, depth=depth, invariant=invariant, budget=budget, jobs=jobs,
-            seen=show,
+            on_progress=show,
         )  # fmt: skip
     print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
 
@@ -172,7 +172,7 @@ def matrix(
     chosen = [catalogue.anomaly(name).name for name in anomalies or []] or [one.name for one in catalogue.CATALOGUE]
     with labs.Lab() as lab, progress_bar() as progress:
         task = progress.add_task("running every cell", total=len(chosen) * len(IsolationLevel))
-        measured = lab.matrix(chosen, seen=lambda *_: progress.advance(task))
+        measured = lab.matrix(chosen, on_progress=lambda *_: progress.advance(task))
     show_matrix(measured, format)
     for line in measured.unexpected():
         err.print(f"unexpected: {line}", style="red", soft_wrap=True)

@@ -17,7 +17,7 @@ import psycopg
 from zephyr_lab.errors import BadInput
 from zephyr_lab.functions.arguments import Kind
 from zephyr_lab.functions.loops import Loops
-from zephyr_lab.functions.turn import here
+from zephyr_lab.functions.turn import current_session
 from zephyr_lab.servers.database import Database
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _DIALECT = "postgresql+psycopg://"
 OpenConnection = Callable[[type], Any]  # another connection object, of that class, for a session's backend
 
 
-class Supplies:
+class Providers:
     """What the sessions of one exploration share. `keyvalue` starts the lab's Redis when first called.
 
     `content` is what is in it, where it is explored.
@@ -43,7 +43,7 @@ class Supplies:
         self._async_redis: dict[asyncio.AbstractEventLoop, Any] = {}
 
     @contextlib.contextmanager
-    def give(self, open_connection: OpenConnection, kind: Kind) -> Iterator[Any]:
+    def provide(self, open_connection: OpenConnection, kind: Kind) -> Iterator[Any]:
         """What a parameter of that kind is given, until the function ends."""
         match kind:
             case Kind.CONNECTION:
@@ -67,7 +67,7 @@ class Supplies:
                     core.commit()
 
     @contextlib.asynccontextmanager
-    async def give_async(self, open_connection: OpenConnection, kind: Kind) -> AsyncIterator[Any]:
+    async def provide_async(self, open_connection: OpenConnection, kind: Kind) -> AsyncIterator[Any]:
         """The same for an asynchronous function."""
         match kind:
             case Kind.CONNECTION:
@@ -118,7 +118,7 @@ class Supplies:
         sqlalchemy = _sqlalchemy()
 
         def connect() -> Any:
-            turn = here()
+            turn = current_session()
             return turn.open_connection(psycopg.Connection) if turn else self._database.connect("setup")
 
         engine = sqlalchemy.create_engine(_DIALECT, creator=connect, poolclass=sqlalchemy.NullPool)
@@ -131,7 +131,7 @@ class Supplies:
         from sqlalchemy.ext.asyncio import create_async_engine
 
         async def connect() -> Any:
-            turn = here()
+            turn = current_session()
             if turn:
                 return turn.open_connection(psycopg.AsyncConnection)
             return await self._database.connect_async("setup")

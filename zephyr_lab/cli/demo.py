@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from zephyr_lab.cli_common import err, labs, out
+from zephyr_lab.cli.common import err, labs, out
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:

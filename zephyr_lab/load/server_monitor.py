@@ -67,7 +67,7 @@ class Seen:
         return "; ".join(why for why, _ in self.failures.most_common()) or "the run was over before the first look"
 
 
-class Watch:
+class ServerMonitor:
     """A thread with a connection of its own that looks on while a run lasts; it comes back when the server does.
 
     What goes wrong in it ends no run, and is told in `Seen.failures`.

@@ -1,0 +1,3 @@
+from zephyr_lab.cli import main
+
+main()
