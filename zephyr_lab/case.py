@@ -141,7 +141,7 @@ class Case:
     ) -> Exploration:
         """Runs every schedule that the server admits, and judges each by the serial ones.
 
-        With `reduction`, of schedules that differ only in the order of steps that do not meet one is run. With
+        With `reduction`, of schedules that differ only in the order of independent steps one is run. With
         `samples` that many random ones are run instead; `depth` makes them PCT's. `jobs` processes, each with a
         database of its own, share the work. `invariant` is a query that gives true where it holds, or a function of a
         transcript; it is reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.

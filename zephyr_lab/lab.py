@@ -145,7 +145,7 @@ class Lab:
         parameters ask for, by annotation or name: a psycopg connection (any other name), a Redis client (`redis`), a
         pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
         the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
-        with 40001 or 40P01 was sent away. The transaction of a connection is committed when the function returns and
+        with 40001 or 40P01 was aborted. The transaction of a connection is committed when the function returns and
         rolled back when it raises. `setup` is SQL or a function that takes likewise, or a list of these; every schedule
         begins with what it makes in an empty schema (and an empty Redis). A function is run before every schedule; SQL,
         and a function that is handed in as `once(function)`, are put back by their rows. Tables are analysed. Columns
@@ -153,13 +153,13 @@ class Lab:
         left out of the outcome. Sleeps return at once. What is returned and raised is compared by its structure; an
         object of a class that is not known is refused, unless `compare` says how to make plain data of it (`{Ticket:
         vars}`). Whoever ends in one of `refusals` (an exception's class, an SQLSTATE, or a function that is true of
-        what is returned) was sent away, as by 40001; with `retry`, whoever was sent away tries again when the schedule
+        what is returned) was refused, as by 40001; with `retry`, whoever was refused tries again when the schedule
         is over, and the end is judged.
         `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
         `explanation` is its name, if it has one, and the level that refuses it, if any does.
 
         All orders are run one by one while they are few (200); where there are more, one of those that differ only in
-        the order of round trips that do not meet, unless `reduction` is False. `samples`, `seed`, `budget` and
+        the order of independent round trips, unless `reduction` is False. `samples`, `seed`, `budget` and
         `on_progress` are as for a case, and so is `step_seconds`, up to six.
 
         `not_compared` of what is given names what functions were seen to use that no outcome holds: files, messages.

@@ -25,8 +25,8 @@ class Anomaly:
     """An anomaly, or a trap on the way around one; the latter has no `phenomenon` in the literature.
 
     `case` is the spec in sql/schedules whose first permutation shows it. `expected` says what becomes of it at a level
-    over all orders: `occurs` if any does; else `aborts ...` if any order sends somebody away, 40001 before 40P01 before
-    other errors; else `prevented`.
+    over all orders: `occurs` if any does; else `aborts ...` if any order aborts a transaction, 40001 before 40P01
+    before other errors; else `prevented`.
     """
 
     name: str

@@ -16,7 +16,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 LEGEND = {
     "occurs": "in some order the outcome is one that no serial order gives",
     "prevented": "in every order the outcome is one that a serial order gives",
-    "aborts": "so it is, because somebody is sent away: 40001 and 40P01 ask for a retry, other errors do not",
+    "aborts": "prevented, because a transaction is aborted: 40001 and 40P01 ask for a retry, other errors do not",
 }
 
 

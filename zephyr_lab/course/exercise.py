@@ -157,7 +157,7 @@ class _Search:
     def _explore(
         self, scenario: Scenario, holds: Callable[[Transcript], bool], samples: int | None = None
     ) -> Exploration | None:
-        """All schedules, of three sessions by such as stand for them, or some random ones; None where they are many."""
+        """All schedules, of three sessions by their representatives, or some random ones; None where they are many."""
         number = len(scenario.calls)
 
         def seen(explored: Exploration) -> None:

@@ -72,7 +72,7 @@ ROWS_STAY = Rule(
 )
 
 
-def nobody_is_sent_away(sentence: str, hint: str) -> Rule:
+def nobody_is_aborted(sentence: str, hint: str) -> Rule:
     """The rule that no call ends with an error of the server."""
     return Rule(sentence, lambda run: _ended_with(run, _is_refusal), hint)
 

@@ -28,7 +28,7 @@ LEVELS = [level for level in IsolationLevel if level is not IsolationLevel.READ_
 
 @dataclass(frozen=True)
 class Cell:
-    """A strategy at a level: how many of the schedules are anomalous, sell too much, send somebody away with 40001."""
+    """A strategy at a level: how many of the schedules are anomalous, sell too much, abort somebody with 40001."""
 
     strategy: str
     level: str

@@ -12,12 +12,12 @@ transactions. A *false positive* is a 40001 at SERIALIZABLE whose schedule, run 
 with a serial outcome.
 
 `reduced` is told what each step did to others (`effect`): what it looked at, locked, let go, published, and whom it
-woke. Steps that do not meet could as well have come in the other order (sleep sets). What a step may touch is read
+woke. Independent steps could as well have come in the other order (sleep sets). What a step may touch is read
 from its SQL (`statement`, by sqlglot; `calls`, by its words; `row_order`) and from the catalogue (`schema`), by lists
 of what is known: of statements, functions, settings, defaults and checks, aggregates. A lock on a table, an advisory
 lock, a sequence, a cursor meet everything. What is on no list may look at anything, such as in which order two other
 sessions began: a program with one such step is run in all its orders. The linear extensions of a schedule's
-dependences are the schedules that it stands for, so counts of *all* orders are known without running them; tests hold
+dependences are the schedules that it represents, so counts of *all* orders are known without running them; tests hold
 both against full searches.
 
 `parallel` cuts a search at a depth: each path that goes deeper is picklable work for any `concurrent.futures`

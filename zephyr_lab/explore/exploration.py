@@ -26,7 +26,7 @@ class Counts:
     functions, one ended in a refusal: any other error that one raises is its answer.
     `false_positives`: 40001 at SERIALIZABLE although the same schedule, run at REPEATABLE READ, commits everything with
     an outcome that a serial order gives. `violated`: the invariant does not hold, whatever the verdict. `undecided`:
-    the serial orders cannot judge it, or a step of it never ended, and then it stands for all that begin so.
+    the serial orders cannot judge it, or a step of it never ended, and then it represents all that begin so.
     """
 
     schedules: int = 0
@@ -45,10 +45,10 @@ class Counts:
 
 @dataclass
 class OutcomeCount:
-    """An outcome with who was sent away, how often it came up, and the first schedule that led to it.
+    """An outcome with who was aborted, how often it came up, and the first schedule that led to it.
 
     `represents`: how many schedules end so, those included that were not run because they differ in the order of
-    steps only that do not meet; None where that is not known.
+    independent steps only; None where that is not known.
     """
 
     verdict: VerdictKind
@@ -70,7 +70,7 @@ class OutcomeCount:
 
 @dataclass
 class Exploration:
-    """`run` counts the schedules that were run, `stands_for` all that they stand for, where that is known.
+    """`run` counts the schedules that were run, `stands_for` all that they represent, where that is known.
 
     `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
     schedule with as few switches between sessions as any; None where none was found. `explanation`: its name with
@@ -103,7 +103,7 @@ class Exploration:
 
     @property
     def represents(self) -> int | None:
-        """How many schedules those that were run stand for; None where that is not known."""
+        """How many schedules those that were run represent; None where that is not known."""
         return self.stands_for.schedules if self.stands_for else None
 
     @property
@@ -182,7 +182,7 @@ class Exploration:
     def raised_only(self) -> dict[str, list[str]]:
         """The sessions that returned in none of the outcomes, and what they were told or raised, as text.
 
-        Who was sent away in any of them is not among these.
+        Who was aborted in any of them is not among these.
         """
         told: dict[str, set[str]] = {}
         others = {session for _, _, aborted in self.outcomes for session, _ in aborted}
@@ -220,17 +220,15 @@ class Exploration:
         return sorted(self.outcomes.values(), key=lambda one: (-(one.represents or one.count), one.example))
 
     def scope(self) -> str:
-        """`all 14 schedules`, `all 14 schedules, by 4 that stand for them`, or how many of unknown many."""
+        """`all 14 schedules`, `all 14 schedules, represented by 4`, or how many of unknown many."""
         counts, run = self.known, self.run.schedules
         if not self.complete:
             return f"{run:,} schedules, not all"
         if self.run.undecided:
             return f"{run:,} schedules, {self.run.undecided:,} of them undecided"
         if self.stands_for is None:
-            return f"{run:,} schedules, which stand for all"
-        return f"all {counts.schedules:,} schedules" + (
-            f", by {run:,} that stand for them" if run < counts.schedules else ""
-        )
+            return f"{run:,} schedules, which represent all"
+        return f"all {counts.schedules:,} schedules" + (f", represented by {run:,}" if run < counts.schedules else "")
 
     def __str__(self) -> str:
         counts = self.known

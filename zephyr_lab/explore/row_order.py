@@ -1,7 +1,8 @@
 """Whether what a statement gives, or leaves, depends on the order in which the server comes upon rows.
 
-That order is where rows lie, which depends on the order of writes that do not meet otherwise. Only what is known not to
-depend on it is said not to. Results are compared as bags, so rows may come in any order; what is made of them may not.
+That order is where rows lie, which depends on the order of writes that are independent otherwise. Only what is known
+not to depend on it is said not to. Results are compared as bags, so rows may come in any order; what is made of them
+may not.
 """
 
 from __future__ import annotations

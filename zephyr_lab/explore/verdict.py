@@ -202,7 +202,7 @@ def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
 
 
 def told_off(refusal: str) -> str:
-    """How somebody was sent away: `was told 40001`, or what was declared to be a refusal."""
+    """How somebody was aborted: `was told 40001`, or what was declared to be a refusal."""
     return f"was told {refusal}" if re.fullmatch(r"[0-9A-Z]{5}", refusal) else f"was refused: {refusal}"
 
 

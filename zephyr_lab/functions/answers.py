@@ -17,7 +17,7 @@ Refusal = type[BaseException] | str | Callable[[Any], Any]
 class Answers:
     """`compare` gives plain data for objects of a class.
 
-    A function that ends in one of `refusals` was sent away, as by 40001, and did nothing: an exception of one of these
+    A function that ends in one of `refusals` was refused, as by 40001, and did nothing: an exception of one of these
     classes or SQLSTATEs, or a returned value of which a function of it says so. Raises BadInput for anything else.
     """
 
@@ -39,7 +39,7 @@ class Answers:
                 raise BadInput(f"compare= has classes and functions, as in {{Ticket: vars}}, not {kind!r}: {how!r}")
 
     def refusal(self, returned: Any, raised: BaseException | None) -> str:
-        """How a function was sent away: an SQLSTATE, an exception's name, or what it returned; '' where it was not."""
+        """How a function was refused: an SQLSTATE, an exception's name, or what it returned; '' where it was not."""
         if raised is None:
             told = any(not isinstance(one, type | str) and one(returned) for one in self.refusals)
             return f"returned {returned!r}" if told else ""

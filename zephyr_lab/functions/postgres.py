@@ -2,7 +2,7 @@
 
 All round trips pass through `wait`, so cursors, `with conn.transaction()`, savepoints, COPY and pipelines need no care
 of their own; but in a pipeline each waits for its answer, which would otherwise come with one or another of the later
-ones. Several such connections, one after another, may stand for one session's backend.
+ones. Several such connections, one after another, may represent one session's backend.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def lua(bench: Bench) -> Finding:
 def serializable_insert(bench: Bench) -> Finding:
     one = bench.load("redis-get-then-incrby", isolation="serializable")
     measured = f"GET, then INCRBY, and the insert at SERIALIZABLE: {_over(one)}; {one.refusals} refusals: orders with "
-    return Finding(either(one.truth.oversold == 0), measured + "different ids do not meet")
+    return Finding(either(one.truth.oversold == 0), measured + "different ids are independent")
 
 
 @LOAD.claim("Lua script and SERIALIZABLE together: race conditions from 5 to 0")

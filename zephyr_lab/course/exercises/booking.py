@@ -6,7 +6,7 @@ from typing import Any
 
 from zephyr_lab.course.exercise import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
-from zephyr_lab.course.rules import Rule, nobody_is_sent_away, yes_or_no
+from zephyr_lab.course.rules import Rule, nobody_is_aborted, yes_or_no
 
 SLOTS = """
 create table slots (slot text primary key, booked int not null, capacity int not null);
@@ -65,9 +65,9 @@ def booking(words: str, *orders: tuple[str, int]) -> Scenario:
     )
 
 
-SENT_AWAY = nobody_is_sent_away(
-    "nobody is sent away with an error",
-    "At this level nobody needs to be sent away: a session can wait for the other one, and then look.",
+ABORTED = nobody_is_aborted(
+    "nobody is aborted with an error",
+    "At this level nobody needs to be aborted: a session can wait for the other one, and then look.",
 )
 ALONE = (
     booking("one order of 10,000, alone", ("18:00", 10_000)),
@@ -86,7 +86,7 @@ SAFE = Exercise(
     TASK,
     ("conn", "slot", "price"),
     (*ALONE, *TWO, THREE),
-    (SENT_AWAY,),
+    (ABORTED,),
 )
 
 
@@ -104,7 +104,7 @@ UNHINDERED = Exercise(
     ("conn", "slot", "price"),
     (*ALONE, *TWO, booking("two orders of 5,000 in different slots", ("18:00", 5_000), ("18:15", 5_000)), THREE),
     (
-        SENT_AWAY,
+        ABORTED,
         Rule(
             "no session has to wait for another one's next message",
             _somebody_waited,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zephyr_lab.course.exercise import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
-from zephyr_lab.course.rules import Rule, nobody_is_sent_away
+from zephyr_lab.course.rules import Rule, nobody_is_aborted
 
 ORDERS = """
 create table orders (id int primary key, request int not null unique);
@@ -68,7 +68,7 @@ with that `number`; a request that arrives twice gives one order, and the same n
         creating("the same request three times", (7, 19), (7, 20), (7, 21)),
     ),
     (
-        nobody_is_sent_away(
+        nobody_is_aborted(
             "a request that arrives twice is no error for anybody",
             "The key was free when this session looked, and taken when it inserted. Whose word is the last one?",
         ),

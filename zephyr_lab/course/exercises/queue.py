@@ -7,7 +7,7 @@ from typing import Any
 
 from zephyr_lab.course.exercise import Exercise, Learners, Scenario, Session
 from zephyr_lab.course.observed import Observed
-from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, NOBODY_IS_STUCK, Rule, nobody_is_sent_away
+from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, NOBODY_IS_STUCK, Rule, nobody_is_aborted
 
 ORDERS = """
 create table orders (id int primary key, baked boolean not null default false);
@@ -142,7 +142,7 @@ where there is none left it returns None. bake() may raise: then the order must 
         working("three bakers, two orders", 2, False, False, False),
     ),
     (
-        nobody_is_sent_away("nobody is sent away with an error", "Whom did this session meet, and over what?"),
+        nobody_is_aborted("nobody is aborted with an error", "Whom did this session meet, and over what?"),
         Rule(
             "no baker waits for another one",
             _waited,

@@ -112,7 +112,7 @@ The slot holds {BEFORE:,}."""
             (),
             before=(
                 Rule(
-                    "nobody is sent away with an error",
+                    "nobody is aborted with an error",
                     _watch_error,
                     "Redis has carried out nothing of that transaction, because the key had changed. What now?",
                     first=True,

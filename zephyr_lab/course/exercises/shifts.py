@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zephyr_lab.course.exercise import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
-from zephyr_lab.course.rules import Rule, nobody_is_sent_away, yes_or_no
+from zephyr_lab.course.rules import Rule, nobody_is_aborted, yes_or_no
 
 COURIERS = """
 create table couriers (name text primary key, on_shift boolean not null);
@@ -69,8 +69,8 @@ nothing and returns False. Anna and Boris are on shift; in some cases Clara is, 
         leaving("Anna, Boris and Clara, of whom two can go", "Anna", "Boris", "Clara", clara=True),
     ),
     (
-        nobody_is_sent_away(
-            "nobody is sent away with an error",
+        nobody_is_aborted(
+            "nobody is aborted with an error",
             "Which rows does the function lock, in which order, and does the other one lock them in the same order?",
         ),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zephyr_lab.course.exercise import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
-from zephyr_lab.course.rules import Rule, nobody_is_sent_away, yes_or_no
+from zephyr_lab.course.rules import Rule, nobody_is_aborted, yes_or_no
 
 BEFORE = {"18:00": 50_000, "18:15": 50_000, "18:30": 95_000}
 CAPACITY = 100_000
@@ -89,6 +89,6 @@ True; if they do not fit into the target, it changes nothing and returns False."
             _deadlock,
             "A deadlock that is retried has still cost its time-out.",
         ),
-        nobody_is_sent_away("nobody is sent away with an error", "What would have let this session wait instead?"),
+        nobody_is_aborted("nobody is aborted with an error", "What would have let this session wait instead?"),
     ),
 )  # fmt: skip

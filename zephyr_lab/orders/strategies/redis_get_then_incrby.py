@@ -1,6 +1,6 @@
 """Ask Redis for the load, and add to it if it fits: check, then act, in two commands.
 
-Guarantees: nothing, at any isolation level: PostgreSQL sees orders with different ids, which do not meet.
+Guarantees: nothing, at any isolation level: PostgreSQL sees orders with different ids, which are independent.
 Costs: two commands and an insert; a crash between them leaks capacity.
 """
 
