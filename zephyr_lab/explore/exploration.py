@@ -20,7 +20,7 @@ _GRAVEST_FIRST = (
 
 @dataclass
 class Counts:
-    """How many schedules, and how many of them: all but `blocked_steps` are of schedules.
+    """Numbers of schedules; `blocked_steps` alone counts steps.
 
     `aborted`: the server ended a transaction with an error, be it one that asks for a retry (40001, 40P01) or not; of
     functions, one ended in a refusal: any other error that one raises is its answer.

@@ -1,8 +1,8 @@
-"""What is not as usual in the sessions' threads while functions are explored; other threads notice nothing.
+"""Patches applied in the sessions' threads while functions are explored; other threads are not affected.
 
-Sleeps return at once: when a function goes on is the scheduler's business. A connection that a function opens itself
+Sleeps return at once: the scheduler decides when a function goes on. A connection that a function opens itself
 is the session's own, and one that a setup or an invariant opens leads to the lab's schema. Redis commands wait for the
-session's turn, whichever client sends them. What the lab has no hold on is refused, not overlooked. Threads that a
+session's turn, whichever client sends them. What the lab does not control is refused, not overlooked. Threads that a
 function starts are its session's, and ids that it makes up are the same whenever a schedule is run.
 """
 

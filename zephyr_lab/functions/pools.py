@@ -1,7 +1,7 @@
-"""Pools in the sessions' threads, a function's own and given ones: their connection is the session's.
+"""Connection pools in the sessions' threads, a function's own and given ones, are replaced.
 
-What sessions share in a pool of many, they do not share here: nobody waits for a connection to come back. It is opened
-when it is asked for, and closed when it is given back; but for its locks, which a pool's connection keeps.
+`getconn` opens a connection of the session's own and `putconn` closes it, so no session waits for another one's
+connection. Session-level locks survive `putconn`, as they do in a pool.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The way back to what a spec's setup has made, quicker than making it again.
+"""Puts back the rows that a spec's setup has made, faster than making the schema again.
 
 A schema made anew costs milliseconds, and the steps of a schedule hardly more than one. Where steps can have changed
 rows only, the rows are put back instead: the same rows in the same order, in tables and indexes of the same size, by
