@@ -1,7 +1,8 @@
 """psycopg connections that wait for their turn before each round trip.
 
-All round trips pass through `wait`, so cursors, `with conn.transaction()`, savepoints, COPY and pipelines need no code
-of their own; in pipeline mode each command is flushed and its answer awaited at once. Several such connections, one after another, may represent one session's backend.
+All round trips pass through `wait`, so cursors, `with conn.transaction()`, savepoints, COPY and pipelines need no
+code of their own; in pipeline mode each command is flushed and its answer awaited at once. Several such connections,
+one after another, may represent one session's backend.
 """
 
 from __future__ import annotations
