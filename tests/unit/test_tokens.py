@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zephyr_lab.schedule.tokens import UnclearSQL, called, statements, tokens
+from zephyr_lab.sql.tokens import UnclearSQL, called, split, statements, tokens
 
 
 def texts(sql: str) -> list[list[str]]:
@@ -41,3 +41,26 @@ def test_names_are_as_the_catalogue_has_them() -> None:
 def test_what_is_not_closed_or_in_escapes_is_refused(sql: str) -> None:
     with pytest.raises(UnclearSQL):
         tokens(f"select {sql}")
+
+
+@pytest.mark.parametrize(
+    ("sql", "count"),
+    [
+        ("create function f() returns int begin atomic select 1; select case when true then 2 end; end; select 3", 2),
+        ("create or replace procedure p() begin atomic select 1; select 2; end", 1),
+        ("create rule r as on delete to t do (select 1; select 2); commit", 2),
+        ("begin; atomic; select 1; end", 4), ("select 1); commit", 2), ("select f(begin atomic); commit", 2),
+    ],
+)  # fmt: skip
+def test_a_body_of_statements_is_cut_nowhere(sql: str, count: int) -> None:
+    """As the server's grammar and psql have it."""
+    assert len(list(statements(sql))) == len(split(sql)) == count
+
+
+def test_the_texts_of_statements_keep_their_comments_and_escapes() -> None:
+    """A text may be sent on, whether or not its identifiers can be compared."""
+    assert split("-- a\n select U&'\\0061' -- b\n; ; /* c */ commit -- d\n") == [
+        "select U&'\\0061' -- b", "commit -- d"
+    ]  # fmt: skip
+    with pytest.raises(UnclearSQL):
+        split("select 'a")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zephyr_lab.explore.schema import Schema
-from zephyr_lab.schedule.tokens import Token, names
+from zephyr_lab.sql.tokens import Token, names
 
 # Settings that decide how a session's own statements are carried out, and nothing that others could tell. Those with a
 # dot in them are the program's own.

@@ -21,8 +21,8 @@ from zephyr_lab.explore.calls import SETTINGS, Calls, calls_of, is_called_by_a_d
 from zephyr_lab.explore.footprint import NOTHING, OPAQUE, UNKNOWN, Footprint, Rows, RowSet
 from zephyr_lab.explore.row_order import depends_on_row_order
 from zephyr_lab.explore.schema import Schema
-from zephyr_lab.schedule.tokens import Token, UnclearSQL, folded, statements, tokens
 from zephyr_lab.schedule.transcript import Result
+from zephyr_lab.sql.tokens import Token, UnclearSQL, folded, statements, tokens
 
 _NAME = r'("[^"]+"|\w+)'
 _MODE = (

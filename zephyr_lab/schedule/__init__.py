@@ -17,7 +17,7 @@ How a step is sent, and why the same schedule gives the same bytes:
 - A transcript holds no pids, clocks, ports or server sentences but notices. Autovacuum is off and the cases run
   ANALYZE, because plans decide what SERIALIZABLE locks. libpq's environment variables and a role's own settings do
   not reach the sessions.
-- What steps could change is told by what their statements begin with and which names they call (`tokens`).
+- What steps could change is told by what their statements begin with and which names they call (`sql.tokens`).
 - Every run begins with sessions reset by DISCARD ALL, and in a schema made anew; or, on a server of our own and where
   steps change rows only and putting them back has been tried, with the rows put back (`reset`): in their order,
   before the server would prune a page, in tables of unchanged size, and only while nobody else has a connection of

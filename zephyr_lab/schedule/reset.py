@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.tokens import Token, UnclearSQL, called, names, statements, tokens
 from zephyr_lab.schedule.transcript import Result, Value
+from zephyr_lab.sql.tokens import Token, UnclearSQL, called, names, statements, tokens
 
 Execute = Callable[[str], list[Result]]
 

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-import sqlglot
-from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from zephyr_lab.errors import BadInput, ScheduleError, ServerLost, ServerUnavailable, StepTimeout
 from zephyr_lab.schedule.execution import Execution
@@ -21,12 +18,12 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import SQL_WIDTH, Event, EventKind, Transcript
+from zephyr_lab.sql.tokens import UnclearSQL, split
 from zephyr_lab.views.abridged import one_line
 
 NAME = "by hand"
 GONE = "the server is gone, and with it all sessions and tables: %reset_sessions starts a new one"
 _SESSION = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,15}")
-_BODY_OF_STATEMENTS = re.compile(r"(?i)\bbegin\s+atomic\b")
 
 
 @dataclass(frozen=True)
@@ -166,22 +163,9 @@ def _talk(talk: Callable[[], Any]) -> Any:
 
 def _statements(sql: str) -> list[str]:
     """SQL cut at semicolons as psql cuts it. Raises BadInput for what no server can read: an open quote, `\\d`."""
-    if re.match(r"\s*\\", sql):
+    if sql.lstrip().startswith("\\"):
         raise BadInput(f"{sql.split()[0]} is a command of psql's; a session takes SQL")
-    if _BODY_OF_STATEMENTS.search(sql):
-        return [sql.strip()]
     try:
-        tokens = sqlglot.tokenize(sql, read="postgres")
-    except SqlglotError as error:
+        return split(sql)
+    except UnclearSQL as error:
         raise BadInput(f"a quote or a comment is not closed: {one_line(str(error), 60)}") from None
-    statements, begin, depth = [], None, 0
-    for token in tokens:
-        depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
-        if begin is None and token.token_type is not TokenType.SEMICOLON:
-            begin = token.start
-        elif begin is not None and token.token_type is TokenType.SEMICOLON and depth <= 0:
-            statements.append(sql[begin : token.start].strip())
-            begin = None
-    if begin is not None:
-        statements.append(sql[begin:].strip())
-    return statements

@@ -26,7 +26,10 @@ _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 class Token(NamedTuple):
-    """`kind` is "word" (text as `folded`), "quoted" (an identifier, without its quotes), "string", "number" or ""."""
+    """`kind` is "word" (text as `folded`), "quoted" (an identifier, without its quotes), "string", "number" or "".
+
+    "escaped" is a string or an identifier written as U&'...', which is not read any further.
+    """
 
     kind: str
     text: str
@@ -44,6 +47,7 @@ _TOKEN = re.compile(
     (?P<blank>\s+|--[^\n\r]*)
     |(?P<string>[eE]'(?:[^'\\]|\\.|'')*+'|(?:[bBxXnN])?'(?:[^']|'')*+'|\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
     |"(?P<quoted>(?:[^"]|"")++)"
+    |(?P<escaped>[uU]&(?:'(?:[^']|'')*+'|"(?:[^"]|"")++"))
     |(?P<word>(?![uU]&['"]|[eE]')[^\W\d][\w$]*)
     |(?P<number>\.?\d[\w.]*)
     |(?P<other>(?!\$(?:[^\W\d]\w*)?\$)[^'"\s\w\\])
@@ -58,6 +62,13 @@ class UnclearSQL(ValueError):
 
 def tokens(sql: str) -> list[Token]:
     """Of a whole message. Raises UnclearSQL."""
+    found = _scan(sql)
+    if escaped := next((token for token in found if token.kind == "escaped"), None):
+        raise UnclearSQL(f"written in escapes: {escaped.text!r}")
+    return found
+
+
+def _scan(sql: str) -> list[Token]:
     found, place = [], 0
     while place < len(sql):
         if sql.startswith("/*", place):
@@ -91,15 +102,45 @@ def _end_of_comment(sql: str, place: int) -> int:
 
 def statements(sql: str) -> Iterator[list[Token]]:
     """The tokens of each statement of a message, without the semicolon. Raises UnclearSQL."""
+    for statement in _cut(tokens(sql)):
+        yield statement[:-1] if _is_semicolon(statement[-1]) else statement
+
+
+def split(sql: str) -> list[str]:
+    """The text of each statement of a message, comments behind it included. Raises UnclearSQL."""
+    cut = [(one[0].start, one[-1].start if _is_semicolon(one[-1]) else len(sql)) for one in _cut(_scan(sql))]
+    return [sql[start:end].strip() for start, end in cut]
+
+
+def _is_semicolon(token: Token) -> bool:
+    return token.text == ";" and not token.kind
+
+
+def _cut(found: Sequence[Token]) -> Iterator[list[Token]]:
+    """Behind semicolons, but not in parentheses (CREATE RULE) nor from BEGIN ATOMIC to its END (CREATE FUNCTION)."""
     statement: list[Token] = []
-    for token in tokens(sql):
-        if token.kind or token.text != ";":
-            statement.append(token)
-        elif statement:
-            yield statement
+    parentheses = body = 0
+    for token in found:
+        if _is_semicolon(token) and not parentheses and not body:
+            if statement:
+                yield [*statement, token]
             statement = []
+            continue
+        if not token.kind and token.text in "()":
+            parentheses = max(0, parentheses + (1 if token.text == "(" else -1))
+        elif token.kind == "word" and not parentheses:
+            if body:
+                body += (token.text == "case") - (token.text == "end")
+            elif token.text == "atomic" and _makes_a_routine(statement) and statement[-1].name == "begin":
+                body = 1
+        statement.append(token)
     if statement:
         yield statement
+
+
+def _makes_a_routine(statement: Sequence[Token]) -> bool:
+    words = [token.name for token in statement[:4] if token.name not in ("or", "replace")]
+    return words[:2] in (["create", "function"], ["create", "procedure"])
 
 
 def called(statement: Sequence[Token]) -> Iterator[tuple[str, str]]:
