@@ -23,7 +23,6 @@ from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, ScheduleError, SetupFailed
 from zephyr_lab.explore.scheduler import Nondeterminism
 from zephyr_lab.functions.arguments import Kind, parameters_of
-from zephyr_lab.functions.turn import is_local
 
 SLOTS = """
 create table slots (slot text primary key, booked int not null);
@@ -373,14 +372,16 @@ def test_what_a_parameter_is_given_is_read_from_its_annotation_or_name() -> None
     assert parameters_of(lambda x: None).kinds() == (Kind.CONNECTION,)
 
 
-@pytest.mark.parametrize(
-    ("sql", "private"),
-    [
-        ("begin isolation level serializable", True), ("savepoint a", True), ("release a;", True),
-        ("set transaction snapshot '1'", False), ("begin; select 1", False), ("rollback to a", False),
-        ("select 1", False), ("commit", False), ("show transaction_isolation", True),
-    ],
-)  # fmt: skip
-def test_what_nobody_else_can_notice_takes_no_turn(sql: str, private: bool) -> None:
-    """BEGIN takes no snapshot; whatever lets go of locks does take a turn."""
-    assert is_local(sql) == private
+def test_a_statement_that_takes_the_snapshot_takes_a_turn(lab: Lab) -> None:
+    """DEALLOCATE is such a one; sent without a turn, it would see nothing of what others commit before it."""
+
+    def look(conn: psycopg.Connection) -> Any:
+        conn.execute("deallocate all")
+        return conn.execute(READ).fetchone()
+
+    def book(conn: psycopg.Connection) -> None:
+        conn.execute(WRITE, (5000,))
+
+    found = lab.explore([look, book], setup=SLOTS, isolation="repeatable read")
+    assert found.anomalous == 0
+    assert len(found.outcomes) == 2

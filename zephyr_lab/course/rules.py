@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zephyr_lab.course.observed import Observed
+from zephyr_lab.sql.classify import mentions_level
 
 UNDERSTOOD_NOT = ("0A", "22", "42")  # classes of SQLSTATEs: feature not supported, data exception, syntax error
 
@@ -79,8 +80,7 @@ def nobody_is_aborted(sentence: str, hint: str) -> Rule:
 
 def _other_level(run: Observed) -> str | None:
     for step in run.steps:
-        text = step.sql.lower()
-        if "set isolation" in text or "isolation level" in text or "transaction_isolation" in text:
+        if mentions_level(step.sql):
             return f"{step.session} sent `{' '.join(step.sql.split())}`."
     return next((f"{name} set {text}." for name, text in run.raised.items() if "LevelChanged" in text), None)
 

@@ -20,6 +20,7 @@ from zephyr_lab.explore.footprint import NOTHING, UNKNOWN, Footprint, Rows, RowS
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event, EventKind
+from zephyr_lab.sql.classify import mentions_level
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def names_a_level(spec: Spec) -> bool:
     """Whether SQL of a spec, functions of its setup included, sets an isolation level of its own."""
     messages = [*spec.setups, *(step.sql for step in spec.steps.values())]
     messages += [session.setup for session in spec.sessions if session.setup]
-    return any(re.search(r"(?i)isolation\s+level|transaction_isolation", sql) for sql in messages)
+    return any(map(mentions_level, messages))
 
 
 def told_apart(footprints: Mapping[str, Footprint]) -> dict[str, Footprint]:

@@ -6,7 +6,6 @@ told who is to. Nothing is kept of a schedule but its outcome and, of each outco
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import End, EventKind, Transcript
+from zephyr_lab.sql.classify import with_level
 
 OnProgress = Callable[[Exploration], None]
 Invariant = str | Callable[[Transcript], bool]
@@ -185,7 +185,7 @@ def _without_ssi(spec: Spec) -> Spec:
     """The same spec at REPEATABLE READ, also where its SQL asks for SERIALIZABLE itself."""
 
     def lower(sql: str) -> str:
-        return re.sub(r"(?i)\b(isolation\s+level\s+|transaction_isolation\W+)serializable\b", r"\1repeatable read", sql)
+        return with_level(sql, IsolationLevel.SERIALIZABLE, IsolationLevel.REPEATABLE_READ)
 
     return replace(
         spec,

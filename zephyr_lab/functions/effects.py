@@ -7,7 +7,6 @@ that in mind.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,9 +17,9 @@ from zephyr_lab.functions.turn import RoundTrip
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event
+from zephyr_lab.sql.classify import mentions_level
 
 _REDIS = frozenset({Rows("", "redis")})
-_LEVEL = re.compile(r"(?i)isolation\s+level|transaction_isolation")
 
 
 class NotReducible(Exception):
@@ -44,7 +43,7 @@ class FunctionEffects(Effects):
             return self._met(OPAQUE)
         if trip.whole not in self._known:
             found = self.footprint(trip.whole)
-            if found.unknown or _LEVEL.search(trip.whole):
+            if found.unknown or mentions_level(trip.whole):
                 raise NotReducible(trip.whole)
             self._known[trip.whole] = replace(
                 found, reads=_tables(found.reads), locks=_tables(found.locks), writes=_tables(found.writes),

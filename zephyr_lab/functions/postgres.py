@@ -18,9 +18,10 @@ from psycopg.waiting import Wait
 
 from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
 from zephyr_lab.functions.outside import HELD_ON
-from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds, is_local
+from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
+from zephyr_lab.sql.classify import Kind, classify, is_local
 
 # Generators of psycopg's that send nothing. Rows of a stream or of COPY are on their way once it has begun.
 _SILENT = (
@@ -28,7 +29,6 @@ _SILENT = (
     "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "_end_copy_out_gen",
 )  # fmt: skip
 _OF_THREADS = re.compile(r"\bs\d+_x(\d+)\b")  # Django's savepoints, which bear a thread's number
-_LISTENS = re.compile(r"(?i)(^|;)\s*listen\b")
 _HELD_ON = b"select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
 _WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
 
@@ -61,7 +61,7 @@ class _Controlled:
             return None
         sql = _OF_THREADS.sub(r"s_x\1", text_of(name, known, self))
         check_bounds(self.turn, sql)
-        if name == "notifies" or _LISTENS.search(sql):
+        if name == "notifies" or any(one.kind is Kind.LISTEN for one in classify(sql)):
             raise self.turn.refuse(
                 ScheduleError(
                     f"session {self.turn.name} listens ({sql!r}), and what it would hear comes at a time that nobody "

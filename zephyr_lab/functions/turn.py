@@ -7,7 +7,6 @@ that clients that nobody handed to it, such as a Redis client in a global variab
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,11 +20,6 @@ from zephyr_lab.schedule.transcript import Failure, Result
 if TYPE_CHECKING:
     from zephyr_lab.functions.content import Content
     from zephyr_lab.servers.bounds import Bounds
-
-# Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
-_PRIVATE = re.compile(
-    r"(?is)\s*(begin|start\s+transaction|savepoint|release|set(?!.*\bsnapshot\b)|show|reset|deallocate)\b[^;]*;?\s*"
-)
 
 
 class Abandoned(BaseException):
@@ -49,11 +43,6 @@ class RoundTrip:
     failure: Failure | None = None
     lost: bool = False
     where: str = ""
-
-
-def is_local(sql: str) -> bool:
-    """Whether a statement is nobody else's business."""
-    return bool(_PRIVATE.fullmatch(sql))
 
 
 class Owner(Protocol):
