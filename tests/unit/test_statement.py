@@ -92,6 +92,10 @@ UNDERSTOOD = {
     "begin isolation level read committed, read only": Footprint(begins=True),
     "set default_transaction_isolation to 'serializable'": Footprint(),
     "reset work_mem": Footprint(),
+    "set time zone 'UTC'": Footprint(),
+    "show transaction isolation level": Footprint(),
+    "begin isolation/**/level serializable": Footprint(begins=True),
+    "deallocate all": Footprint(idle=False),
     "begin; select booked from slots; commit": Footprint(rows(SLOTS), begins=True, ends="commit", idle=False),
 }
 
@@ -106,7 +110,7 @@ def test_a_statement_touches(sql: str) -> None:
     "sql",
     [
         "lock table slots", "lock slots, orders in access share mode nowait", "select nextval('s')",
-        "select pg_advisory_lock(1)", "begin read only deferrable", "fetch c",
+        "select pg_advisory_lock(1)", "begin read only deferrable", "fetch c", "close c",
         "declare c cursor for select slot from slots for update", "update slots set booked = 1 where current of c",
         "merge into slots using orders on true when matched then delete",
         "merge into slots using orders on true when matched then update set booked = 1",
@@ -127,7 +131,7 @@ def test_what_locks_tables_or_is_shared_touches_everything(sql: str) -> None:
         "with slots as (select * from slots) select sum(booked) from slots", "lock table elsewhere", "truncate slots",
         "set transaction deferrable", "set default_transaction_deferrable = on", "set search_path = o", "reset all",
         "set lock_timeout = 1", "set role r", "select set_config('search_path', 'o', false)",
-        "select set_config('app.' || 'n', '1', true)", "begin isolation/**/level serializable", "commit and chain",
+        "select set_config('app.' || 'n', '1', true)", "commit and chain", "discard plans",
         "select now()", "select current_timestamp", "insert into slots values ('now')", "select ctid from slots",
         'select "xmin" from slots', "select pg_sleep(1)", "select query_to_xml('select 1')", "select o.upper('x')",
         "select slots.array_agg from slots", "select 1 operator(o.+) 1", "select json_arrayagg(slot) from slots",

@@ -9,7 +9,7 @@ unique and what a function does is the server's word.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -22,32 +22,14 @@ from zephyr_lab.explore.footprint import NOTHING, OPAQUE, UNKNOWN, Footprint, Ro
 from zephyr_lab.explore.row_order import depends_on_row_order
 from zephyr_lab.explore.schema import Schema
 from zephyr_lab.schedule.transcript import Result
-from zephyr_lab.sql.tokens import Token, UnclearSQL, folded, statements, tokens
+from zephyr_lab.sql.classify import Kind, Statement, classify
+from zephyr_lab.sql.tokens import Token, UnclearSQL, folded, tokens
 
 _NAME = r'("[^"]+"|\w+)'
-_MODE = (
-    r"(isolation\s+level\s+(serializable|repeatable\s+read|read\s+(un)?committed)|read\s+(only|write)|not\s+deferrable)"
-)
-_BEGIN = re.compile(rf"(?i)(begin(\s+(work|transaction))?|start\s+transaction)((\s*,\s*|\s+){_MODE})*")
-_DEFERRABLE = re.compile(
-    rf"(?i)(begin(\s+(work|transaction))?|start\s+transaction)((\s*,\s*|\s+)({_MODE}|deferrable))*"
-)
-_END = re.compile(r"(?i)(commit|end|rollback|abort)(\s+(work|transaction))?")
-_SAVEPOINT = re.compile(rf"(?i)savepoint\s+{_NAME}")
-_ROLLBACK_TO = re.compile(rf"(?i)rollback\s+((work|transaction)\s+)?to\s+(savepoint\s+)?{_NAME}")
-_OF_ITS_OWN = re.compile(
-    rf"(?i)release\s+(savepoint\s+)?{_NAME}|deallocate\s+{_NAME}|show\s+[\w.]+|set\s+transaction((\s*,\s*|\s+){_MODE})+"
-)
-_SET = re.compile(r"(?is)(set\s+((local|session)\s+)?(?P<set>[\w.]+)\s*(=|\bto\b).*|reset\s+(?P<reset>[\w.]+))")
-_LOCK_TABLE = re.compile(
-    r"(?i)lock\s+(table\s+)?(?P<tables>\w+(\s*,\s*\w+)*)(\s+in\s+[a-z]+(\s+[a-z]+)*\s+mode)?(\s+nowait)?"
-)
 _DECLARE = re.compile(
     rf"(?is)declare\s+{_NAME}\s+((binary|insensitive|asensitive|(no\s+)?scroll)\s+)*cursor\s+(without\s+hold\s+)?for\s+(?P<query>.+)"
 )
-_CURSOR = re.compile(r'(?i)(fetch|move|close)\s+[\w\s"()]+')
 _AT_CURSOR = re.compile(rf"(?i)\s+where\s+current\s+of\s+{_NAME}$")
-_PARSED = re.compile(r"(?i)\(*(select|with|values|table|insert|update|delete|merge)\b")
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 _CANNOT_FAIL = (
     *_COMPARED, exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Column, exp.Literal, exp.Identifier, exp.Paren, exp.Null,
@@ -73,9 +55,9 @@ class Reader:
             return UNKNOWN
         whole = Footprint()
         try:
-            for statement in statements(sql):
-                whole = whole.then(self._statement(statement, sql[statement[0].start : statement[-1].end]))
-        except (SqlglotError, UnclearSQL):
+            for statement in classify(sql):
+                whole = whole.then(self._statement(statement))
+        except SqlglotError:
             return UNKNOWN
         return whole
 
@@ -92,28 +74,29 @@ class Reader:
             self._numbers = self._numbers or calls.shared
         return self._schema.plain
 
-    def _calls(self, statement: list[Token]) -> Calls:
+    def _calls(self, statement: Sequence[Token]) -> Calls:
         return calls_of(statement, self._schema, self._body_is_harmless)
 
-    def _statement(self, statement: list[Token], text: str) -> Footprint:
-        if control := _control(text):
+    def _statement(self, statement: Statement) -> Footprint:
+        if control := _control(statement):
             return control
-        tables = self._schema.tables
-        if locked := _LOCK_TABLE.fullmatch(text):
-            return OPAQUE if set(map(folded, re.findall(r"\w+", locked["tables"]))) <= tables else UNKNOWN
-        calls = self._calls(statement)
+        tables, text = self._schema.tables, statement.text
+        if statement.kind is Kind.LOCK:
+            return OPAQUE if statement.tables and tables.issuperset(statement.tables) else UNKNOWN
+        if statement.kind not in (Kind.QUERY, Kind.CHANGE, Kind.DECLARE):
+            return UNKNOWN
+        calls = self._calls(statement.tokens)
         if calls.unknown:
             return UNKNOWN
-        if declared := _DECLARE.fullmatch(text):
-            query = self._parsed(declared["query"], calls)
-            return replace(query, opaque=True, by_place=tables)
+        if statement.kind is Kind.DECLARE:
+            if declared := _DECLARE.fullmatch(text):
+                return replace(self._parsed(declared["query"], calls), opaque=True, by_place=tables)
+            return UNKNOWN
         if _AT_CURSOR.search(text):
             return replace(self._parsed(_AT_CURSOR.sub("", text), calls), opaque=True)
         return self._parsed(text, calls)
 
     def _parsed(self, text: str, calls: Calls) -> Footprint:
-        if not _PARSED.match(text):
-            return UNKNOWN
         parsed = sqlglot.parse_one(text, dialect="postgres")
         changes = list(parsed.find_all(exp.Insert, exp.Update, exp.Delete, exp.Merge))
         mentioned = [table for table in parsed.find_all(exp.Table) if table.name]
@@ -229,25 +212,23 @@ class Reader:
 _NEXT = re.compile(r"nextval\('[^']+'::regclass\)")
 
 
-def _control(text: str) -> Footprint | None:
-    """Of a statement that is about the session or its transaction only."""
-    if _BEGIN.fullmatch(text):
-        return Footprint(begins=True)
-    if _DEFERRABLE.fullmatch(text):
-        return OPAQUE
-    if _ROLLBACK_TO.fullmatch(text):
-        return Footprint(ends="savepoint")
-    if ended := _END.fullmatch(text):
-        return Footprint(ends="commit" if ended[1].lower() in ("commit", "end") else "rollback")
-    if _SAVEPOINT.fullmatch(text):
-        return Footprint(saves=True)
-    if _OF_ITS_OWN.fullmatch(text):
-        return Footprint()
-    if (found := _SET.fullmatch(text)) and SETTINGS.fullmatch(found["set"] or found["reset"]):
-        return Footprint()
-    if _CURSOR.fullmatch(text):
-        return OPAQUE
-    return None
+# What is about the session or its transaction only.
+_CONTROL = {
+    Kind.BEGIN: Footprint(begins=True), Kind.COMMIT: Footprint(ends="commit"),
+    Kind.ROLLBACK: Footprint(ends="rollback"), Kind.ROLLBACK_TO: Footprint(ends="savepoint"),
+    Kind.SAVEPOINT: Footprint(saves=True), Kind.RELEASE: Footprint(), Kind.SHOW: Footprint(),
+    Kind.SET_TRANSACTION: Footprint(), Kind.DEALLOCATE: Footprint(idle=False), Kind.FETCH: OPAQUE, Kind.CLOSE: OPAQUE,
+}  # fmt: skip
+
+
+def _control(statement: Statement) -> Footprint | None:
+    """Of a statement that is about the session or its transaction only; None for any other."""
+    if statement.kind in (Kind.SET, Kind.RESET):
+        return Footprint() if SETTINGS.fullmatch(statement.setting) else UNKNOWN
+    if statement.deferrable:
+        # Who is sent next waits for all transactions that are under way.
+        return OPAQUE if statement.kind is Kind.BEGIN else UNKNOWN
+    return UNKNOWN if statement.chains else _CONTROL.get(statement.kind)
 
 
 def _asks_sought_rows_only(term: exp.Expression) -> bool:

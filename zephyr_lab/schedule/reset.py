@@ -17,7 +17,8 @@ from functools import lru_cache
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Result, Value
-from zephyr_lab.sql.tokens import Token, UnclearSQL, called, names, statements, tokens
+from zephyr_lab.sql.classify import Kind, classify
+from zephyr_lab.sql.tokens import Token, UnclearSQL, called, names, tokens
 
 Execute = Callable[[str], list[Result]]
 
@@ -25,11 +26,10 @@ Execute = Callable[[str], list[Result]]
 # as the server does not prune the page, which it does when nine tenths are full, and then fills the gaps.
 ONE_PAGE, BEFORE_PRUNING, LINE_POINTER = 8192, 5800, 8  # bytes; a run has the rest for versions of its own
 
-# A statement that begins otherwise could change more than rows.
-_ROW_STATEMENTS = names(
-    "select with values table insert update delete merge begin start commit end rollback abort savepoint release set",
-    "reset show declare fetch move close lock deallocate discard",
-)
+# Any other could change more than rows.
+_ROW_STATEMENTS = set(Kind) - {
+    Kind.UNKNOWN, Kind.PREPARE_TRANSACTION, Kind.COMMIT_PREPARED, Kind.ROLLBACK_PREPARED, Kind.LISTEN, Kind.NOTIFY,
+}  # fmt: skip
 # Names before a parenthesis that are no function, or one that changes rows at most: any other counts as changing more.
 _HARMLESS = names(
     # grammar
@@ -114,17 +114,11 @@ def may_change_more_than_rows(sql: str, own: frozenset[str] = frozenset()) -> bo
 
     `own` names functions that the setups make; what they do is asked of the server when the reset is surveyed.
     """
-    try:
-        return any(_more_than_rows(statement, own) for statement in statements(sql))
-    except UnclearSQL:
-        return True
+    return any(one.kind not in _ROW_STATEMENTS or _more_than_rows(one.tokens, own) for one in classify(sql))
 
 
 def _more_than_rows(statement: Sequence[Token], own: frozenset[str]) -> bool:
     words = [token.name for token in statement]
-    begins = next((token for token in statement if token.text != "("), statement[0])
-    if begins.kind != "word" or begins.text not in _ROW_STATEMENTS or "prepared" in words[1:2]:
-        return True
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
         into = word == "into" and before not in ("insert", "merge")
