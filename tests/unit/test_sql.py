@@ -118,6 +118,7 @@ def test_what_a_statement_names() -> None:
     locking = classify("select 1 for key share; select pg_advisory_xact_lock(1); select 'for update'")
     assert [one.locks for one in locking] == [True, True, False]
     assert [one.text for one in classify("-- a\nbegin /* b */; select 1 ;")] == ["begin", "select 1"]
+    assert [one.kind for one in classify("select U&'a'; rollback")] == [Kind.UNKNOWN, Kind.ROLLBACK]
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import ast
 import itertools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Transcript
-
-_LOCKS = re.compile(
-    r"\bfor (?:no key )?update\b|\bfor (?:key )?share\b|\block table\b|\block \w+ in\b|advisory_(?:xact_)?lock"
-)
-_WRITES = re.compile(r"^\W*(?:with\b.*?\b)?(?:update|insert|delete|merge)\b", re.DOTALL)
-_ENDS = re.compile(r"^(?:commit|rollback|end of transaction)\b")
+from zephyr_lab.sql.classify import Kind, Statement, classify
 
 
 class Odd:
@@ -133,17 +127,19 @@ def _diagnoses(name: str, mine: list[Event], run: Observed) -> Iterator[str]:
             f"{name} was told an error, and after that the server takes nothing in this transaction but its end. What "
             "would have to be rolled back, and to where, so that it can go on?"
         )
-    texts = [sql(one) for one in mine]
-    writes = [place for place, text in enumerate(texts) if _WRITES.search(text)]
+    sent = [classify(one.sql) for one in mine]
+    writes = [place for place, some in enumerate(sent) if any(_changes(some))]
     nothing = [place for place in writes if mine[place].text().endswith("0 rows")]
     if nothing and claims:
-        verb = texts[nothing[0]].split()[0].upper()
+        verb = next(_changes(sent[nothing[0]])).tokens[0].text.upper()
         yield f"{name}'s {verb} was answered '0 rows', and {name} went on as if it had changed one. Who looks at that?"
-    if claims and writes and any(text.startswith("rollback") for text in texts[writes[-1] :]):
+    undone = (Kind.ROLLBACK, Kind.ROLLBACK_TO)
+    if claims and writes and any(one.kind in undone for some in sent[writes[-1] :] for one in some):
         yield f"{name}'s transaction was rolled back after it had written. What of it is left?"
-    locks = [place for place, text in enumerate(texts) if _LOCKS.search(text)]
-    reads = [place for place, text in enumerate(texts) if text.startswith("select") and place not in locks]
-    ends = [place for place, text in enumerate(texts) if _ENDS.search(text)]
+    locks = [place for place, some in enumerate(sent) if any(one.locks for one in some)]
+    queries = [place for place, some in enumerate(sent) if any(one.kind is Kind.QUERY for one in some)]
+    reads = [place for place in queries if place not in locks]
+    ends = [place for place, some in enumerate(sent) if any(one.ends for one in some)]
     if not writes:
         return
     if locks and any(locks[-1] < end < writes[-1] for end in ends):
@@ -163,7 +159,11 @@ def _diagnoses(name: str, mine: list[Event], run: Observed) -> Iterator[str]:
         )
 
 
+def _changes(sent: Sequence[Statement]) -> Iterator[Statement]:
+    return (one for one in sent if one.kind is Kind.CHANGE)
+
+
 def _changed_between(name: str, look: Event, write: Event, run: Observed) -> bool:
     steps = list(run.steps)
     between = steps[steps.index(look) : steps.index(write)]
-    return any(one.session != name and _WRITES.search(sql(one)) for one in between)
+    return any(one.session != name and any(_changes(classify(one.sql))) for one in between)

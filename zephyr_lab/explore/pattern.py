@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from zephyr_lab.schedule.transcript import Transcript
+from zephyr_lab.sql.classify import classify
 
 REMEDIES = {
     "lost update": "notebooks/03-lost-update.ipynb: one statement, FOR UPDATE, or REPEATABLE READ with a retry",
@@ -21,8 +22,6 @@ REMEDIES = {
     "phantom": "notebooks/02-phantom.ipynb: REPEATABLE READ, or a lock on something that every writer must take first",
     "read skew": "notebooks/06-read-skew.ipynb: one statement, or REPEATABLE READ",
 }
-
-_ENDS = ("commit", "end", "rollback", "abort")
 
 
 def pattern(transcript: Transcript) -> str:
@@ -59,7 +58,7 @@ def _a_step_for_each_message(told: dict[str, Any]) -> dict[str, Any] | None:
             number[event["session"]] += not event["resumed"]
             kept.append({**event, "step": f"{event['session']}{number[event['session']]}", "transaction": 1})
         place[at] = len(kept)
-    ends = Counter(event["session"] for event in kept if event["sql"].lower().startswith(_ENDS))
+    ends = Counter(event["session"] for event in kept if any(one.ends for one in classify(event["sql"])))
     if any(count > 1 for count in ends.values()) or ends.keys() != set(told["sessions"]):
         return None
     glances = [{**one, "after": place[one["after"] - 1]} for one in told.get("glances", [])]
@@ -92,8 +91,8 @@ def _writes(event: dict[str, Any]) -> bool:
 
 def _of_reads(before: dict[str, Any], after: dict[str, Any], change: dict[str, Any]) -> str:
     """Two reads of one transaction on either side of another one's change: the same question twice, or two."""
-    from zephyr_lab.views.edges import BEGIN
+    from zephyr_lab.views.edges import without_begin
 
-    if BEGIN.sub("", before["sql"]).strip() != BEGIN.sub("", after["sql"]).strip():
+    if without_begin(before["sql"]) != without_begin(after["sql"]):
         return "read skew"
     return "non-repeatable read" if "update" in change["sql"].lower() else "phantom"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,11 +19,10 @@ from zephyr_lab.schedule.reset import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.settling import Settler
 from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Glance, Table, Transaction, Transcript
+from zephyr_lab.sql.classify import Kind, classify
 from zephyr_lab.views.abridged import one_line
 
 TURN_SECONDS = 6.0
-_BACK_TO = re.compile(r"(?i)\s*rollback\s+(work\s+|transaction\s+)?to\b")
-_BACK, _COMMIT = re.compile(r"(?i)\s*(rollback|abort)\b"), re.compile(r"(?i)\s*(commit|end)\b")
 _PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by gid"
 MOST_TURNS = 500
 MOST_RETRIES = 5
@@ -268,13 +266,13 @@ def _last_end(events: Sequence[Event]) -> End:
     """What became of the last transaction among these round trips."""
     end, failed = End.COMMITTED, False
     for event in events:
-        last = event.sql.rstrip("; \n").rpartition(";")[2]
+        last = next((one.kind for one in reversed(classify(event.sql))), Kind.UNKNOWN)
         if event.kind in (EventKind.FAILED, EventKind.LOST):
             end, failed = End.ROLLED_BACK, True
-        elif _BACK_TO.match(last):
+        elif last is Kind.ROLLBACK_TO:
             failed = False
         elif event.kind is EventKind.COMPLETED:
             # COMMIT is answered with ROLLBACK, and no error, where the transaction had failed.
-            undone = _BACK.match(last) or (failed and _COMMIT.match(last))
+            undone = last in (Kind.ROLLBACK, Kind.ROLLBACK_PREPARED) or (failed and last is Kind.COMMIT)
             end, failed = End.ROLLED_BACK if undone else End.COMMITTED, False
     return end

@@ -81,7 +81,7 @@ class _Controlled:
             trip.results.append(result_of(result))
         trip.status = self.pgconn.transaction_status
         ended = trip.status == pq.TransactionStatus.IDLE
-        if ended and not self._failed and not trip.sql.lower().startswith("rollback"):
+        if ended and not self._failed and all(one.kind is not Kind.ROLLBACK for one in classify(trip.sql)):
             self.turn.refused = ""
 
     def _holds_back(self, gen: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import condition_name
 from zephyr_lab.extras import needed_by, or_text
+from zephyr_lab.sql.classify import Kind, classify
 from zephyr_lab.views.abridged import one_line
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Event:
     def _answer(self) -> str:
         if not self.results:
             return "ok"
-        if self.results[-1].tag == "ROLLBACK" and re.search(r"(?i)\b(commit|end)\W*$", self.sql):
+        if self.results[-1].tag == "ROLLBACK" and [one.kind for one in classify(self.sql)][-1:] == [Kind.COMMIT]:
             return "ROLLBACK, and no error: the transaction had failed"
         telling = [result for result in self.results if result.columns] or self.results[-1:]
         return " ".join(result.text() for result in telling)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from zephyr_lab.sql.tokens import Token, UnclearSQL, statements, tokens
+from zephyr_lab.sql.tokens import Token, UnclearSQL, split, tokens
 
 
 class Kind(StrEnum):
@@ -73,7 +73,7 @@ class Statement:
     tables: tuple[str, ...] = ()
     deferrable: bool = False  # at SERIALIZABLE, READ ONLY, the first snapshot may have to be waited for
     chains: bool = False  # another transaction begins where this one ends
-    locks: bool = False  # a table, rows of a query, or a number
+    locks: bool = False  # a table, rows that a query finds, or a number
 
     @property
     def is_local(self) -> bool:
@@ -93,9 +93,9 @@ class Statement:
 
 @lru_cache(maxsize=2_048)
 def classify(sql: str) -> tuple[Statement, ...]:
-    """Each statement of a message; the whole is one that is UNKNOWN where the text is not clear."""
+    """Each statement of a message; the whole is one that is UNKNOWN where a quote is not closed."""
     try:
-        return tuple(_statement(sql[one[0].start : one[-1].end], one) for one in statements(sql))
+        return tuple(map(_statement, split(sql)))
     except UnclearSQL:
         return (Statement(Kind.UNKNOWN, sql),)
 
@@ -164,7 +164,12 @@ _LEVEL = re.compile(rf"isolation level ({'|'.join(_LEVELS)})")
 _DEFERRABLE = re.compile(r"(?<!not )deferrable")
 
 
-def _statement(text: str, words: Sequence[Token]) -> Statement:
+def _statement(text: str) -> Statement:
+    try:
+        words = tokens(text)
+    except UnclearSQL:
+        return Statement(Kind.UNKNOWN, text)
+    text = text[: words[-1].end]  # without comments behind it
     plain = _plain(words)
     for kind, pattern in _GRAMMAR:
         if found := pattern.fullmatch(plain):
@@ -182,7 +187,7 @@ def _described(kind: Kind, text: str, words: Sequence[Token], plain: str, found:
         kind, text, tuple(words), levels[-1] if levels else "", setting,
         tuple((found.get("tables") or "").split(" , ")) if found.get("tables") else (),
         deferrable=bool(_DEFERRABLE.search(modes)), chains=found.get("chain") == " and chain",
-        locks=kind is Kind.LOCK or (kind in (Kind.QUERY, Kind.DECLARE) and bool(_LOCKS.search(plain))),
+        locks=kind is Kind.LOCK or (kind in (Kind.QUERY, Kind.CHANGE, Kind.DECLARE) and bool(_LOCKS.search(plain))),
     )  # fmt: skip
 
 

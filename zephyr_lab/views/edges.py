@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,14 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from zephyr_lab.sql.classify import Kind, classify
+
 _COMPARED: dict[type[exp.Expression], Callable[[Any, Any], bool]] = {
     exp.EQ: operator.eq, exp.NEQ: operator.ne, exp.LT: operator.lt, exp.LTE: operator.le,
     exp.GT: operator.gt, exp.GTE: operator.ge,
 }  # fmt: skip
 
 _PARSER = logging.getLogger("sqlglot")
-BEGIN = re.compile(r"(?is)^\s*(begin|start\s+transaction)\b[^;]*(;|$)")  # its options are not all known to sqlglot
 
 Row = dict[str, Any]
 Events = Sequence[dict[str, Any]]
@@ -158,7 +158,7 @@ def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | No
     said = _PARSER.level
     _PARSER.setLevel(logging.ERROR)  # it warns of statements that it has no tree for, which concern nobody here
     try:
-        parsed = [one for one in sqlglot.parse(BEGIN.sub("", event["sql"]), dialect="postgres") if one]
+        parsed = [one for one in sqlglot.parse(without_begin(event["sql"]), dialect="postgres") if one]
     except SqlglotError:
         return
     finally:
@@ -177,6 +177,12 @@ def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | No
             yield from _simple(one, "read")
         elif isinstance(one, (exp.Update, exp.Delete)) and not none:
             yield from _simple(one, "change")
+
+
+def without_begin(sql: str) -> str:
+    """A message without the BEGIN with which it begins, whose options are not all known to sqlglot."""
+    found = classify(sql)
+    return ";\n".join(one.text for one in (found[1:] if found and found[0].kind is Kind.BEGIN else found))
 
 
 def _simple(one: exp.Expression, kind: str) -> Iterator[tuple[str, exp.Expression | None, str]]:

@@ -7,7 +7,7 @@ needs one; who waited for a safe snapshot (READ ONLY DEFERRABLE) has the one of 
 
 What it cannot know. A row's versions inside the server, dead ones included; what a session has changed and not
 committed, but for the number of rows it was told; the order of two commits in one step; a level that was set by
-anything else than BEGIN or SET TRANSACTION. A step of several statements is one moment. Of a run that was not observed
+anything else than BEGIN or SET. A step of several statements is one moment. Of a run that was not observed
 only the end is known.
 """
 
@@ -18,12 +18,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from zephyr_lab.sql.classify import Kind, classify
 from zephyr_lab.views.edges import edges
 
-_LEVEL = re.compile(r"(?i)\bisolation\s+level\s+(read\s+(?:un)?committed|repeatable\s+read|serializable)")
-_NEEDS_NO_SNAPSHOT = re.compile(
-    r"(?is)\s*(begin|start\s+transaction|set|reset|show|lock|savepoint|release|commit|end|rollback|abort|discard)\b"
-)
 _CHANGES = re.compile(r"(?:INSERT 0|UPDATE|DELETE|MERGE) (\d+)")
 _EACH_STATEMENT = ("read committed", "read uncommitted")
 _TONES = {"completed": "good", "waits": "wait"}
@@ -68,14 +65,18 @@ def dependencies(transcript: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _complete(event: Event) -> Event:
-    return {**event, "sql": " ".join(event["sql"].split()).removesuffix(";"), "transaction": event["transaction"] or 1}
+    return {**event, "transaction": event["transaction"] or 1}
+
+
+def _one_line(event: Event) -> str:
+    return " ".join(event["sql"].split()).removesuffix(";")
 
 
 def _shown(event: Event, names: Sequence[str], until: int | None) -> dict[str, Any]:
     swallowed = event["event"] == "completed" and "ROLLBACK, and no error" in event["text"]
     return {
-        "lane": names.index(event["session"]), "sql": "" if event["resumed"] else event["sql"], "text": event["text"],
-        "tone": "bad" if swallowed else _TONES.get(event["event"], "bad"), "until": until,
+        "lane": names.index(event["session"]), "sql": "" if event["resumed"] else _one_line(event),
+        "text": event["text"], "tone": "bad" if swallowed else _TONES.get(event["event"], "bad"), "until": until,
     }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def _say(events: Sequence[Event], versions: Sequence[dict[str, Any]], at: int) -
     if at == 0:
         return "Nothing has been sent yet."
     event = events[at - 1]
-    said = f"{at} of {len(events)}. {event['session']}: {event['sql']}: {event['text']}."
+    said = f"{at} of {len(events)}. {event['session']}: {_one_line(event)}: {event['text']}."
     new = [one for one in versions[1:] if one["at"] == at]
     return said + "".join(f" Version {versions.index(one) + 1} is committed." for one in new)
 
@@ -187,8 +188,9 @@ class _Tale:
         """The level of a transaction whose events are `mine`, which it may have set itself."""
         level = str(self._transcript["isolation"])
         for place in mine:
-            for found in _LEVEL.findall(self._events[place]["sql"]):
-                level = " ".join(found.lower().split())
+            for one in classify(self._events[place]["sql"]):
+                if one.level and one.kind is not Kind.SET:  # which is of transactions to come
+                    level = one.level
         return level
 
     def _same_session(self, place: int, event: Event) -> bool:
@@ -223,8 +225,9 @@ class _Tale:
     def _failed(self, place: int, event: Event, at: int) -> bool:
         # After a failure behind a savepoint the transaction may go on.
         rescued = any(
-            re.match(r"(?i)rollback\s+(\w+\s+)?to\b", self._events[later]["sql"])
+            one.kind is Kind.ROLLBACK_TO
             for later in range(place, at) if self._same_transaction(later, event)
+            for one in classify(self._events[later]["sql"])
         )  # fmt: skip
         return self._same_transaction(place, event) and "sqlstate" in self._events[place] and not rescued
 
@@ -272,9 +275,10 @@ class _Tale:
 
     def _changed(self, mine: Sequence[int]) -> str:
         count = _changed_rows(self._events[place] for place in mine)
-        back = any(re.search(r"(?i)\brollback\b", self._events[place]["sql"]) for place in mine)
+        kinds = {one.kind for place in mine for one in classify(self._events[place]["sql"])}
+        back = kinds & {Kind.ROLLBACK, Kind.ROLLBACK_TO}
         return f"; it has changed {count} row{'s' * (count != 1)}" if count and not back else ""
 
 
 def _needs_snapshot(sql: str) -> bool:
-    return not all(_NEEDS_NO_SNAPSHOT.match(part) for part in sql.split(";") if part.strip())
+    return any(one.takes_snapshot for one in classify(sql))
