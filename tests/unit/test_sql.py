@@ -34,7 +34,7 @@ KINDS = {
     ],
     Kind.RESET: ["reset all", "reset app.x", "reset time zone", "reset session authorization"],
     Kind.SHOW: ["show all", "show transaction_isolation", "show transaction isolation level", "show time zone"],
-    Kind.LOCK: ["lock t", "lock table t, u in share row exclusive mode nowait", "lock only s.t *"],
+    Kind.LOCK: ["lock t", "lock table t, u in share row exclusive mode nowait", "lock only s.t, u *"],
     Kind.LISTEN: ["listen a"],
     Kind.NOTIFY: ["notify a", "notify a, 'b'", "unlisten *"],
     Kind.DECLARE: ["declare c scroll cursor with hold for select 1", "declare c cursor for select 1 for update"],
@@ -47,7 +47,8 @@ KINDS = {
         "with a as (select delete from t) select update from a for update", "select ' into '",
     ],
     Kind.CHANGE: [
-        "insert into t values (1)", "update t set a = 1", "delete from t", "merge into t using u on true",
+        "insert into t values (1)", "update t set a = 1", "delete from t",
+        "merge into t using u on true when matched then delete",
         "with a as (select 1) update t set a = 1", "with a as materialized (delete from t returning a) table a",
         "with a as (insert into t default values) select 1",
     ],
