@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zephyr_lab.check.chains import spread
 from zephyr_lab.check.graph import Kind, process_edges
 from zephyr_lab.check.history import NULL, READ, History
 from zephyr_lab.check.reach import Closure, Cyclic, topological
@@ -114,27 +115,21 @@ class _Axiom:
         _, first = np.unique(pair, return_index=True)
         seen = from_other[first]  # of each reader and writer, the first read
         start = np.searchsorted(self.by_txn, self.source[seen], side="left")
-        count = np.searchsorted(self.by_txn, self.source[seen], side="right") - start
-        seen, write = self._expanded(seen, start, count)
+        seen, write = spread(seen, start, np.searchsorted(self.by_txn, self.source[seen], side="right"))
         write = self.w_by_txn[write]
         # The same reader's reads of the key that was written.
         place = self.reader.astype(np.int64) * max(len(h.keys), 1) + h.key[self.reads]
         by_place = np.argsort(place, kind="stable")
         wanted = self.reader[seen].astype(np.int64) * max(len(h.keys), 1) + h.key[write]
         start = np.searchsorted(place[by_place], wanted, side="left")
-        count = np.searchsorted(place[by_place], wanted, side="right") - start
-        which, read = self._expanded(np.arange(len(seen)), start, count)
+        end = np.searchsorted(place[by_place], wanted, side="right")
+        which, read = spread(np.arange(len(seen)), start, end)
         read = by_place[read]
         hit = self.source[read] != self.source[seen[which]]
         if not everywhere:
             hit &= self.reads[read] > self.reads[seen[which]]
         read, which = read[hit], which[hit]
         return [(self.source[seen[which]], self.source[read], write[which], self.reads[read])]
-
-    @staticmethod
-    def _expanded(items: np.ndarray, start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each item as often as `count` says, beside the numbers from `start` on."""
-        return np.repeat(items, count), np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - start, count)
 
     def _in_session(self) -> list[tuple[np.ndarray, ...]]:
         sessions = self.h.session.astype(np.int64)
@@ -170,8 +165,7 @@ class _Axiom:
             base = stops[begin - 1] if begin else 0
             end = max(int(np.searchsorted(stops, base + _CHUNK, side="right")), begin + 1)
             of = count[begin:end]
-            read = np.repeat(np.arange(begin, end), of)
-            within = np.arange(len(read)) - np.repeat(np.cumsum(of) - of, of)
+            read, within = spread(np.arange(begin, end), np.zeros_like(of), of)
             seen = visible(read, within)
             chosen = seen != self.init
             if keep is not None:

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from zephyr_lab.check.chains import spread
 from zephyr_lab.check.graph import Edges, Kind
 
 _DATA = (Kind.WW, Kind.WR)
@@ -205,8 +206,8 @@ class _Finder:
         begin = np.searchsorted(forth[order], back, side="left")
         count = np.searchsorted(forth[order], back, side="right") - begin
         count[np.cumsum(count) > MOST_PAIRS] = 0
-        one = np.repeat(np.arange(len(e)), count)
-        return one, order[np.arange(len(one)) - np.repeat(np.cumsum(count) - count - begin, count)]
+        one, at = spread(np.arange(len(e)), begin, begin + count)
+        return one, order[at]
 
     def _two_steps(self, starting: np.ndarray, allowed: set[int], rw: int, items: bool | None) -> dict[int, list[int]]:
         """By component, a cycle of two edges that begins with one of these: none can be shorter."""

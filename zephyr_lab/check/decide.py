@@ -17,6 +17,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from zephyr_lab.check.chains import spread
 from zephyr_lab.check.cycles import Step, components
 from zephyr_lab.check.graph import Kind, process_edges, realtime_edges
 from zephyr_lab.check.history import NULL, READ, History, Status
@@ -92,7 +93,7 @@ class _Problem:
         self.known.append(_column(self.r_from[real], self.r_txn[real], Kind.WR, self.r_write[real], self.r_op[real]))
         # Whoever read the first state of a key comes before all who wrote it.
         first = np.flatnonzero(~real)
-        read, place = _spread(first, self.w_start[self.r_key[first]], self.w_start[self.r_key[first] + 1])
+        read, place = spread(first, self.w_start[self.r_key[first]], self.w_start[self.r_key[first] + 1])
         other = self.w_txn[place] != self.r_txn[read]
         read, place = read[other], place[other]
         self.first_state = _column(self.r_txn[read], self.w_txn[place], Kind.RW, self.r_op[read], self.w_op[place])
@@ -103,12 +104,6 @@ class _Problem:
 
 def _column(source: np.ndarray, target: np.ndarray, kind: Kind, first: np.ndarray, second: np.ndarray) -> tuple:
     return source.astype(np.int64), target.astype(np.int64), np.full(len(source), kind, np.int8), first, second
-
-
-def _spread(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each item beside each number from its start to its end."""
-    count = end - start
-    return np.repeat(items, count), np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - start, count)
 
 
 class _Solver:
@@ -190,7 +185,7 @@ class _Serializable(_Solver):
         while begin < len(real):
             base = stops[begin - 1] if begin else 0
             until = max(int(np.searchsorted(stops, base + _CHUNK, side="right")), begin + 1)
-            read, place = _spread(real[begin:until], start[begin:until], end[begin:until])
+            read, place = spread(real[begin:until], start[begin:until], end[begin:until])
             other = (p.w_txn[place] != p.r_from[read]) & (p.w_txn[place] != p.r_txn[read])
             yield read[other], place[other]
             begin = until
@@ -280,7 +275,7 @@ class _Snapshot(_Solver):
         """Every two writers of a key."""
         p = self.p
         at = np.arange(len(p.w_txn))
-        one, two = _spread(at, at + 1, p.w_start[p.w_key + 1]) if len(at) else (at, at)
+        one, two = spread(at, at + 1, p.w_start[p.w_key + 1]) if len(at) else (at, at)
         return one, two, p.w_key[one]
 
     def _readers_of(self, a: np.ndarray, b: np.ndarray, key: np.ndarray) -> tuple:
@@ -293,7 +288,7 @@ class _Snapshot(_Solver):
         for one, two in ((a, b), (b, a)):
             wanted = key.astype(np.int64) * p.nodes + p.w_txn[one]
             start, end = (np.searchsorted(place[by_place], wanted, side=side) for side in ("left", "right"))
-            pair, at = _spread(np.arange(len(one)), start, end)
+            pair, at = spread(np.arange(len(one)), start, end)
             read = by_place[at]
             other = p.r_txn[read] != p.w_txn[two[pair]]
             found.append((pair[other], read[other]))

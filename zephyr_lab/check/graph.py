@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from zephyr_lab.check.chains import spread
 from zephyr_lab.check.history import History, Status
 
 
@@ -127,8 +128,7 @@ def anti_dependencies(
     small = (size_r * size_w <= 4 * (size_r + size_w) + 64) & (size_w > 0)
     if small.any():  # the product of both, group by group, without a loop
         counts = size_r[small] * size_w[small]
-        group = np.repeat(np.arange(int(small.sum())), counts)
-        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        group, within = spread(np.arange(len(counts)), np.zeros_like(counts), counts)
         of_r = order_r[at_r[small][group] + within // size_w[small][group]]
         of_w = order_w[at_w[small][group] + within % size_w[small][group]]
         source.append(read_txn[of_r])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from zephyr_lab.check.chains import chains
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import READ, WRITE, History, Status
 from zephyr_lab.check.versions import Table, writers
@@ -53,6 +54,7 @@ class _Lists:
         self.reads = np.flatnonzero((h.kind == READ) & self.possible & (h.size >= 0) | (h.kind == READ) & self.ok)
         self.full = self.reads[h.size[self.reads] > 0]
         self.appends = np.flatnonzero((h.kind == WRITE) & self.possible)
+        self.chains = chains(h)
         self.last_code = self.codes.of(h.key[self.full], h.value[self.full])
         self.result = Inference(Edges.joined([], len(h)))
 
@@ -198,20 +200,13 @@ class _Lists:
     # ------------------------------------------------------------------ within one transaction
 
     def _own_operations(self) -> None:
-        """Groups the operations of a transaction on one key; most transactions touch a key once and end here."""
-        h = self.history
-        group = self.owner.astype(np.int64) * max(len(h.keys), 1) + h.key
-        by_group = np.argsort(group, kind="stable")
-        same = group[by_group][1:] == group[by_group][:-1]
-        self.before = np.full(len(group), -1, np.int64)  # the operation before, of the same transaction on the same key
-        self.before[by_group[1:][same]] = by_group[:-1][same]
-        self.after = np.full(len(group), -1, np.int64)
-        self.after[by_group[:-1][same]] = by_group[1:][same]
-        agrees = np.ones(len(group), np.bool_)
+        """Most transactions touch a key once, and have nothing to compare."""
+        h, before = self.history, self.chains.before
+        agrees = np.ones(len(before), np.bool_)
         agrees[self.full] = self.agrees
-        read_later = self._read_later(by_group, same)
-        second = np.flatnonzero((self.before >= 0) & self.ok)
-        prior = self.before[second]
+        read_later = self._read_later()
+        second = np.flatnonzero((before >= 0) & self.ok)
+        prior = before[second]
         # Where in the key's order an operation leaves the list, as far as others' reads tell: -1 for an unread append.
         at = np.maximum(h.size, 0).astype(np.int64)
         writes = np.flatnonzero(h.kind == WRITE)
@@ -228,20 +223,21 @@ class _Lists:
             & ((at[second] < 0) | ((at[second] > at[prior]) & agrees[prior] & (at[prior] >= 0)))
         )
         # Nothing is known before the first append, and so any place is right.
-        calm |= ~reading & ~after_read & (self.before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
+        calm |= ~reading & ~after_read & (before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
         for number in np.unique(self.owner[second[~calm]]):
             self._one_transaction(int(number))
 
-    def _read_later(self, by_group: np.ndarray, same: np.ndarray) -> np.ndarray:
+    def _read_later(self) -> np.ndarray:
         """Whether a read of the same key follows in the same transaction."""
-        if not len(by_group):
+        order = self.chains.order
+        if not len(order):
             return np.zeros(0, np.bool_)
-        starts = np.flatnonzero(np.append(True, ~same))
-        place = np.arange(len(by_group))
-        reads = np.where(self.history.kind[by_group] == READ, place, -1)
-        last = np.repeat(np.maximum.reduceat(reads, starts), np.diff(np.append(starts, len(by_group))))
-        later = np.zeros(len(by_group), np.bool_)
-        later[by_group] = place < last
+        starts = np.flatnonzero(np.append(True, ~self.chains.same))
+        place = np.arange(len(order))
+        reads = np.where(self.history.kind[order] == READ, place, -1)
+        last = np.repeat(np.maximum.reduceat(reads, starts), np.diff(np.append(starts, len(order))))
+        later = np.zeros(len(order), np.bool_)
+        later[order] = place < last
         return later
 
     def _one_transaction(self, number: int) -> None:
@@ -312,17 +308,10 @@ class _Lists:
     def _intermediate(self) -> None:
         """G1b: a read that ends in an append which its transaction followed with another."""
         h = self.history
-        later = np.full(len(h.kind), -1, np.int64)
-        later[:] = self.after
-        while True:  # over the reads in between, to the next append
-            skip = (later >= 0) & (h.kind[later] == READ)
-            if not skip.any():
-                break
-            later[skip] = self.after[later[skip]]
-        self.overwritten = (h.kind == WRITE) & (later >= 0)
+        overwritten = (h.kind == WRITE) & (self.chains.next_write >= 0)
         live, dead = self.live.get(self.last_code), self.failed.get(self.last_code)
         write = np.where(live >= 0, live, dead)
-        hit = (write >= 0) & self.overwritten[write] & (self.owner[write] != self.owner[self.full]) & self.ok[self.full]
+        hit = (write >= 0) & overwritten[write] & (self.owner[write] != self.owner[self.full]) & self.ok[self.full]
         for i in np.flatnonzero(hit)[:MOST_CASES]:
             self.result.add(
                 "G1b", key=h.keys[h.key[write[i]]], value=h.named(h.value[write[i]]),
@@ -332,12 +321,7 @@ class _Lists:
     def _lost_updates(self) -> None:
         """Two committed transactions that read the same version of a key first, and then append to it."""
         h = self.history
-        first = np.flatnonzero((self.before < 0) & (h.kind == READ) & self.ok)
-        writes = self.after[first]
-        while ((writes >= 0) & (h.kind[writes] == READ)).any():
-            skip = (writes >= 0) & (h.kind[writes] == READ)
-            writes[skip] = self.after[writes[skip]]
-        first = first[writes >= 0]
+        first = np.flatnonzero((self.chains.before < 0) & (h.kind == READ) & self.ok & (self.chains.next_write >= 0))
         size = np.maximum(h.size[first], 0).astype(np.int64)
         odd = np.zeros(len(h.kind), np.bool_)
         odd[self.full[~self.agrees]] = True

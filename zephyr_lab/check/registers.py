@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zephyr_lab.check.chains import chains
 from zephyr_lab.check.cycles import components
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
@@ -42,17 +43,8 @@ class Accesses:
         self.owner = h.owner
         self.ok = (h.status == Status.OK)[self.owner]
         self.possible = (h.status != Status.FAIL)[self.owner]
-        group = self.owner.astype(np.int64) * max(len(h.keys), 1) + h.key
-        by_group = np.argsort(group, kind="stable")
-        same = group[by_group][1:] == group[by_group][:-1]
-        self.before = np.full(len(group), -1, np.int64)
-        self.before[by_group[1:][same]] = by_group[:-1][same]
-        after = np.full(len(group), -1, np.int64)
-        after[by_group[:-1][same]] = by_group[1:][same]
-        self.next_write = after.copy()
-        while ((self.next_write >= 0) & (h.kind[self.next_write] == READ)).any():
-            skip = (self.next_write >= 0) & (h.kind[self.next_write] == READ)
-            self.next_write[skip] = after[self.next_write[skip]]
+        of_key = chains(h)
+        self.before, self.next_write = of_key.before, of_key.next_write
         final = (h.kind == WRITE) & (self.next_write < 0)
         self.final = final
         self.reads = np.flatnonzero((h.kind == READ) & (self.before < 0) & self.ok)

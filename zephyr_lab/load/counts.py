@@ -10,7 +10,7 @@ import base64
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Self
@@ -140,11 +140,3 @@ def add_up(parts: Iterable[Counts]) -> Counts:
 
 def _padded(outcomes: bytearray, length: int) -> bytearray:
     return outcomes + bytearray(length - len(outcomes))
-
-
-def numbers_of(outcomes: bytearray, wanted: Outcome) -> Iterator[int]:
-    """The numbers of the orders with that outcome."""
-    at = outcomes.find(wanted)
-    while at >= 0:
-        yield at
-        at = outcomes.find(wanted, at + 1)

@@ -146,10 +146,6 @@ class Processes:
                 raise ServerUnavailable(f"the service was not ready within {seconds:g} s")
             self.listen(0.2)
 
-    def tell(self, line: str) -> None:
-        for one in self.all:
-            one.tell(line)
-
     def ended(self, role: list[Process]) -> bool:
         """Whether each has given its counts, or is no more."""
         open_ = self._selector.get_map()

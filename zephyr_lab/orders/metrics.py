@@ -33,14 +33,3 @@ class Metrics:
     def value(self, name: str, **labels: str) -> float:
         """A sample by its full name, as `orders_attempts_total`; 0 where there is none yet."""
         return self.registry.get_sample_value(name, labels) or 0.0
-
-    @property
-    def failure_rate(self) -> float:
-        """Failed attempts by attempts, from 0 to 1."""
-        failed = sum(
-            sample.value
-            for metric in self.registry.collect()
-            for sample in metric.samples
-            if sample.name == "orders_serialization_failures_total"
-        )
-        return failed / (self.value("orders_attempts_total") or 1)

@@ -19,7 +19,6 @@ Connection = psycopg.Connection[Any]
 
 TABLES = ("orders", "order_ids", "slots")
 FUNCTIONS = ("plan_slots", "partitions", "create_order")
-ROLE = "pizza_admin"
 
 _PARTITIONED = (
     ("primary key (id, created_at)  -- a key of a partitioned table must hold the partition key: 0A000 without it",
@@ -91,18 +90,6 @@ def missing_partition(connection: Connection, name: str) -> Iterator[None]:
         yield
     finally:
         connection.execute(sql.SQL("alter table orders attach partition {} {}").format(partition, sql.SQL(bounds[0])))
-
-
-@contextmanager
-def missing_grant(connection: Connection, table: str = "orders") -> Iterator[None]:
-    """Takes pizza_admin's rights on a table: 42501, insufficient privilege, though the table exists."""
-    table_, role = sql.Identifier(table), sql.Identifier(ROLE)
-    rights = sql.SQL("select, insert, update, delete")
-    connection.execute(sql.SQL("revoke {} on {} from {}").format(rights, table_, role))
-    try:
-        yield
-    finally:
-        connection.execute(sql.SQL("grant {} on {} to {}").format(rights, table_, role))
 
 
 @contextmanager

@@ -231,10 +231,6 @@ class OrderService:
         async with self.session(isolation) as session, session.transaction():
             await insert_order(session, order, slot)
 
-    async def save_order_with_retry(self, order: Order, slot: Slot, isolation: IsolationLevel | None = None) -> None:
-        """Five attempts, after 40001 and 40P01 only; no connection is held between two."""
-        await retry.SAVE.retrying(self._sleep, self._refused)(self.save_order, order, slot, isolation)
-
     # -- what becomes of it
 
     @_translating_errors

@@ -1,4 +1,4 @@
-"""Places in slots, by order: assign, release, look. In PostgreSQL, or in Redis; both do a repetition once.
+"""Places in slots, by order: assign, release, look. In Redis; a repetition is done once.
 
 Redis holds what the day's orders have taken, nothing more: the truth is PostgreSQL's orders, and `reconcile` puts the
 one right by the other. All keys of a day have its hash tag, so that a script that looks for a slot runs on a cluster.
@@ -188,68 +188,3 @@ class Booking:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-# One statement, so one decision: an order that has a place keeps it, and the row is looked at again after a wait.
-_ASSIGN = """
-with known as (
-    select slot_id, start_time, price from slot_bookings join slots on id = slot_id where order_id = %(order)s),
-found as (
-    select id, start_time from slots
-    where start_time between %(first)s and %(last)s and not is_disabled and booked + %(price)s <= capacity
-      and not exists (select from known)
-    order by start_time limit 1 for update),
-noted as (
-    insert into slot_bookings (order_id, slot_id, price) select %(order)s, id, %(price)s from found returning slot_id),
-booked as (
-    update slots set booked = booked + %(price)s from noted where id = noted.slot_id returning id)
-select id, start_time, %(price)s from found where id in (select id from booked) union all select * from known"""
-
-_RELEASE = """
-with gone as (delete from slot_bookings where order_id = %s returning slot_id, price)
-update slots set booked = booked - price from gone where id = slot_id returning price"""
-
-
-class PostgresSlots:
-    """Bookings in the tables slots and slot_bookings, in transactions of the session's."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    async def assign_slot(self, order_id: UUID, price: int, window: Window) -> Slot:
-        """The first slot with room; for an order that has one already, that one.
-
-        Raises SlotsFull, InvalidOrder (booked before with another price), and psycopg's errors: two assignments of
-        one order at once are 23505 for the second.
-        """
-        asked = {"order": order_id, "price": price, "first": window.first, "last": window.last}
-        async with self._session.transaction():
-            found = await self._session.row(_ASSIGN, asked, may_wait=True)
-        if found is None:
-            raise SlotsFull(
-                f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles"
-            )
-        if found[2] != price:
-            raise InvalidOrder("final_price", f"order {order_id} is booked with {found[2]} roubles, not {price}")
-        return Slot(id=found[0], start=found[1].astimezone(UTC))
-
-    async def assign_slot_with_retry(self, order_id: UUID, price: int, window: Window) -> Slot:
-        """Three attempts; a full slot is never asked again."""
-        return await retry.ASSIGN.retrying(self._session.sleep)(self.assign_slot, order_id, price, window)
-
-    async def release_slot(self, order_id: UUID) -> int:
-        """Gives an order's place back, once; the roubles that were freed, 0 if it had none."""
-        async with self._session.transaction():
-            freed = await self._session.row(_RELEASE, (order_id,), may_wait=True)
-        return int(freed[0]) if freed else 0
-
-    async def slot_info(self, slot: Slot) -> SlotInfo:
-        """How full it is. Raises LookupError where no plan has made it."""
-        async with self._session.transaction():
-            row = await self._session.row(
-                "select booked, capacity, is_disabled, (select count(*) from slot_bookings where slot_id = id) "
-                "from slots where id = %s", (slot.id,),
-            )  # fmt: skip
-        if row is None:
-            raise LookupError(f"there is no {slot.id}: plan_slots makes those of a day")
-        return SlotInfo(slot, *row)

@@ -18,6 +18,7 @@ from psycopg import pq
 from zephyr_lab.errors import SetupFailed
 from zephyr_lab.schedule.model import Step
 from zephyr_lab.schedule.transcript import Failure, Result, Value
+from zephyr_lab.servers.database import decoded
 
 CANCEL_SECONDS = 5
 OWN_SECONDS = 30
@@ -105,7 +106,7 @@ class Channel:
             case pq.ExecStatus.COPY_OUT:
                 rows: list[tuple[Value, ...]] = []
                 while (line := self._connection.get_copy_data(0))[0] > 0:
-                    rows.append((bytes(line[1]).decode(errors="replace").rstrip("\n"),))
+                    rows.append((decoded(line[1]).rstrip("\n"),))
                 self.results.append(Result(f"COPY {len(rows)}", ("copy",), tuple(rows)))
             case pq.ExecStatus.FATAL_ERROR | pq.ExecStatus.BAD_RESPONSE:
                 sqlstate = _field(result, pq.DiagnosticField.SQLSTATE)
@@ -163,10 +164,10 @@ class Channel:
 
 
 def result_of(result: pq.abc.PGresult) -> Result:
-    tag = (result.command_status or b"").decode(errors="replace")
+    tag = decoded(result.command_status)
     if result.status not in _WITH_ROWS:
         return Result(tag)
-    columns = tuple((result.fname(i) or b"").decode(errors="replace") for i in range(result.nfields))
+    columns = tuple(decoded(result.fname(i)) for i in range(result.nfields))
     loaders = [_loader(result.ftype(i)) for i in range(result.nfields)]
     rows = tuple(
         tuple(None if (raw := result.get_value(row, i)) is None else load(raw) for i, load in enumerate(loaders))
@@ -180,8 +181,8 @@ def _loader(oid: int) -> Callable[[bytes], Any]:
         return int
     if oid == _BOOLEAN:
         return lambda raw: raw == b"t"
-    return lambda raw: bytes(raw).decode(errors="replace")
+    return decoded
 
 
 def _field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str:
-    return (result.error_field(code) or b"").decode(errors="replace")
+    return decoded(result.error_field(code))

@@ -21,6 +21,7 @@ from psycopg import pq
 from zephyr_lab.errors import ServerLost, SetupFailed, StepTimeout
 from zephyr_lab.schedule.model import Blocker, ScheduledStep, Session, Spec, Step
 from zephyr_lab.schedule.waiting import Observer, in_a_cycle
+from zephyr_lab.servers.database import decoded
 
 TICK = 0.010  # seconds: how long isolationtester lets a step run before it asks whether it waits
 FIRST_PAUSE = TICK / 31  # the fifth pause, each twice as long, ends with the tick
@@ -83,7 +84,6 @@ class _Running:
         self.step = step
         self.blockers = blockers
         self.targets = targets
-        self.launched = time.monotonic()
 
 
 class _Session:
@@ -98,7 +98,7 @@ class _Session:
 
     def _on_notice(self, result: pq.abc.PGresult) -> None:
         if self._write:
-            self._write(f"{self.name}: {_text(result.error_message)}")
+            self._write(f"{self.name}: {decoded(result.error_message)}")
             self.notices += 1
 
     @property
@@ -119,7 +119,7 @@ class _Session:
         try:
             self.connection.consume_input()
         except psycopg.OperationalError:
-            raise ServerLost(f"session {self.name} is lost: {_text(self.connection.error_message)}") from None
+            raise ServerLost(f"session {self.name} is lost: {decoded(self.connection.error_message)}") from None
 
 
 class _Tester:
@@ -167,11 +167,11 @@ class _Tester:
 
     def _set_up(self, session: _Session, sql: str, failed: str) -> None:
         if not self._execute(session, sql, failed):
-            raise SetupFailed(f"{failed}: {_text(session.connection.error_message)}".rstrip())
+            raise SetupFailed(f"{failed}: {decoded(session.connection.error_message)}".rstrip())
 
     def _tear_down(self, session: _Session, sql: str, failed: str) -> None:
         if not self._execute(session, sql, failed):
-            self.write(f"{failed}: {_text(session.connection.error_message)}")
+            self.write(f"{failed}: {decoded(session.connection.error_message)}")
 
     def _execute(self, session: _Session, sql: str, failed: str) -> bool:
         """Whether a block went well; one without a statement does not, to isolationtester.
@@ -234,7 +234,7 @@ class _Tester:
         try:
             session.connection.send_query(step.sql.encode())
         except psycopg.OperationalError:  # an earlier step has ended the session
-            failed = f"failed to send query for step {step.name}: {_text(session.connection.error_message)}"
+            failed = f"failed to send query for step {step.name}: {decoded(session.connection.error_message)}"
             self.write(f"{failed}\n")
             raise ServerLost(failed.rstrip()) from None
         session.active = running
@@ -344,7 +344,7 @@ class _Tester:
             return  # the step ended its own session
         while (notify := session.connection.notifies()) is not None:
             sender = self.names.get(notify.be_pid, f"PID {notify.be_pid}")
-            name, payload = _text(notify.relname), _text(notify.extra)
+            name, payload = decoded(notify.relname), decoded(notify.extra)
             self.write(f'{session.name}: NOTIFY "{name}" with payload "{payload}" from {sender}\n')
             session.connection.consume_input()
 
@@ -381,9 +381,5 @@ def _failure(result: pq.abc.PGresult) -> str:
     severity = result.error_field(pq.DiagnosticField.SEVERITY)
     message = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)
     if severity is None or message is None:
-        return _text(result.error_message)
-    return f"{_text(severity)}:  {_text(message)}"
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode(errors="replace")
+        return decoded(result.error_message)
+    return f"{decoded(severity)}:  {decoded(message)}"

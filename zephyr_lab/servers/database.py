@@ -159,7 +159,7 @@ def verify(connection: pq.abc.PGconn, schema: str, where: str) -> None:
     result = connection.exec_(_PLACE.encode())
     if result.status != pq.ExecStatus.TUPLES_OK:
         raise ServerUnavailable(f"{where} does not say where statements run: {_told(result)}. {_REMEDY}")
-    pid, now, always = ((result.get_value(0, place) or b"").decode(errors="replace") for place in range(3))
+    pid, now, always = (decoded(result.get_value(0, place)) for place in range(3))
     if int(pid) != connection.backend_pid:
         raise ServerUnavailable(
             f"{where} is a pooler, or another proxy that does not give a connection a server process of its own: the "
@@ -173,7 +173,12 @@ def verify(connection: pq.abc.PGconn, schema: str, where: str) -> None:
 
 
 def _told(result: pq.abc.PGresult) -> str:
-    return (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"no answer").decode(errors="replace")
+    return decoded(result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)) or "no answer"
+
+
+def decoded(raw: bytes | None) -> str:
+    """What the server says as text, whatever its encoding; empty for nothing."""
+    return bytes(raw or b"").decode(errors="replace")
 
 
 def with_options(dsn: str, settings: Mapping[str, str]) -> str:
@@ -344,7 +349,7 @@ class Database:
             try:
                 result = made.exec_(sql.SQL("create extension {} cascade").format(sql.Identifier(name)).as_bytes())
                 if result.status != pq.ExecStatus.COMMAND_OK:
-                    said = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
+                    said = decoded(result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY))
                     raise BadInput(f"the extension {name!r} cannot be made on {self.facts.version_name}: {said}")
             finally:
                 made.finish()

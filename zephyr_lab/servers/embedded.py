@@ -77,7 +77,6 @@ class Supervised:
             self.close()
             log = f"\nits log ended with:\n{answer['log']}" if answer["log"] else ""
             raise ServerUnavailable(f"{program.version or program.path} did not start: {answer['error']}{log}")
-        self.supervisor: int = process.pid
         self.lifeline: int = process.stdin.fileno() if process.stdin else -1
         self.folder = Path(answer["folder"])
         self.pid: int = answer["pid"]

@@ -15,12 +15,6 @@ from zephyr_lab.shipped import shipped
 
 LOCK = "select * from lock_slot_timed(%s, %s, %s, %s)"
 
-SELF_TIMED = """
-select count(*), coalesce(extract(epoch from sum(waited)), 0)::float8,
-       coalesce(extract(epoch from max(waited)), 0)::float8
-from lock_waits"""
-"""How many bookings noted their wait, its sum, and the longest, in seconds."""
-
 
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
     async with session.transaction():
@@ -40,10 +34,3 @@ STRATEGY = Strategy("select-for-update-timed", book)
 def install(connection: psycopg.Connection[Any]) -> None:
     """The function and its table, in the connection's schema."""
     connection.execute(shipped("sql", "load", "lock_slot_timed.sql").read_text(encoding="utf-8"))
-
-
-def self_timed(connection: psycopg.Connection[Any]) -> tuple[int, float, float]:
-    """See SELF_TIMED."""
-    row = connection.execute(SELF_TIMED).fetchone()
-    assert row is not None
-    return row[0], row[1], row[2]
