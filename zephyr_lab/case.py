@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from zephyr_lab.explore.fewest_switches import easier_than, fewest_switches
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
+from zephyr_lab.options import ExploreOptions
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
@@ -128,7 +128,7 @@ class Case:
     def explore(
         self,
         *,
-        reduction: bool = True,
+        reduction: bool | None = None,
         samples: int | None = None,
         seed: int = 0,
         depth: int | None = None,
@@ -141,7 +141,7 @@ class Case:
     ) -> Exploration:
         """Runs every schedule that the server admits, and judges each by the serial ones.
 
-        With `reduction`, of schedules that differ only in the order of independent steps one is run. With
+        Of schedules that differ only in the order of independent steps one is run, unless `reduction` is False. With
         `samples` that many random ones are run instead; `depth` makes them PCT's. `jobs` processes, each with a
         database of its own, share the work. `invariant` is a query that gives true where it holds, or a function of a
         transcript; it is reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.
@@ -153,12 +153,12 @@ class Case:
         Nondeterminism where the case does not depend on its schedule alone.
         """
         self.engine.ensure_open()
-        if depth is not None and samples is None:
-            raise BadInput("a depth is for random schedules: say how many samples as well")
-        if budget is not None and not 0 < budget < math.inf:
-            raise BadInput(f"a budget is a positive number of seconds, not {budget:g}")
+        ExploreOptions(
+            reduction=reduction, samples=samples, seed=seed, depth=depth, budget=budget, jobs=jobs,
+            invariant=invariant, step_seconds=step_seconds, shrink=shrink,
+        ).check()  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        work = Work(self.spec, self.isolation, invariant, reduction, samples, seed, depth, deadline)
+        work = Work(self.spec, self.isolation, invariant, reduction is not False, samples, seed, depth, deadline)
         with self.engine.runner.steps_within(step_seconds):
             return self._explore(work, work.explorer(self.engine.runner), jobs, shrink, on_progress)
 
@@ -180,8 +180,6 @@ class Case:
         runner = self.engine.runner
         if jobs == 1:
             found = explorer.explore(work.scheduler(explorer), on_progress, work.seconds_left())
-        elif callable(work.invariant):
-            raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         else:
             context = multiprocessing.get_context("spawn")
             opening = replace(self.engine.opening, step_seconds=runner.step_seconds)

@@ -26,6 +26,7 @@ from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.setup import Setup
 from zephyr_lab.functions.values import Compare
+from zephyr_lab.options import RUN_OPTIONS, ExploreOptions
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -170,10 +171,12 @@ class Lab:
         ScheduleError for an endless retry or a second connection.
         """
         self.engine.ensure_open()
-        explorer = self.function_explorer(
-            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore, compare=compare,
-            refusals=refusals, retry=retry,
-        )  # fmt: skip
+        options = ExploreOptions(
+            isolation=isolation, setup=setup, invariant=invariant, ignore=ignore, compare=compare, refusals=refusals,
+            retry=retry, samples=samples, seed=seed, budget=budget, reduction=reduction, step_seconds=step_seconds,
+            shrink=shrink, may_raise=may_raise,
+        ).check()  # fmt: skip
+        explorer = self.function_explorer(functions, **options.part(RUN_OPTIONS))
         deadline = None if budget is None else time.time() + budget
         with self.engine.runner.steps_within(step_seconds), explorer.intercepted():
             if samples is not None:

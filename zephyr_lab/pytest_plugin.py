@@ -1,6 +1,6 @@
 """pytest plugin: a test runs functions of its own project in every order, and fails with the order that breaks them.
 
-`docs/pytest.md` shows how to use it. Loading it imports pytest and nothing else: drivers and
+`docs/pytest.md` shows how to use it. Loading it imports pytest and Python's own library: drivers and
 servers come with the first test that asks for the fixture `zephyr`.
 """
 
@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from zephyr_lab.options import TEST_OPTIONS, ExploreOptions
 from zephyr_lab.testing import (
     EXPLORED,
     INCOMPLETE,
     NOT_COMPARED,
     REPLAYED,
-    Options,
+    UNSAID,
     Replayed,
     Zephyr,
+    changed,
     levels_named,
     refusals_named,
     seconds_of,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zephyr", "every order of a test's sessions (zephyr_lab)")
     group.addoption("--zephyr-replay", metavar="SCHEDULE", help='run only this schedule, such as "A B B A"')
-    group.addoption("--zephyr-budget", metavar="SECONDS", type=seconds_of, help="time limit of each exploration")
+    group.addoption("--zephyr-budget", metavar="SECONDS", type=seconds_of, help=ExploreOptions.about("budget").help)
     group.addoption("--zephyr-isolation", metavar="LEVELS", help="isolation levels of tests that name none: a,b or all")
     group.addoption("--zephyr-dsn", metavar="DSN", help="PostgreSQL to use instead of a temporary one")
     group.addoption("--zephyr-redis-url", metavar="URL", help="Redis or Valkey to use instead of a temporary one")
@@ -55,7 +57,7 @@ def _setting(config: pytest.Config, name: str) -> Any:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"zephyr({', '.join(f'{one.name}=...' for one in fields(Options))}): "
+        f"zephyr({', '.join(f'{name}=...' for name in TEST_OPTIONS)}): "
         "how the fixture `zephyr` explores; isolation is a level, a list of them, or 'all'",
     )
     if level := _setting(config, "zephyr_isolation"):
@@ -64,16 +66,18 @@ def pytest_configure(config: pytest.Config) -> None:
         seconds_of(budget)
 
 
-def _marked(node: pytest.Item) -> Options:
+def _marked(node: pytest.Item) -> ExploreOptions:
     """What the markers of a test, its class and its module say, the nearest last. Raises UsageError."""
-    options = Options()
+    options = UNSAID
     for mark in reversed(list(node.iter_markers("zephyr"))):
-        options = options.changed(mark.kwargs, mark.args)
+        options = changed(options, mark.kwargs, mark.args)
     return options
 
 
 def _levels_of(node: pytest.Item) -> list[str]:
-    return levels_named(_marked(node).isolation or _setting(node.config, "zephyr_isolation") or "read committed")
+    return levels_named(
+        _marked(node).isolation or _setting(node.config, "zephyr_isolation") or ExploreOptions.isolation
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

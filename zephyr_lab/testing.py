@@ -11,12 +11,14 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from zephyr_lab.options import RUN_OPTIONS, TEST_OPTIONS, ExploreOptions
 
 if TYPE_CHECKING:
     from zephyr_lab.explore.exploration import Exploration
@@ -65,8 +67,9 @@ def seconds_of(text: Any) -> float:
         seconds = float(text)
     except (TypeError, ValueError):
         seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise pytest.UsageError(f"zephyr: a budget is a positive number of seconds, not {text!r}")
+    bounds = ExploreOptions.about("budget").bounds
+    if not bounds.admit(seconds):
+        raise pytest.UsageError(f"zephyr: {bounds.rule('budget')}, not {text!r}")
     return seconds
 
 
@@ -99,30 +102,18 @@ def levels_named(given: Any) -> list[str]:
         raise pytest.UsageError(f"zephyr: {error}; or 'all'") from None
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `Lab.explore` is asked for; the marker's keywords, and those of `Zephyr.explore`."""
+UNSAID = ExploreOptions(isolation=None)
+"""What a test is explored with that says nothing; its level is that of the ini file."""
 
-    isolation: Any = None
-    setup: Setup | Sequence[Setup] = ""
-    invariant: str | Callable[..., bool] | None = None
-    ignore: Sequence[str] = ()
-    compare: Mapping[type, Callable[[Any], Any]] | None = None
-    refusals: Sequence[Any] = ()
-    retry: bool = False
-    budget: float | None = None
-    samples: int | None = None
-    seed: int = 0
-    may_raise: bool = False
 
-    def changed(self, given: Mapping[str, Any], places: Sequence[Any] = ()) -> Options:
-        """These, but for what is given by name. Raises UsageError for what there is not, or is given by place."""
-        known = [one.name for one in fields(Options)]
-        if wrong := [*map(repr, places), *(name for name in given if name not in known)]:
-            raise pytest.UsageError(f"zephyr takes {', '.join(f'{name}=' for name in known)}; not {', '.join(wrong)}")
-        if given.get("budget") is not None:
-            seconds_of(given["budget"])
-        return replace(self, **given)
+def changed(options: ExploreOptions, given: Mapping[str, Any], places: Sequence[Any] = ()) -> ExploreOptions:
+    """These, but for what is given by name. Raises UsageError for what there is not, or is given by place."""
+    if wrong := [*map(repr, places), *(name for name in given if name not in TEST_OPTIONS)]:
+        known = ", ".join(f"{name}=" for name in TEST_OPTIONS)
+        raise pytest.UsageError(f"zephyr takes {known}; not {', '.join(wrong)}")
+    if given.get("budget") is not None:
+        seconds_of(given["budget"])
+    return replace(options, **given)
 
 
 class Zephyr:
@@ -132,7 +123,11 @@ class Zephyr:
     """
 
     def __init__(
-        self, lab: Lab, node: pytest.Item, options: Options, unblocked: Callable[[], Any] = contextlib.nullcontext
+        self,
+        lab: Lab,
+        node: pytest.Item,
+        options: ExploreOptions,
+        unblocked: Callable[[], Any] = contextlib.nullcontext,
     ) -> None:
         self.lab, self._node, self._options, self._calls = lab, node, options, 0
         self._unblocked = unblocked
@@ -207,7 +202,7 @@ class Zephyr:
 
     def _ask(self, functions: Functions, given: Mapping[str, Any]) -> _Asked:
         self._calls += 1
-        options = self._options.changed(given)
+        options = changed(self._options, given)
         levels = levels_named(options.isolation)
         if len(levels) > 1:
             raise pytest.UsageError("zephyr: one call explores one level; the marker takes several")
@@ -239,7 +234,7 @@ class _Asked:
     node: pytest.Item
     number: int
     functions: dict[str, Callable[..., Any]]
-    options: Options
+    options: ExploreOptions
     unblocked: Callable[[], Any]
 
     @property
@@ -255,12 +250,8 @@ class _Asked:
         __tracebackhide__ = True
         options = self.options
         found = self._without_internals(
-            lambda: self.lab.explore(
-                self.functions, setup=options.setup, isolation=options.isolation, invariant=options.invariant,
-                ignore=options.ignore, compare=options.compare, refusals=options.refusals, retry=options.retry,
-                samples=options.samples, seed=options.seed, budget=options.budget, may_raise=True,
-            )
-        )  # fmt: skip
+            lambda: self.lab.explore(self.functions, **replace(options, may_raise=True).part(TEST_OPTIONS))
+        )
         if found.interrupted:  # the lab keeps what was found; a test run is to stop
             raise KeyboardInterrupt
         name = EXPLORED if found.complete else INCOMPLETE
@@ -271,14 +262,9 @@ class _Asked:
 
     def replay(self, schedule: str) -> Verdict:
         __tracebackhide__ = True
-        options = self.options
         return self._without_internals(
-            lambda: self.lab.replay(
-                self.functions, schedule, setup=options.setup, isolation=options.isolation,
-                invariant=options.invariant, ignore=options.ignore, compare=options.compare,
-                refusals=options.refusals, retry=options.retry,
-            )
-        )  # fmt: skip
+            lambda: self.lab.replay(self.functions, schedule, **self.options.part(RUN_OPTIONS))
+        )
 
     def _without_internals(self, call: Callable[[], Any]) -> Any:
         """A report of what the lab refuses begins at the test."""

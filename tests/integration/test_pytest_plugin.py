@@ -336,12 +336,14 @@ def test_a_server_that_does_not_answer_is_an_error_and_shows_no_password(project
 
 
 def test_a_project_that_does_not_use_it_imports_nothing_for_it() -> None:
-    """But the two modules of the plugin."""
+    """But the modules of the plugin."""
     program = (
         "import sys, pytest; before = {*sys.modules}; import zephyr_lab.pytest_plugin; print({*sys.modules} - before)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert set(re.findall(r"'(.+?)'", done.stdout)) == {"zephyr_lab", "zephyr_lab.pytest_plugin", "zephyr_lab.testing"}
+    assert set(re.findall(r"'(.+?)'", done.stdout)) == {
+        "zephyr_lab", "zephyr_lab.options", "zephyr_lab.pytest_plugin", "zephyr_lab.testing",
+    }  # fmt: skip
 
 
 def sections() -> dict[str, list[tuple[str, str]]]:

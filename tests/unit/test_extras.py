@@ -102,7 +102,7 @@ def test_the_plugin_costs_a_project_nothing_that_does_not_use_it(tmp_path: Path)
 
     more = modules("-p", "zephyr_lab.pytest_plugin") - modules()
     assert {name for name in more if name.startswith("zephyr")} == {
-        "zephyr_lab", "zephyr_lab.pytest_plugin", "zephyr_lab.testing",
+        "zephyr_lab", "zephyr_lab.options", "zephyr_lab.pytest_plugin", "zephyr_lab.testing",
     }  # fmt: skip
     assert {name.partition(".")[0] for name in more} <= {"zephyr_lab", *sys.stdlib_module_names}
     assert len(more) < 12

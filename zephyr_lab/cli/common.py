@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
+
+from zephyr_lab.options import Options
 
 
 class Late:
@@ -21,6 +26,7 @@ class Late:
 
 
 labs = Late("zephyr_lab.lab")
+Command = TypeVar("Command", bound=Callable[..., None])
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -33,3 +39,33 @@ class Format(StrEnum):
 def progress_bar(*columns: ProgressColumn) -> Progress:
     """A bar that is there as long as it moves, for whoever looks at a terminal."""
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def takes(model: type[Options], *names: str) -> Callable[[Command], Command]:
+    """Gives a command an option for each of a model's fields, or those named, in the place of its `**options`."""
+    types = get_type_hints(model)
+
+    def made(name: str) -> inspect.Parameter:
+        about, default = model.about(name), getattr(model, name)
+        default = about.stands_for if default is None else default
+        words = [f"--{name.replace('_', '-')}"] if default is False else []  # without its --no-
+        least = about.bounds.low if about.bounds and not about.bounds.is_open and about.bounds.low > 0 else None
+        option = typer.Option(*words, help=about.help, min=least)
+        kind = Annotated[about.shell_type or types[name], option]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(command, include_extras=True)
+        written = [
+            one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[one.name])
+            for one in inspect.signature(command).parameters.values()
+            if one.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        arguments = [one for one in written if one.default is inspect.Parameter.empty]
+        options = [made(name) for name in names or model.names()]
+        parameters = [*arguments, *options, *(one for one in written if one not in arguments)]
+        command.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
+        return command
+
+    return decorate

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from zephyr_lab.cli.common import err
+from zephyr_lab.cli.common import err, takes
+from zephyr_lab.options import LoadOptions
 
 if TYPE_CHECKING:
     from zephyr_lab.load import Incident
@@ -32,49 +33,14 @@ Yes = Annotated[
 ]
 
 
+@takes(LoadOptions)
 def incident(
-    strategy: Annotated[
-        str, typer.Option(help="Booking strategy (`zephyr-lab strategies`), or all.")
-    ] = "redis-get-then-incrby",
-    isolation: Annotated[str | None, typer.Option(help="Isolation level; default: the strategy's own.")] = None,
-    rate: Annotated[float, typer.Option(help="Orders per second.")] = 800,
-    seconds: Annotated[float, typer.Option(help="Seconds during which orders arrive.")] = 10,
-    arrivals: Annotated[
-        str,
-        typer.Option(
-            help="Arrivals: poisson, constant, day (a day's demand in that time), or closed: an order after an answer."
-        ),
-    ] = "poisson",
-    capacity: Annotated[int, typer.Option(help="Capacity of a slot in roubles.")] = 100_000,
-    slots: Annotated[int, typer.Option(help="Number of slots that are hot at a time.")] = 1,
-    pool: Annotated[int, typer.Option(help="Total number of connections to PostgreSQL.")] = 25,
-    processes: Annotated[int, typer.Option(help="Number of client processes; 0: chosen by the machine.")] = 0,
-    connections: Annotated[int, typer.Option(help="Number of clients of closed arrivals.")] = 24,
-    through: Annotated[str, typer.Option(help="direct, or grpc: the service runs in a process of its own.")] = "direct",
-    stored: Annotated[int, typer.Option(help="Number of orders stored before the run.")] = 0,
-    missing_partition: Annotated[
-        bool, typer.Option("--missing-partition", help="Leave out the partition of this month.")
-    ] = False,
-    kill: Annotated[
-        str | None, typer.Option(help="Send SIGKILL to a server process: postgres@5s, after five seconds.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the orders and their times.")] = 0,
-    index: Annotated[bool, typer.Option(help="Give slots their index.")] = True,
-    attempts: Annotated[int | None, typer.Option(help="Attempts per order, the first included.")] = None,
-    base: Annotated[float | None, typer.Option(help="First pause in seconds; doubled each time.")] = None,
-    jitter: Annotated[float | None, typer.Option(help="Upper bound of random seconds added to a pause.")] = None,
-    full_jitter: Annotated[
-        bool, typer.Option("--full-jitter", help="Draw each pause between zero and the doubled one.")
-    ] = False,
-    per_slot: Annotated[int | None, typer.Option(help="Concurrent orders per slot; needs one process.")] = None,
-    detector: Annotated[
-        bool, typer.Option("--detector", help="Report the stress client's detector beside the true one.")
-    ] = False,
     format: Annotated[ReportFormat, typer.Option(help="Output format.")] = ReportFormat.TEXT,
     into: Annotated[
         Path | None, typer.Option(help="Write figures to a .csv or .parquet file, one row per run.")
     ] = None,
     yes: Yes = False,
+    **options: Any,
 ) -> None:
     """Reproduce the incident: orders at a rate, a hot slot, and what comes of it, measured.
 
@@ -87,16 +53,8 @@ def incident(
 
     if into is not None:
         check_path(into)
-    names = list(STRATEGIES) if strategy == "all" else [strategy]
-    asked = [
-        load.Incident(
-            strategy=name, isolation=isolation, rate=rate, seconds=seconds, arrivals=arrivals, capacity=capacity,
-            slots=slots, pool=pool, processes=processes, connections=connections, through=through, seed=seed,
-            index=index, attempts=attempts, base=base, jitter=jitter, full_jitter=full_jitter, per_slot=per_slot,
-            missing_partition=missing_partition, stored=stored, kill=kill, detector=detector,
-        ).check()
-        for name in names
-    ]  # fmt: skip
+    names = list(STRATEGIES) if options["strategy"] == "all" else [options["strategy"]]
+    asked = [load.Incident(**{**options, "strategy": name}).check() for name in names]
     reports: list[load.Report] = []
     with Lab() as lab, live(asked) as seen:
         for one in asked:

@@ -6,13 +6,14 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from zephyr_lab.cli.common import Format, Late, err, labs, out, progress_bar
+from zephyr_lab.cli.common import Format, Late, err, labs, out, progress_bar, takes
+from zephyr_lab.options import CASE_OPTIONS, ExploreOptions
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 specs = Late("zephyr_lab.case")
 catalogue, model = Late("zephyr_lab.anomalies"), Late("zephyr_lab.schedule.model")
+
+_EXPLORE = tuple(name for name in CASE_OPTIONS if name != "shrink")
 
 COLOURS = {"prevented": "green", "occurs": "red"}
 
@@ -71,53 +74,35 @@ def run(
         print(f"{verdict.transcript}\n\n{verdict}")
 
 
+@takes(ExploreOptions, "isolation", *_EXPLORE)
 def explore(
     case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
-    isolation: Annotated[
-        str, typer.Option(help="One of PostgreSQL's four isolation levels, case-insensitive.")
-    ] = "read committed",
     sessions: Annotated[
         int | None, typer.Option(help="Number of sessions; further ones are copies of the last.")
     ] = None,
-    reduction: Annotated[
-        bool,
-        typer.Option(
-            help="Partial-order reduction: run one of the schedules that differ only in the order of independent steps."
-        ),
-    ] = True,
-    samples: Annotated[int | None, typer.Option(min=1, help="Run this many random schedules instead of all.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random schedules.")] = 0,
-    depth: Annotated[int | None, typer.Option(min=1, help="Draw the samples by PCT with this bug depth.")] = None,
-    invariant: Annotated[str | None, typer.Option(help="A query that is true at the end of every correct run.")] = None,
-    budget: Annotated[float | None, typer.Option(help="Stop after this many seconds with what was found.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of processes, each with a database of its own.")] = 1,
-    step_seconds: Annotated[
-        float,
-        typer.Option(help="Time limit in seconds of a step that waits for no session; its schedule is then undecided."),
-    ] = 30,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
+    **options: Any,
 ) -> None:
     """Run every schedule that the server admits, and judge each by the serial ones.
 
     A step is a message to the server: races inside one statement cannot be seen. Ctrl-C prints what was found so far.
     """
-    level = IsolationLevel.of(isolation)
+    asked = ExploreOptions(**options).check()
+    level = IsolationLevel.of(asked.isolation)
     chosen = specs.load_case(case)
     if sessions is not None:
         chosen = chosen.with_sessions(sessions)
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with labs.Lab(step_seconds=step_seconds) as lab, progress_bar(*columns) as progress:
-        task = progress.add_task("exploring", total=None if samples is None else samples, said="")
+    with labs.Lab() as lab, progress_bar(*columns) as progress:
+        task = progress.add_task("exploring", total=asked.samples, said="")
+        by_class = asked.reduction and asked.samples is None
 
         def show(state: Exploration) -> None:
-            stands = f", for {state.represents:,}" if state.represents and reduction and samples is None else ""
+            stands = f", for {state.represents:,}" if state.represents and by_class else ""
             said = f"{state.schedules:,} schedules{stands}, {state.anomalous:,} anomalous"
             progress.update(task, completed=state.schedules, said=said)
 
-        found = lab.case(chosen, level).explore(
-            reduction=reduction, samples=samples, seed=seed, depth=depth, invariant=invariant, budget=budget, jobs=jobs,
-            on_progress=show,
-        )  # fmt: skip
+        found = lab.case(chosen, level).explore(**asked.part(_EXPLORE), on_progress=show)
     print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from zephyr_lab.errors import LabError
 from zephyr_lab.load import Incident, Progress, Report
 from zephyr_lab.load.conditions import FIXED_CAPACITY, KNOWN
+from zephyr_lab.options import LoadOptions
 from zephyr_lab.views.load import live
 
 DRAW_SECONDS = 1.0
@@ -22,14 +23,18 @@ class Panel:
 
         self.lab, self.report = lab, None
         wide = {"layout": {"width": "26em"}, "style": {"description_width": "7em"}}
-        self.strategy = widgets.Dropdown(
-            options=list(KNOWN), value="redis-get-then-incrby", description="strategy", **wide
-        )
-        self.isolation = widgets.Dropdown(options=LEVELS, description="isolation", **wide)
-        self.rate = widgets.IntSlider(value=400, min=50, max=1500, step=50, description="orders/s", **wide)
-        self.seconds = widgets.IntSlider(value=5, min=1, max=30, description="seconds", **wide)
-        self.slots = widgets.SelectionSlider(options=[1, 4, 16, 64], description="hot slots", **wide)
-        self.pool = widgets.SelectionSlider(options=[1, 2, 4, 8, 16, 25, 50], value=25, description="pool", **wide)
+
+        def control(kind: Any, name: str, title: str, **more: Any) -> Any:
+            more = {"value": getattr(LoadOptions, name), "tooltip": LoadOptions.about(name).help, **more}
+            return kind(description=title, **more, **wide)
+
+        self.strategy = control(widgets.Dropdown, "strategy", "strategy", options=list(KNOWN))
+        self.isolation = control(widgets.Dropdown, "isolation", "isolation", options=LEVELS, value=LEVELS[0])
+        # Less than the command's: a reader waits for it.
+        self.rate = control(widgets.IntSlider, "rate", "orders/s", value=400, min=50, max=1500, step=50)
+        self.seconds = control(widgets.IntSlider, "seconds", "seconds", value=5, min=1, max=30)
+        self.slots = control(widgets.SelectionSlider, "slots", "hot slots", options=[1, 4, 16, 64])
+        self.pool = control(widgets.SelectionSlider, "pool", "pool", options=[1, 2, 4, 8, 16, 25, 50])
         self.button = widgets.Button(description="Run", button_style="primary")
         self.said = widgets.HTML()
         self.chart = widgets.Image(format="png", layout={"width": "100%"})

@@ -18,14 +18,12 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.load.strategies import autocommitted, lock_timed
 from zephyr_lab.load.strategies.faulty import WRONG
 from zephyr_lab.load.strategies.lock_held import HELD
+from zephyr_lab.options import MOST_ORDERS, LoadOptions
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Plan, Window, menu
 from zephyr_lab.orders.strategies import STRATEGIES, Strategy
 from zephyr_lab.schedule.levels import IsolationLevel
 
-MOST_PER_SECOND, MOST_SECONDS, MOST_ORDERS = 100_000, 3_600, 5_000_000
-ARRIVALS = ("poisson", "constant", "day", "closed")
-THROUGH = ("direct", "grpc", "bare")
 QUANTITIES = (1, 2, 3, 4)
 
 # Slots of a minute, so that a run of seconds fills many, in blocks: an order may go into the slots of its block, and
@@ -57,8 +55,8 @@ class Blocks(Plan):
 
 
 @dataclass(frozen=True)
-class Incident:
-    """One run. Rates in orders a second, money in whole roubles, pauses of the retry in seconds.
+class Incident(LoadOptions):
+    """One run; see `LoadOptions`.
 
     Orders go through the service in the clients' processes (`direct`), through its gRPC API, or to the strategy's
     function alone, without pool, metrics and what the service makes of errors (`bare`).
@@ -69,52 +67,21 @@ class Incident:
     a sequential scan. `kill` is `postgres@5s`. `check` raises BadInput.
     """
 
-    strategy: str = "redis-get-then-incrby"
-    isolation: str | None = None
-    rate: float = 800
-    seconds: float = 10
-    arrivals: str = "poisson"
-    capacity: int = 100_000
-    slots: int = 1
-    pool: int = 25
-    processes: int = 0
-    connections: int = 24
-    through: str = "direct"
-    seed: int = 0
-    index: bool = True
-    attempts: int | None = None
-    base: float | None = None
-    jitter: float | None = None
-    full_jitter: bool = False
-    per_slot: int | None = None
-    stored: int = 0
-    missing_partition: bool = False
-    kill: str | None = None
-    detector: bool = False
-
     # -- is it possible?
 
     def check(self) -> Self:
         """Itself, with the level's name as PostgreSQL writes it and the number of processes. Raises BadInput."""
-        _among("strategy", self.strategy, KNOWN)
-        _among("arrivals", self.arrivals, ARRIVALS)
-        _among("through", self.through, THROUGH)
-        _between("rate", self.rate, 0, MOST_PER_SECOND, "orders a second")
-        _between("seconds", self.seconds, 0, MOST_SECONDS, "seconds")
-        for name, most in (
-            ("capacity", 2**31 - 1), ("slots", 256), ("pool", 10_000), ("connections", 10_000), ("attempts", 1_000),
-            ("per_slot", 1_000),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None:
-                _between(name, value, 0, most, "")
-        for name in ("base", "jitter"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 60:
-                raise BadInput(f"{name} is from 0 to 60 seconds, not {getattr(self, name)}")
-        if not 0 <= self.stored <= 10 * MOST_ORDERS:
-            raise BadInput(f"stored is from 0 to {10 * MOST_ORDERS:,} orders, not {self.stored:,}")
-        if self.processes < 0 or self.processes > 64:
-            raise BadInput(f"processes is from 1 to 64, not {self.processes}")
+        if self.strategy not in KNOWN:
+            raise BadInput(f"unknown strategy {self.strategy!r}; there are: {', '.join(KNOWN)}")
+        super().check()
+        processes = self._processes()
+        self._check_slots()
+        if self.kill is not None and self.kill_after is None:
+            raise BadInput(f"{self.kill!r} cannot be killed: write postgres@5s, with a time within the run")
+        level = None if self.isolation is None else str(IsolationLevel.of(self.isolation))
+        return replace(self, isolation=level, processes=processes)
+
+    def _processes(self) -> int:
         # Through gRPC the service is a process of its own, and a client costs a third of it.
         processes = self.processes or min(1 if self.through == "grpc" else 2, os.cpu_count() or 1, self.pool)
         if self.per_slot is not None:
@@ -123,6 +90,9 @@ class Incident:
                 raise BadInput("a limit per slot is kept by one process: add --processes 1")
         if processes > self.pool:
             raise BadInput(f"{processes} processes need a connection each, and the pool has {self.pool}")
+        return processes
+
+    def _check_slots(self) -> None:
         if self.expected > MOST_ORDERS:
             raise BadInput(f"{self.expected:,} orders are more than {MOST_ORDERS:,}: take a lower rate or less time")
         if self.days > MOST_DAYS:
@@ -132,10 +102,6 @@ class Incident:
             )
         if self.strategy in FIXED_CAPACITY and self.capacity != UNPREFIXED_CAPACITY:
             raise BadInput(f"{self.strategy} has a capacity of {UNPREFIXED_CAPACITY:,} in its code: leave it at that")
-        if self.kill is not None and self.kill_after is None:
-            raise BadInput(f"{self.kill!r} cannot be killed: write postgres@5s, with a time within the run")
-        level = None if self.isolation is None else str(IsolationLevel.of(self.isolation))
-        return replace(self, isolation=level, processes=processes)
 
     @property
     def kill_after(self) -> float | None:
@@ -204,13 +170,3 @@ class Incident:
     @classmethod
     def of(cls, known: dict[str, Any]) -> Self:
         return cls(**{one.name: known[one.name] for one in fields(cls) if one.name in known})
-
-
-def _among(what: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise BadInput(f"unknown {what} {value!r}; there are: {', '.join(known)}")
-
-
-def _between(what: str, value: float, low: float, high: float, unit: str) -> None:
-    if not (math.isfinite(value) and low < value <= high):
-        raise BadInput(f"{what} is more than {low} and at most {high:,}{' ' + unit if unit else ''}, not {value:g}")
