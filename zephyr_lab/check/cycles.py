@@ -267,9 +267,8 @@ class _Finder:
         an edge of the order asked for (8), an edge by predicate (16).
         """
         s, t, k, p, out, starts = self.s, self.t, self.k, self.p, self.out, self.starts
-        home, first = s[start], t[start]
-        need = (2 if rw == 2 else 4 if rw == 3 else 0) | (8 if self.extra_set else 0) | (16 if items is False else 0)
-        extra = self.extra_set
+        home, first, extra = s[start], t[start], self.extra_set
+        need = (2 if rw == 2 else 4 if rw == 3 else 0) | (8 if extra else 0) | (16 if items is False else 0)
         flags = (1 if rw else 0) | (8 if k[start] in extra else 0) | (16 if p[start] else 0)
         came: dict[tuple[int, int], tuple[tuple[int, int] | None, int]] = {(first, flags): (None, start)}
         queue = deque([(first, flags, 1)])
@@ -280,20 +279,17 @@ class _Finder:
             left[0] -= 1
             if left[0] <= 0:
                 return None
-            for i in range(starts[node], starts[node + 1]):
-                edge = out[i]
+            for edge in out[starts[node] : starts[node + 1]]:
                 kind = k[edge]
                 if kind not in allowed or (items and p[edge]):
                     continue
-                now = had & ~1
+                now = had if kind == Kind.RW_ON else had & ~1
                 if kind == Kind.RW:
                     if had & 1:
                         if rw != 3:
                             continue
                         now |= 4
                     now |= 3
-                elif kind == Kind.RW_ON:
-                    now = had
                 elif kind in extra:
                     now |= 8
                 if p[edge]:

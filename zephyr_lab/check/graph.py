@@ -120,7 +120,7 @@ def anti_dependencies(
     writes too must not reach itself: such readers, of which each follows every other, are linked in a ring and lead to
     a hub of the other writers.
     """
-    source, target, first, second, kind = [], [], [], [], []
+    parts: list[_Columns] = []
     order_r, order_w = np.argsort(group_of_read, kind="stable"), np.argsort(group_of_write, kind="stable")
     groups, at_r, size_r = np.unique(group_of_read[order_r], return_index=True, return_counts=True)
     at_w = np.searchsorted(group_of_write[order_w], groups, side="left")
@@ -131,44 +131,15 @@ def anti_dependencies(
         group, within = spread(np.arange(len(counts)), np.zeros_like(counts), counts)
         of_r = order_r[at_r[small][group] + within // size_w[small][group]]
         of_w = order_w[at_w[small][group] + within % size_w[small][group]]
-        source.append(read_txn[of_r])
-        target.append(write_txn[of_w])
-        first.append(read_op[of_r])
-        second.append(write_op[of_w])
-        kind.append(np.full(len(of_r), Kind.RW))
+        parts.append(_columns(read_txn[of_r], write_txn[of_w], Kind.RW, read_op[of_r], write_op[of_w]))
     for number in np.flatnonzero(~small & (size_w > 0)):
         of_r = order_r[at_r[number] : at_r[number] + size_r[number]]
         of_w = order_w[at_w[number] : at_w[number] + size_w[number]]
-        both = np.intersect1d(read_txn[of_r], write_txn[of_w])
-        only_r = of_r[~np.isin(read_txn[of_r], both)]
-        also_r = of_r[np.isin(read_txn[of_r], both)]
-        only_w = of_w[~np.isin(write_txn[of_w], both)]
-        also_w = of_w[np.isin(write_txn[of_w], both)]
-        hubs = []
-        if len(only_r):
-            hubs.append((only_r, of_w))
-        if len(also_r) and len(only_w):
-            hubs.append((also_r, only_w))
-        for readers, written in hubs:
-            source += [read_txn[readers], np.full(len(written), nodes)]
-            target += [np.full(len(readers), nodes), write_txn[written]]
-            first += [read_op[readers], np.full(len(written), -1)]
-            second += [np.full(len(readers), -1), write_op[written]]
-            kind += [np.full(len(readers), Kind.RW), np.full(len(written), Kind.RW_ON)]
-            nodes += 1
-        if len(both) > 1:
-            reads = {int(read_txn[op]): int(read_op[op]) for op in also_r}
-            writes = {int(write_txn[op]): int(write_op[op]) for op in also_w}
-            ring = np.roll(both, -1)
-            for one, other in ((both, ring), (ring, both)):
-                source.append(one)
-                target.append(other)
-                first.append(np.array([reads[int(txn)] for txn in one]))
-                second.append(np.array([writes[int(txn)] for txn in other]))
-                kind.append(np.full(len(one), Kind.RW))
-    if not source:
+        more, nodes = _through_hubs(read_txn[of_r], read_op[of_r], write_txn[of_w], write_op[of_w], nodes)
+        parts += more
+    if not parts:
         return Edges.joined([], nodes), nodes
-    columns = [np.concatenate(part) for part in (source, target, kind, first, second)]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     other = columns[0] != columns[1]
     of, to, kinds, one, two = (column[other] for column in columns)
     edges = Edges(
@@ -176,3 +147,40 @@ def anti_dependencies(
         np.zeros(len(of), np.bool_), nodes,
     )  # fmt: skip
     return edges, nodes
+
+
+_Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Source, target, kind, first, second."""
+
+
+def _columns(source: np.ndarray, target: np.ndarray, kind: Kind, first: np.ndarray, second: np.ndarray) -> _Columns:
+    return source, target, np.full(len(source), kind), first, second
+
+
+def _through_hubs(
+    read_txn: np.ndarray, read_op: np.ndarray, write_txn: np.ndarray, write_op: np.ndarray, nodes: int
+) -> tuple[list[_Columns], int]:
+    """From every reader of one group to every writer, by hubs that are numbered from `nodes`."""
+    parts: list[_Columns] = []
+    both = np.intersect1d(read_txn, write_txn)
+    only_r, only_w = ~np.isin(read_txn, both), ~np.isin(write_txn, both)
+    hubs = []
+    if only_r.any():
+        hubs.append((only_r, np.ones(len(write_txn), np.bool_)))
+    if not only_r.all() and only_w.any():
+        hubs.append((~only_r, only_w))
+    for readers, writers in hubs:
+        before, after = np.full(int(readers.sum()), nodes), np.full(int(writers.sum()), nodes)
+        none_before, none_after = np.full(len(before), -1), np.full(len(after), -1)
+        parts.append(_columns(read_txn[readers], before, Kind.RW, read_op[readers], none_before))
+        parts.append(_columns(after, write_txn[writers], Kind.RW_ON, none_after, write_op[writers]))
+        nodes += 1
+    if len(both) > 1:
+        reads = dict(zip(read_txn[~only_r].tolist(), read_op[~only_r].tolist(), strict=True))
+        writes = dict(zip(write_txn[~only_w].tolist(), write_op[~only_w].tolist(), strict=True))
+        ring = np.roll(both, -1)
+        for one, other in ((both, ring), (ring, both)):
+            first = np.array([reads[txn] for txn in one.tolist()])
+            second = np.array([writes[txn] for txn in other.tolist()])
+            parts.append(_columns(one, other, Kind.RW, first, second))
+    return parts, nodes

@@ -7,7 +7,7 @@ its id taken, is told so, and nothing was booked behind its back. Only then the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
@@ -113,15 +113,15 @@ async def reconcile(
     if slots is None:
         return await _reconcile_counters(session, day, repair)
     now = now or datetime.now(UTC)
-    found: list[Difference] = []
     # Redis first: an order that is saved afterwards was placed before, and is in here.
     places = await slots.bookings(day)
     async with session.transaction():
         rows = await session.rows(_ORDERS, _bounds(day))
         every = [Slot(id=id, start=start) for id, start, *_ in await session.rows(_SLOTS, _bounds(day))]
     orders = {id: (Slot.of_id(slot_id), price) for id, slot_id, price, counts in rows if counts}
+    found: list[Difference] = []
     for order_id, place in places.items():
-        if order_id in orders and place.slot == orders[order_id][0] and place.price == orders[order_id][1]:
+        if orders.get(order_id) == (place.slot, place.price):
             continue
         if order_id not in orders and now.timestamp() - place.at < grace_seconds:
             continue
@@ -140,20 +140,27 @@ async def reconcile(
             await slots.restore(order_id, price, slot)
         what = f"Redis does not have order {order_id} of {price} roubles"
         found.append(Difference(slot, what, "put back" if repair else "would be put back", order_id))
-    if repair:
-        for slot in every:
-            before, after = await slots.recount(slot)
-            if before != after:
-                found.append(
-                    Difference(slot, f"Redis counted {before} roubles, its orders are {after}", "counted anew")
-                )
-    else:
-        loads = await slots.loads(every)
-        for slot in every:
-            counted = sum(one.price for one in places.values() if one.slot == slot)
-            if loads.get(slot.id, 0) != counted:
-                what = f"Redis counted {loads.get(slot.id, 0)} roubles, its orders are {counted}"
-                found.append(Difference(slot, what, "would be counted anew"))
+    return found + await (_recounted(slots, every) if repair else _miscounted(slots, every, places.values()))
+
+
+async def _recounted(slots: RedisSlots, every: Iterable[Slot]) -> list[Difference]:
+    """Makes each load the sum of its orders in Redis: those that were another one."""
+    found = []
+    for slot in every:
+        before, after = await slots.recount(slot)
+        if before != after:
+            found.append(Difference(slot, f"Redis counted {before} roubles, its orders are {after}", "counted anew"))
+    return found
+
+
+async def _miscounted(slots: RedisSlots, every: list[Slot], places: Collection[Booking]) -> list[Difference]:
+    """Loads that are not the sum of the slot's orders in Redis."""
+    found, loads = [], await slots.loads(every)
+    for slot in every:
+        load, counted = loads.get(slot.id, 0), sum(one.price for one in places if one.slot == slot)
+        if load != counted:
+            what = f"Redis counted {load} roubles, its orders are {counted}"
+            found.append(Difference(slot, what, "would be counted anew"))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from zephyr_lab.course.exercise import Exercise, Learners, Scenario, Session
@@ -43,45 +44,6 @@ def baker(*, breaks: bool) -> Callable[[Learners], Session]:
 def working(words: str, orders: int, *breaking: bool) -> Scenario:
     """A baker for each of `breaking`, which says whether that baker's oven breaks."""
     bakers = dict(zip("ABC", breaking, strict=False))
-
-    def baked_by(run: Observed) -> list[tuple[str, Any]]:
-        return [(name, order) for name, (_, baked) in _answers(run).items() for order in baked]
-
-    def marked(run: Observed) -> set[Any]:
-        return {row["id"] for row in run.rows("orders") if row["baked"]}
-
-    def twice(run: Observed) -> str | None:
-        for name, order in baked_by(run):
-            for other, same in baked_by(run):
-                if order == same and name < other:
-                    return f"{name} and {other} have both baked order {order}."
-        return None
-
-    def not_marked(run: Observed) -> str | None:
-        done = {order for _, order in baked_by(run)}
-        if forgotten := sorted(done - marked(run), key=repr):
-            return f"order {forgotten[0]} is baked, and is not marked as baked."
-        if too_early := sorted(marked(run) - done):
-            broke = next((name for name, breaks in bakers.items() if breaks), "")
-            why = f" ({broke}'s oven broke)" if broke else ""
-            return f"order {too_early[0]} is marked as baked, and nobody has baked it{why}: it will never be."
-        return None
-
-    def idle(run: Observed) -> str | None:
-        whole = [name for name, breaks in bakers.items() if not breaks]
-        done = {order for _, order in baked_by(run)}
-        if len(done) < min(orders, len(whole)):
-            who = next((name for name in whole if not _answers(run).get(name, (None, []))[1]), whole[0])
-            return f"{who} baked nothing, and an order was left that nobody had."
-        return None
-
-    def other_answer(run: Observed) -> str | None:
-        for name, (answer, baked) in _answers(run).items():
-            if answer != (baked[0] if baked else None):
-                done = f"baked order {baked[0]}" if baked else "baked nothing"
-                return f"{name} {done}, and work() returned {answer!r}."
-        return None
-
     return Scenario(
         words,
         ORDERS.format(number=orders),
@@ -89,26 +51,68 @@ def working(words: str, orders: int, *breaking: bool) -> Scenario:
         (
             Rule(
                 "no order is baked twice",
-                twice,
+                _twice,
                 "From when to when does a session know that the order is its own, and how do the others know?",
             ),
             Rule(
                 "an order is marked as baked if it is baked, and only then",
-                not_marked,
+                partial(_not_marked, bakers),
                 "What has been committed at the moment in which the oven breaks?",
             ),
             Rule(
                 "nobody stands idle while an order is free",
-                idle,
+                partial(_idle, bakers, orders),
                 "What did this session look at last, and could it have looked at another order?",
             ),
             Rule(
                 "work() returns the order that it has baked, or None",
-                other_answer,
+                _other_answer,
                 "Every way through the function returns something; which one was taken here?",
             ),
         ),
     )
+
+
+def _baked_by(run: Observed) -> list[tuple[str, Any]]:
+    return [(name, order) for name, (_, baked) in _answers(run).items() for order in baked]
+
+
+def _twice(run: Observed) -> str | None:
+    for name, order in _baked_by(run):
+        for other, same in _baked_by(run):
+            if order == same and name < other:
+                return f"{name} and {other} have both baked order {order}."
+    return None
+
+
+def _not_marked(breaks: dict[str, bool], run: Observed) -> str | None:
+    """`breaks`: whose oven does."""
+    done = {order for _, order in _baked_by(run)}
+    marked = {row["id"] for row in run.rows("orders") if row["baked"]}
+    if forgotten := sorted(done - marked, key=repr):
+        return f"order {forgotten[0]} is baked, and is not marked as baked."
+    if too_early := sorted(marked - done):
+        broke = next((name for name in breaks if breaks[name]), "")
+        why = f" ({broke}'s oven broke)" if broke else ""
+        return f"order {too_early[0]} is marked as baked, and nobody has baked it{why}: it will never be."
+    return None
+
+
+def _idle(breaks: dict[str, bool], orders: int, run: Observed) -> str | None:
+    whole = [name for name in breaks if not breaks[name]]
+    done = {order for _, order in _baked_by(run)}
+    if len(done) < min(orders, len(whole)):
+        who = next((name for name in whole if not _answers(run).get(name, (None, []))[1]), whole[0])
+        return f"{who} baked nothing, and an order was left that nobody had."
+    return None
+
+
+def _other_answer(run: Observed) -> str | None:
+    for name, (answer, baked) in _answers(run).items():
+        if answer != (baked[0] if baked else None):
+            done = f"baked order {baked[0]}" if baked else "baked nothing"
+            return f"{name} {done}, and work() returned {answer!r}."
+    return None
 
 
 def _answers(run: Observed) -> dict[str, tuple[Any, list[Any]]]:
