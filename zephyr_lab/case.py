@@ -158,7 +158,9 @@ class Case:
             invariant=invariant, step_seconds=step_seconds, shrink=shrink,
         ).check()  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        work = Work(self.spec, self.isolation, invariant, reduction is not False, samples, seed, depth, deadline)
+        work = Work(
+            self.spec, self.isolation, invariant, reduction is None or reduction, samples, seed, depth, deadline
+        )
         with self.engine.runner.steps_within(step_seconds):
             return self._explore(work, work.explorer(self.engine.runner), jobs, shrink, on_progress)
 

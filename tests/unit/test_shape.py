@@ -19,9 +19,9 @@ LONG = {
 BRANCHY = {
     "check/columns.py Columns._explain_op": "all that can be wrong with an operation, one after another",
     "check/cycles.py _Finder._around": "the loop in which a search spends its time, on local variables",
-    "course/observed.py _diagnoses": "to be divided",
-    "explore/effect.py _took": "to be divided",
-    "explore/statement.py _parsed": "to be divided",
+    "course/observed.py _diagnoses": "a case for each mistake, in the order in which they are told",
+    "explore/effect.py Effects._took": "each kind of access beside the others, by which independence is decided",
+    "explore/statement.py Reader._parsed": "a case for each kind of statement",
     "functions/memory.py _Picture._inside": "a case for each kind of object, and nothing between them",
     "functions/values.py _Reader._error": "a case for each library's errors, in the order of precedence",
     "functions/values.py _Reader._read": "a case for each kind of value, in the order of precedence",
@@ -75,12 +75,12 @@ def in_the_package() -> dict[str, Function]:
 
 def test_functions_are_short() -> None:
     """Those named are the only ones, and each of them is still long."""
-    assert {name for name, one in in_the_package().items() if lines(one) >= LINES} == LONG.keys()
+    assert {name for name, one in in_the_package().items() if lines(one) >= LINES} ^ LONG.keys() == set()
 
 
 def test_functions_decide_little() -> None:
     """Those named are the only ones, and each of them still decides much."""
-    assert {name for name, one in in_the_package().items() if decisions(one) > DECISIONS} == BRANCHY.keys()
+    assert {name for name, one in in_the_package().items() if decisions(one) > DECISIONS} ^ BRANCHY.keys() == set()
 
 
 def test_lines_and_decisions_are_counted_as_said() -> None:
