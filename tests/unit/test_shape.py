@@ -14,7 +14,7 @@ LINES, DECISIONS = 50, 15
 ROOT = Path(zephyr_lab.__file__).parent
 
 LONG = {
-    "lab.py Lab.explore": "its eighteen options and what each does are one signature and one docstring",
+    "lab.py Lab.explore": "its fifteen options and what each does are one signature and one docstring",
 }
 BRANCHY = {
     "check/columns.py Columns._explain_op": "all that can be wrong with an operation, one after another",
