@@ -26,6 +26,7 @@ from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.functions.session import Function
 from zephyr_lab.schedule.model import Spec
 
@@ -50,7 +51,7 @@ def as_file(spec: Spec, permutations: list[str]) -> str:
 
 def permutations(lab: Lab, case: Case) -> list[str]:
     """Every schedule that the server admits, as permutation lines."""
-    explorer, search, lines = Explorer(lab.engine.runner, case.spec, case.isolation), Exhaustive(), []
+    explorer, search, lines = Explorer(SpecExecutor(lab.engine.runner, case.spec, case.isolation)), Exhaustive(), []
     while search.new_execution():
         executed = explorer.execute(search)
         assert executed

@@ -20,6 +20,8 @@ from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import easier_than, fewest_switches
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
+from zephyr_lab.explore.search import Search
+from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
 from zephyr_lab.options import ExploreOptions
@@ -158,45 +160,49 @@ class Case:
             invariant=invariant, step_seconds=step_seconds, shrink=shrink,
         ).check()  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        work = Work(
-            self.spec, self.isolation, invariant, reduction is None or reduction, samples, seed, depth, deadline
-        )
+        search = Search(reduction is None or reduction, samples, seed, depth)
         with self.engine.runner.steps_within(step_seconds):
-            return self._explore(work, work.explorer(self.engine.runner), jobs, shrink, on_progress)
+            explorer = self._explorer(invariant)
+            if jobs == 1:
+                found = explorer.explore(search.scheduler(self.spec), on_progress, budget)
+            else:
+                work = Work(self.spec, self.isolation, search, invariant, deadline)
+                found = self._in_parallel(work, jobs, on_progress)
+            if found.anomalous:
+                # Who cut the search short does not wait for more.
+                more = shrink and (found.complete or samples is not None)
+                self._show_anomaly(explorer, found, shrink=more, deadline=deadline)
+        return found
 
     def measure(self) -> tuple[Exploration, Verdict]:
         """All schedules, and the verdict on the case's own one: a cell of the matrix. Raises as `explore` does."""
         self.engine.ensure_open()
-        work = Work(self.spec, self.isolation)
-        explorer = work.explorer(self.engine.runner)  # which runs the serial orders once for both
-        return self._explore(work, explorer, shrink=False), explorer.verdict(self.run())
-
-    def _explore(
-        self,
-        work: Work,
-        explorer: Explorer,
-        jobs: int = 1,
-        shrink: bool = True,
-        on_progress: Callable[[Exploration], None] | None = None,
-    ) -> Exploration:
-        runner = self.engine.runner
-        if jobs == 1:
-            found = explorer.explore(work.scheduler(explorer), on_progress, work.seconds_left())
-        else:
-            context = multiprocessing.get_context("spawn")
-            opening = replace(self.engine.opening, step_seconds=runner.step_seconds)
-            with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
-                found = explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
+        explorer = self._explorer()  # which runs the serial orders once for both
+        found = explorer.explore(Search().scheduler(self.spec))
         if found.anomalous:
-            assert found.easiest
-            _, schedule = found.easiest
-            # Who cut the search short does not wait for more.
-            if shrink and (found.complete or work.samples is not None):
-                schedule = fewest_switches(explorer, found, work.deadline)
-                if work.seconds_left() != 0:
-                    found.explanation = self._explain(schedule)
-            found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)))
-        return found
+            self._show_anomaly(explorer, found)
+        return found, explorer.verdict(self.run())
+
+    def _explorer(self, invariant: Invariant | None = None) -> Explorer:
+        return Explorer(SpecExecutor(self.engine.runner, self.spec, self.isolation), invariant)
+
+    def _in_parallel(self, work: Work, jobs: int, on_progress: Callable[[Exploration], None] | None) -> Exploration:
+        runner, context = self.engine.runner, multiprocessing.get_context("spawn")
+        opening = replace(self.engine.opening, step_seconds=runner.step_seconds)
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
+            return explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
+
+    def _show_anomaly(
+        self, explorer: Explorer, found: Exploration, *, shrink: bool = False, deadline: float | None = None
+    ) -> None:
+        """Adds a counterexample to what was found; `shrink` looks for the one with the fewest switches."""
+        assert found.easiest
+        _, schedule = found.easiest
+        if shrink:
+            schedule = fewest_switches(explorer, found, deadline)
+            if deadline is None or time.time() < deadline:
+                found.explanation = self._explain(schedule)
+        found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)))
 
     def _again(self, schedule: str, isolation: IsolationLevel | None = None, observed: bool = False) -> Transcript:
         self.engine.ensure_open()
@@ -221,8 +227,7 @@ class Case:
 
         Raises BadInput where the given one, or without one the case's own, is not anomalous.
         """
-        explorer = Explorer(self.engine.runner, self.spec, self.isolation)
-        given = self.run(schedule)
+        explorer, given = self._explorer(), self.run(schedule)
         if not explorer.verdict(given).anomalous:
             raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")
         found = easier_than(explorer, given.schedule, len(given.events) - 1)

@@ -11,6 +11,7 @@ from zephyr_lab import Lab, check
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
@@ -93,7 +94,7 @@ def test_every_schedule_of_the_catalogue_is_judged_alike(lab: Lab, name: str) ->
     spec = program(name, CATALOGUE[name])
     anomalous = {}
     for level in LEVELS:
-        explorer = Explorer(lab.engine.runner, spec, level)
+        explorer = Explorer(SpecExecutor(lab.engine.runner, spec, level))
         search = Exhaustive() if len(CATALOGUE[name]) < 3 else Sampled(range(100), seed=0)
         anomalous[level] = 0
         while search.new_execution():
@@ -119,7 +120,8 @@ def test_two_hundred_generated_programs_are_judged_alike(lab: Lab) -> None:
             for _ in range(chance.randint(2, 3))
         ]
         spec = program(f"generated {seed}", sessions)
-        explorer, search = Explorer(lab.engine.runner, spec, chance.choice(LEVELS[:2])), Sampled(range(4), seed)
+        explorer = Explorer(SpecExecutor(lab.engine.runner, spec, chance.choice(LEVELS[:2])))
+        search = Sampled(range(4), seed)
         while search.new_execution():
             executed = explorer.execute(search)
             if executed:

@@ -11,10 +11,9 @@ from tests.conftest import slots_spec
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, ScheduleError, SetupFailed, StepTimeout
 from zephyr_lab.schedule import specfile
-from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.settling import Graph, Settler
+from zephyr_lab.schedule.settling import Graph, Settler, Watched
 from zephyr_lab.schedule.transcript import End, EventKind
 
 CROSSING = slots_spec("""
@@ -55,7 +54,7 @@ def texts(lab: Lab, spec: Spec | str, schedule: str, times: int, isolation: str 
 class Broken(Settler):
     """A runner broken on purpose: it does not wait for the sessions that a step has woken."""
 
-    def _moving(self, busy: Sequence[Channel], graph: Graph) -> list[str]:
+    def _moving(self, busy: Sequence[Watched], graph: Graph) -> list[str]:
         return [name for name in super()._moving(busy, graph) if name not in self.waits]
 
 

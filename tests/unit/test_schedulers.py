@@ -13,7 +13,11 @@ from zephyr_lab.explore.fewest_switches import FewSwitches
 from zephyr_lab.explore.pct import PCT
 from zephyr_lab.explore.replay import Replay
 from zephyr_lab.explore.sampled import Sampled
-from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
+from zephyr_lab.explore.scheduler import Candidate, Nondeterminism, Scheduler
+
+
+def able(*names: str) -> list[Candidate]:
+    return [Candidate(name) for name in names]
 
 
 def walk(scheduler: Scheduler, steps: dict[str, int]) -> list[str]:
@@ -27,7 +31,7 @@ def walk(scheduler: Scheduler, steps: dict[str, int]) -> list[str]:
         last: str | None = None
         words: list[str] = []
         while runnable := [name for name in steps if taken[name] < steps[name]]:
-            last = scheduler.next_session(runnable, last)
+            last = scheduler.next_session(able(*runnable), last)
             if last is None:
                 words.clear()
                 break
@@ -52,11 +56,11 @@ def test_exhaustive_raises_an_alarm_when_a_replay_sees_others_move() -> None:
     """It names the way there, and who could move then and now."""
     scheduler = Exhaustive()
     assert scheduler.new_execution()
-    assert [scheduler.next_session(["A", "B"], None), scheduler.next_session(["B", "C"], "A")] == ["A", "B"]
+    assert [scheduler.next_session(able("A", "B"), None), scheduler.next_session(able("B", "C"), "A")] == ["A", "B"]
     assert scheduler.new_execution()
-    assert scheduler.next_session(["A", "B"], None) == "A"
+    assert scheduler.next_session(able("A", "B"), None) == "A"
     with pytest.raises(Nondeterminism, match="after 'A' first B, C could move, and now B: "):
-        scheduler.next_session(["B"], "A")
+        scheduler.next_session(able("B"), "A")
 
 
 def test_sampled_draws_the_same_schedules_from_the_same_seed() -> None:
@@ -88,9 +92,9 @@ def test_a_replay_raises_an_alarm_when_it_is_nobodys_turn() -> None:
     assert walk(replay, {"A": 2, "B": 1}) == ["ABA"]
     replay = Replay("A B")
     assert replay.new_execution()
-    replay.next_session(["A", "B"], None)
+    replay.next_session(able("A", "B"), None)
     with pytest.raises(Nondeterminism, match="after 'A' it was B's turn, and now only A can move"):
-        replay.next_session(["A"], "A")
+        replay.next_session(able("A"), "A")
 
 
 def test_few_switches_runs_no_others() -> None:
@@ -112,10 +116,10 @@ def test_what_begins_with_a_step_that_did_not_end_is_not_tried_again() -> None:
     """A step that had ended before, and then did not: the schedule given up stands for all that begin so."""
     search = Exhaustive()
     assert search.new_execution()
-    assert [search.next_session(runnable, None) for runnable in (("A", "B"), ("A", "B", "C"))] == ["A", "A"]
+    assert [search.next_session(able(*runnable), None) for runnable in ("AB", "ABC")] == ["A", "A"]
     assert search.new_execution()
-    assert search.next_session(("A", "B"), None) == "A"  # and now it is given up
+    assert search.next_session(able("A", "B"), None) == "A"  # and now it is given up
     assert search.new_execution()
-    assert search.next_session(("A", "B"), None) == "B"
+    assert search.next_session(able("A", "B"), None) == "B"
     assert not search.new_execution()
     assert search.complete

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zephyr_lab.explore.effect import Effect
-from zephyr_lab.explore.scheduler import check_same
+from zephyr_lab.explore.scheduler import Candidate, check_same, names
 
 Effects = dict[str, Effect]
 
@@ -70,23 +70,23 @@ class Exhaustive:
         self._started, self._depth = True, 0
         return True
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+    def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
         if self._depth == self._until:
             self.frontier.append(copy.deepcopy(self._path[: self._depth]))
             return None
         if self._depth == len(self._path):
-            choice = self.choice(tuple(runnable))
+            choice = self.choice(candidates)
             if not choice.take_next():
                 return None
             self._path.append(choice)
         choice = self._path[self._depth]
-        check_same([one.taken for one in self._path[: self._depth]], choice.runnable, runnable)
+        check_same([one.taken for one in self._path[: self._depth]], choice.runnable, names(candidates))
         self._depth += 1
         return choice.taken
 
-    def choice(self, runnable: tuple[str, ...]) -> Choice:
+    def choice(self, candidates: Sequence[Candidate]) -> Choice:
         """A point of the search that has not been met before; the path to it is in `self._path`."""
-        return Choice(runnable)
+        return Choice(names(candidates))
 
     def observe(self, effect: Effect) -> None:
         """Keeps what the step of the chosen session did."""

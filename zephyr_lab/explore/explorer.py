@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, BadInput, ScheduleError, StepTimeout
-from zephyr_lab.explore.effect import Effect, Effects, names_a_level
+from zephyr_lab.errors import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, BadInput, StepTimeout
+from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.executor import Executor
 from zephyr_lab.explore.exploration import Counts, Exploration
 from zephyr_lab.explore.reduced import number_of_orders
 from zephyr_lab.explore.scheduler import Scheduler
-from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, VerdictKind, judge
-from zephyr_lab.schedule.execution import Execution
-from zephyr_lab.schedule.levels import IsolationLevel
-from zephyr_lab.schedule.model import Schedule, Spec
-from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.explore.verdict import Verdict, VerdictKind, judge
 from zephyr_lab.schedule.transcript import End, EventKind, Transcript
-from zephyr_lab.sql.classify import with_level
 
 OnProgress = Callable[[Exploration], None]
 Invariant = str | Callable[[Transcript], bool]
@@ -40,28 +36,14 @@ class Executed:
 
 
 class Explorer:
-    """Explores one spec at one level on one runner.
+    """Explores what `executor` carries out.
 
     `invariant` is a query that gives true where it holds, asked when all sessions have ended, or a function of the
     transcript.
     """
 
-    def __init__(
-        self, runner: Runner, spec: Spec, isolation: IsolationLevel, invariant: Invariant | None = None
-    ) -> None:
-        self._runner, self._spec, self._isolation, self._invariant = runner, spec, isolation, invariant
-        self._serial = SerialOutcomes(lambda order: runner.run(spec, order, isolation))
-        self._serializable = isolation is IsolationLevel.SERIALIZABLE or names_a_level(spec)
-        self._unwatched = _without_ssi(spec)
-        self._serial_unwatched = SerialOutcomes(self._run_unwatched)
-        self._execution: Execution | None = None
-        self._effects: Effects | None = None
-
-    def is_local(self, session: str) -> bool:
-        """Whether nobody else will be able to tell when the session's next step happens; asked during an execution."""
-        assert self._execution
-        assert self._effects
-        return self._effects.is_local(self._execution.next_step(session).name)
+    def __init__(self, executor: Executor, invariant: Invariant | None = None) -> None:
+        self._executor, self._invariant = executor, invariant
 
     def explore(
         self, scheduler: Scheduler, on_progress: OnProgress | None = None, budget: float | None = None
@@ -71,7 +53,7 @@ class Explorer:
         A schedule with a step that never ends is undecided, and stands for all that begin so. An interrupt (Ctrl-C), or
         `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
         """
-        found = Exploration(self._spec.name, str(self._isolation), invariant=self._invariant is not None)
+        found = Exploration(self._executor.name, str(self._executor.isolation), invariant=self._invariant is not None)
         began = time.monotonic()
         try:
             while (budget is None or time.monotonic() - began < budget) and scheduler.new_execution():
@@ -90,47 +72,37 @@ class Explorer:
                     on_progress(found)
             found.complete = scheduler.complete
         except KeyboardInterrupt:
-            self._runner.abandon()
+            self._executor.abandon()
             found.interrupted = True
         found.seconds = time.monotonic() - began
         return found
 
-    def execute(self, scheduler: Scheduler) -> Executed | None:
+    def execute(self, scheduler: Scheduler, *, observed: bool = False) -> Executed | None:
         """One schedule from beginning to end; None where the scheduler gives it up on the way."""
-        execution = self._execution = self._runner.begin(self._spec, self._isolation)
         last: str | None = None
         switches = 0
-        effects: list[Effect] | None = None
+        effects: list[Effect] = []
+        running = self._executor.begin(follow=scheduler.wants_effects, observed=observed)
         try:
-            if scheduler.wants_effects:
-                effects = []
-                self._follow()
-            while runnable := execution.runnable():
-                before, last = last, scheduler.next_session(runnable, last)
+            while candidates := running.candidates():
+                before, last = last, scheduler.next_session(candidates, last)
                 if last is None:
-                    execution.finish()
+                    running.finish()
                     return None
                 switches += before not in (None, last)
-                events = execution.take(execution.next_step(last))
-                if effects is not None and self._effects:
-                    effects.append(self._effects.after(events, execution.statuses()))
-                    scheduler.observe(effects[-1])
+                effect = running.take(last)
+                if effect is not None:
+                    effects.append(effect)
+                    scheduler.observe(effect)
             question = self._invariant if isinstance(self._invariant, str) else None
-            return Executed(execution.finish(question), effects, switches)
+            return Executed(running.finish(question), effects if scheduler.wants_effects else None, switches)
         except BaseException:
-            self._runner.abandon()
+            self._executor.abandon()
             raise
 
-    def _follow(self) -> None:
-        if self._effects is None:
-            from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
-
-            footprint = footprints(lambda sql: self._runner.workspace.execute(sql, "what the setup has made"))
-            self._effects = Effects(self._spec, self._isolation, footprint)
-        self._effects.begin()
-
     def verdict(self, transcript: Transcript) -> Verdict:
-        return judge(transcript, self._serial)
+        serial = self._executor.serial_outcomes(transcript)
+        return judge(self._executor.compared(transcript), serial)
 
     def _count(self, found: Exploration, executed: Executed) -> None:
         verdict = self.verdict(executed.transcript)
@@ -147,8 +119,8 @@ class Explorer:
             deadlocks=int(DEADLOCK_DETECTED in states),
             blocked_steps=sum(one.kind is EventKind.WAITS and not one.resumed for one in transcript.events),
         )
-        if SERIALIZATION_FAILURE in states and self._serializable:
-            counts.false_positives = int(self._is_false_positive(verdict))
+        if SERIALIZATION_FAILURE in states:
+            counts.false_positives = int(self._executor.is_false_positive(verdict))
         represents = 1 if executed.effects is None else number_of_orders(executed.effects)
         found.note((verdict.kind, verdict.outcome, aborted), transcript.schedule, counts, represents)
         if verdict.anomalous:
@@ -165,36 +137,3 @@ class Explorer:
         if len(values) != 1 or not isinstance(values[0], bool | None):
             raise BadInput(f"an invariant is a query that gives one row of one boolean, not {values!r}")
         return values == [True]
-
-    def _is_false_positive(self, verdict: Verdict) -> bool:
-        """Whether the schedule, without SERIALIZABLE's watch, would have had an outcome that a serial order gives."""
-        schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
-        try:
-            unwatched = self._run_unwatched(schedule)
-        except (ScheduleError, StepTimeout):  # who was sent away would have made others wait
-            return False
-        if any(one.end is not End.COMMITTED for one in unwatched.transactions):
-            return False
-        return judge(unwatched, self._serial_unwatched).kind is VerdictKind.PREVENTED
-
-    def _run_unwatched(self, schedule: Schedule) -> Transcript:
-        return self._runner.run(self._unwatched, schedule, IsolationLevel.REPEATABLE_READ)
-
-
-def _without_ssi(spec: Spec) -> Spec:
-    """The same spec at REPEATABLE READ, also where its SQL asks for SERIALIZABLE itself."""
-
-    def lower(sql: str) -> str:
-        return with_level(sql, IsolationLevel.SERIALIZABLE, IsolationLevel.REPEATABLE_READ)
-
-    return replace(
-        spec,
-        sessions=tuple(
-            replace(
-                session,
-                setup=session.setup and lower(session.setup),
-                steps=tuple(replace(step, sql=lower(step.sql)) for step in session.steps),
-            )
-            for session in spec.sessions
-        ),
-    )

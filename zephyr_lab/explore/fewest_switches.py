@@ -15,7 +15,7 @@ from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.replay import Replay
-from zephyr_lab.explore.scheduler import Nondeterminism
+from zephyr_lab.explore.scheduler import Candidate, Nondeterminism
 
 
 class FewSwitches:
@@ -36,12 +36,12 @@ class FewSwitches:
         self._switches = 0
         return self._all.new_execution()
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+    def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
         if last is not None and self._switches == self._most:
-            runnable = [name for name in runnable if name == last]
-        if not runnable:
+            candidates = [one for one in candidates if one.session == last]
+        if not candidates:
             return None
-        chosen = self._all.next_session(runnable, last)
+        chosen = self._all.next_session(candidates, last)
         self._switches += last is not None and chosen != last
         return chosen
 

@@ -16,13 +16,10 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from zephyr_lab.explore.exhaustive import Exhaustive, Path
 from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.explorer import Explorer, Invariant, OnProgress
-from zephyr_lab.explore.pct import PCT
-from zephyr_lab.explore.reduced import Reduced
-from zephyr_lab.explore.sampled import Sampled
-from zephyr_lab.explore.scheduler import Scheduler
+from zephyr_lab.explore.explorer import Explorer, OnProgress
+from zephyr_lab.explore.search import Part, Search
+from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.runner import Runner
@@ -33,41 +30,18 @@ PIECES_A_JOB = 8  # enough that no worker is long without work when the last pie
 OpenRunner = Callable[[contextlib.ExitStack], Runner]
 
 
-Part = Path | range  # what lies below a path of the search, or samples by their numbers
-
-
 @dataclass(frozen=True)
 class Work:
-    """What is to be explored, and how; `deadline` is of time.time, which processes share.
-
-    `samples` random schedules instead of all, `depth` for PCT's.
-    """
+    """What workers explore; `deadline` is of time.time, which processes share."""
 
     spec: Spec
     isolation: IsolationLevel
-    invariant: Invariant | None = None
-    reduction: bool = True
-    samples: int | None = None
-    seed: int = 0
-    depth: int | None = None
+    search: Search
+    invariant: str | None = None
     deadline: float | None = field(default=None, compare=False)
 
     def explorer(self, runner: Runner) -> Explorer:
-        return Explorer(runner, self.spec, self.isolation, self.invariant)
-
-    def scheduler(self, explorer: Explorer, part: Part | None = None) -> Scheduler:
-        """The scheduler for a part of the work, or for all of it."""
-        if self.samples is None:
-            return self.search(explorer, below=part if isinstance(part, list) else None)
-        which = part if isinstance(part, range) else range(self.samples)
-        if self.depth is None:
-            return Sampled(which, self.seed)
-        return PCT(which, self.seed, self.depth, len(self.spec.steps))
-
-    def search(self, explorer: Explorer, *, until: int | None = None, below: Path | None = None) -> Exhaustive:
-        if self.reduction:
-            return Reduced(explorer.is_local, until=until, below=below)
-        return Exhaustive(until=until, below=below)
+        return Explorer(SpecExecutor(runner, self.spec, self.isolation), self.invariant)
 
     def seconds_left(self) -> float | None:
         return None if self.deadline is None else max(0.0, self.deadline - time.time())
@@ -114,7 +88,8 @@ def explore_part(work: Work, open_runner: OpenRunner, part: Part) -> Exploration
     if _interrupted:
         return Exploration(work.spec.name, str(work.isolation))
     explorer = _explorer(work, open_runner)
-    return explorer.explore(work.scheduler(explorer, part), on_progress=go_on, budget=work.seconds_left())
+    scheduler = work.search.scheduler(work.spec, part)
+    return explorer.explore(scheduler, on_progress=go_on, budget=work.seconds_left())
 
 
 def explore_in_parallel(
@@ -160,15 +135,14 @@ def explore_in_parallel(
 
 def _cut(work: Work, runner: Runner, wanted: int) -> tuple[Exploration, list[Part]]:
     """Ranges of samples; or searches until a depth at which enough paths go deeper, or none."""
-    if work.samples is not None:
-        size = -(-work.samples // wanted)
+    if (samples := work.search.samples) is not None:
+        size = -(-samples // wanted)
         nothing_yet = Exploration(work.spec.name, str(work.isolation), invariant=work.invariant is not None)
-        return nothing_yet, [range(at, min(at + size, work.samples)) for at in range(0, work.samples, size)]
+        return nothing_yet, [range(at, min(at + size, samples)) for at in range(0, samples, size)]
     until = 1
     while True:
-        explorer = work.explorer(runner)
-        search = work.search(explorer, until=until)
-        found = explorer.explore(search, budget=work.seconds_left())
+        search = work.search.of_all(until=until)
+        found = work.explorer(runner).explore(search, budget=work.seconds_left())
         if not search.complete:  # interrupted, or out of time
             return found, []
         if not search.frontier or len(search.frontier) >= wanted:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zephyr_lab.explore.sampled import Sampled
+from zephyr_lab.explore.scheduler import Candidate, names
 
 
 class PCT(Sampled):
@@ -30,7 +31,8 @@ class PCT(Sampled):
         self._changes = {place: -number for number, place in enumerate(places, start=1)}
         return another
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str:
+    def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str:
+        runnable = names(candidates)
         for name in runnable:
             self._priorities.setdefault(name, self._random.random())
         change = self._changes.get(self._taken)

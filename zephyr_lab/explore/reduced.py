@@ -7,26 +7,21 @@ Where a step is nobody else's business, it is the only choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from zephyr_lab.explore.effect import Effect, dependent
-from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive, Path
+from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive
+from zephyr_lab.explore.scheduler import Candidate, names
 
 
 class Reduced(Exhaustive):
-    """Runs one schedule of each class; `complete` when the last one has been run.
-
-    `is_local` says of a session whether its next step is nobody else's business.
-    """
+    """Runs one schedule of each class; `complete` when the last one has been run."""
 
     wants_effects = True
 
-    def __init__(self, is_local: Callable[[str], bool], *, until: int | None = None, below: Path | None = None) -> None:
-        super().__init__(until=until, below=below)
-        self._is_local = is_local
-
-    def choice(self, runnable: tuple[str, ...]) -> Choice:
-        return Choice(runnable, sleep=self._asleep(), only=next(filter(self._is_local, runnable), None))
+    def choice(self, candidates: Sequence[Candidate]) -> Choice:
+        local = next((one.session for one in candidates if one.is_local), None)
+        return Choice(names(candidates), sleep=self._asleep(), only=local)
 
     def _asleep(self) -> Effects:
         if not self._path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.effect import Effect
-from zephyr_lab.explore.scheduler import Nondeterminism
+from zephyr_lab.explore.scheduler import Candidate, Nondeterminism, names
 
 
 class Replay:
@@ -24,10 +24,10 @@ class Replay:
         first, self._place = self._place < 0, 0
         return first
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+    def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
         if self._place == len(self._words):
             return None
-        word = self._words[self._place]
+        word, runnable = self._words[self._place], names(candidates)
         if word not in runnable:
             path = " ".join(self._words[: self._place])
             raise Nondeterminism(
@@ -65,7 +65,8 @@ class Following:
         first, self._begun = not self._begun, True
         return first
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
+    def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
+        runnable = names(candidates)
         rest = last if last in runnable else runnable[0]
         return next((word for word in self._words if word in runnable), rest)
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.scheduler import Candidate
 
 
 class Sampled:
@@ -27,8 +28,8 @@ class Sampled:
         self._random.seed(f"{self._seed} {number}")
         return number is not None
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str:
-        return self._random.choice(runnable)
+    def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str:
+        return self._random.choice(candidates).session
 
     def observe(self, effect: Effect) -> None:
         """Chance does not learn."""

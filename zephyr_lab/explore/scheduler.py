@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from zephyr_lab.errors import LabError
@@ -11,6 +12,26 @@ from zephyr_lab.explore.effect import Effect
 
 class Nondeterminism(LabError):
     """The same schedule let other sessions move than before: what was run does not depend on the schedule alone."""
+
+
+def _unknown(session: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A session that could take the next step. `ask` says whether that step is local, which may cost time."""
+
+    session: str
+    ask: Callable[[str], bool] = field(default=_unknown, repr=False, compare=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody else will be able to tell when the step happens; False where steps' effects are not followed.
+
+        Computed when it is asked for, which must be before any step is taken.
+        """
+        return self.ask(self.session)
 
 
 class Scheduler(Protocol):
@@ -25,8 +46,11 @@ class Scheduler(Protocol):
     def new_execution(self) -> bool:
         """Whether there is another schedule to run; called before each."""
 
-    def next_session(self, runnable: Sequence[str], last: str | None) -> str | None:
-        """One of `runnable`, which is never empty; None gives this execution up. Raises Nondeterminism."""
+    def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
+        """The session of one of `candidates`, which are never none; None gives this execution up.
+
+        `last` took the step before. Raises Nondeterminism.
+        """
 
     def observe(self, effect: Effect) -> None:
         """Is told what the chosen session's step did."""
@@ -34,6 +58,10 @@ class Scheduler(Protocol):
     @property
     def complete(self) -> bool:
         """Whether every schedule has been run by now, or one that differs in nothing that matters."""
+
+
+def names(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    return tuple(one.session for one in candidates)
 
 
 def check_same(path: Sequence[str], before: Sequence[str], now: Sequence[str]) -> None:

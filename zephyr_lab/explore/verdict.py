@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from zephyr_lab.errors import RETRYABLE, ScheduleError, StepTimeout
+from zephyr_lab.errors import REFUSALS, RETRYABLE, ScheduleError, StepTimeout
 from zephyr_lab.schedule.model import Schedule
 from zephyr_lab.schedule.transcript import End, Failure, Result, Table, Transaction, Transcript
 
@@ -177,7 +177,25 @@ class SerialOutcomes:
 
 
 def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
-    """Compares a transcript's outcome with those of the serial orders of its committed transactions."""
+    """Compares a transcript's outcome with those of the serial orders of its committed transactions.
+
+    A function that was refused, and returns what it returns in no serial order, has reported the refusal: it is judged
+    as aborted.
+    """
+    first = _judge(transcript, serial_outcomes)
+    refused = {one.session for one in transcript.transactions if one.sqlstate in REFUSALS and one.answered}
+    if not (first.anomalous and refused):
+        return first
+    usual = {said for outcome in first.serial.values() for said in outcome.told}
+    reported = {name for name, told in first.outcome.told if name in refused and (name, told) not in usual}
+    transactions = tuple(
+        replace(one, end=End.ABORTED, answered=False) if one.session in reported else one
+        for one in transcript.transactions
+    )
+    return _judge(replace(transcript, transactions=transactions), serial_outcomes) if reported else first
+
+
+def _judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
     committed = [one for one in transcript.transactions if one.answered or one.end is End.COMMITTED]
     aborted = [one for one in transcript.transactions if one.end is End.ABORTED and not one.answered]
     outcome = Outcome.of(transcript, committed)

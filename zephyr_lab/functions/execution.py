@@ -56,7 +56,7 @@ class FunctionExecution:
             for name, function in functions.items():
                 self.sessions[name] = FunctionSession(ready.channels[name], function, providers, answers)
             self._settler = Settler(
-                self.sessions, runner.observer,  # type: ignore[arg-type]
+                self.sessions, runner.observer,
                 may_stop=runner.database.is_embedded, on_deadlock=lambda graph: None,
             )  # fmt: skip
             self._patient = ready.patience is not None

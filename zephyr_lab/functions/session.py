@@ -33,7 +33,7 @@ END_SECONDS = 2.0  # that abandoned threads are given to end
 
 
 class FunctionSession:
-    """A function's thread and its turn, and what `schedule.quiet` needs to know of a channel."""
+    """A function's thread and its turn, as `schedule.settling` follows it."""
 
     def __init__(self, channel: Channel, function: Function, providers: Providers, answers: Answers) -> None:
         self.channel, self.function, self._providers, self._answers = channel, function, providers, answers

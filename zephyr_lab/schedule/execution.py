@@ -120,7 +120,7 @@ class Execution:
         self.spec = replace(self.spec, sessions=tuple(Session(name, programs[name]) for name in sorted(programs)))
         if session not in self._programs:
             channel = self._sessions.join(self.spec, self.isolation, session)
-            self._channels[session] = self._settler.channels[session] = channel
+            self._channels[session] = channel
             self._settler.names[channel.pid] = session
             self._places[session], self._transactions[session] = 0, []
             self._patience = self._sessions.patience(self.spec, self._victim)

@@ -18,8 +18,8 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.transcript import Wait
 from zephyr_lab.schedule.waiting import Observer, in_a_cycle
 
@@ -30,18 +30,40 @@ Graph = Mapping[int, frozenset[int]]
 Waits = dict[str, tuple[frozenset[int], Wait]]
 
 
+class Watched(Protocol):
+    """What there is to follow of a session: the backend `pid`, and whether it is `busy` with what it was last sent."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def busy(self) -> bool: ...
+
+    @property
+    def socket(self) -> int:
+        """Is readable when there is something to `collect`; asked only while it is busy."""
+
+    def collect(self) -> bool:
+        """Takes what has come, and gives whether that was the end of what it was busy with; `busy` says no then."""
+
+
 class Settler:
     """The sessions of a run, and the server's word on who waits for whom.
 
+    `sessions` is held, not copied: one that joins them is to be put into `names` as well, by its pid.
     `waits` maps each waiting session's name to the backends that hold it up, and the wait in words. `impatient` names
     the sessions whose deadlock_timeout is short. `on_deadlock` is told the graph when there is a cycle in it.
     """
 
     def __init__(
-        self, channels: dict[str, Channel], observer: Observer, *, may_stop: bool, on_deadlock: Callable[[Graph], None]
-    ) -> None:
-        self.channels = channels
-        self.names = {channel.pid: name for name, channel in channels.items()}
+        self, sessions: Mapping[str, Watched], observer: Observer, *, may_stop: bool,
+        on_deadlock: Callable[[Graph], None],
+    ) -> None:  # fmt: skip
+        self._sessions = sessions
+        self.names = {one.pid: name for name, one in sessions.items()}
         self.waits: Waits = {}
         self.impatient: set[str] = set()
         self._observer = observer
@@ -73,9 +95,9 @@ class Settler:
         over: set[str] = set()
         seen: Graph = {}
         quiet_from = 0.0
-        while busy := [channel for channel in self.channels.values() if channel.busy]:
-            ready, _, _ = select.select([channel.socket for channel in busy], [], [], pause)
-            ended = {channel.name for channel in busy if channel.socket in ready and channel.collect()}
+        while busy := [one for one in self._sessions.values() if one.busy]:
+            ready, _, _ = select.select([one.socket for one in busy], [], [], pause)
+            ended = {one.name for one in busy if one.socket in ready and one.collect()}
             if ready:
                 over |= ended
                 pause = 0
@@ -93,9 +115,9 @@ class Settler:
             pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
         return over
 
-    def _moving(self, busy: Sequence[Channel], graph: Graph) -> list[str]:
+    def _moving(self, busy: Sequence[Watched], graph: Graph) -> list[str]:
         """Who can go on without us: whoever does not wait, and whoever is in a deadlock, which the server will end."""
-        deadlocked = [channel.name for channel in busy if in_a_cycle(channel.pid, graph)]
+        deadlocked = [one.name for one in busy if in_a_cycle(one.pid, graph)]
         if deadlocked:
             self._on_deadlock(graph)
             for name in deadlocked:
@@ -105,34 +127,34 @@ class Settler:
 
     def moving(self) -> list[str]:
         """Who moves now, by name."""
-        busy = [channel for channel in self.channels.values() if channel.busy]
+        busy = [one for one in self._sessions.values() if one.busy]
         return self._moving(busy, self._ask(busy)) if busy else []
 
-    def _ask(self, busy: Sequence[Channel]) -> Graph:
-        return self._observer.who_waits([channel.pid for channel in busy], self.names)
+    def _ask(self, busy: Sequence[Watched]) -> Graph:
+        return self._observer.who_waits([one.pid for one in busy], self.names)
 
     def _describe(self) -> Waits:
         """Who waits, by the look that found all quiet."""
         waits: Waits = {}
-        for channel in (one for one in self.channels.values() if one.busy):
-            held_up_by = self._last_look.get(channel.pid, frozenset())
-            known = self.waits.get(channel.name)
+        for session in (one for one in self._sessions.values() if one.busy):
+            held_up_by = self._last_look.get(session.pid, frozenset())
+            known = self.waits.get(session.name)
             if known is None or known[0] != held_up_by:
-                known = held_up_by, self._observer.describe(channel.pid, held_up_by, self.names, self.channels)
-            waits[channel.name] = known
+                known = held_up_by, self._observer.describe(session.pid, held_up_by, self.names, self._sessions)
+            waits[session.name] = known
         return waits
 
     def _stop(self, name: str) -> None:
         if self._may_stop:
             with contextlib.suppress(OSError):
                 self._stopped.add(name)  # before and, in _let_go, after: an interrupt may come in between
-                os.kill(self.channels[name].pid, signal.SIGSTOP)
+                os.kill(self._sessions[name].pid, signal.SIGSTOP)
 
     def _let_go(self, name: str) -> bool:
         """Lets a stopped session go on; False where it was not stopped."""
         if name not in self._stopped:
             return False
         with contextlib.suppress(OSError):
-            os.kill(self.channels[name].pid, signal.SIGCONT)
+            os.kill(self._sessions[name].pid, signal.SIGCONT)
         self._stopped.discard(name)
         return True

@@ -1,0 +1,116 @@
+"""Carries out the schedules of a spec, on a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from zephyr_lab.errors import ScheduleError, StepTimeout
+from zephyr_lab.explore.effect import Effect, Effects, names_a_level
+from zephyr_lab.explore.scheduler import Candidate
+from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, VerdictKind, judge
+from zephyr_lab.schedule.execution import Execution
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, Spec
+from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.schedule.transcript import End, Transcript
+from zephyr_lab.sql.classify import with_level
+
+
+class RunningSpec:
+    """A schedule of a spec, with the effects of its steps where they are followed."""
+
+    def __init__(self, execution: Execution, effects: Effects | None) -> None:
+        self._execution, self._effects = execution, effects
+
+    def candidates(self) -> Sequence[Candidate]:
+        return [Candidate(name, self._is_local) for name in self._execution.runnable()]
+
+    def _is_local(self, session: str) -> bool:
+        return self._effects is not None and self._effects.is_local(self._execution.next_step(session).name)
+
+    def take(self, session: str) -> Effect | None:
+        events = self._execution.take(self._execution.next_step(session))
+        return self._effects.after(events, self._execution.statuses()) if self._effects else None
+
+    def finish(self, question: str | None = None) -> Transcript:
+        return self._execution.finish(question)
+
+
+class SpecExecutor:
+    """The `Executor` of a spec at a level."""
+
+    def __init__(self, runner: Runner, spec: Spec, isolation: IsolationLevel) -> None:
+        self._runner, self._spec, self.isolation = runner, spec, isolation
+        self._serial = SerialOutcomes(lambda order: runner.run(spec, order, isolation))
+        self._effects: Effects | None = None
+        self._watches = isolation is IsolationLevel.SERIALIZABLE or names_a_level(spec)
+        self._unwatched = _without_ssi(spec)
+        self._serial_unwatched = SerialOutcomes(self._run_unwatched)
+
+    @property
+    def name(self) -> str:
+        return self._spec.name
+
+    def begin(self, *, follow: bool = False, observed: bool = False) -> RunningSpec:
+        execution = self._runner.begin(self._spec, self.isolation)
+        try:
+            if observed:
+                execution.observe()
+            return RunningSpec(execution, self._followed() if follow else None)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _followed(self) -> Effects:
+        if self._effects is None:
+            from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
+
+            footprint = footprints(lambda sql: self._runner.workspace.execute(sql, "what the setup has made"))
+            self._effects = Effects(self._spec, self.isolation, footprint)
+        self._effects.begin()
+        return self._effects
+
+    def abandon(self) -> None:
+        self._runner.abandon()
+
+    def compared(self, transcript: Transcript) -> Transcript:
+        return transcript
+
+    def serial_outcomes(self, transcript: Transcript) -> SerialOutcomes:
+        return self._serial
+
+    def is_false_positive(self, verdict: Verdict) -> bool:
+        """Whether the schedule, without SERIALIZABLE's watch, would have had an outcome that a serial order gives."""
+        if not self._watches:
+            return False
+        schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
+        try:
+            unwatched = self._run_unwatched(schedule)
+        except (ScheduleError, StepTimeout):  # who was refused would have made others wait
+            return False
+        if any(one.end is not End.COMMITTED for one in unwatched.transactions):
+            return False
+        return judge(unwatched, self._serial_unwatched).kind is VerdictKind.PREVENTED
+
+    def _run_unwatched(self, schedule: Schedule) -> Transcript:
+        return self._runner.run(self._unwatched, schedule, IsolationLevel.REPEATABLE_READ)
+
+
+def _without_ssi(spec: Spec) -> Spec:
+    """The same spec at REPEATABLE READ, also where its SQL asks for SERIALIZABLE itself."""
+
+    def lower(sql: str) -> str:
+        return with_level(sql, IsolationLevel.SERIALIZABLE, IsolationLevel.REPEATABLE_READ)
+
+    return replace(
+        spec,
+        sessions=tuple(
+            replace(
+                session,
+                setup=session.setup and lower(session.setup),
+                steps=tuple(replace(step, sql=lower(step.sql)) for step in session.steps),
+            )
+            for session in spec.sessions
+        ),
+    )

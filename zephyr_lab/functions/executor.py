@@ -1,0 +1,250 @@
+"""Carries out the schedules of functions: the `Executor` whose steps are round trips."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zephyr_lab.explore.effect import Effect
+from zephyr_lab.explore.scheduler import Candidate
+from zephyr_lab.explore.verdict import SerialOutcomes, Verdict
+from zephyr_lab.extras import needed_by
+from zephyr_lab.functions.answers import Answers
+from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
+from zephyr_lab.functions.effects import FunctionEffects, NotReducible
+from zephyr_lab.functions.execution import FunctionExecution
+from zephyr_lab.functions.interception import intercepted
+from zephyr_lab.functions.memory import Memory
+from zephyr_lab.functions.providers import Providers
+from zephyr_lab.functions.remains import POSITIONS, here
+from zephyr_lab.functions.reproducible import check_ignored, check_same_run
+from zephyr_lab.functions.session import Function
+from zephyr_lab.functions.setup import FunctionSetup, Setup, unwrapped
+from zephyr_lab.functions.surrogates import Surrogates
+from zephyr_lab.schedule.levels import IsolationLevel
+from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
+from zephyr_lab.schedule.runner import Runner
+from zephyr_lab.schedule.transcript import Result, Transcript
+
+if TYPE_CHECKING:
+    from zephyr_lab.functions.content import Content
+    from zephyr_lab.servers.keyvalue import KeyValue
+
+
+class RunningFunctions:
+    """A schedule of functions. With `effects` these are followed, and so is Python's `memory`, which they do not see.
+
+    With `retry`, whoever was refused tries again when the schedule is over.
+    """
+
+    def __init__(
+        self, execution: FunctionExecution, effects: FunctionEffects | None, memory: Memory | None, retry: bool
+    ) -> None:
+        self._execution, self._effects, self._memory, self._retry = execution, effects, memory, retry
+
+    def candidates(self) -> Sequence[Candidate]:
+        return [Candidate(name, self._is_local) for name in self._execution.runnable()]
+
+    def _is_local(self, session: str) -> bool:
+        return self._effects is not None and self._effects.next_is_local(self._execution.sessions[session])
+
+    def take(self, session: str) -> Effect | None:
+        """Also raises NotReducible, where functions share memory, or say what is not understood, and OpaqueMet."""
+        if self._memory and self._memory.is_shared:
+            raise NotReducible
+        events = self._execution.take(session)
+        if self._memory and self._memory.is_small:
+            self._memory.look()
+        return self._effects.after_turn(events, self._execution.sessions) if self._effects else None
+
+    def finish(self, question: str | None = None) -> Transcript:
+        if not self._execution.runnable():  # else the schedule was given up
+            if self._retry:
+                self._execution.retry()
+            if self._memory:
+                self._memory.look()
+        return self._execution.finish(question)
+
+
+class FunctionExecutor:
+    """The `Executor` of functions, by session, after `setup` (SQL, or a function) in a schema of the lab's own.
+
+    `keyvalue` gives the lab's Redis, and `uses_redis` says that it is to be put back before each schedule although no
+    function takes it as a parameter. Whatever is run is run within `intercepted`.
+    """
+
+    name = "functions"
+
+    def __init__(
+        self,
+        runner: Runner,
+        functions: Mapping[str, Function],
+        setup: Setup,
+        isolation: IsolationLevel,
+        *,
+        keyvalue: Callable[[], KeyValue],
+        uses_redis: bool,
+        ignore: Sequence[str],
+        answers: Answers,
+        retry: bool,
+    ) -> None:
+        self._runner, self._functions, self.isolation = runner, functions, isolation
+        self._ignore, self._answers, self._retry = ignore, answers, retry
+        self._providers = Providers(runner.database, keyvalue)
+        prepares = [one for one in ([setup] if callable(setup) else setup) if not isinstance(one, str)]
+        prepares = [unwrapped(one) for one in prepares if one]
+        kinds = [parameters_of(one).kinds() for one in (*functions.values(), *prepares)]
+        self.content: Content | None = None
+        if uses_redis or any(Kind.REDIS in some for some in kinds):
+            with needed_by("a function that takes a Redis client"):
+                from zephyr_lab.functions.content import Content  # redis-py takes as long to import as all the rest
+
+            self.content = self._providers.content = Content(keyvalue())
+        self._setup = FunctionSetup(
+            setup, self._providers, self.content, runner.database, self._ask, functions.values()
+        )  # fmt: skip
+        sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
+        self._spec = Spec("functions", sessions, self._setup.setups)
+        self._is_intercepted = False
+        self._execution: FunctionExecution | None = None
+        self._effects: FunctionEffects | None = None
+        self._memory: Memory | None = None
+        self._known_surrogates: Surrogates | None = None
+        # By whether the outcomes that are judged hold the positions of sequences: they do once a function has read one.
+        self._serial = {known: SerialOutcomes(partial(self._run_serially, known)) for known in (False, True)}
+        for function, some in zip((*functions.values(), *prepares), kinds, strict=True):
+            self._providers.prepare(some, is_async(function))
+
+    def _ask(self, sql: str) -> list[Result]:
+        return self._runner.workspace.execute(sql, "what the setup has made")
+
+    @contextlib.contextmanager
+    def intercepted(self) -> Iterator[None]:
+        """While it lasts, functions are under control, and connections of theirs are kept from search to search."""
+        if self._is_intercepted:
+            yield
+            return
+        self._is_intercepted = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(setattr, self, "_is_intercepted", False)
+            stack.enter_context(intercepted())
+            stack.callback(self._close)
+            yield
+
+    def _close(self) -> None:
+        """Lets go of connections of its own; what is done later opens them again."""
+        self._setup.close()
+        self._providers.close()
+
+    # -- as the explorer asks
+
+    def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
+        try:
+            execution = self._begin(self._spec, self._functions)
+            memory = self._memory if follow else None
+            if memory:
+                memory.begin()
+            execution.start(*self._functions)
+            if observed:
+                execution.observe()
+            return RunningFunctions(execution, self._followed() if follow else None, memory, self._retry)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
+        self._execution = None
+        self._execution = FunctionExecution(
+            self._runner, spec, self.isolation, functions, self._setup, self._providers, self._answers
+        )  # fmt: skip
+        if self._known_surrogates is None:
+            self._known_surrogates = Surrogates.ask(
+                self._ask, here(self._runner.database.is_embedded), self._ignore, self._setup.sequences or (),
+                stable=self._runner.database.facts.is_superuser,
+            )  # fmt: skip
+        return self._execution
+
+    def _followed(self) -> FunctionEffects:
+        if self._effects is None:
+            from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
+
+            self._effects = FunctionEffects(self._spec, self.isolation, footprints(self._ask))
+        self._effects.begin()
+        return self._effects
+
+    def abandon(self) -> None:
+        if self._execution:
+            self._execution.abandon()
+        self._runner.abandon()
+
+    @property
+    def _surrogates(self) -> Surrogates:
+        return self._known_surrogates or Surrogates()
+
+    def compared(self, transcript: Transcript) -> Transcript:
+        return self._surrogates.without(transcript)
+
+    def serial_outcomes(self, transcript: Transcript) -> SerialOutcomes:
+        return self._serial[POSITIONS in transcript.final]
+
+    def is_false_positive(self, verdict: Verdict) -> bool:
+        """Never asked: functions are run at one level only."""
+        return False
+
+    # -- one function after another
+
+    def _run_serially(self, positions: bool, order: Schedule) -> Transcript:
+        found = self._run_in_order(order)
+        final = {name: one for name, one in found.final.items() if positions or name != POSITIONS}
+        return self.compared(replace(found, final=final))
+
+    def _run_in_order(self, order: Schedule) -> Transcript:
+        """One function after another, from what Python does before its first round trip to its end."""
+        functions = {name: self._functions[name] for name in order.steps}
+        spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
+        try:
+            execution = self._begin(spec, functions)
+            memory = self._memory or Memory(())
+            memory.begin()
+            for name in order.steps:
+                execution.start(name)
+                while name in execution.runnable():
+                    execution.take(name)
+                    memory.look()  # what is put back in the end may have been seen by others
+            memory.look()
+            return execution.finish()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def learn(self) -> Memory:
+        """Runs the functions in their order, twice: which values differ by chance, and what memory is there to follow.
+
+        Raises Nondeterminism where more differs than is known to, and BadInput for a column that cannot be ignored.
+        """
+        order = Schedule(tuple(self._functions))
+        if self.content:  # the first run opens connections
+            self._run_in_order(order)
+        first = self._run_in_order(order)
+        self._memory = self._memory or Memory(self._functions.values())  # what is made once is there
+        self.check_ignored(first)
+        second = self._run_in_order(order)
+        self._known_surrogates = self._surrogates.learned(first, second)
+        self.check_same_run(first, second)
+        return self._memory
+
+    def check_ignored(self, transcript: Transcript) -> None:
+        """Raises BadInput where a column that is to be ignored is not there."""
+        check_ignored(transcript, self._ignore)
+
+    def check_same_run(self, one: Transcript, two: Transcript) -> None:
+        """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same."""
+        check_same_run(one, two, self._surrogates, bool(self._ignore))
+
+    def not_compared(self) -> tuple[str, ...]:
+        """What functions were seen to use that is in no outcome."""
+        changed = {f"Python's memory: {name}" for name in self._memory.changed} if self._memory else set()
+        return tuple(sorted(self._setup.outside | changed))

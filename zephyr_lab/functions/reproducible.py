@@ -1,0 +1,73 @@
+"""Do functions depend on their schedule alone? Asked by running one schedule twice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from zephyr_lab.errors import BadInput
+from zephyr_lab.explore.scheduler import Nondeterminism
+from zephyr_lab.functions.surrogates import Surrogates
+from zephyr_lab.schedule.transcript import Event, Table, Transcript
+
+WHY = (
+    "The functions do not depend on their schedule alone: chance, a clock, an id made up, threads of their own? Hand "
+    "such values in as arguments"
+)
+
+
+def check_same_run(one: Transcript, two: Transcript, surrogates: Surrogates, ignores: bool) -> None:
+    """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same.
+
+    `ignores`: whether columns are left out of the comparison.
+    """
+    whole = f"of the schedule {one.schedule!r}"
+    one, two = surrogates.without(one), surrogates.without(two)
+
+    def compared(event: Event | None) -> Event | None:
+        """Whoever has columns ignored may well put a clock's time into a statement."""
+        seen = surrogates.without_values(event) if event else None
+        return replace(seen, sql="") if seen and ignores else seen
+
+    for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
+        if compared(first) != compared(second):
+            session = (first or second).session
+            raise Nondeterminism(
+                f"session {session}, round trip {place} {whole}: {_shown(first, session)}, and when it was run "
+                f"again {_shown(second, session)}. {WHY}"
+            )
+    for name in {**one.final, **two.final}:
+        if one.final.get(name) != two.final.get(name):
+            columns = [f"{name}.{column}" for column in _differing(one.final.get(name), two.final.get(name))]
+            where = f" in {', '.join(columns)}" if columns else ""
+            way_on = f", or leave columns out of the comparison: ignore={columns}" if columns else ""
+            raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {WHY}{way_on}")
+
+
+def _shown(event: Event | None, session: str) -> str:
+    return f"{event.sql!r} {event.text()}" if event and event.session == session else "another session's"
+
+
+def _differing(one: Table | None, two: Table | None) -> tuple[str, ...]:
+    """The columns in which two tables with as many rows differ."""
+    if one is None or two is None or len(one.rows) != len(two.rows):
+        return ()
+    rows = list(zip(one.rows, two.rows, strict=True))
+    return tuple(
+        name for place, name in enumerate(one.columns) if any(row[place] != other[place] for row, other in rows)
+    )
+
+
+def check_ignored(transcript: Transcript, ignore: Sequence[str]) -> None:
+    """Raises BadInput where a column that is to be ignored is not there."""
+    for one in ignore:
+        table, _, column = one.rpartition(".")
+        if table not in transcript.final:
+            if table.startswith("redis"):  # it may hold nothing
+                continue
+            tables = ", ".join(transcript.final) or "none at all"
+            raise BadInput(f"ignore={one!r}: there is no table {table!r} in the end; there are: {tables}")
+        if column not in transcript.final[table].columns:
+            columns = ", ".join(transcript.final[table].columns)
+            raise BadInput(f"ignore={one!r}: the columns of {table} are {columns}")
