@@ -21,7 +21,6 @@ BRANCHY = {
     "check/cycles.py _Finder._around": "the loop in which a search spends its time, on local variables",
     "course/observed.py _diagnoses": "a case for each mistake, in the order in which they are told",
     "explore/effect.py Effects._took": "each kind of access beside the others, by which independence is decided",
-    "explore/statement.py Reader._parsed": "a case for each kind of statement",
     "functions/memory.py _Picture._inside": "a case for each kind of object, and nothing between them",
     "functions/values.py _Reader._error": "a case for each library's errors, in the order of precedence",
     "functions/values.py _Reader._read": "a case for each kind of value, in the order of precedence",
