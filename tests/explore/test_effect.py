@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg.pq import TransactionStatus
 
 from zephyr_lab.explore.effect import Effect, Effects, dependent
-from zephyr_lab.explore.footprint import NOTHING, OPAQUE, UNKNOWN, Footprint, Rows
+from zephyr_lab.explore.footprint import OPAQUE, UNKNOWN, Footprint, Rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Session, Spec, Step
 from zephyr_lab.schedule.transcript import Event, EventKind, Failure
@@ -255,6 +255,37 @@ def test_at_serializable_a_failure_is_watched_if_it_had_read() -> None:
     assert after(effects, "A3", BROKEN, "25P02") == Effect(A)
 
 
+def test_after_a_refusal_every_failure_is_doubtful() -> None:
+    """Also another session's, later on; without the watch there may have been none."""
+    effects = effects_of(SER, ["begin", "read x"], ["begin", "read x", "set"], ["set"])
+    after(effects, "A0", OPEN)
+    after(effects, "B0", OPEN)
+    after(effects, "A1", BROKEN, "40001")
+    after(effects, "C0", IDLE)
+    after(effects, "B1", BROKEN, "22012")
+    assert after(effects, "B2", BROKEN, "25P02") == Effect(B, watched=True)
+
+
+def test_an_event_of_another_session_counts_behind_a_refused_statement() -> None:
+    """Whatever wakes it at that time."""
+    effects = effects_of(RC, ["begin", "set"], ["write x"])
+    after(effects, "A0", BROKEN, "22012")
+    events = [Event("A", "A1", "", EventKind.FAILED, failure=Failure("25P02")),
+              Event("B", "B0", "", EventKind.COMPLETED, resumed=True)]  # fmt: skip
+    assert effects.after(events, {"A": BROKEN, "B": IDLE}).publishes == ONE
+
+
+def test_what_is_opaque_stays_so_until_its_transaction_ends() -> None:
+    """While it waits, and where it fails: its locks are let go then, whatever they are."""
+    effects = effects_of(RC, ["begin", "opaque", "set", "commit", "set"])
+    after(effects, "A0", OPEN)
+    waits = after(effects, "A1", TransactionStatus.ACTIVE, kind=EventKind.WAITS)
+    assert waits == Effect(A, waits=True, opaque=True)
+    assert after(effects, "A2", BROKEN, "22012") == Effect(A, tables=True, opaque=True)
+    assert after(effects, "A3", IDLE) == Effect(A, opaque=True)
+    assert after(effects, "A4", IDLE) == Effect(A)
+
+
 def test_below_serializable_nothing_is_watched() -> None:
     """Also after a refusal."""
     effects = effects_of(RR, ["begin", "read x", "write y", "set", "rollback"])
@@ -355,16 +386,12 @@ def test_with_a_level_of_its_own_in_sql_the_rules_of_all_levels_hold() -> None:
 @pytest.mark.parametrize("by_place", ["first", "write all"])
 def test_rows_are_told_apart_unless_a_step_depends_on_where_they_lie(by_place: str) -> None:
     """Who locks several rows does so in their physical order, which any update changes; new rows lie nowhere yet."""
-    program = ["begin", "write x"]
-    assert [after(one := effects_of(RC, program, [other]), "A0", OPEN) and after(one, "A1", OPEN).locks
-            for other in ("insert", by_place)] == [ONE, frozenset({T})]  # fmt: skip
-    apart = Effects(
-        spec_of([program, ["elsewhere"]]), RC,
-        {**FOOTPRINTS, "elsewhere": replace(reading(), by_place=frozenset({"u"}))}.__getitem__,
-    )  # fmt: skip
-    after(apart, "A0", OPEN)
-    found = after(apart, "A1", OPEN)
-    assert (found.locks, found.publishes) == (ONE, NOTHING)
+    elsewhere = replace(reading(), by_place=frozenset({"u"}))
+    footprint = {**FOOTPRINTS, "elsewhere": elsewhere}.__getitem__
+    for other, rows in (("insert", ONE), ("elsewhere", ONE), (by_place, frozenset({T}))):
+        effects = Effects(spec_of([["write x"], [other]]), RC, footprint)
+        found = after(effects, "A0", IDLE)
+        assert (found.looks, found.locks, found.publishes) == (ONE, rows, rows)
 
 
 # ---------------------------------------------------------------------- a server that fits on a page
