@@ -11,7 +11,7 @@ export PYTHONUTF8 = 1
 # Hundreds of processes start Python here: with nothing kept, each compiles what it imports, half of all the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check unit nbval bench dist test-wheel clean
+.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check unit coverage mutate nbval bench dist test-wheel clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -35,12 +35,18 @@ unit: $(VENV)/dev.installed
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not thorough and not alone" $(MORE) tests
 	$(PYTEST) -m "not thorough" $(MEASURED)
 
+# Those that start no server.
+PURE := tests/unit tests/check tests/explore tests/functions tests/servers tests/views tests/load/test_truth.py tests/load/test_detector.py
+coverage: $(VENV)/dev.installed  ## which lines of the package the tests without a server run
+	$(BIN)/coverage run --source zephyr_lab --branch --data-file build/.coverage -m pytest -q -m "not thorough" $(PURE)
+	$(BIN)/coverage report --data-file build/.coverage --skip-covered --sort cover
+
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "thorough and not alone" tests
 	$(PYTEST) -m thorough $(MEASURED)
 
 # What relies on names that its libraries do not promise, and a part of everything else.
-LOWEST := tests/unit tests/integration/test_functions_elsewhere.py \
+LOWEST := tests/unit tests/servers/test_bounds.py tests/integration/test_functions_elsewhere.py \
   tests/integration/test_functions_frameworks.py tests/integration/test_lab.py \
   tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_face.py tests/load/test_arrivals.py
 lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits, in build/lowest; needs Python 3.11

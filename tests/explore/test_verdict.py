@@ -54,7 +54,10 @@ class Increments:
 
 
 def verdict(*transactions: tuple[Transaction, Sequence[Told]], n: int = 0) -> tuple[VerdictKind, str]:
-    found = judge(transcript(*transactions, n=n), SerialOutcomes(Increments()))
+    given = transcript(*transactions, n=n)
+    found = judge(given, SerialOutcomes(Increments()))
+    assert (found.transcript, found.outcome.final) == (given, tuple(given.final.items()))
+    assert (found.serial == {}) is (found.kind is VerdictKind.UNDECIDED)
     return found.kind, found.reason
 
 
@@ -193,7 +196,7 @@ def test_who_was_aborted_and_then_committed_has_tried_again() -> None:
     """The session's second transaction is the one that counts; of two sessions both must have."""
     first = committed("A", end=End.ABORTED, sqlstate="40001")
     again = committed("A", 2)
-    kind, reason = verdict((first, []), (again, [read(0)]), n=1)
+    kind, reason = verdict((first, [Failure("40001")]), (again, [read(0)]), n=1)
     assert (kind, reason) == (VerdictKind.ABORTS_40001, "A was told 40001 and tried again; the rest is as in 'A'")
     other = committed("B", end=End.ABORTED, sqlstate="40001")
     assert "and must retry" in verdict((first, []), (other, []), (again, [read(0)]), n=1)[1]
@@ -246,6 +249,8 @@ def test_rows_are_compared_as_a_bag() -> None:
     assert outcome(read(1, 1, 2)) != outcome(read(1, 2, 2))
     assert outcome(read(1), read(2)) != outcome(read(2), read(1))
     assert outcome(Failure("23505")) != outcome(read(1))
+    with_null = [Result("SELECT 2", ("n",), rows) for rows in (((None,), (1,)), ((1,), (None,)))]
+    assert outcome(with_null[0]) == outcome(with_null[1])
 
 
 def test_an_outcome_in_words() -> None:
@@ -259,6 +264,8 @@ def test_an_outcome_in_words() -> None:
         said = transcript((A, [Result("", (word,), ((5,),))]))
         assert Outcome.of(said, said.transactions).text() == f"A {word} 5; t: n=0; u: n=0"
     assert Outcome.of(one, [B]).text() == "t: n=3; u: n=0"
+    failed = transcript((A, [Failure("23505")]))
+    assert Outcome.of(failed, [A]).text() == "A was told 23505 unique violation; t: n=0; u: n=0"
 
 
 def test_a_verdict_is_told_beside_the_serial_outcomes() -> None:
@@ -288,3 +295,5 @@ def test_tables_that_are_alike_in_all_orders_can_be_left_out() -> None:
     assert [[name for name, _ in one.final] for one in found.serial.values()] == [["t"], ["t"]]
     same = judge(transcript((A, [read(0)]), (B, [read(0)]), n=2), serial)
     assert same.of_what_differs() == (same, 0)
+    undecided = judge(transcript((committed("A", end=End.WAITING), [])), serial)
+    assert undecided.of_what_differs() == (undecided, 0)
