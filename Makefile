@@ -11,7 +11,7 @@ export PYTHONUTF8 = 1
 # Hundreds of processes start Python here: with nothing kept, each compiles what it imports, half of all the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check unit coverage mutate nbval bench dist test-wheel clean
+.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check unit coverage nbval bench dist test-wheel clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -36,7 +36,8 @@ unit: $(VENV)/dev.installed
 	$(PYTEST) -m "not thorough" $(MEASURED)
 
 # Those that start no server.
-PURE := tests/unit tests/check tests/explore tests/functions tests/servers tests/views tests/load/test_truth.py tests/load/test_detector.py
+PURE := tests/unit tests/check tests/explore tests/functions tests/servers tests/views \
+  tests/load/test_detector.py tests/load/test_truth.py
 coverage: $(VENV)/dev.installed  ## which lines of the package the tests without a server run
 	$(BIN)/coverage run --source zephyr_lab --branch --data-file build/.coverage -m pytest -q -m "not thorough" $(PURE)
 	$(BIN)/coverage report --data-file build/.coverage --skip-covered --sort cover
@@ -46,9 +47,9 @@ thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories,
 	$(PYTEST) -m thorough $(MEASURED)
 
 # What relies on names that its libraries do not promise, and a part of everything else.
-LOWEST := tests/unit tests/servers/test_bounds.py tests/integration/test_functions_elsewhere.py \
+LOWEST := $(PURE) tests/integration/test_functions_elsewhere.py \
   tests/integration/test_functions_frameworks.py tests/integration/test_lab.py \
-  tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_face.py tests/load/test_arrivals.py
+  tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_grpc.py tests/load/test_arrivals.py
 lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits, in build/lowest; needs Python 3.11
 	$(UV) venv --quiet --clear --python $(BIN)/python build/lowest
 	$(UV) pip install --quiet --python build/lowest --only-binary :all: --no-binary zephyr-lab \
@@ -112,7 +113,7 @@ test-wheel: $(VENV)/dev.installed  ## these tests on a wheel: make test-wheel WH
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package zephyr-lab $(WHEEL)
 	$(BIN)/python -P -c 'import zephyr_lab; print(zephyr_lab.__file__); assert "site-packages" in zephyr_lab.__file__'
 	$(BIN)/pytest --import-mode=append -o pythonpath= -n 2 --dist loadgroup -m "not thorough" \
-	  tests/unit tests/integration tests/orders tests/exercises
+	  $(PURE) tests/integration tests/orders tests/exercises
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache
