@@ -532,7 +532,7 @@ programs_of_three = st.lists(
 
 
 @pytest.mark.parametrize("level", [RC, RR])
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(programs=programs_of_three, schedule=st.lists(st.sampled_from("ABC"), min_size=4, max_size=15))
 def test_neighbours_that_are_independent_can_change_places(
     level: IsolationLevel, programs: list[list[str]], schedule: list[str]
