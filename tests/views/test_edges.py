@@ -250,3 +250,22 @@ def test_a_table_that_could_not_be_looked_at_is_as_it_was() -> None:
     ends = [None, "committed", "committed", "committed"].__getitem__
     whole = edges({"glances": glances}, events, ends, lambda at: (at, at))
     assert {f"{one['from']} {one['kind']} {one['to']}" for one in whole} == {"A rw B", "A rw C", "B ww C"}
+
+
+def test_a_snapshot_taken_with_the_commit_does_not_see_it() -> None:
+    """The event of a commit is the last one before it is seen."""
+    events = [event("B", CHANGE), read("A"), commit("A")]
+    assert told(events, [BEFORE, AFTER, AFTER, AFTER], {1: (0, 0)}) == {"A rw B"}
+
+
+def test_a_change_to_the_same_value_is_a_change() -> None:
+    """Of the rows that its WHERE finds: a version follows a version."""
+    events = [event("A", "update t set n = 0 where id = 1"), event("B", CHANGE)]
+    assert told(events, [BEFORE, BEFORE, AFTER]) == {"A ww B"}
+    others = [event("A", "update t set n = 0 where id = 2"), event("B", CHANGE)]
+    assert told(others, [BEFORE, BEFORE, AFTER]) == set()
+
+
+def test_of_a_table_that_nobody_has_looked_at_there_is_no_edge() -> None:
+    """It was locked all the time, say."""
+    assert told([event("A", "select n from u"), event("B", "update u set n = 1"), commit("A")], [BEFORE] * 4) == set()
