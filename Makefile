@@ -39,6 +39,7 @@ unit: $(VENV)/dev.installed
 PURE := tests/unit tests/check tests/explore tests/functions tests/servers tests/views \
   tests/load/test_detector.py tests/load/test_truth.py
 coverage: $(VENV)/dev.installed  ## which lines of the package the tests without a server run
+	mkdir -p build
 	$(BIN)/coverage run --source zephyr_lab --branch --data-file build/.coverage -m pytest -q -m "not thorough" $(PURE)
 	$(BIN)/coverage report --data-file build/.coverage --skip-covered --sort cover
 
