@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.explorer import Explorer, OnProgress
+from zephyr_lab.explore.explorer import Explorer, Invariant, OnProgress
 from zephyr_lab.explore.search import Part, Search
 from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -37,7 +37,7 @@ class Work:
     spec: Spec
     isolation: IsolationLevel
     search: Search
-    invariant: str | None = None
+    invariant: Invariant | None = None
     deadline: float | None = field(default=None, compare=False)
 
     def explorer(self, runner: Runner) -> Explorer:
