@@ -9,10 +9,12 @@ t3. Each is a polynomial check: add the orders that the axiom forces, and look f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
 from zephyr_lab.check.graph import Kind, process_edges
 from zephyr_lab.check.history import NULL, READ, History
@@ -22,6 +24,10 @@ from zephyr_lab.check.registers import Accesses
 ANOMALY = {"monotonic-atomic-view": "non-monotonic-read", "read-atomic": "fractured-read", "causal": "non-causal-read"}
 LARGEST = 40_000
 _CHUNK = 1 << 21
+_Part = tuple[Ints, Ints, Kind, Ints, Ints]
+"""Edges of one kind: from, to, the kind, and the operations at both ends."""
+_Forced = tuple[Ints, Ints, Ints, Ints]
+"""Orders of two writes that follow: the earlier writer, the later one, the earlier's write, the read that says so."""
 
 
 @dataclass
@@ -64,7 +70,7 @@ class _Axiom:
 
     def check(self) -> Verdict:
         from_other = self.source != self.init
-        base = [
+        base: list[_Part] = [
             (self.source[from_other], self.reader[from_other], Kind.WR, self.writer[from_other], self.reads[from_other])
         ]
         writers = np.unique(self.w_txn)
@@ -73,17 +79,18 @@ class _Axiom:
         if self.process is not None:
             p = self.process
             base.append((p.source.astype(np.int64), p.target.astype(np.int64), Kind.PROCESS, p.first, p.second))
+        forced: list[_Part] = []
         try:
             forced = self._forced(base)
             source, target = (np.concatenate([part[i] for part in [*base, *forced]]) for i in (0, 1))
             topological(source, target, self.n + 1)
         except Cyclic as cyclic:
-            return Verdict(False, self._told(cyclic.path, [*base, *(forced if "forced" in locals() else [])]))
+            return Verdict(False, self._told(cyclic.path, [*base, *forced]))
         except MemoryError:
             return Verdict(None, [])
         return Verdict(True, [])
 
-    def _forced(self, base: list) -> list:
+    def _forced(self, base: list[_Part]) -> list[_Part]:
         if self.axiom == "monotonic-atomic-view":
             pairs = self._read_from(everywhere=False)
         elif self.axiom == "read-atomic":
@@ -93,7 +100,7 @@ class _Axiom:
             pairs = self._reached(base)
         return [(t2, t1, Kind.WW, w2, read) for t2, t1, w2, read in pairs]
 
-    def _write_of(self, key: np.ndarray, txn: np.ndarray) -> np.ndarray:
+    def _write_of(self, key: Ints, txn: Ints) -> Ints:
         """The last write of a key by a transaction, -1 where it has none."""
         wanted = key.astype(np.int64) * (self.n + 1) + txn
         if not len(self.pair):
@@ -101,19 +108,19 @@ class _Axiom:
         place = np.minimum(np.searchsorted(self.pair, wanted), len(self.pair) - 1)
         return np.where(self.pair[place] == wanted, self.w_op[place], -1)
 
-    def _force(self, visible: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _force(self, visible: Ints, read: Ints) -> _Forced:
         """Of pairs (visible transaction, index of a read): those of which the first wrote the read's key, too."""
         write = self._write_of(self.h.key[self.reads[read]], visible)
         hit = (write >= 0) & (visible != self.source[read]) & (visible != self.reader[read])
         return visible[hit], self.source[read[hit]], write[hit], self.reads[read[hit]]
 
-    def _read_from(self, everywhere: bool) -> list[tuple[np.ndarray, ...]]:
+    def _read_from(self, everywhere: bool) -> list[_Forced]:
         """Reads of what a transaction wrote that the same reader read something else from: before, or anywhere."""
         h = self.h
         from_other = np.flatnonzero(self.source != self.init)
         pair = self.reader[from_other].astype(np.int64) * (self.n + 1) + self.source[from_other]
         _, first = np.unique(pair, return_index=True)
-        seen = from_other[first]  # of each reader and writer, the first read
+        seen: Ints = from_other[first]  # of each reader and writer, the first read
         start = np.searchsorted(self.by_txn, self.source[seen], side="left")
         seen, write = spread(seen, start, np.searchsorted(self.by_txn, self.source[seen], side="right"))
         write = self.w_by_txn[write]
@@ -131,7 +138,7 @@ class _Axiom:
         read, which = read[hit], which[hit]
         return [(self.source[seen[which]], self.source[read], write[which], self.reads[read])]
 
-    def _in_session(self) -> list[tuple[np.ndarray, ...]]:
+    def _in_session(self) -> list[_Forced]:
         sessions = self.h.session.astype(np.int64)
         key = (self.w_key.astype(np.int64) * (int(sessions.max(initial=0)) + 1) + sessions[self.w_txn]) * (self.n + 1)
         order = np.argsort(key + self.w_txn, kind="stable")
@@ -143,7 +150,7 @@ class _Axiom:
         read = np.flatnonzero(good)
         return [self._force(self.w_txn[order][place[read]], read)]
 
-    def _reached(self, base: list) -> list[tuple[np.ndarray, ...]]:
+    def _reached(self, base: list[_Part]) -> list[_Forced]:
         if self.n > LARGEST:
             raise MemoryError
         visible = [part for part in base if part[2] in (Kind.WR, Kind.PROCESS)]
@@ -152,12 +159,15 @@ class _Axiom:
         key = self.h.key[self.reads]
         count = self.key_start[key + 1] - self.key_start[key]
 
-        def writer(read: np.ndarray, within: np.ndarray) -> np.ndarray:
-            return self.w_txn[self.key_start[key[read]] + within]
+        def writer(read: Ints, within: Ints) -> Ints:
+            found: Ints = self.w_txn[self.key_start[key[read]] + within]
+            return found
 
         return list(self._spread(count, writer, lambda txn, read: closure.reaches(txn, self.reader[read])))
 
-    def _spread(self, count: np.ndarray, visible, keep=None):
+    def _spread(
+        self, count: Ints, visible: Callable[[Ints, Ints], Ints], keep: Callable[[Ints, Ints], Bools] | None = None
+    ) -> Iterator[_Forced]:
         """For every read its candidates, in chunks: those that force an order."""
         stops = np.cumsum(count)
         begin = 0
@@ -173,7 +183,7 @@ class _Axiom:
             yield self._force(seen[chosen], read[chosen])
             begin = end
 
-    def _told(self, path: list[int], parts: list) -> list[tuple[int, int, Kind, int, int]]:
+    def _told(self, path: list[int], parts: list[_Part]) -> list[tuple[int, int, Kind, int, int]]:
         """The edges along a path of nodes; the first state is told as the read that saw it."""
         steps = []
         for one, other in zip(path, path[1:] + path[:1], strict=True):

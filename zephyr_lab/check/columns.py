@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.history import NULL, READ, UNKNOWN, WRITE, History, Status, Transaction, Workload
 from zephyr_lab.errors import BadInput
 
@@ -67,7 +68,7 @@ class Columns:
         self.values = _Numbering() if names else None
         self._replaced: dict[int, int] = {}
         self._operations = 0
-        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._parts: list[tuple[Ints, ...]] = []
 
     def add(self, records: Sequence[Record]) -> None:
         """One chunk. Raises BadInput with the line, NeedsRecords, NeedsNames."""
@@ -91,7 +92,7 @@ class Columns:
     def _columns(
         self, lines: Sequence[int], sessions: Sequence[Any], types: Sequence[Any], ops: Sequence[Any],
         begins: Sequence[Any], ends: Sequence[Any],
-    ) -> tuple[np.ndarray, ...]:  # fmt: skip
+    ) -> tuple[Ints, ...]:  # fmt: skip
         n = len(lines)
         if not set(map(type, ops)) <= {list}:
             raise TypeError
@@ -124,7 +125,7 @@ class Columns:
             self._numbered(self.keys, keys, m), value, size, elements,
         )  # fmt: skip
 
-    def _numbered(self, numbering: _Numbering, names: Iterable[Any], count: int) -> np.ndarray:
+    def _numbered(self, numbering: _Numbering, names: Iterable[Any], count: int) -> Ints:
         if not set(map(type, names)) <= {int, str}:
             names = [_plain(name) for name in names]
         return np.fromiter(map(numbering.__getitem__, names), np.int32, count)
@@ -139,7 +140,7 @@ class Columns:
         if kinds & ({"w"} if self.workload is _LIST else {"append"} if self.workload is _REGISTER else set()):
             raise TypeError
 
-    def _lists(self, kind: np.ndarray, values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _lists(self, kind: Ints, values: Sequence[Any]) -> tuple[Ints, Ints, Ints]:
         reads = kind == READ
         lists = list(compress(values, reads))
         if not set(map(type, lists)) <= {list, type(None)}:
@@ -158,14 +159,14 @@ class Columns:
         size[reads] = np.where(null, -1, length)
         return value, size, elements
 
-    def _registers(self, values: Iterable[Any]) -> np.ndarray:
+    def _registers(self, values: Iterable[Any]) -> Ints:
         values = list(values)
         null = np.fromiter(map(is_, values, repeat(None)), np.bool_, len(values))
         value = np.full(len(values), NULL, np.int64)
         value[~null] = self._integers(compress(values, ~null))
         return value
 
-    def _integers(self, values: Iterable[Any]) -> np.ndarray:
+    def _integers(self, values: Iterable[Any]) -> Ints:
         if self.values is not None:
             names = [_plain(value) for value in values]
             return np.fromiter(map(self.values.__getitem__, names), np.int64, len(names))
@@ -271,7 +272,7 @@ def _told(name: Any) -> Any:
     return name if not isinstance(name, tuple) else name[1]
 
 
-def _times(times: Sequence[Any]) -> np.ndarray:
+def _times(times: Sequence[Any]) -> Ints:
     if None in times:
         times = [UNKNOWN if time is None else time for time in times]
     held = array("q")

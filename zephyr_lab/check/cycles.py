@@ -20,6 +20,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
 from zephyr_lab.check.graph import Edges, Kind
 
@@ -58,10 +59,15 @@ class Cycle:
         return [step.source for step in self.steps]
 
 
-def components(source: np.ndarray, target: np.ndarray, nodes: int) -> np.ndarray:
+_State = tuple[int, int]
+"""Where a search is: the node, and what the way to it had."""
+
+
+def components(source: Ints, target: Ints, nodes: int) -> Ints:
     """The number of the strongly connected component of each node."""
     graph = csr_matrix((np.ones(len(source), np.int8), (source, target)), shape=(nodes, nodes))
-    return connected_components(graph, directed=True, connection="strong")[1]
+    labels: Ints = connected_components(graph, directed=True, connection="strong")[1]
+    return labels
 
 
 def cyclic_part(edges: Edges) -> Edges:
@@ -70,7 +76,7 @@ def cyclic_part(edges: Edges) -> Edges:
     return edges.where(label[edges.source] == label[edges.target])
 
 
-def _among(edges: Edges, kinds: tuple[Kind, ...]) -> np.ndarray:
+def _among(edges: Edges, kinds: tuple[Kind, ...]) -> Bools:
     return np.isin(edges.kind, np.array(kinds, np.int8))
 
 
@@ -82,7 +88,7 @@ def has_cycle(edges: Edges, kinds: tuple[Kind, ...]) -> bool:
     return bool((label[part.source] == label[part.target]).any())
 
 
-def _lonely_rw(edges: Edges, data: tuple[Kind, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _lonely_rw(edges: Edges, data: tuple[Kind, ...]) -> tuple[Ints, Bools]:
     """Component of every (node, 0) and (node + nodes, last edge was rw), for walks without two rw in a row."""
     n, plain, rw, on = edges.nodes, _among(edges, data), edges.kind == Kind.RW, edges.kind == Kind.RW_ON
     s, t = edges.source.astype(np.int64), edges.target.astype(np.int64)
@@ -151,30 +157,32 @@ class _Finder:
             cycles += self._each(names[2], both & followed[e.target], {*self.data, *_RW}, rw=3, items=only_items)
         return cycles
 
-    def _inside(self, chosen: np.ndarray) -> np.ndarray:
+    def _inside(self, chosen: Bools) -> Bools:
         e = self.edges
         label = components(e.source[chosen], e.target[chosen], e.nodes)
-        return chosen & (label[e.source] == label[e.target])
+        inside: Bools = chosen & (label[e.source] == label[e.target])
+        return inside
 
-    def _inside_lonely(self, allowed: np.ndarray) -> np.ndarray:
+    def _inside_lonely(self, allowed: Bools) -> Bools:
         """Which rw edges lie on a walk without two rw in a row."""
         e = self.edges
         label, _ = _lonely_rw(e.where(allowed), self.data)
-        return allowed & (label[e.source] == label[e.target + e.nodes])
+        inside: Bools = allowed & (label[e.source] == label[e.target + e.nodes])
+        return inside
 
     def _each(
-        self, name: str, starting: np.ndarray, allowed: set[int], rw: int = 0, items: bool | None = None
+        self, name: str, starting: Bools, allowed: set[int], rw: int = 0, items: bool | None = None
     ) -> Iterator[Cycle]:
         """One cycle for each component that has an edge to begin with: the shortest, or in a big one the first few."""
         allowed = {int(kind) for kind in allowed} | ({int(Kind.RW_ON)} if rw else set())
-        starts = np.flatnonzero(starting)
-        if not len(starts):
+        first = np.flatnonzero(starting)
+        if not len(first):
             return
-        span = np.abs(self.nodes[self.edges.source[starts]] - self.nodes[self.edges.target[starts]])
-        starts = starts[np.lexsort((span, self.label[self.edges.source[starts]]))]
-        label = self.label[self.edges.source[starts]]
-        bounds = [*np.flatnonzero(np.append(True, label[1:] != label[:-1])).tolist(), len(starts)]
-        starts, label_of = starts.tolist(), label.tolist()
+        span = np.abs(self.nodes[self.edges.source[first]] - self.nodes[self.edges.target[first]])
+        first = first[np.lexsort((span, self.label[self.edges.source[first]]))]
+        label = self.label[self.edges.source[first]]
+        bounds = [*np.flatnonzero(np.append(True, label[1:] != label[:-1])).tolist(), len(first)]
+        starts, label_of = first.tolist(), label.tolist()
         short = self._two_steps(starting, allowed, rw, items)
         in_all = VISITS_IN_ALL
         for begin, end in itertools.pairwise(bounds):
@@ -197,7 +205,7 @@ class _Finder:
                 yield Cycle(name + self.suffix, self._steps(best))
 
     @cached_property
-    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+    def _pairs(self) -> tuple[Ints, Ints]:
         """Edges that lead back to where others come from: cycles of two edges."""
         e = self.edges
         forth = e.source.astype(np.int64) * e.nodes + e.target
@@ -209,7 +217,7 @@ class _Finder:
         one, at = spread(np.arange(len(e)), begin, begin + count)
         return one, order[at]
 
-    def _two_steps(self, starting: np.ndarray, allowed: set[int], rw: int, items: bool | None) -> dict[int, list[int]]:
+    def _two_steps(self, starting: Bools, allowed: set[int], rw: int, items: bool | None) -> dict[int, list[int]]:
         """By component, a cycle of two edges that begins with one of these: none can be shorter."""
         if rw == 2:
             return {}
@@ -308,7 +316,7 @@ class _Finder:
                     queue.append((to, now, length + (kind not in (Kind.RW_ON, Kind.REALTIME_ON))))
         return None
 
-    def _back(self, came: dict, state: tuple[int, int] | None, edge: int) -> list[int]:
+    def _back(self, came: dict[_State, tuple[_State | None, int]], state: _State | None, edge: int) -> list[int]:
         path = [edge]
         while state is not None:
             state, edge = came[state]
@@ -344,7 +352,7 @@ class _Finder:
         return tuple(steps)
 
 
-def _renumbered(edges: Edges) -> tuple[np.ndarray, Edges]:
+def _renumbered(edges: Edges) -> tuple[Ints, Edges]:
     """The same edges between as many nodes as there are, and the old number of each node."""
     nodes, places = np.unique(np.concatenate([edges.source, edges.target]), return_inverse=True)
     half = len(edges)

@@ -12,11 +12,13 @@ beyond that the answer is that it cannot be told.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
 from zephyr_lab.check.cycles import Step, components
 from zephyr_lab.check.graph import Kind, process_edges, realtime_edges
@@ -88,7 +90,9 @@ class _Problem:
         self.w_op = a.writes[by_key]
         self.w_key, self.w_txn = h.key[self.w_op], a.owner[self.w_op].astype(np.int64)
         self.w_start = np.searchsorted(self.w_key, np.arange(len(h.keys) + 1))
-        self.known = [(e.source.astype(np.int64), e.target.astype(np.int64), e.kind, e.first, e.second) for e in edges]
+        self.known: list[_Column] = [
+            (e.source.astype(np.int64), e.target.astype(np.int64), e.kind, e.first, e.second) for e in edges
+        ]
         real = self.r_from >= 0
         self.known.append(_column(self.r_from[real], self.r_txn[real], Kind.WR, self.r_write[real], self.r_op[real]))
         # Whoever read the first state of a key comes before all who wrote it.
@@ -102,7 +106,13 @@ class _Problem:
         self.rank[done] = np.argsort(np.argsort(np.where(h.end[done] >= 0, h.end[done], done), kind="stable"))
 
 
-def _column(source: np.ndarray, target: np.ndarray, kind: Kind, first: np.ndarray, second: np.ndarray) -> tuple:
+_Column = tuple[Ints, Ints, Ints, Ints, Ints]
+"""For edges of one kind: from, to, the kind, and the operations at both ends."""
+_Readers = tuple[Ints, Ints]
+"""For readers of a pair's write: the number of the pair, and the read."""
+
+
+def _column(source: Ints, target: Ints, kind: Kind, first: Ints, second: Ints) -> _Column:
     return source.astype(np.int64), target.astype(np.int64), np.full(len(source), kind, np.int8), first, second
 
 
@@ -111,10 +121,10 @@ class _Solver:
 
     def __init__(self, problem: _Problem, rounds: int) -> None:
         self.p, self.rounds = problem, rounds
-        self.edges = [*problem.known, problem.first_state]
+        self.edges: list[_Column] = [*problem.known, problem.first_state]
         self.seen = sum(len(part[0]) for part in self.edges)
 
-    def _arrays(self) -> list[np.ndarray]:
+    def _arrays(self) -> list[Ints]:
         return [np.concatenate([part[i] for part in self.edges]) for i in range(5)]
 
     def steps(self, path: list[int]) -> tuple[Step, ...]:
@@ -146,7 +156,7 @@ class _Solver:
 class _Serializable(_Solver):
     def decide(self) -> Decision:
         p = self.p
-        undecided: list[np.ndarray] | None = None
+        undecided: tuple[Ints, Ints] | None = None
         while True:
             source, target, *_ = self._arrays()
             closure = Closure(source, target, p.nodes, p.rank)
@@ -163,7 +173,7 @@ class _Serializable(_Solver):
                 return Decision(True, order=self._serial(order))
         return self._solve(read, place)
 
-    def _by_session(self) -> np.ndarray:
+    def _by_session(self) -> Ints:
         """The first transactions of all sessions, then the second ones, and so on."""
         rank = np.zeros(self.p.nodes, np.int64)
         session = self.p.history.session
@@ -172,10 +182,10 @@ class _Serializable(_Solver):
         rank[order] = within
         return rank
 
-    def _serial(self, order: np.ndarray) -> list[int]:
+    def _serial(self, order: Ints) -> list[int]:
         return [int(node) for node in order if node < len(self.p.history) and self.p.a.happened[node]]
 
-    def _candidates(self):
+    def _candidates(self) -> Iterator[tuple[Ints, Ints]]:
         """Chunks of (read, place of another writer of its key)."""
         p = self.p
         real = np.flatnonzero(p.r_from >= 0)
@@ -190,9 +200,9 @@ class _Serializable(_Solver):
             yield read[other], place[other]
             begin = until
 
-    def _forced(self, closure: Closure, undecided):
+    def _forced(self, closure: Closure, undecided: tuple[Ints, Ints] | None) -> tuple[list[_Column], tuple[Ints, Ints]]:
         """Edges that follow: another writer between a write and its reader is before the one or after the other."""
-        p, forced, left = self.p, [], []
+        p, forced, left = self.p, list[_Column](), list[tuple[Ints, Ints]]()
         for read, place in [undecided] if undecided is not None else self._candidates():
             w, r, other = p.r_from[read], p.r_txn[read], p.w_txn[place]
             after_w, before_r = closure.reaches(w, other), closure.reaches(other, r)
@@ -208,22 +218,24 @@ class _Serializable(_Solver):
                     forced.append(_column(one[at], two[at], kind, first, second))
             open_ = ~settled & ~to_front & ~to_back
             left.append((read[open_], place[open_]))
-        rest = [np.concatenate([part[i] for part in left]) if left else np.zeros(0, np.int64) for i in (0, 1)]
-        return forced, rest
+        if not left:
+            return forced, (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return forced, (np.concatenate([read for read, _ in left]), np.concatenate([place for _, place in left]))
 
-    def _explains(self, order: np.ndarray, read: np.ndarray, place: np.ndarray) -> bool:
+    def _explains(self, order: Ints, read: Ints, place: Ints) -> bool:
         p = self.p
         at = np.empty(p.nodes, np.int64)
         at[order] = np.arange(p.nodes)
         w, r, other = at[p.r_from[read]], at[p.r_txn[read]], at[p.w_txn[place]]
         return not bool(((w < other) & (other < r)).any())
 
-    def _solve(self, read: np.ndarray, place: np.ndarray) -> Decision:
+    def _solve(self, read: Ints, place: Ints) -> Decision:
         p = self.p
         if len(read) > MOST_CHOICES:
             return Decision(None, f"{len(read):,} choices are left open, too many to try")
         triples = np.unique(np.stack([p.r_from[read], p.r_txn[read], p.w_txn[place]]), axis=1).T.tolist()
-        chooser = _Chooser(p.nodes, *self._arrays()[:2], p.rank, self.rounds)
+        source, target, *_ = self._arrays()
+        chooser = _Chooser(p.nodes, source, target, p.rank, self.rounds)
         options = []
         for w, r, other in triples:
             pair = (chooser.literal(other, w), chooser.literal(r, other))
@@ -271,30 +283,31 @@ class _Snapshot(_Solver):
             return Decision(True)
         return self._solve(a, b)
 
-    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pairs(self) -> tuple[Ints, Ints, Ints]:
         """Every two writers of a key."""
         p = self.p
         at = np.arange(len(p.w_txn))
         one, two = spread(at, at + 1, p.w_start[p.w_key + 1]) if len(at) else (at, at)
         return one, two, p.w_key[one]
 
-    def _readers_of(self, a: np.ndarray, b: np.ndarray, key: np.ndarray) -> tuple:
+    def _readers_of(self, a: Ints, b: Ints, key: Ints) -> tuple[_Readers, _Readers]:
         """For each pair (places of writes), who read the first's write; and the same for the second's."""
         p = self.p
         place = p.r_key.astype(np.int64) * p.nodes + np.maximum(p.r_from, 0)
         real = np.flatnonzero(p.r_from >= 0)
         by_place = real[np.argsort(place[real], kind="stable")]
-        found = []
-        for one, two in ((a, b), (b, a)):
+
+        def of(one: Ints, two: Ints) -> _Readers:
             wanted = key.astype(np.int64) * p.nodes + p.w_txn[one]
             start, end = (np.searchsorted(place[by_place], wanted, side=side) for side in ("left", "right"))
             pair, at = spread(np.arange(len(one)), start, end)
             read = by_place[at]
             other = p.r_txn[read] != p.w_txn[two[pair]]
-            found.append((pair[other], read[other]))
-        return tuple(found)
+            return pair[other], read[other]
 
-    def _doubled(self) -> tuple[np.ndarray, np.ndarray]:
+        return of(a, b), of(b, a)
+
+    def _doubled(self) -> tuple[Ints, Ints]:
         n = self.p.nodes
         source, target, kind, *_ = self._arrays()
         rw = kind == Kind.RW
@@ -303,17 +316,17 @@ class _Snapshot(_Solver):
             np.concatenate([target[~rw], target[~rw], target[rw] + n]),
         )
 
-    def _impossible(self, closure: Closure, one: np.ndarray, two: np.ndarray, readers: tuple) -> np.ndarray:
+    def _impossible(self, closure: Closure, one: Ints, two: Ints, readers: _Readers) -> Bools:
         """Which pairs cannot have the first write before the second: a cycle would close, by ww or a reader's rw."""
         p, n = self.p, self.p.nodes
         a, b = p.w_txn[one], p.w_txn[two]
-        wrong = closure.reaches(b, a) | closure.reaches(b, a + n)
+        wrong: Bools = closure.reaches(b, a) | closure.reaches(b, a + n)
         pair, read = readers
         by_rw = closure.reaches(b[pair] + n, p.r_txn[read])
         wrong[pair[by_rw]] = True
         return wrong
 
-    def _add(self, chosen: np.ndarray, one: np.ndarray, two: np.ndarray, readers: tuple) -> None:
+    def _add(self, chosen: Ints, one: Ints, two: Ints, readers: _Readers) -> None:
         """One write of each chosen pair before the other, and whoever read the one before who wrote the other."""
         p = self.p
         self.edges.append(
@@ -325,7 +338,7 @@ class _Snapshot(_Solver):
             _column(p.r_txn[read[hit]], p.w_txn[two[pair[hit]]], Kind.RW, p.r_op[read[hit]], p.w_op[two[pair[hit]]])
         )
 
-    def _solve(self, a: np.ndarray, b: np.ndarray) -> Decision:
+    def _solve(self, a: Ints, b: Ints) -> Decision:
         p, n = self.p, self.p.nodes
         chooser = _Chooser(2 * n, *self._doubled(), np.tile(p.rank, 2), self.rounds)
         ways: dict[int, list[tuple[int, int]]] = {}
@@ -345,7 +358,7 @@ class _Snapshot(_Solver):
 class _Chooser:
     """A SAT solver that chooses which of two goes first, and learns of the cycles that it closes."""
 
-    def __init__(self, nodes: int, source: np.ndarray, target: np.ndarray, rank: np.ndarray, rounds: int) -> None:
+    def __init__(self, nodes: int, source: Ints, target: Ints, rank: Ints, rounds: int) -> None:
         from pysat.solvers import Glucose4
 
         self.nodes, self.source, self.target, self.rounds = nodes, source, target, rounds
@@ -360,7 +373,9 @@ class _Chooser:
         variable = self.variables.setdefault((low, high), len(self.variables) + 1)
         return variable if one == low else -variable
 
-    def decide(self, chosen, holds) -> Decision:
+    def decide(
+        self, chosen: Callable[[set[int]], dict[tuple[int, int], int]], holds: Callable[[Ints], Decision]
+    ) -> Decision:
         """`chosen`: from true literals to edges, each with the literal that it follows from."""
         solver = self.solver
         try:
@@ -388,7 +403,7 @@ class _Chooser:
         finally:
             solver.delete()
 
-    def _cycles(self, source: np.ndarray, target: np.ndarray, edges: dict[tuple[int, int], int]) -> list[list[int]]:
+    def _cycles(self, source: Ints, target: Ints, edges: dict[tuple[int, int], int]) -> list[list[int]]:
         """For chosen edges on cycles, the clause that forbids a shortest cycle through each; up to some hundred."""
         out: dict[int, list[int]] = {}
         for one, other in zip(source.tolist(), target.tolist(), strict=True):

@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
 from zephyr_lab.check.history import History, Status
 
@@ -37,12 +38,12 @@ class Edges:
     `predicate`: a read by predicate is one of the two. Nodes from `transactions` on are auxiliary.
     """
 
-    source: np.ndarray
-    target: np.ndarray
-    kind: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    predicate: np.ndarray
+    source: Ints
+    target: Ints
+    kind: Ints
+    first: Ints
+    second: Ints
+    predicate: Bools
     nodes: int
 
     def __len__(self) -> int:
@@ -50,8 +51,8 @@ class Edges:
 
     @classmethod
     def of(
-        cls, source: np.ndarray, target: np.ndarray, kind: int, nodes: int,
-        first: np.ndarray | None = None, second: np.ndarray | None = None, predicate: bool = False,
+        cls, source: Ints, target: Ints, kind: int, nodes: int,
+        first: Ints | None = None, second: Ints | None = None, predicate: bool = False,
     ) -> Edges:  # fmt: skip
         """Edges of one kind, without those from a node to itself."""
         other = source != target
@@ -66,12 +67,15 @@ class Edges:
     @classmethod
     def joined(cls, parts: list[Edges], nodes: int) -> Edges:
         """All of them. A part's auxiliary nodes must be numbered apart from the others' already."""
-        names = ("source", "target", "kind", "first", "second", "predicate")
         if not parts:
             parts = [cls.of(np.zeros(0, int), np.zeros(0, int), Kind.WW, nodes)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names), nodes)
+        return cls(
+            np.concatenate([part.source for part in parts]), np.concatenate([part.target for part in parts]),
+            np.concatenate([part.kind for part in parts]), np.concatenate([part.first for part in parts]),
+            np.concatenate([part.second for part in parts]), np.concatenate([part.predicate for part in parts]), nodes,
+        )  # fmt: skip
 
-    def where(self, chosen: np.ndarray) -> Edges:
+    def where(self, chosen: Bools | Ints) -> Edges:
         return Edges(
             self.source[chosen], self.target[chosen], self.kind[chosen], self.first[chosen], self.second[chosen],
             self.predicate[chosen], self.nodes,
@@ -111,8 +115,8 @@ def realtime_edges(history: History, nodes: int) -> Edges:
 
 
 def anti_dependencies(
-    group_of_read: np.ndarray, read_txn: np.ndarray, read_op: np.ndarray,
-    group_of_write: np.ndarray, write_txn: np.ndarray, write_op: np.ndarray, nodes: int,
+    group_of_read: Ints, read_txn: Ints, read_op: Ints,
+    group_of_write: Ints, write_txn: Ints, write_op: Ints, nodes: int,
 ) -> tuple[Edges, int]:  # fmt: skip
     """rw from every reader of a group to every writer of the same group, in linear size, and the new number of nodes.
 

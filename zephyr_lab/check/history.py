@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.codes import Codes
 
 NULL = np.iinfo(np.int64).min
@@ -106,18 +107,18 @@ class History:
     """
 
     workload: Workload
-    session: np.ndarray
-    status: np.ndarray
-    begin: np.ndarray
-    end: np.ndarray
-    line: np.ndarray
-    start: np.ndarray
-    kind: np.ndarray
-    key: np.ndarray
-    value: np.ndarray
-    at: np.ndarray
-    size: np.ndarray
-    elements: np.ndarray
+    session: Ints
+    status: Ints
+    begin: Ints
+    end: Ints
+    line: Ints
+    start: Ints
+    kind: Ints
+    key: Ints
+    value: Ints
+    at: Ints
+    size: Ints
+    elements: Ints
     sessions: Sequence[Any]
     keys: Sequence[Any]
     values: Sequence[Any] | None = None
@@ -135,7 +136,7 @@ class History:
         return sum(len(one.ops) for one in self.records) if self.records else len(self.kind)
 
     @cached_property
-    def owner(self) -> np.ndarray:
+    def owner(self) -> Ints:
         """The transaction of each operation."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.start))
 
@@ -164,6 +165,14 @@ class History:
         if value == NULL:
             return None
         return int(value) if self.values is None else self.values[int(value)]
+
+    def key_of(self, op: int) -> Any:
+        """The key of an operation as the file has it."""
+        return self.keys[self.key[op]]
+
+    def value_of(self, op: int) -> Any:
+        """What an operation wrote or read as the file has it."""
+        return self.named(self.value[op])
 
     def transaction(self, number: int) -> Transaction:
         if self.records:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import chains
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import READ, WRITE, History, Status
@@ -111,13 +112,14 @@ class _Lists:
             self.length = np.bincount(self.order_key, minlength=len(self.length)).astype(np.int64)
             self.first = np.cumsum(self.length) - self.length
 
-    def _single_appends(self, longest: np.ndarray) -> np.ndarray:
+    def _single_appends(self, longest: Ints) -> Ints:
         """Appends to keys that nobody read a value of and that have no other append: their order is known anyway."""
         keys = self.history.key[self.appends]
         count = np.bincount(keys, minlength=len(longest))
-        return self.appends[(count[keys] == 1) & (longest[keys] < 0)]
+        single: Ints = self.appends[(count[keys] == 1) & (longest[keys] < 0)]
+        return single
 
-    def _append_singles(self, single: np.ndarray) -> None:
+    def _append_singles(self, single: Ints) -> None:
         if not len(single):
             return
         h = self.history
@@ -178,7 +180,7 @@ class _Lists:
                         "which nobody appended"
                     )
 
-    def _elements(self, op: int) -> np.ndarray:
+    def _elements(self, op: int) -> Ints:
         """The version codes that a read returned."""
         h = self.history
         listed = h.elements[h.at[op] : h.at[op] + h.size[op]]
@@ -189,12 +191,12 @@ class _Lists:
         suspicious = ~self.agrees
         if int(self.read_length.sum()) > int(self.length[self.read_length > 0].sum()):
             suspicious |= (self.read_length > self.length)[h.key[self.full]]
-        for op in self.full[suspicious]:
+        for op in self.full[suspicious].tolist():
             listed = h.list_of(int(op)) or []
             if len(set(listed)) < len(listed):
                 twice = sorted({str(one) for one in listed if listed.count(one) > 1})
                 self.result.add(
-                    "duplicate-elements", key=h.keys[h.key[op]], values=twice, transactions=[int(self.owner[op])]
+                    "duplicate-elements", key=h.key_of(op), values=twice, transactions=[int(self.owner[op])]
                 )
 
     # ------------------------------------------------------------------ within one transaction
@@ -227,7 +229,7 @@ class _Lists:
         for number in np.unique(self.owner[second[~calm]]):
             self._one_transaction(int(number))
 
-    def _read_later(self) -> np.ndarray:
+    def _read_later(self) -> Bools:
         """Whether a read of the same key follows in the same transaction."""
         order = self.chains.order
         if not len(order):
@@ -283,13 +285,13 @@ class _Lists:
                 at = self.first[h.key[op]] + first_dead[h.key[op]]
                 self._aborted_read(int(op), int(dead_op[at]))
             committed = (self.writer_op >= 0) & self.ok[self.writer_op]
-            for at in dead:
+            for at in dead.tolist():
                 end = self.first[self.order_key[at]] + self.length[self.order_key[at]]
                 later = np.flatnonzero(committed[at + 1 : end])
                 if len(later):
                     self.result.add(
                         "dirty-update", key=h.keys[self.order_key[at]],
-                        values=[h.named(h.value[dead_op[at]]), h.named(h.value[self.writer_op[at + 1 + later[0]]])],
+                        values=[h.value_of(dead_op[at]), h.value_of(self.writer_op[at + 1 + later[0]])],
                         transactions=[int(self.owner[dead_op[at]]), int(self.owner[self.writer_op[at + 1 + later[0]]])],
                     )  # fmt: skip
         for op in self.full[~self.agrees & self.ok[self.full]]:
@@ -301,7 +303,7 @@ class _Lists:
     def _aborted_read(self, op: int, write: int) -> None:
         h = self.history
         self.result.add(
-            "G1a", key=h.keys[h.key[op]], value=h.named(h.value[write]),
+            "G1a", key=h.key_of(op), value=h.named(h.value[write]),
             transactions=[int(self.owner[write]), int(self.owner[op])],
         )  # fmt: skip
 
@@ -312,9 +314,9 @@ class _Lists:
         live, dead = self.live.get(self.last_code), self.failed.get(self.last_code)
         write = np.where(live >= 0, live, dead)
         hit = (write >= 0) & overwritten[write] & (self.owner[write] != self.owner[self.full]) & self.ok[self.full]
-        for i in np.flatnonzero(hit)[:MOST_CASES]:
+        for i in np.flatnonzero(hit)[:MOST_CASES].tolist():
             self.result.add(
-                "G1b", key=h.keys[h.key[write[i]]], value=h.named(h.value[write[i]]),
+                "G1b", key=h.key_of(write[i]), value=h.value_of(write[i]),
                 transactions=[int(self.owner[write[i]]), int(self.owner[self.full[i]])],
             )  # fmt: skip
 
@@ -333,7 +335,7 @@ class _Lists:
             lists = [(int(h.key[op]), *map(str, h.list_of(int(op)) or [])) for op in strange]
             self._collisions(strange, np.array([names.setdefault(one, len(names)) for one in lists]))
 
-    def _collisions(self, ops: np.ndarray, version: np.ndarray) -> None:
+    def _collisions(self, ops: Ints, version: Ints) -> None:
         h = self.history
         by_version = np.argsort(version, kind="stable")
         again = version[by_version][1:] == version[by_version][:-1]
@@ -343,7 +345,7 @@ class _Lists:
         for at, many in zip(begin[count > 1], count[count > 1], strict=True):
             colliding = ops[by_version[at : at + many]]
             self.result.add(
-                "lost-update", key=h.keys[h.key[colliding[0]]], value=h.list_of(int(colliding[0])),
+                "lost-update", key=h.key_of(colliding[0]), value=h.list_of(int(colliding[0])),
                 transactions=[int(self.owner[op]) for op in colliding],
             )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,7 @@ def _prove(edges: Edges, order: str, found: Findings) -> None:
     """Adds the levels whose forbidden cycles exist, where no anomaly found so far rules the level out."""
     extra = cycles.ORDER_KINDS[order]
     prefix = {"": "", "process": "strong-session-", "realtime": "strong-"}[order]
-    tests = {
+    tests: dict[str, Callable[[], bool]] = {
         "read-uncommitted": lambda: cycles.has_cycle(edges, _WW + extra),
         "read-committed": lambda: cycles.has_cycle(edges, _WR + extra),
         "snapshot-isolation": lambda: cycles.has_cycle_without_adjacent_rw(

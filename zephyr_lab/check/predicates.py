@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,7 +176,7 @@ class _Predicates:
         at = versions.index(tuple(value or ()) if self.lists and isinstance(value, list | None) else value)
         return at if at >= 0 else None
 
-    def _item_read(self, reader: Transaction, op: list[Any]) -> None:
+    def _item_read(self, reader: Transaction, op: Sequence[Any]) -> None:
         versions = self.versions.get(_key(op[1]))
         if versions is None or (at := self._met(versions, op[2])) is None:
             return
@@ -192,14 +192,17 @@ class _Predicates:
                 f"{said}, which {name(maker)} replaced with {_version_text(versions.values[at + 1])}",
             )
 
-    def _predicate_read(self, reader: Transaction, op: list[Any]) -> None:
+    def _predicate_read(self, reader: Transaction, op: Sequence[Any]) -> None:
         where = f"{self.history.source}, line {reader.line}"
         matches = matcher(op[1], where)
         returned = {_key(key): value for key, value in op[2].items()} if isinstance(op[2], dict) else {}
         for key, versions in self.versions.items():
             fits = [matches(value) for value in versions.values]
             if key in returned:
-                low = high = self._met(versions, returned[key])
+                met_at = self._met(versions, returned[key])
+                if met_at is None or met_at < 0:
+                    continue
+                low = high = met_at
             else:
                 others = [i for i, fit in enumerate(fits) if not fit]
                 if not others:
@@ -209,8 +212,6 @@ class _Predicates:
                     )  # fmt: skip
                     continue
                 low, high = others[0], others[-1]
-            if low is None or low < 0:
-                continue
             said = f"{reader.name} read where {value_text(op[1])}, and "
             earlier = " or earlier" if low < high else ""
             met = "met" if key in returned else "not returning it met"

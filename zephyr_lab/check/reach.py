@@ -6,6 +6,7 @@ from collections import deque
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.cycles import components
 
 
@@ -17,7 +18,7 @@ class Cyclic(Exception):
         self.path = path
 
 
-def topological(source: np.ndarray, target: np.ndarray, nodes: int, rank: np.ndarray | None = None) -> np.ndarray:
+def topological(source: Ints, target: Ints, nodes: int, rank: Ints | None = None) -> Ints:
     """The nodes in an order in which every edge leads forward; of the ready ones, the lowest `rank` first.
 
     Raises Cyclic with a short cycle.
@@ -44,7 +45,7 @@ def topological(source: np.ndarray, target: np.ndarray, nodes: int, rank: np.nda
     return np.array(order, np.int64)
 
 
-def short_cycle(source: np.ndarray, target: np.ndarray, nodes: int, tries: int = 64) -> list[int]:
+def short_cycle(source: Ints, target: Ints, nodes: int, tries: int = 64) -> list[int]:
     """The nodes of a short cycle in a graph that has one: the shortest through some nodes of the smallest component."""
     label = components(source, target, nodes)
     inside = label[source] == label[target]
@@ -83,7 +84,7 @@ def short_cycle(source: np.ndarray, target: np.ndarray, nodes: int, tries: int =
 class Closure:
     """Row i, bit j: whether i reaches j by one edge or more. Raises Cyclic."""
 
-    def __init__(self, source: np.ndarray, target: np.ndarray, nodes: int, rank: np.ndarray | None = None) -> None:
+    def __init__(self, source: Ints, target: Ints, nodes: int, rank: Ints | None = None) -> None:
         self.order = topological(source, target, nodes, rank)
         self.rows = rows = np.zeros((nodes, (nodes + 7) // 8), np.uint8)
         by_source = np.argsort(source, kind="stable")
@@ -96,5 +97,6 @@ class Closure:
                 np.bitwise_or.reduce(rows[next_], axis=0, out=rows[node])
                 np.bitwise_or.at(rows[node], next_ >> 3, bits[next_])
 
-    def reaches(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return (self.rows[one, other >> 3] >> (other & 7).astype(np.uint8)) & 1 > 0
+    def reaches(self, one: Ints, other: Ints) -> Bools:
+        reached: Bools = (self.rows[one, other >> 3] >> (other & 7).astype(np.uint8)) & 1 > 0
+        return reached

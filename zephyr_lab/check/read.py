@@ -126,7 +126,11 @@ def _fill(records: Any, columns: Columns) -> History:
     with no_collector():
         chunks = records()
         for chunk in chunks:
-            columns.add(chunk) if isinstance(chunk, list) else _add_lines(*chunk, columns)
+            if isinstance(chunk, list):
+                columns.add(chunk)
+            else:
+                first, block = chunk
+                _add_lines(first, block, columns)
     return columns.history()
 
 
@@ -198,7 +202,7 @@ def _by_form(head: tuple[int, bytes], lines: Iterator[tuple[int, bytes]], source
     raise BadInput(f"{source}, line {head[0]}: {begins[:40]!r} begins no history: neither JSON, EDN, nor r(k,v,s,t)")
 
 
-def _lines(file: IO[bytes], source: str) -> Iterator[tuple[int, bytes]]:
+def _lines(file: IO[bytes] | gzip.GzipFile, source: str) -> Iterator[tuple[int, bytes]]:
     for number in itertools.count(1):
         line = file.readline(LONGEST_LINE + 1)
         if not line:
@@ -226,7 +230,8 @@ def _json(line: bytes, number: int, source: str) -> Any:
 
 def _json_array(lines: Iterable[tuple[int, bytes]], source: str) -> list[Any]:
     try:
-        return orjson.loads(b"".join(line for _, line in lines))
+        array: list[Any] = orjson.loads(b"".join(line for _, line in lines))
+        return array
     except orjson.JSONDecodeError as error:
         raise BadInput(f"{source}, line {error.lineno}: not JSON: {error}") from None
 
@@ -263,11 +268,11 @@ def _edn_maps(lines: Iterable[tuple[int, bytes]], source: str) -> Iterator[tuple
         text = "\n" * (first - 1) + b"".join(parts).decode()
     except UnicodeDecodeError as error:
         raise BadInput(f"{source}: not UTF-8 at byte {error.start}") from None
-    for line, form in edn.forms(text, source):
+    for begun, form in edn.forms(text, source):
         for one in form if isinstance(form, list) else [form]:
             if not isinstance(one, dict):
-                raise BadInput(f"{source}, line {line}: {one!r:.40} is not a map")
-            yield line, one
+                raise BadInput(f"{source}, line {begun}: {one!r:.40} is not a map")
+            yield begun, one
 
 
 def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:

@@ -83,7 +83,7 @@ class _Registers:
 
     def _name(self, op: int) -> dict[str, object]:
         h = self.history
-        return {"key": h.keys[h.key[op]], "value": h.named(h.value[op])}
+        return {"key": h.key_of(op), "value": h.value_of(op)}
 
     def _internal(self) -> None:
         """A read that differs from the transaction's own last read or write of the key (Cerone's INT)."""
@@ -91,32 +91,32 @@ class _Registers:
         second = np.flatnonzero((h.kind == READ) & (a.before >= 0) & a.ok)
         prior = a.before[second]
         later = np.zeros(len(h.kind), np.bool_)
-        for op in second[h.value[second] != h.value[prior]]:
+        for op in second[h.value[second] != h.value[prior]].tolist():
             number = int(a.owner[op])
             if not later[number]:
                 later[number] = True
                 self.result.add(
-                    "internal", key=h.keys[h.key[op]], expected=h.named(h.value[a.before[op]]),
-                    read=h.named(h.value[op]), transactions=[number],
+                    "internal", key=h.key_of(op), expected=h.value_of(a.before[op]),
+                    read=h.value_of(op), transactions=[number],
                 )  # fmt: skip
             if h.kind[a.before[op]] == WRITE:
                 # No history at all in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
                 self.result.add(
-                    "own-write-unseen", key=h.keys[h.key[op]], expected=h.named(h.value[a.before[op]]),
-                    read=h.named(h.value[op]), transactions=[number],
+                    "own-write-unseen", key=h.key_of(op), expected=h.value_of(a.before[op]),
+                    read=h.value_of(op), transactions=[number],
                 )  # fmt: skip
 
     def _aborted_and_intermediate(self) -> None:
         h, a = self.history, self.a
         codes = a.codes.of(h.key[a.seen], h.value[a.seen])
         failed = np.where(a.writer[a.seen] < 0, a.failed.get(codes), -1)
-        for i in np.flatnonzero(failed >= 0):
+        for i in np.flatnonzero(failed >= 0).tolist():
             self.result.add(
                 "G1a", transactions=[int(a.owner[failed[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i])
             )
         write = np.where(a.writer[a.seen] >= 0, a.writer[a.seen], failed)
         hit = (write >= 0) & ~a.final[write] & (a.owner[write] != a.owner[a.seen])
-        for i in np.flatnonzero(hit):
+        for i in np.flatnonzero(hit).tolist():
             self.result.add(
                 "G1b", transactions=[int(a.owner[write[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i])
             )
@@ -137,10 +137,10 @@ class _Registers:
         h = self.history
         odd = unwritten(h, self.a.codes, self.a.live, self.a.failed)
         said = []
-        for op in odd[:20]:
+        for op in odd[:20].tolist():
             number = int(self.a.owner[op])
             said.append(
-                f"{h.source}, line {h.line[number]}: reads {h.named(h.value[op])!r} in {h.keys[h.key[op]]!r}, "
+                f"{h.source}, line {h.line[number]}: reads {h.value_of(op)!r} in {h.key_of(op)!r}, "
                 "which nobody wrote: the history lacks a write"
             )
         if len(odd) > 20:
@@ -199,7 +199,8 @@ class _Registers:
         writes = {(int(a.owner[op]), int(h.key[op])): int(op) for op in np.flatnonzero(a.final & a.possible)}
         found: dict[int, dict[int, tuple[int, int]]] = {}
         for place in sorted({*reads, *writes}):
-            last, first = writes.get(place, reads.get(place)), reads.get(place, writes.get(place))
+            last = writes[place] if place in writes else reads[place]
+            first = reads[place] if place in reads else writes[place]
             found.setdefault(place[1], {})[place[0]] = (self._version(last), self._version(first))
         return found
 

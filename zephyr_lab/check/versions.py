@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.codes import Codes
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
 
@@ -15,7 +16,7 @@ _DENSE = 64 << 20
 class Table:
     """From codes to numbers (32 bits); -1 where there is none. A later entry of a code wins."""
 
-    def __init__(self, codes: np.ndarray, numbers: np.ndarray, size: int) -> None:
+    def __init__(self, codes: Ints, numbers: Ints, size: int) -> None:
         self._dense = size <= min(_DENSE, 16 * len(codes) + (1 << 20))
         if self._dense:
             self._numbers = np.full(size, -1, np.int32)
@@ -26,9 +27,10 @@ class Table:
             last = np.append(codes[1:] != codes[:-1], True) if len(codes) else np.zeros(0, bool)
             self._codes, self._numbers = codes[last], numbers[order][last].astype(np.int32)
 
-    def get(self, codes: np.ndarray) -> np.ndarray:
+    def get(self, codes: Ints) -> Ints:
         if self._dense:
-            return self._numbers[codes]
+            numbers: Ints = self._numbers[codes]
+            return numbers
         if not len(self._codes):
             return np.full(len(codes), -1, np.int32)
         place = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
@@ -67,16 +69,17 @@ def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
         return None
     pairs = np.stack([order[again], order[again + 1]])
     first, second = pairs[:, pairs[1].argmin()]
-    op = ops[second]
+    op = int(ops[second])
     return (
         int(history.line[owner[first]]), int(history.line[owner[second]]),
-        history.keys[history.key[op]], history.named(history.value[op]),
+        history.key_of(op), history.value_of(op),
     )  # fmt: skip
 
 
-def unwritten(history: History, codes: Codes, live: Table, failed: Table) -> np.ndarray:
+def unwritten(history: History, codes: Codes, live: Table, failed: Table) -> Ints:
     """Which read operations of committed transactions saw a value that nobody wrote, not even in vain."""
     reads = np.flatnonzero((history.kind == READ) & (history.value != NULL))
     reads = reads[history.status[history.owner[reads]] == Status.OK]
     seen = codes.of(history.key[reads], history.value[reads])
-    return reads[(live.get(seen) < 0) & (failed.get(seen) < 0)]
+    odd: Ints = reads[(live.get(seen) < 0) & (failed.get(seen) < 0)]
+    return odd

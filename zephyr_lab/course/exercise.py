@@ -60,9 +60,14 @@ class Scenario:
 class Checker(Protocol):
     """What an exercise can do: say what it asks for, and check a function."""
 
-    name: str
-    title: str
-    task: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def task(self) -> str: ...
 
     def details(self) -> str: ...
 
@@ -204,9 +209,10 @@ class _Search:
             waits += sum(one.known.blocked_steps for one in runs)
             if number > 1:
                 complete = {one.complete for one in runs}
-                which = {(True,): "all {} orders", (False,): "{} random orders"}.get(
-                    tuple(complete), "{} orders, not all,"
-                )
+                if len(complete) > 1:
+                    which = "{} orders, not all,"
+                else:
+                    which = "all {} orders" if complete == {True} else "{} random orders"
                 proof = "" if complete == {True} else " (which is no proof)"
                 parts.append(f"{which.format(f'{schedules:,}')} of {number} sessions{proof}")
         blocked = "nobody ever had to wait" if not waits else f"{waits:,} times a step had to wait for another session"
@@ -250,8 +256,9 @@ class _Watched:
             if code is not None and trace.tb_frame.f_code.co_filename == code.co_filename:
                 line = trace.tb_lineno
             trace = trace.tb_next
-        text = linecache.getline(code.co_filename, line).strip() if code is not None and line else ""
-        at = f"It was raised in line {line - code.co_firstlineno + 1} of {self.name}(): `{text}`." if text else ""
+        at = ""
+        if code is not None and line and (text := linecache.getline(code.co_filename, line).strip()):
+            at = f"It was raised in line {line - code.co_firstlineno + 1} of {self.name}(): `{text}`."
         if isinstance(error, psycopg.Error):
             # What the server could not understand, it explains best; of conflicts the SQLSTATE says enough.
             if (error.sqlstate or "").startswith(UNDERSTOOD_NOT) and error.diag.message_primary:

@@ -35,6 +35,7 @@ def _without_trace(magic: Callable[..., Any]) -> Callable[..., Any]:
             return magic(*arguments)
         except LabError as error:
             told = [f"{type(error).__name__}: {error}"]
+            # How IPython asks an error to show itself.
             error._render_traceback_ = lambda: told  # type: ignore[attr-defined]
             raise
 
@@ -110,7 +111,7 @@ class SessionMagics(Magics):
 
 def load(shell: InteractiveShell) -> None:
     """Adds the magics to a shell, once."""
-    if not isinstance(_registered(shell), SessionMagics):
+    if _registered(shell) is None:
         shell.register_magics(SessionMagics)
 
 
@@ -121,4 +122,5 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def _registered(shell: InteractiveShell) -> SessionMagics | None:
-    return shell.magics_manager.registry.get(SessionMagics.__name__)
+    found = shell.magics_manager.registry.get(SessionMagics.__name__)
+    return found if isinstance(found, SessionMagics) else None

@@ -61,9 +61,9 @@ class Panel:
         """Runs what is chosen; an error is shown in the panel."""
         self.button.disabled, self._seen, self._drawn = True, [], 0.0
         try:
-            self.report = self.lab.incident(self.incident(), self._look)
-            self.chart.value = self.report.figure().png
-            self.said.value = f"<b>{self.report.verdict}</b>"
+            report = self.report = self.lab.incident(self.incident(), self._look)
+            self.chart.value = report.figure().png
+            self.said.value = f"<b>{report.verdict}</b>"
         except LabError as error:
             self.said.value = f"<span style='color: #b42318'>{error}</span>"
         finally:

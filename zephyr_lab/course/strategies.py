@@ -50,7 +50,7 @@ class Cell:
 
 
 def explore_strategy(
-    lab: Any, name: str, isolation: Any, *, sessions: int = 2, samples: int | None = None, partitioned: bool = False
+    lab: Lab, name: str, isolation: Any, *, sessions: int = 2, samples: int | None = None, partitioned: bool = False
 ) -> Exploration:
     """Sessions that each want the slot's last place, at a level that overrides the strategy's own.
 

@@ -80,7 +80,8 @@ def _text(where: Any) -> str:
     bare = where.copy()
     for column in bare.find_all(exp.Column):
         column.set("table", None)
-    return bare.sql(dialect="postgres").replace('"', "").lower()
+    text: str = bare.sql(dialect="postgres")
+    return text.replace('"', "").lower()
 
 
 def _writes(event: dict[str, Any]) -> bool:

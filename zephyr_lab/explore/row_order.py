@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlglot import exp
+from sqlglot.expressions import Expr
 
 from zephyr_lab.explore.schema import Schema
 
@@ -60,7 +61,7 @@ _OVERFLOW, _BY_ZERO = frozenset({"22003"}), frozenset({"22012"})
 _ANY_ERROR = frozenset({"?", "??"})
 
 
-def depends_on_row_order(parsed: exp.Expression, tables: Iterable[str], schema: Schema) -> bool:
+def depends_on_row_order(parsed: Expr, tables: Iterable[str], schema: Schema) -> bool:
     """Of a parsed statement on these tables; functions are known to be harmless, and not to depend on it."""
     nodes = list(parsed.walk())
     if any(map(_takes_some, nodes)) or _takes_rows_elsewhere(parsed):
@@ -81,7 +82,7 @@ def depends_on_row_order(parsed: exp.Expression, tables: Iterable[str], schema: 
     return _tells_the_first_error(nodes, kinds)
 
 
-def _tells_the_first_error(nodes: list[exp.Expression], kinds: _Kinds) -> bool:
+def _tells_the_first_error(nodes: list[Expr], kinds: _Kinds) -> bool:
     """Whether of several rows' errors one is told, or none where a read stops before it."""
     told: set[str] = set()
     for one in nodes:
@@ -97,7 +98,7 @@ def _tells_the_first_error(nodes: list[exp.Expression], kinds: _Kinds) -> bool:
     return len(told) > 1
 
 
-def _of_rows(node: exp.Expression) -> exp.Select | None:
+def _of_rows(node: Expr) -> exp.Select | None:
     """The query on whose rows an expression is worked out; None for one that is on a single row, or on values."""
     select = node.find_ancestor(exp.Select)
     while select is not None and not select.args.get("group"):
@@ -119,7 +120,7 @@ def _may_stop(select: exp.Select) -> bool:
     )
 
 
-def _takes_some(node: exp.Expression) -> bool:
+def _takes_some(node: Expr) -> bool:
     """Whether it takes some rows of several, or puts them in a row, or is not known not to."""
     if isinstance(node, exp.Distinct) and node.args.get("on"):
         return True
@@ -128,13 +129,13 @@ def _takes_some(node: exp.Expression) -> bool:
     return not (isinstance(node, (*_ANY_ORDER, *_AGGREGATES)) or (_is_function(node) or isinstance(node, exp.Cast)))
 
 
-def _is_function(node: exp.Expression) -> bool:
+def _is_function(node: Expr) -> bool:
     return isinstance(node, exp.Func) and not isinstance(
         node, exp.AggFunc | exp.Predicate | exp.Connector | exp.Cast | exp.Coalesce | exp.Case | exp.If
     )
 
 
-def _takes_rows_elsewhere(parsed: exp.Expression) -> bool:
+def _takes_rows_elsewhere(parsed: Expr) -> bool:
     """Whether rows of other tables are matched or inserted one after another."""
     if isinstance(parsed, exp.Insert):
         source = parsed.expression
@@ -146,7 +147,7 @@ def _takes_rows_elsewhere(parsed: exp.Expression) -> bool:
     return isinstance(parsed, exp.Delete) and bool(parsed.args.get("using"))
 
 
-def _makes_columns(parsed: exp.Expression) -> bool:
+def _makes_columns(parsed: Expr) -> bool:
     """Whether a column goes by the name of another: one without a name of its own is named after its parts."""
     if any(one.side == "FULL" for one in parsed.find_all(exp.Join)):
         return True
@@ -157,7 +158,7 @@ def _makes_columns(parsed: exp.Expression) -> bool:
     )  # fmt: skip
 
 
-def _is_read(subquery: exp.Subquery) -> bool:
+def _is_read(subquery: Expr) -> bool:
     return isinstance(subquery.parent, exp.From | exp.Join | exp.Lateral)
 
 
@@ -170,7 +171,7 @@ def _is_a_value(subquery: exp.Subquery) -> bool:
     return not any(one.find_ancestor(exp.Select) is query for part in made for one in part.find_all(exp.AggFunc))
 
 
-def _behind(part: exp.Expression, select: exp.Select) -> exp.Expression:
+def _behind(part: Expr, select: exp.Select) -> Expr:
     """What a number stands for where rows are grouped."""
     if isinstance(part, exp.Literal) and not part.is_string and part.this.isdecimal():
         place = int(part.this) - 1
@@ -181,14 +182,14 @@ def _behind(part: exp.Expression, select: exp.Select) -> exp.Expression:
 class _Kinds:
     """Of which kinds the columns are that a statement names, as far as its names are those of its tables."""
 
-    def __init__(self, parsed: exp.Expression, columns: dict[tuple[str, str], str]) -> None:
+    def __init__(self, parsed: Expr, columns: dict[tuple[str, str], str]) -> None:
         self._columns = {} if _makes_columns(parsed) else columns
         self._renamed = {one.alias.lower() for one in parsed.find_all(exp.Alias)}
         self._renamed |= {
             column.name.lower() for one in parsed.find_all(exp.TableAlias) for column in one.args.get("columns") or []
         }
 
-    def are_alike(self, node: exp.Expression) -> bool:
+    def are_alike(self, node: Expr) -> bool:
         """Whether all values look alike that a node takes for one, if it does so."""
         if isinstance(node, exp.SetOperation):
             selects = list(node.find_all(exp.Select))
@@ -208,14 +209,14 @@ class _Kinds:
             return parts is not None and all(self._alike(part, _EXACT) for part in parts)
         return True
 
-    def _alike(self, expression: exp.Expression, kinds: frozenset[str]) -> bool:
+    def _alike(self, expression: Expr, kinds: frozenset[str]) -> bool:
         nodes = list(expression.walk())
         if any(isinstance(one, exp.Star) and not isinstance(one.parent, exp.Count) for one in nodes):
             return bool(self._columns) and all(kind in kinds for kind in self._columns.values())
         whole = all(one.is_string or one.this.isdecimal() for one in nodes if isinstance(one, exp.Literal))
         return whole and all(isinstance(one, _ALIKE) for one in nodes) and self.are(expression, kinds)
 
-    def errors(self, node: exp.Expression) -> frozenset[str]:
+    def errors(self, node: Expr) -> frozenset[str]:
         """SQLSTATEs with which a node may fail on some values, or more than one where that is not known."""
         if isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Neg | exp.Abs):
             return _OVERFLOW if self._is_arithmetic(node) else _ANY_ERROR
@@ -235,13 +236,13 @@ class _Kinds:
             return _NO_ERROR
         return _ANY_ERROR if isinstance(node, exp.Predicate) or _is_function(node) else _NO_ERROR
 
-    def _is_arithmetic(self, node: exp.Expression) -> bool:
+    def _is_arithmetic(self, node: Expr) -> bool:
         operands = [part for part in node.walk() if part is not node]
         return self.are(node, _NUMBERS) and all(
             isinstance(one, _ARITHMETIC) and not (isinstance(one, exp.Literal) and one.is_string) for one in operands
         )
 
-    def _division(self, node: exp.Expression) -> frozenset[str]:
+    def _division(self, node: Expr) -> frozenset[str]:
         if not self._is_arithmetic(node):
             return _ANY_ERROR
         divisor = node.expression
@@ -257,7 +258,7 @@ class _Kinds:
             return _NO_ERROR
         return _OVERFLOW if node.to.is_type(*_INTEGERS) and self._is_arithmetic(node.this) else _ANY_ERROR
 
-    def are(self, expression: exp.Expression, kinds: frozenset[str]) -> bool:
+    def are(self, expression: Expr, kinds: frozenset[str]) -> bool:
         return all(self._is(column.name.lower(), kinds) for column in expression.find_all(exp.Column))
 
     def _is(self, name: str, kinds: frozenset[str]) -> bool:

@@ -45,6 +45,7 @@ class Scheduler(Protocol):
 
     def new_execution(self) -> bool:
         """Whether there is another schedule to run; called before each."""
+        ...
 
     def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
         """The session of one of `candidates`, which are never none; None gives this execution up.
@@ -58,6 +59,7 @@ class Scheduler(Protocol):
     @property
     def complete(self) -> bool:
         """Whether every schedule has been run by now, or one that differs in nothing that matters."""
+        ...
 
 
 def names(candidates: Sequence[Candidate]) -> tuple[str, ...]:

@@ -61,7 +61,8 @@ class Outcome:
         for name, answers in self.told:
             rows = [one.text().removeprefix("-> ") for one in answers if isinstance(one, Result) and one.columns]
             # What a function returned or raised, or what a transaction read.
-            verb = {("returned",): "returned", ("raised",): "raised"}.get(_columns(answers), "read")
+            verbs: dict[tuple[str, ...], str] = {("returned",): "returned", ("raised",): "raised"}
+            verb = verbs.get(_columns(answers), "read")
             said += [f"{name} {verb} {', then '.join(rows)}"] if rows else []
             said += [f"{name} was told {one.text()}" for one in answers if isinstance(one, Failure)]
         return "; ".join(said + [f"{name}: {table.text()}" for name, table in self.final])

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import ctypes
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -52,7 +52,7 @@ class Beside:
             return True
         return f"search_path={self._database.schema}" in (connection.info.get_parameters().get("options") or "")
 
-    def connecting(self, connect: Callable[[str], Iterator[Any]]) -> Iterator[Any]:
+    def connecting(self, connect: Callable[[str], Generator[Any, Any, Any]]) -> Generator[Any, Any, Any]:
         """psycopg's generator that connects, to the lab's schema whatever the DSN was."""
         with environment_for(self._database.is_embedded):
             connection = yield from connect(self._database.conninfo("setup"))
@@ -62,7 +62,7 @@ class Beside:
 
     def run(self, call: Callable[[], T]) -> T:
         """Runs it to its end, closes what it has opened. Raises LabError for what it misused, and what it raises."""
-        context, told, raised = contextvars.copy_context(), [], []
+        context, told, raised = contextvars.copy_context(), list[T](), list[BaseException]()
         ended = threading.Event()  # a `join` that is interrupted holds the thread for ended (Python below 3.13)
 
         def body() -> None:

@@ -150,8 +150,8 @@ def _is_written(path: Any, mode: str | None, flags: int) -> bool:
 def _program(event: str, args: tuple[Any, ...]) -> str:
     if event in ("os.fork", "os.forkpty"):
         return ""
-    words = args[1] if event == "subprocess.Popen" else args[0]
-    first = words[0] if isinstance(words, list | tuple) and words else words
+    words: Any = args[1] if event == "subprocess.Popen" else args[0]
+    first: Any = words[0] if isinstance(words, list | tuple) and words else words
     return f" ({os.path.basename(os.fsdecode(first).split()[0])})" if first else ""  # noqa: PTH119
 
 

@@ -53,8 +53,8 @@ def when_imported(what: Mapping[str, Then]) -> Iterator[None]:
                 stack.enter_context(what[name]())
 
         finder = _Finder(what, ready)
-        sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
-        stack.callback(lambda: finder in sys.meta_path and sys.meta_path.remove(finder))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, finder)
+        stack.callback(lambda: sys.meta_path.remove(finder) if finder in sys.meta_path else None)
         for name in what:
             if name in sys.modules:
                 importlib.import_module(name)  # another thread may be in the midst of it

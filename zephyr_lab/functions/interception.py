@@ -100,7 +100,7 @@ def _redis_takes_turns() -> contextlib.AbstractContextManager[None]:
 
 
 def _connect(real: Any) -> Any:
-    def connect(cls: type, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    def connect(cls: type, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         match owner():
             case None:
                 return (yield from real(cls, *args, **kwargs))

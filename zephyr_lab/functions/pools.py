@@ -65,13 +65,15 @@ def _getconn_async(real: Any) -> Any:
 def _putconn(real: Any) -> Any:
     def putconn(self: Any, conn: Any) -> None:
         if owner() is None:
-            return real(self, conn)
+            real(self, conn)
+            return
         conn._pool = None
         if (turn := current_session()) is None:
-            return conn.close()
+            conn.close()
+            return
         if not (turn.abandoned or conn.closed):
             conn.rollback()
-        return conn.disown()
+        conn.disown()
 
     return putconn
 
@@ -79,13 +81,15 @@ def _putconn(real: Any) -> Any:
 def _putconn_async(real: Any) -> Any:
     async def putconn(self: Any, conn: Any) -> None:
         if owner() is None:
-            return await real(self, conn)
+            await real(self, conn)
+            return
         conn._pool = None
         if (turn := current_session()) is None:
-            return await conn.close()
+            await conn.close()
+            return
         if not (turn.abandoned or conn.closed):
             await conn.rollback()
-        return conn.disown()
+        conn.disown()
 
     return putconn
 

@@ -97,11 +97,12 @@ class _Controlled:
             return self._end_copy(gen)
         return _with_first_row(gen) if gen.__name__ == "_stream_send_gen" else gen
 
-    def _end_copy(self, gen: Any) -> Iterator[Any]:
+    def _end_copy(self, gen: Any) -> Generator[Any, Any, Any]:
         data, self._data = self._data, []
         for one in data if not gen.gi_frame.f_locals.get("error") else ():
             yield from one
-        return (yield from gen)
+        told = yield from gen
+        return told
 
     def _leave(self) -> None:
         """What else the server does when a connection is closed."""

@@ -174,8 +174,8 @@ class FunctionSetup:
         match kind:
             case Kind.CONNECTION:
                 if self._connection is None or self._connection.closed:
-                    self._connection = on_behalf_of(None, self._database.connect)("setup")  # is kept
-                    self._connection.prepare_threshold = None
+                    connection = self._connection = on_behalf_of(None, self._database.connect)("setup")  # is kept
+                    connection.prepare_threshold = None
                 return self._connection
             case Kind.REDIS:
                 return self._providers.redis

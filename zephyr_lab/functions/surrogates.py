@@ -374,10 +374,10 @@ class _Run:
     def _cell(self, value: Value, own: Column | None = None) -> _Cell:
         if isinstance(value, str):
             parts = list(self._pieces(value))
-            if parts == [value] and own in self._all.filled_in and self._is_filled_in(own, value):
+            if parts == [value] and own is not None and own in self._all.filled_in and self._is_filled_in(own, value):
                 return _of(own)
             return parts[0] if len(parts) == 1 else tuple(parts)
-        if own in self._all.filled_in and value is not None and self._is_filled_in(own, value):
+        if own is not None and own in self._all.filled_in and value is not None and self._is_filled_in(own, value):
             return _of(own)
         return self._id(value) or value
 
@@ -476,7 +476,9 @@ class _Run:
     def _word(self, cell: _Cell, seen: tuple[str, ...]) -> Value:
         if isinstance(cell, _Id):
             return self._content(cell, seen)
-        return "".join(str(self._word(one, seen)) for one in cell) if isinstance(cell, tuple) else cell
+        if isinstance(cell, tuple):
+            return "".join(str(self._word(one, seen)) for one in cell)
+        return cell
 
     def _named(self, cell: _Cell) -> Value:
         """In a table: by the row alone where that says it."""
@@ -663,7 +665,7 @@ def _one_way(text: str) -> str | None:
     if _UUID.fullmatch(text):
         return text.replace("-", "").lower()
     time = _time(text)
-    return time and (time.astimezone(datetime.UTC) if time.tzinfo else time).isoformat()
+    return None if time is None else (time.astimezone(datetime.UTC) if time.tzinfo else time).isoformat()
 
 
 def _but(row: tuple[Value, ...], columns: tuple[str, ...], names: set[str]) -> tuple[Value, ...]:

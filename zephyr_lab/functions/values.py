@@ -72,7 +72,7 @@ class Parts:
 
 
 Told = Leaf | Parts
-_BRACKETS = {"list": "[]", "tuple": "()", "set": "{}", "dict": "{}"}
+_BRACKETS = {"list": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}"), "dict": ("{", "}")}
 _PAIRS = {"item": ": ", "field": "="}
 
 _NUMBERS = (int, float, complex, decimal.Decimal, fractions.Fraction)
@@ -81,8 +81,8 @@ _WITHOUT_PARTS = (
     ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network,
     ipaddress.IPv4Interface, ipaddress.IPv6Interface, zoneinfo.ZoneInfo, re.Pattern, range,
 )  # fmt: skip
-_SEQUENCES = (list, collections.deque, array.array, type({}.values()))
-_SETS = (set, frozenset, type({}.keys()), type({}.items()))
+_SEQUENCES: tuple[type[Any], ...] = (list, collections.deque, array.array, type({}.values()))
+_SETS: tuple[type[Any], ...] = (set, frozenset, type({}.keys()), type({}.items()))
 _MAPPINGS = (dict, types.MappingProxyType, collections.ChainMap)
 _WRAPPED = (collections.UserDict, collections.UserList, collections.UserString)
 _LAZY = frozenset({
@@ -190,10 +190,10 @@ class _Reader:
             return self.read(value.data)
         if isinstance(value, _SEQUENCES):
             base = next(one for one in _SEQUENCES if isinstance(value, one))
-            return Parts(base.__name__, tuple(map(self.read, base.__iter__(value))))  # type: ignore[attr-defined]
+            return Parts(base.__name__, tuple(map(self.read, base.__iter__(value))))
         if isinstance(value, _SETS):
             base = next(one for one in _SETS if isinstance(value, one))
-            return Parts("set", frozenset(map(self.read, base.__iter__(value))))  # type: ignore[attr-defined]
+            return Parts("set", frozenset(map(self.read, base.__iter__(value))))
         if isinstance(value, collections.OrderedDict):  # whose `==` counts the order
             return Parts("OrderedDict", self._pairs(collections.OrderedDict.items(value)))
         if isinstance(value, dict):
@@ -248,8 +248,9 @@ class _Reader:
         attempt = getattr(error, "last_attempt", None)  # tenacity.RetryError
         if attempt is not None and callable(getattr(attempt, "exception", None)):
             return Parts(kind.__name__, (self.read(attempt.exception()),))
-        if kind.__name__ == "ValidationError" and callable(getattr(error, "errors", None)):  # pydantic
-            return Parts(kind.__name__, (self.read(error.errors(include_url=False)),))
+        errors = getattr(error, "errors", None)
+        if kind.__name__ == "ValidationError" and callable(errors):  # pydantic
+            return Parts(kind.__name__, (self.read(errors(include_url=False)),))
         if isinstance(error, BaseExceptionGroup):
             parts = [self.read(error.message), *map(self.read, error.exceptions)]
         else:
@@ -453,7 +454,7 @@ def _plain_number(value: Any) -> Any:
         return complex.__add__(value, 0)
     if isinstance(value, decimal.Decimal):
         return decimal.Decimal(value)
-    return fractions.Fraction(value._numerator, value._denominator)  # type: ignore[attr-defined]
+    return fractions.Fraction(value._numerator, value._denominator)
 
 
 def _number(value: Any) -> Leaf:

@@ -109,8 +109,9 @@ class Table:
         """How many hold, by what they are about."""
         from zephyr_lab.views.load import verdicts
 
-        found = {
-            about: Counter(one.finding.verdict for one in self.rows if one.claim.about == about) for about in PARTS
+        found: dict[str, dict[str, int]] = {
+            about: dict(Counter[str](one.finding.verdict for one in self.rows if one.claim.about == about))
+            for about in PARTS
         }
         return verdicts({about: counts for about, counts in found.items() if counts}, repr(self))
 

@@ -140,9 +140,11 @@ def transactions(bench: Bench) -> Finding:
 @LOAD.claim("lock waits are under 10 ms")
 def lock_waits(bench: Bench) -> Finding:
     found = [bench.load(name) for name in ("one-statement", "select-for-update", "advisory-lock", "serializable-retry")]
-    waits = {one.incident.strategy: (one.lock_wait, one.watched.longest_wait) for one in found}
-    if unseen := [one for one in found if None in waits[one.incident.strategy]]:
-        raise LabError(f"{unseen[0].incident.strategy}: no lock wait was measured: {unseen[0].watched.why_not}")
+    waits: dict[str, tuple[float, float]] = {}
+    for one in found:
+        if one.lock_wait is None or one.watched.longest_wait is None:
+            raise LabError(f"{one.incident.strategy}: no lock wait was measured: {one.watched.why_not}")
+        waits[one.incident.strategy] = (one.lock_wait, one.watched.longest_wait)
     measured = "; ".join(
         f"{name} {mean:.1f} ms on average, longest {1000 * longest:,.0f} ms" for name, (mean, longest) in waits.items()
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 from psycopg import sql
 
@@ -24,7 +26,7 @@ INSERT = schema.statement("as-documented/upsert").split("on conflict")[0]
 PARTITIONS = "select count(*) from pg_inherits where inhparent = 'orders'::regclass"
 
 
-def _rows(connection: psycopg.Connection, name: str) -> list[tuple]:
+def _rows(connection: psycopg.Connection, name: str) -> list[tuple[Any, ...]]:
     cursor = connection.execute(snippet(name).encode())
     return cursor.fetchall() if cursor.description else []
 
@@ -215,7 +217,7 @@ def locks(bench: Bench) -> Finding:
         right = snippet("locks").replace("    pid,\n", "    pg_locks.pid,\n")
         month = f"orders_{NOON:%Y_%m}"
         culprit = here.connect()
-        culprit.execute(f"begin; lock table {month}")
+        culprit.execute(f"begin; lock table {month}".encode())
         victim = here.send("select count(*) from orders")
         listed = {row[4] for row in here.admin.execute(right.encode()).fetchall()}
         names = [
@@ -235,7 +237,7 @@ def blocking(bench: Bench) -> Finding:
     book = f"update slots set booked = booked + 500 where id = '{SLOT.id}'"
     with scratch_database(bench) as here:
         here.admin.execute("select plan_slots(%s)", [NOON.date()])
-        here.connect().execute(f"begin; {book}")
+        here.connect().execute(f"begin; {book}".encode())
         waiters = [here.send(book).info.backend_pid for _ in range(4)]
         said = {row[:2] for row in _rows(here.admin, "who-blocks-whom")}
         true = {(pid, one) for pid in waiters for one in here.one("select pg_blocking_pids(%s)", [pid])}

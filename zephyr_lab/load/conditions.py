@@ -123,7 +123,7 @@ class Incident(LoadOptions):
     @property
     def orders_a_block(self) -> int:
         """After so many the clock moves on."""
-        prices = [one["price"] for one in menu().values()]
+        prices: list[int] = [one["price"] for one in menu().values()]
         mean = sum(prices) / len(prices) * sum(QUANTITIES) / len(QUANTITIES)
         return max(1, round(SLOTS_MEANT * self.capacity / mean))
 

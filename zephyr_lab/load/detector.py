@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import date
 
 import psycopg
+import redis.asyncio
 import redis.exceptions
 
 from zephyr_lab.load.arrivals import Ask

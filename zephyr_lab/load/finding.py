@@ -74,7 +74,8 @@ class Bench:
         """What a context gives, entered when first asked for; it is left with `ends`."""
         if place not in self._places:
             self._places[place] = self.ends.enter_context(place(self))
-        return self._places[place]
+        there: T = self._places[place]
+        return there
 
     def valkey(self) -> KeyValue:
         """It is emptied, stopped and let go by experiments. Raises BadInput where it is somebody else's."""

@@ -225,10 +225,21 @@ class _Run:
                 if after is not None and self.killed_at is None and elapsed >= after:
                     self._kill(began)
                 said = [one.said for one in clients]
-                numbers = [sum(one.get(name, 0) for one in said) for name in ("sent", "created", "errors", "hits")]
+                sent, created, errors, hits = (
+                    sum(one.get(name, 0) for one in said) for name in ("sent", "created", "errors", "hits")
+                )
                 looked = monitor.seen
                 self.on_progress(
-                    Progress(self.incident, max(0.0, elapsed), *numbers, looked.oversold_slots, looked.roubles_over)
+                    Progress(
+                        self.incident,
+                        max(0.0, elapsed),
+                        sent,
+                        created,
+                        errors,
+                        hits,
+                        looked.oversold_slots,
+                        looked.roubles_over,
+                    )
                 )
             except KeyboardInterrupt:
                 if self.stopped:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from datetime import time as clock
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -80,7 +80,7 @@ class ScratchDatabase:
     def admin(self) -> psycopg.Connection[Any]:
         return self.opened[0]
 
-    def one(self, query: str, params: Any = None) -> Any:
+    def one(self, query: LiteralString, params: Any = None) -> Any:
         """The first column of a query's first row."""
         row = self.admin.execute(query, params).fetchone()
         assert row is not None

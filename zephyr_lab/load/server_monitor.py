@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 
 import psutil
 import psycopg
@@ -126,8 +126,8 @@ class ServerMonitor:
         return self.seen
 
 
-def _one(connection: psycopg.Connection[Any], sql: str, *params: Any) -> tuple[Any, ...]:
-    row = connection.execute(sql, params).fetchone()
+def _one(connection: psycopg.Connection[Any], sql: LiteralString, *params: Any) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(sql, params).fetchone()
     assert row is not None
     return row
 
@@ -157,15 +157,15 @@ class CpuMeter:
         self._pids["valkey"] = [valkey] if valkey else []
         self._began, self._wall = self._read(), time.monotonic()
 
-    def _read(self) -> Counter[str]:
-        used: Counter[str] = Counter()
+    def _read(self) -> dict[str, float]:
+        used: dict[str, float] = {}
         for name, pids in self._pids.items():
-            used[name] = sum(_seconds(pid) for pid in pids)  # type: ignore[assignment]
+            used[name] = sum(_seconds(pid) for pid in pids)
         own = psutil.Process().cpu_times()
-        used["client"] += own.user + own.system  # type: ignore[assignment]
+        used["client"] += own.user + own.system
         whole = psutil.cpu_times()
         idle = whole.idle + getattr(whole, "iowait", 0.0) + getattr(whole, "guest", 0.0)
-        used["busy"] = sum(whole[:]) - idle  # type: ignore[assignment]
+        used["busy"] = sum(whole[:]) - idle
         return used
 
     def stop(self) -> Cpu:

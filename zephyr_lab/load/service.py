@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,7 +42,10 @@ class Where:
 class TimedPool(psycopg_pool.AsyncConnectionPool):
     """A pool that knows how long it was waited for, and how long its connections were held."""
 
-    counts: Counts
+    def __init__(self, dsn: str, size: int, counts: Counts) -> None:
+        super().__init__(dsn, open=False, min_size=size, max_size=size, timeout=POOL["timeout"])
+        self.counts = counts
+        self._held_since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
     async def getconn(self, timeout: float | None = None) -> Any:
         began = time.perf_counter()
@@ -50,11 +54,11 @@ class TimedPool(psycopg_pool.AsyncConnectionPool):
         finally:
             took = time.perf_counter()
             self.counts.pool_wait.record(took - began)
-        connection._held_since = took
+        self._held_since[connection] = took
         return connection
 
     async def putconn(self, conn: Any) -> None:
-        self.counts.transaction.record(time.perf_counter() - conn._held_since)
+        self.counts.transaction.record(time.perf_counter() - self._held_since[conn])
         await super().putconn(conn)
 
     def look(self) -> None:
@@ -70,9 +74,7 @@ async def service(
     """With all connections open before the first order comes; what it counted is in `counts` in the end."""
     strategy = incident.as_strategy()
     async with AsyncExitStack() as stack:
-        sizes = {"min_size": pool_size, "max_size": pool_size, "timeout": POOL["timeout"]}
-        pool = TimedPool(where.dsn, open=False, **sizes)
-        pool.counts = counts
+        pool = TimedPool(where.dsn, pool_size, counts)
         await stack.enter_async_context(pool)
         await pool.wait()
         redis = None

@@ -15,20 +15,22 @@ class Metrics:
     """On a registry of its own, so that two services in one process do not mix."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        on = {"registry": self.registry}
-        self.attempts = Counter("orders_attempts", "Transactions begun, retries included", **on)
+        on = self.registry = CollectorRegistry()
+        self.attempts = Counter("orders_attempts", "Transactions begun, retries included", registry=on)
         self.failures = Counter(
-            "orders_serialization_failures", "Transactions refused, to be run again", ["sqlstate"], **on
+            "orders_serialization_failures",
+            "Transactions refused, to be run again",
+            ["sqlstate"],
+            registry=on,
         )
         self.retries = Histogram(
-            "orders_retries", "Retries that an order needed", buckets=(0, 1, 2, 3, 4), **on
+            "orders_retries", "Retries that an order needed", buckets=(0, 1, 2, 3, 4), registry=on
         )  # fmt: skip
-        self.transaction_seconds = Histogram("orders_transaction_seconds", "One attempt", buckets=SECONDS, **on)
+        self.transaction_seconds = Histogram("orders_transaction_seconds", "One attempt", buckets=SECONDS, registry=on)
         self.lock_wait_seconds = Histogram(
-            "orders_lock_wait_seconds", "A statement that may wait for a lock", buckets=SECONDS, **on
+            "orders_lock_wait_seconds", "A statement that may wait for a lock", buckets=SECONDS, registry=on
         )
-        self.outcomes = Counter("orders_outcomes", "What became of each order", ["outcome"], **on)
+        self.outcomes = Counter("orders_outcomes", "What became of each order", ["outcome"], registry=on)
 
     def value(self, name: str, **labels: str) -> float:
         """A sample by its full name, as `orders_attempts_total`; 0 where there is none yet."""

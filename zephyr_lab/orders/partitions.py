@@ -22,7 +22,7 @@ def ensure(connection: psycopg.Connection[Any], months: int) -> list[str]:
         raise BadInput(f"months is from 0 to 120, not {months}")
     try:
         with connection.transaction():
-            connection.execute(f"set local lock_timeout = '{LOCK_SECONDS}s'")
+            connection.execute(f"set local lock_timeout = '{LOCK_SECONDS}s'".encode())
             rows = connection.execute("select ensure_orders_partitions(%s)", [months]).fetchall()
     except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable) as error:
         raise NotInstalled(

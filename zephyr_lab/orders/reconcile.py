@@ -133,8 +133,8 @@ async def reconcile(
             done = "freed" if freed else "saved meanwhile, and left alone"
         found.append(Difference(place.slot, what, done, order_id))
     for order_id, (slot, price) in orders.items():
-        place = places.get(order_id)
-        if place is not None and (place.slot, place.price) == (slot, price):
+        booked = places.get(order_id)
+        if booked is not None and (booked.slot, booked.price) == (slot, price):
             continue
         if repair:
             await slots.restore(order_id, price, slot)

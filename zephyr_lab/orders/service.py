@@ -215,9 +215,12 @@ class OrderService:
         """What is there under the order's id."""
         async with self.session() as session, session.transaction():
             known = await session.row(_REGISTERED, (order.id,))
-        slot_id, start, status, digest, voided = known or (None, None, None, "", False)
+        gone = OrderVoided(f"order {order.id} was given up; order again with another id")
+        if known is None:
+            raise gone
+        slot_id, start, status, digest, voided = known
         if voided or slot_id is None:
-            raise OrderVoided(f"order {order.id} was given up; order again with another id")
+            raise gone
         if digest != order.digest:
             raise InvalidOrder("id", f"{order.id} is taken by an order with another content")
         self.metrics.outcomes.labels("repeated").inc()

@@ -30,7 +30,8 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         coroutine.send(None)
     except StopIteration as end:
-        return end.value
+        result: T = end.value
+        return result
     coroutine.close()
     raise BadInput("this coroutine waits for an event loop: await it, or give it synchronous connections")
 

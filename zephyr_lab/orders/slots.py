@@ -98,7 +98,8 @@ class RedisSlots:
             raise InvalidOrder("final_price", f"order {order_id} is booked with {booked} roubles, not {price}")
         if number == -1:
             return slot_of((await self._booking(order_id, window.day))[1])
-        return slots[number - 1]
+        slot: Slot = slots[number - 1]
+        return slot
 
     async def _booking(self, order_id: UUID, day: date) -> tuple[int, str]:
         known = await maybe_await(self._redis.hget(self._keys(day).orders, str(order_id)))

@@ -116,4 +116,6 @@ def _joined(*words: str | None) -> str:
 def _records(answer: pd.DataFrame | Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
     if not hasattr(answer, "to_dict"):
         return answer
-    return answer.astype(object).where(answer.notna(), None).to_dict("records")
+    frame: Any = answer
+    rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return rows

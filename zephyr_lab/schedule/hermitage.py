@@ -117,7 +117,7 @@ def _blocks(text: str) -> Iterator[tuple[str, int, str]]:
     """The SQL blocks, each with the paragraph above it and the number of its first line."""
     paragraph: list[str] = []
     block: list[str] | None = None
-    previous_line = ""
+    previous_line, first = "", 0
     for number, line in enumerate(text.splitlines(), start=1):
         if block is None and line.startswith("```sql"):
             block, first = [], number + 1

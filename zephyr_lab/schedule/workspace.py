@@ -33,10 +33,12 @@ class Preparation(Protocol):
     @property
     def repeats(self) -> bool:
         """Whether `repeat` makes rows, as a setup does."""
+        ...
 
     @property
     def is_rows_only(self) -> bool:
         """Whether rows of the schema's tables are all that `prepare` has made."""
+        ...
 
     def clear(self) -> None:
         """Called before the schema is made anew."""
@@ -46,6 +48,7 @@ class Preparation(Protocol):
 
     def repeat(self) -> bool:
         """Called before every schedule; whether more than rows may have changed."""
+        ...
 
 
 @dataclass(frozen=True)

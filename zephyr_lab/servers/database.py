@@ -101,7 +101,7 @@ def without_password(dsn: str) -> str:
             "the DSN's parts are not where they belong: percent-encode special characters of the password "
             "(`@` is %40, `/` is %2F, `:` is %3A)"
         )
-    return make_conninfo(**parts)
+    return make_conninfo("", **parts)
 
 
 @contextlib.contextmanager
@@ -187,7 +187,7 @@ def with_options(dsn: str, settings: Mapping[str, str]) -> str:
         return dsn
     escaped = {name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()}
     ours = [f"-c {name}={value}" for name, value in escaped.items()]
-    theirs = conninfo_to_dict(dsn).get("options") or ""
+    theirs = str(conninfo_to_dict(dsn).get("options") or "")
     return make_conninfo(dsn, options=" ".join([theirs, *ours]).strip())
 
 

@@ -96,7 +96,8 @@ def _ask(process: subprocess.Popen[bytes], order: dict[str, Any]) -> dict[str, A
     line = process.stdout.readline() if readable else b""
     if not line:
         return {"error": "its supervisor ended without an answer", "log": ""}
-    return json.loads(line)
+    answer: dict[str, Any] = json.loads(line)
+    return answer
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:

@@ -3,10 +3,16 @@
 Part of the supervisor: standard library only.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
 import stat
+
+TYPE_CHECKING = False  # `typing` itself would take longer to import than the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 LOCK = "owner.lock"
 
@@ -19,7 +25,7 @@ class Unpatched(Exception):
     """A program that is not as `without_passwd_entry` expects it."""
 
 
-def make_folder(order: dict, base: str) -> str:
+def make_folder(order: dict[str, Any], base: str) -> str:
     """A folder of our own, locked for as long as this process lives. Raises Unfit."""
     folder = os.path.join(base, order["prefix"] + os.urandom(4).hex())
     if len(os.fsencode(os.path.join(folder, ".s.PGSQL.5432.lock"))) > 100:
@@ -102,7 +108,7 @@ def copy_programs(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def hand_over(order: dict, folder: str) -> None:
+def hand_over(order: dict[str, Any], folder: str) -> None:
     """Gives the folder to the server's account. Itself last: until then nobody can put a link in our way."""
     if order["uid"] is None:
         return
@@ -115,7 +121,7 @@ def hand_over(order: dict, folder: str) -> None:
     os.chown(folder, order["uid"], order["gid"])
 
 
-def without_passwd_entry(how: dict) -> None:
+def without_passwd_entry(how: dict[str, Any]) -> None:
     """Copies of programs that ask for another user's name than ours, in a mirror, of links, of the tree they are in.
 
     initdb, and `postgres --boot`, which it runs, insist on the name of the user id that they run as, and use it as a

@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 import weakref
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from zephyr_lab.errors import ServerUnavailable
@@ -27,23 +29,23 @@ class KeyValueFacts:
 
 def url_without_password(url: str) -> str:
     """A URL that may be shown: scheme, host, port and path. Raises ServerUnavailable where it is no Redis URL."""
+    malformed = ServerUnavailable(
+        "the Redis URL is malformed: write redis://user:password@host:6379/0, with special characters "
+        "percent-encoded, or unix:///path"
+    )
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
-        readable = parts.scheme in ("redis", "rediss", "unix")
     except ValueError:
-        readable = False
+        raise malformed from None
     # A password with a bare `/`, `?`, `#` or `@` ends up behind the host, or in it.
-    misplaced = readable and ("@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1)
-    if not readable or misplaced or parts.fragment:
-        raise ServerUnavailable(
-            "the Redis URL is malformed: write redis://user:password@host:6379/0, with special characters "
-            "percent-encoded, or unix:///path"
-        )
+    misplaced = "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1
+    if parts.scheme not in ("redis", "rediss", "unix") or misplaced or parts.fragment:
+        raise malformed
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
-_ONCE = {"socket_connect_timeout": 5, "retry_on_timeout": False}
+_ONCE: dict[str, Any] = {"socket_connect_timeout": 5, "retry_on_timeout": False}
 
 
 def client(url: str, *, decode_responses: bool = True) -> redis.Redis:
@@ -62,7 +64,7 @@ def inspect(url: str) -> KeyValueFacts:
     try:
         with client(url) as connection:
             info = connection.info("server")
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
+    except (redis.AuthenticationError, NoPermissionError):
         raise ServerUnavailable(f"{where} refused the user name and password: check both") from None
     except (redis.RedisError, OSError, ValueError, TypeError) as error:
         raise ServerUnavailable(

@@ -15,6 +15,8 @@ and set-up, see `prepared.py`), `nameless` (null, or programs that the set-up ne
 `{"folder": ..., "pid": ..., "password": of the kept cluster, or null}` or `{"error": ..., "log": ...}`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import errno
@@ -38,6 +40,10 @@ from zephyr_lab.servers.folders import (
     without_passwd_entry,
 )
 from zephyr_lab.servers.lifeline import owner_is_gone
+
+TYPE_CHECKING = False  # `typing` itself would take longer to import than the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 PR_SET_PDEATHSIG = 1
 NO_ENTRY = (
@@ -64,7 +70,7 @@ class Place:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.log = os.open(os.path.join(folder, "log"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        self.server: subprocess.Popen | None = None
+        self.server: subprocess.Popen[bytes] | None = None
 
     def tail(self) -> str:
         size = os.fstat(self.log).st_size
@@ -101,7 +107,7 @@ def main() -> None:
     })  # fmt: skip
 
 
-def live(order: dict, base: str, owner: int) -> None:
+def live(order: dict[str, Any], base: str, owner: int) -> None:
     """From the making of the server's folder to its removal. Raises Unfit, Spoiled and Failed where it never lived."""
     place, folder = None, make_folder(order, base)
     try:
@@ -109,12 +115,12 @@ def live(order: dict, base: str, owner: int) -> None:
         try:
             place = Place(folder)
             password = prepare(order, place)
-            start(order, place)
-            wait_until_ready(order, place.server, owner)
+            server = start(order, place)
+            wait_until_ready(order, server, owner)
         except (OSError, Failed, Unpatched) as problem:
             raise consequence(problem, order, base, place) from problem
-        answer({"folder": folder, "pid": place.server.pid, "password": password})
-        while place.server.poll() is None and not owner_is_gone(owner, 0.5):
+        answer({"folder": folder, "pid": server.pid, "password": password})
+        while server.poll() is None and not owner_is_gone(owner, 0.5):
             pass
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -125,7 +131,7 @@ def live(order: dict, base: str, owner: int) -> None:
         remove(folder)
 
 
-def consequence(problem: Exception, order: dict, base: str, place: Place | None) -> Exception:
+def consequence(problem: Exception, order: dict[str, Any], base: str, place: Place | None) -> Exception:
     """What follows from a server's not coming up: another folder, a cluster of its own, or the end."""
     log = place.tail() if place is not None else ""
     if getattr(problem, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in log:
@@ -137,12 +143,12 @@ def consequence(problem: Exception, order: dict, base: str, place: Place | None)
     return Failed(f"{problem}. {NO_ENTRY}" if order["nameless"] else str(problem), log)
 
 
-def answer(message: dict) -> None:
+def answer(message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         print(json.dumps(message), flush=True)
 
 
-def fill_in(value, folder: str):
+def fill_in(value: Any, folder: str) -> Any:
     if isinstance(value, str):
         return value.replace("{folder}", folder)
     if isinstance(value, list):
@@ -152,7 +158,7 @@ def fill_in(value, folder: str):
     return value
 
 
-def prepare(order: dict, place: Place) -> str | None:
+def prepare(order: dict[str, Any], place: Place) -> str | None:
     """All that the server needs, in its account's hands; gives the password of a kept cluster, if it is one."""
     folder, uid, gid, cluster = place.folder, order["uid"], order["gid"], order["cluster"]
     data, password = os.path.join(folder, "data"), None
@@ -182,23 +188,22 @@ def prepare(order: dict, place: Place) -> str | None:
     return None
 
 
-def start(order: dict, place: Place) -> None:
+def start(order: dict[str, Any], place: Place) -> subprocess.Popen[bytes]:
     piped = order["stdin"] is not None
-    place.server = run(order, place, order["server"], stdin=subprocess.PIPE if piped else subprocess.DEVNULL)
-    if piped:
+    server = place.server = run(order, place, order["server"], stdin=subprocess.PIPE if piped else subprocess.DEVNULL)
+    if server.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
-            place.server.stdin.write(order["stdin"].encode())
-            place.server.stdin.close()
+            server.stdin.write(order["stdin"].encode())
+            server.stdin.close()
+    return server
 
 
-def run(order: dict, place: Place, command: list, stdin: int) -> subprocess.Popen:
-    account = {}
-    if order["uid"] is not None:
-        account = {"user": order["uid"], "group": order["gid"], "extra_groups": []}
+def run(order: dict[str, Any], place: Place, command: list[str], stdin: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command, cwd=place.folder, env=order["environment"], stdin=stdin, stdout=place.log, stderr=place.log,
-            preexec_fn=before_exec, **account,
+            preexec_fn=before_exec, user=order["uid"], group=order["gid"],
+            extra_groups=None if order["uid"] is None else [],
         )  # fmt: skip
     except OSError as error:
         raise Failed(f"{command[0]}: {error.strerror}") from error
@@ -212,7 +217,7 @@ def before_exec() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
 
 
-def wait_until_ready(order: dict, server: subprocess.Popen, owner: int) -> None:
+def wait_until_ready(order: dict[str, Any], server: subprocess.Popen[bytes], owner: int) -> None:
     deadline = time.monotonic() + order["seconds"]
     while not is_ready(order["ready"]):
         if server.poll() is not None:
@@ -223,12 +228,12 @@ def wait_until_ready(order: dict, server: subprocess.Popen, owner: int) -> None:
             sys.exit(0)
 
 
-def is_ready(how: list) -> bool:
+def is_ready(how: list[Any]) -> bool:
     try:
         if how[0] == "line":
             with open(how[1]) as file:
                 lines = file.read().splitlines()
-            return len(lines) >= how[2] and lines[how[2] - 1].strip() == how[3]
+            return len(lines) >= how[2] and bool(lines[how[2] - 1].strip() == how[3])
         import socket
 
         with socket.socket(socket.AF_UNIX) as probe:
@@ -238,7 +243,7 @@ def is_ready(how: list) -> bool:
         return False
 
 
-def let_children_go_on(server: subprocess.Popen) -> None:
+def let_children_go_on(server: subprocess.Popen[bytes]) -> None:
     """Backends that the owner had stopped (see schedule/quiet.py) when it died do not hear that they are to end."""
     with contextlib.suppress(OSError), open(f"/proc/{server.pid}/task/{server.pid}/children") as children:
         for child in children.read().split():
@@ -246,7 +251,7 @@ def let_children_go_on(server: subprocess.Popen) -> None:
                 os.kill(int(child), signal.SIGCONT)
 
 
-def stop(server: subprocess.Popen, name: str) -> None:
+def stop(server: subprocess.Popen[bytes], name: str) -> None:
     # PostgreSQL kills children that do not hear SIGQUIT after 5 s; if it were killed before, they would stay.
     for kind, seconds in ((getattr(signal, name), 5), (signal.SIGQUIT, 7), (signal.SIGKILL, 5)):
         deadline = time.monotonic() + seconds

@@ -11,9 +11,11 @@ _PIECE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]|\w+|.""", re.DOTALL)
 def one_line(sql: str, width: int) -> str:
     """SQL without comments and needless blanks; in more than `width` characters columns or the middle are left out."""
     whole = " ".join(re.sub(r"--[^\n]*", "", sql).split()).removesuffix(";")
-    for text in (whole, *_with_fewer_columns(whole)):
+    shorter = [whole, *_with_fewer_columns(whole)]
+    for text in shorter:
         if len(text) <= width:
             return text
+    text = shorter[-1]
     room = width - len(GAP)
     if room < 10:
         return text[: width - 3].rstrip() + "..."
@@ -30,8 +32,10 @@ def _cut(text: str, most: int) -> str:
 def _with_fewer_columns(text: str) -> list[str]:
     """`select a, b, c from t ...` as `select a, ... from t ...`, and as `select ... from t ...`."""
     begun = re.match(r"(?i)((begin|start transaction)[^;]*; )?select ", text)
+    if not begun:
+        return []
     depth, comma = 0, 0
-    for piece in _PIECE.finditer(text, begun.end()) if begun else ():
+    for piece in _PIECE.finditer(text, begun.end()):
         if piece[0] in "()":
             depth += 1 if piece[0] == "(" else -1
         elif piece[0] == "," and depth == 0:

@@ -89,7 +89,8 @@ def _draw_graph(
         axes.add_patch(
             Circle(at[one["name"]], RADIUS, facecolor="white", edgecolor=colours[one["session"]], linewidth=1.6)
         )
-        axes.text(*at[one["name"]], one["name"], ha="center", va="center", color=INK, weight="bold")
+        x, y = at[one["name"]]
+        axes.text(x, y, one["name"], ha="center", va="center", color=INK, weight="bold")
     return at
 
 

@@ -11,7 +11,7 @@ BAR = 0.26
 
 
 def slot_chart(
-    names: Sequence[str], accounts: dict[str, Sequence[int]], capacities: Sequence[int], text: str
+    names: Sequence[str], accounts: Mapping[str, Sequence[int]], capacities: Sequence[int], text: str
 ) -> Picture:
     """A group of bars for each slot, a bar for each account (roubles), a line for the capacity.
 

@@ -36,7 +36,7 @@ class Stepper(anywidget.AnyWidget):
 
     _esm = (_HERE / "stepper.js").read_text(encoding="utf-8")
     _css = (_HERE / "stepper.css").read_text(encoding="utf-8")
-    runs = traitlets.List().tag(sync=True)
+    runs: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     at_end = traitlets.Bool().tag(sync=True)
 
     def __init__(self, runs: Sequence[dict[str, Any]], text: str, at_end: bool = False) -> None:

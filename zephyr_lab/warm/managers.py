@@ -29,11 +29,11 @@ class _OverUnixSockets:
         return f"{os.environ[SOCKETS]}{uuid.uuid4()}.json" if _warm() else ""
 
 
-class Manager(_OverUnixSockets, KernelManager):  # type: ignore[misc]
+class Manager(_OverUnixSockets, KernelManager):
     pass
 
 
-class AsyncManager(_OverUnixSockets, AsyncKernelManager):  # type: ignore[misc]
+class AsyncManager(_OverUnixSockets, AsyncKernelManager):
     pass
 
 

@@ -217,7 +217,7 @@ def _sleeps_skipped(thread: threading.Thread) -> Iterator[None]:
     """A pause before the next attempt takes no time here."""
     real = time.sleep
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds: float, /) -> None:
         if threading.current_thread() is not thread:
             real(seconds)
 

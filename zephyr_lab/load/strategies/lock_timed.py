@@ -33,4 +33,4 @@ STRATEGY = Strategy("select-for-update-timed", book)
 
 def install(connection: psycopg.Connection[Any]) -> None:
     """The function and its table, in the connection's schema."""
-    connection.execute(shipped("sql", "load", "lock_slot_timed.sql").read_text(encoding="utf-8"))
+    connection.execute(shipped("sql", "load", "lock_slot_timed.sql").read_bytes())

@@ -41,7 +41,10 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
     asked = {**order.row(), **wanted(order, window), "digest": order.digest}
     try:
         async with session.transaction():
-            is_new, id, start = await session.row(STATEMENT, asked, may_wait=True) or (True, None, None)
+            answer = await session.row(STATEMENT, asked, may_wait=True)
+            if answer is None:
+                raise _Full
+            is_new, id, start = answer
             if not is_new:
                 raise AlreadyCreated(f"the id {order.id} is taken")
             if id is None:
