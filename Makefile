@@ -25,6 +25,8 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	@# Both at a time: pyright is a minute of a processor on every run, mypy a few seconds after its first.
+	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; pyright=$$?; wait $$mypy && exit $$pyright
 
 # A test and its server take turns: with as many workers as processors a sixth of these is idle.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
@@ -117,4 +119,4 @@ test-wheel: $(VENV)/dev.installed  ## these tests on a wheel: make test-wheel WH
 	  $(PURE) tests/integration tests/orders tests/exercises
 
 clean:
-	rm -rf build dist .pytest_cache .ruff_cache
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache

@@ -291,7 +291,7 @@ class _Lists:
                 if len(later):
                     self.result.add(
                         "dirty-update", key=h.keys[self.order_key[at]],
-                        values=[h.value_of(dead_op[at]), h.value_of(self.writer_op[at + 1 + later[0]])],
+                        values=[h.value_of(dead_op[at]), h.value_of(int(self.writer_op[at + 1 + later[0]]))],
                         transactions=[int(self.owner[dead_op[at]]), int(self.owner[self.writer_op[at + 1 + later[0]]])],
                     )  # fmt: skip
         for op in self.full[~self.agrees & self.ok[self.full]]:
@@ -316,7 +316,7 @@ class _Lists:
         hit = (write >= 0) & overwritten[write] & (self.owner[write] != self.owner[self.full]) & self.ok[self.full]
         for i in np.flatnonzero(hit)[:MOST_CASES].tolist():
             self.result.add(
-                "G1b", key=h.key_of(write[i]), value=h.value_of(write[i]),
+                "G1b", key=h.key_of(int(write[i])), value=h.value_of(int(write[i])),
                 transactions=[int(self.owner[write[i]]), int(self.owner[self.full[i]])],
             )  # fmt: skip
 

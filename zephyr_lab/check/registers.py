@@ -96,13 +96,13 @@ class _Registers:
             if not later[number]:
                 later[number] = True
                 self.result.add(
-                    "internal", key=h.key_of(op), expected=h.value_of(a.before[op]),
+                    "internal", key=h.key_of(op), expected=h.value_of(int(a.before[op])),
                     read=h.value_of(op), transactions=[number],
                 )  # fmt: skip
             if h.kind[a.before[op]] == WRITE:
                 # No history at all in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
                 self.result.add(
-                    "own-write-unseen", key=h.key_of(op), expected=h.value_of(a.before[op]),
+                    "own-write-unseen", key=h.key_of(op), expected=h.value_of(int(a.before[op])),
                     read=h.value_of(op), transactions=[number],
                 )  # fmt: skip
 

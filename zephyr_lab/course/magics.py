@@ -36,7 +36,7 @@ def _without_trace(magic: Callable[..., Any]) -> Callable[..., Any]:
         except LabError as error:
             told = [f"{type(error).__name__}: {error}"]
             # How IPython asks an error to show itself.
-            error._render_traceback_ = lambda: told  # type: ignore[attr-defined]
+            error._render_traceback_ = lambda: told  # type: ignore[method-assign]
             raise
 
     return plainly

@@ -39,7 +39,7 @@ class Shop:
         self.db: psycopg.Connection[Any] = lab.connect()
         with self.db.transaction():
             self.db.execute(schema.schema())
-            self.db.execute(schema.WORKING_HOURS.format(capacity=self.plan.capacity))
+            self.db.execute(schema.WORKING_HOURS.format(capacity=self.plan.capacity).encode())
             self.db.execute("select ensure_orders_partitions(1, %s)", [now])
             self.db.execute("select plan_slots(%s)", [now.date()])
         self.redis = lab.redis
@@ -127,13 +127,13 @@ class Shop:
 
     def rows(self, query: str, *params: Any) -> pd.DataFrame:
         """What a query gives, as a table."""
-        cursor = self.db.execute(query, params or None)
+        cursor = self.db.execute(query.encode(), params or None)
         return pd.DataFrame(cursor.fetchall(), columns=[one.name for one in cursor.description or ()])
 
     def sqlstate(self, statement: str, params: Any = None) -> str:
         """The SQLSTATE with which the server refuses a statement, and its name; 'ok' where it does not."""
         try:
-            self.db.execute(statement, params)
+            self.db.execute(statement.encode(), params)
         except psycopg.Error as error:
             return f"{error.sqlstate} {type(error).__name__}: {error.diag.message_primary}"
         return "ok"

@@ -7,6 +7,7 @@ notebooks are committed executed, through this one normaliser. Those of the meas
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import nbformat
 from nbclient import NotebookClient
@@ -41,7 +42,8 @@ def execute_in_place(path: Path) -> None:
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """A notebook's content. Raises BadInput where there is none."""
     try:
-        return nbformat.read(path, as_version=4)
+        notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
+        return notebook
     except (OSError, ValueError, nbformat.ValidationError) as error:
         raise BadInput(f"cannot read notebook {path}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -72,7 +74,7 @@ def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
 
 def normal_form(notebook: nbformat.NotebookNode) -> str:
     """A notebook as text, without whatever differs between two executions or two machines."""
-    notebook = nbformat.from_dict(notebook)
+    notebook = cast("nbformat.NotebookNode", nbformat.from_dict(notebook))
     measured = is_measured(notebook)
     kept = {"zephyr_lab": MEASURED} if measured else {}
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}, **kept})
@@ -89,4 +91,5 @@ def normal_form(notebook: nbformat.NotebookNode) -> str:
             if "metadata" in output:
                 output.metadata = {}
     nbformat.validate(notebook)
-    return nbformat.writes(notebook) + "\n"
+    text: str = nbformat.writes(notebook)
+    return text + "\n"

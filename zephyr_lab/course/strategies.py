@@ -50,7 +50,7 @@ class Cell:
 
 
 def explore_strategy(
-    lab: Lab, name: str, isolation: Any, *, sessions: int = 2, samples: int | None = None, partitioned: bool = False
+    lab: Any, name: str, isolation: Any, *, sessions: int = 2, samples: int | None = None, partitioned: bool = False
 ) -> Exploration:
     """Sessions that each want the slot's last place, at a level that overrides the strategy's own.
 
@@ -62,7 +62,8 @@ def explore_strategy(
         [example.booking(one, number + 1) for number in range(sessions)],
         setup=setup if isinstance(setup, str) else once(setup), isolation=isolation, invariant=example.INVARIANT,
     )  # fmt: skip
-    return explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), 0), None, None)
+    found: Exploration = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), 0), None, None)
+    return found
 
 
 def own_level(name: str) -> IsolationLevel:

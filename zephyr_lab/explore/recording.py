@@ -87,12 +87,12 @@ def record(
         transactions = 200
     with connect() as main:
         table = f"zephyr_lab_history_{random.SystemRandom().randrange(10**9)}"
-        main.execute(f"create table {table} (key int primary key, {_TABLES[workload]})")
+        main.execute(f"create table {table} (key int primary key, {_TABLES[workload]})".encode())
         try:
             load = _Load(connect, workload, level, table, seconds, transactions, keys, operations, seed)
             rows = load.run(sessions)
         finally:
-            main.execute(f"drop table {table}")
+            main.execute(f"drop table {table}".encode())
     return Recording(check.from_transactions(rows, workload), level)
 
 
@@ -147,7 +147,7 @@ class _Load:
         ops: list[list[Any]] = []
         begun, type_ = next(self.clock), "fail"
         try:
-            connection.execute(f"begin isolation level {self.level}")
+            connection.execute(f"begin isolation level {self.level}".encode())
             for key, reads in plan:
                 ops.append(self._read(connection, key) if reads else self._write(connection, key, tells_old))
             type_ = "info"
@@ -169,14 +169,14 @@ class _Load:
 
     def _read(self, connection: psycopg.Connection, key: int) -> list[Any]:
         column = "elements" if self.lists else "value"
-        row = connection.execute(f"select {column} from {self.table} where key = %s", [key]).fetchone()
+        row = connection.execute(f"select {column} from {self.table} where key = %s".encode(), [key]).fetchone()
         return ["r", key, row[0] if row else None]
 
     def _write(self, connection: psycopg.Connection, key: int, tells_old: bool) -> list[Any]:
         value = next(self.values)
         sql = (_APPEND if self.lists else _WRITE).format(table=self.table)
         if self.lists or not tells_old:
-            connection.execute(sql, [key, value])
+            connection.execute(sql.encode(), [key, value])
             return ["append" if self.lists else "w", key, value]
-        row = connection.execute(f"{sql} returning old.value", [key, value]).fetchone()
+        row = connection.execute(f"{sql} returning old.value".encode(), [key, value]).fetchone()
         return ["w", key, value, row[0]] if row else ["w", key, value]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 
@@ -22,7 +22,7 @@ _SHARED = ("_esm", "_css")
 
 def static(notebook: nbformat.NotebookNode, shared: dict[str, str]) -> nbformat.NotebookNode:
     """The notebook for a page; `shared` gathers code and style by a hash."""
-    notebook = nbformat.from_dict(notebook)
+    notebook = cast("nbformat.NotebookNode", nbformat.from_dict(notebook))
     states = notebook.metadata.pop("widgets", {}).get(_STATE, {}).get("state", {})
     for cell in notebook.cells:
         for output in cell.get("outputs", []):

@@ -34,7 +34,7 @@ def session_colour(name: str, place: int) -> str:
 
 
 _SIZE = re.compile(r'<svg([^>]*?) width="[\d.]+pt" height="[\d.]+pt"')
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "zephyr_lab",
     "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
     "font.family": ["DejaVu Sans"],

@@ -120,7 +120,8 @@ COMPARED = (
 
 def _name(figures: dict[str, Any]) -> str:
     level = figures["isolation"]
-    return figures["strategy"] + ("" if level == "its own" else f" at {level}")
+    strategy: str = figures["strategy"]
+    return strategy + ("" if level == "its own" else f" at {level}")
 
 
 def _colour(report: dict[str, Any], key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from zephyr_lab.views.figure import BAD, GRID, INK, PALE, SESSIONS, Picture, new_figure, style
 

@@ -43,7 +43,10 @@ class Stepper(anywidget.AnyWidget):
         super().__init__(runs=list(runs), at_end=at_end)
         self._text = text
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+    # A bundle alone is what IPython takes as well; its base gives metadata beside it.
+    def _repr_mimebundle_(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, **kwargs: Any
+    ) -> dict[str, Any]:
         """The widget; beside it a table and text that say the same, for where no widget can be."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle

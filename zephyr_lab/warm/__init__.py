@@ -45,7 +45,8 @@ def warm_kernels() -> Iterator[Supervised | None]:
             yield None
     else:
         from zephyr_lab.servers.account import Account
-        from zephyr_lab.servers.embedded import Program, Supervised
+        from zephyr_lab.servers.carriers import Program
+        from zephyr_lab.servers.embedded import Supervised
 
         python = Path(sys.executable)
         server = Supervised(Program(python, "warm kernels", Account("ourselves"), "", python.parent), {

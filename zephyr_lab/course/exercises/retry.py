@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import psycopg
 from psycopg import sql as psql
@@ -165,7 +165,7 @@ def _may_set_deadlock_timeout(control: psycopg.Connection[Any]) -> bool:
 def run_against(function: Learners, run: Attempts) -> Outcome | None:
     """The function in a thread of its own; None where it does not come to an end."""
     control = run.control
-    control.execute(_drop() + SETUP)
+    control.execute((_drop() + SETUP).encode())
     told: list[Any] = [None, None]
 
     def go() -> None:
@@ -185,7 +185,7 @@ def run_against(function: Learners, run: Attempts) -> Outcome | None:
     finally:
         for connection in run.connections:
             connection.close()
-        control.execute(_drop())
+        control.execute(_drop().encode())
 
 
 def _drop() -> str:
@@ -217,7 +217,7 @@ def _sleeps_skipped(thread: threading.Thread) -> Iterator[None]:
     """A pause before the next attempt takes no time here."""
     real = time.sleep
 
-    def sleep(seconds: float, /) -> None:
+    def sleep(seconds: float | SupportsIndex, /) -> None:
         if threading.current_thread() is not thread:
             real(seconds)
 
