@@ -31,7 +31,7 @@ from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.runner import STEP_SECONDS
+from zephyr_lab.schedule.workspace import STEP_SECONDS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -60,11 +60,13 @@ class Options:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        return tuple(one.name for one in fields(cls))  # type: ignore[arg-type]
+        return tuple(one.name for one in fields(cls))  # type: ignore[arg-type]  # of the models, dataclasses
 
     @classmethod
     def about(cls, name: str) -> About:
-        return next(one for one in fields(cls) if one.name == name).metadata["about"]  # type: ignore[arg-type]
+        one = next(one for one in fields(cls) if one.name == name)  # type: ignore[arg-type]  # of the models, dataclasses
+        about: About = one.metadata["about"]
+        return about
 
     def part(self, names: Iterable[str]) -> dict[str, Any]:
         """Some of them, as keyword arguments."""

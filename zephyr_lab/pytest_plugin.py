@@ -99,13 +99,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def zephyr_dsn(pytestconfig: pytest.Config) -> str | None:
     """The PostgreSQL to work on, where it is not one of its own. Override it where your tests start one."""
-    return _setting(pytestconfig, "zephyr_dsn")
+    dsn: str | None = _setting(pytestconfig, "zephyr_dsn")
+    return dsn
 
 
 @pytest.fixture(scope="session")
 def zephyr_redis_url(pytestconfig: pytest.Config) -> str | None:
     """The Redis or Valkey to work on, where it is not one of its own."""
-    return _setting(pytestconfig, "zephyr_redis_url")
+    url: str | None = _setting(pytestconfig, "zephyr_redis_url")
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +128,7 @@ def _zephyr_lab(zephyr_dsn: str | None, zephyr_redis_url: str | None) -> Iterato
 def zephyr_isolation(request: pytest.FixtureRequest) -> str:
     """The isolation level that the test runs at, such as `read committed`."""
     if hasattr(request, "param"):
-        return request.param
+        return str(request.param)
     levels = _levels_of(request.node)
     if len(levels) > 1:
         raise pytest.UsageError("zephyr: a test at several levels must name the fixture `zephyr` as its argument")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zephyr_lab.explore.verdict import Verdict
     from zephyr_lab.lab import Lab
 
+T = TypeVar("T")
 Setup = str | Path | Callable[..., Any]
 Functions = Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
 
@@ -57,7 +58,7 @@ for _one in (AnomalyFound, InvariantViolated, NothingFound, NothingTested):
     _one.__module__ = "builtins"  # as pytest's own outcomes: reports show the name alone
 
 
-class Replayed(pytest.skip.Exception):  # type: ignore[misc]
+class Replayed(pytest.skip.Exception):  # type: ignore[name-defined,misc]  # an attribute that pytest sets
     """Ends a test whose schedule was replayed and is right; no `except Exception` catches it."""
 
 
@@ -68,6 +69,7 @@ def seconds_of(text: Any) -> float:
     except (TypeError, ValueError):
         seconds = math.nan
     bounds = ExploreOptions.about("budget").bounds
+    assert bounds
     if not bounds.admit(seconds):
         raise pytest.UsageError(f"zephyr: {bounds.rule('budget')}, not {text!r}")
     return seconds
@@ -135,7 +137,7 @@ class Zephyr:
     @property
     def isolation(self) -> str:
         """The level, such as `read committed`."""
-        return self._options.isolation
+        return str(self._options.isolation)
 
     def explore(self, functions: Functions, **options: Any) -> Exploration:
         """Fails the test where any order is anomalous, violates the invariant, or cannot be judged.
@@ -266,7 +268,7 @@ class _Asked:
             lambda: self.lab.replay(self.functions, schedule, **self.options.part(RUN_OPTIONS))
         )
 
-    def _without_internals(self, call: Callable[[], Any]) -> Any:
+    def _without_internals(self, call: Callable[[], T]) -> T:
         """A report of what the lab refuses begins at the test."""
         __tracebackhide__ = True
         from zephyr_lab.errors import LabError

@@ -51,7 +51,7 @@ def takes(model: type[Options], *names: str) -> Callable[[Command], Command]:
         words = [f"--{name.replace('_', '-')}"] if default is False else []  # without its --no-
         least = about.bounds.low if about.bounds and not about.bounds.is_open and about.bounds.low > 0 else None
         option = typer.Option(*words, help=about.help, min=least)
-        kind = Annotated[about.shell_type or types[name], option]
+        kind: Any = Annotated[about.shell_type or types[name], option]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
     def decorate(command: Command) -> Command:

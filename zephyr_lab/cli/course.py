@@ -106,7 +106,7 @@ def notebooks(
             runs = execute_all(todo, jobs, lambda: progress.update(task, advance=1, refresh=True), meanwhile)
     report = Report(into / ("measured.html" if measured else "index.html"), tuple(runs))
     matrix = report.matrix(first.server) if first else None
-    report.write_index(matrix or (first and first.counted()))
+    report.write_index(matrix or (first.counted() if first else None))
     if matrix:
         show_counted(matrix)
     print(f"{len(report.runs)} executions of {len(report.notebooks)} notebooks; read {report.index}")

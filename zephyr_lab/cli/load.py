@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from zephyr_lab.options import LoadOptions
 if TYPE_CHECKING:
     from zephyr_lab.load import Incident
     from zephyr_lab.load import Progress as HowFar
+    from zephyr_lab.load.claims import Table as Claims
 
 
 class ReportFormat(StrEnum):
@@ -101,7 +102,7 @@ def claims(
             numbers or (), rate=rate, seconds=seconds,
             on_progress=lambda one: progress.update(task, description=f"{one.number}. {one.said}"),
         )  # fmt: skip
-    shown = {
+    shown: dict[ClaimsFormat, Callable[[Claims], str]] = {
         ClaimsFormat.TEXT: str,
         ClaimsFormat.MARKDOWN: type(found).to_markdown,
         ClaimsFormat.JSON: type(found).to_json,

@@ -118,7 +118,7 @@ class Reader:
             return replace(OPAQUE, by_place=frozenset(tables))
         return self._plain_statement(parsed, mentioned, frozenset(tables), calls)
 
-    def _calls_by_a_dot(self, parsed: exp.Expression, mentioned: list[exp.Table]) -> bool:
+    def _calls_by_a_dot(self, parsed: exp.Expr, mentioned: list[exp.Table]) -> bool:
         """Whether a name behind a row's may be a function's, as it is where the row has no such column."""
         tables: dict[str, set[str]] = {}
         for one in mentioned:
@@ -126,9 +126,9 @@ class Reader:
             row = _name(alias.this) if alias and alias.this else _name(one.this)
             # Columns that a list of names renames are none of the catalogue's.
             tables.setdefault(row, set()).add("" if alias and alias.args.get("columns") else _name(one.this))
-        for one in parsed.find_all(exp.TableAlias):
-            if one.this and not (isinstance(one.parent, exp.Table) and one.parent.name):
-                tables.setdefault(_name(one.this), set()).add("")
+        for named in parsed.find_all(exp.TableAlias):
+            if named.this and not (isinstance(named.parent, exp.Table) and named.parent.name):
+                tables.setdefault(_name(named.this), set()).add("")
         for column in parsed.find_all(exp.Column):
             if column.table and is_called_by_a_dot(name := _name(column.this), self._schema):
                 of = tables.get(_name(column.args["table"]), {""})
@@ -137,7 +137,7 @@ class Reader:
         return False
 
     def _plain_statement(
-        self, parsed: exp.Expression, mentioned: list[exp.Table], tables: frozenset[str], calls: Calls
+        self, parsed: exp.Expr, mentioned: list[exp.Table], tables: frozenset[str], calls: Calls
     ) -> Footprint:
         """Of a query, or one change of one table."""
         changes = not isinstance(parsed, exp.Query)
@@ -157,7 +157,7 @@ class Reader:
             by_place=tables if by_place else frozenset(),
         )  # fmt: skip
 
-    def _written(self, change: exp.Expression, sought: Rows | None) -> RowSet:
+    def _written(self, change: exp.Expr, sought: Rows | None) -> RowSet:
         """The rows that a change may touch: those sought, unless it makes others or moves them; what hangs on them."""
         target = _name(change.find(exp.Table).this)  # type: ignore[union-attr]
         plain = _set_alone(change)
@@ -173,7 +173,7 @@ class Reader:
             written.add(Rows("", "sequences"))
         return frozenset(written | {Rows(other) for other in hanging - {target}})
 
-    def _rows(self, table: exp.Table, parsed: exp.Expression) -> Rows:
+    def _rows(self, table: exp.Table, parsed: exp.Expr) -> Rows:
         """Which rows a statement on one table looks for, by a comparison with a constant that all of them meet."""
         name = _name(table.this)
         where = parsed.args.get("where")
@@ -191,7 +191,7 @@ class Reader:
                         return Rows(name, _name(one.this.this), value)
         return Rows(name)
 
-    def _constant(self, table: str, column: str, literal: exp.Expression) -> str | int | None:
+    def _constant(self, table: str, column: str, literal: exp.Expr) -> str | int | None:
         """A literal that is the same value as another one of the column's kind only if it is written the same."""
         kind = self._schema.columns.get((table, column))
         if isinstance(literal, exp.Literal):
@@ -231,7 +231,7 @@ def _control(statement: Statement) -> Footprint | None:
     return UNKNOWN if statement.chains else _CONTROL.get(statement.kind)
 
 
-def _asks_sought_rows_only(term: exp.Expression) -> bool:
+def _asks_sought_rows_only(term: exp.Expr) -> bool:
     """Whether a term can fail only on rows that meet a comparison of a column with a constant, asked as well.
 
     The server asks cheap ones first, by cost and then as written; a comparison of anything worked out costs more.
@@ -239,7 +239,7 @@ def _asks_sought_rows_only(term: exp.Expression) -> bool:
     return isinstance(term, _COMPARED) or all(isinstance(one, _CANNOT_FAIL) for one in term.walk())
 
 
-def _set_alone(change: exp.Expression) -> list[exp.EQ]:
+def _set_alone(change: exp.Expr) -> list[exp.EQ]:
     """The assignments to a whole column; of others, to a field, an element or several, nothing is understood."""
     sets = change.args.get("expressions") or []
     return [
@@ -249,7 +249,7 @@ def _set_alone(change: exp.Expression) -> list[exp.EQ]:
     ]
 
 
-def _assigned(change: exp.Expression) -> set[tuple[str, str]]:
+def _assigned(change: exp.Expr) -> set[tuple[str, str]]:
     """The table and column of each assignment to a whole column."""
     if not isinstance(change, exp.Update) or not isinstance(change.this, exp.Table):  # as within MERGE
         return set()
@@ -261,6 +261,6 @@ def _is_of(column: exp.Column, table: exp.Table) -> bool:
     return not column.table or column.table.lower() == table.alias_or_name.lower()
 
 
-def _name(identifier: exp.Expression) -> str:
+def _name(identifier: exp.Expr) -> str:
     """An identifier as the catalogue has it."""
     return identifier.name if identifier.args.get("quoted") else folded(identifier.name)

@@ -94,8 +94,8 @@ class FunctionExecutor:
         self._runner, self._functions, self.isolation = runner, functions, isolation
         self._ignore, self._answers, self._retry = ignore, answers, retry
         self._providers = Providers(runner.database, keyvalue)
-        prepares = [one for one in ([setup] if callable(setup) else setup) if not isinstance(one, str)]
-        prepares = [unwrapped(one) for one in prepares if one]
+        parts = [setup] if callable(setup) else setup
+        prepares = [unwrapped(one) for one in parts if not isinstance(one, str)]
         kinds = [parameters_of(one).kinds() for one in (*functions.values(), *prepares)]
         self.content: Content | None = None
         if uses_redis or any(Kind.REDIS in some for some in kinds):

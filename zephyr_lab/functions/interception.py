@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import psycopg.connection
@@ -36,6 +36,7 @@ from zephyr_lab.functions.turn import (
     Abandoned,
     Owner,
     Turn,
+    Unscheduled,
     check_bounds,
     current_session,
     on_behalf_of,
@@ -107,7 +108,8 @@ def _connect(real: Any) -> Any:
             case Turn() as turn:
                 return turn.open_connection(cls)
             case beside:
-                return (yield from beside.connecting(lambda conninfo: real(cls, conninfo, **kwargs)))
+                unscheduled = cast(Unscheduled, beside)
+                return (yield from unscheduled.connecting(lambda conninfo: real(cls, conninfo, **kwargs)))
 
     return connect
 
@@ -261,7 +263,7 @@ def _attempts_async(real: Any) -> Any:
 def _controls(who: Owner, connection: Any) -> bool:
     if isinstance(who, Turn):
         return isinstance(connection, ControlledConnection | AsyncControlledConnection)
-    return who.controls(connection)
+    return cast(Unscheduled, who).controls(connection)
 
 
 _UNCONTROLLED = (

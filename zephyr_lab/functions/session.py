@@ -183,11 +183,11 @@ class FunctionSession:
         """What the function returned or raised, as part of the outcome."""
         said = self._said or "nothing, as it was given up"
         if self.raised is None:
-            return Result("RETURN", ("returned",), ((said,),))
+            return Result("RETURN", ("returned",), ((said,),))  # type: ignore[arg-type]  # a Told, compared as a value is
         if isinstance(self.raised, psycopg.Error) and is_from_server(self.raised):
             state, constraint = str(self.raised.sqlstate), self.raised.diag.constraint_name or ""
             return Failure(state, constraint, raised_in(self.raised))
-        return Result("RAISE", ("raised",), ((said,),))
+        return Result("RAISE", ("raised",), ((said,),))  # type: ignore[arg-type]
 
     def events(self, *, resumed: bool) -> list[Event]:
         """The round trips since the last time; the first of them may have waited."""

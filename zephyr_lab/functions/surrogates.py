@@ -478,14 +478,16 @@ class _Run:
             return self._content(cell, seen)
         if isinstance(cell, tuple):
             return "".join(str(self._word(one, seen)) for one in cell)
-        return cell
+        value: Value = cell
+        return value
 
     def _named(self, cell: _Cell) -> Value:
         """In a table: by the row alone where that says it."""
         if isinstance(cell, tuple):
             return "".join(str(self._named(one)) for one in cell)
         if not isinstance(cell, _Id):
-            return cell
+            value: Value = cell
+            return value
         base, place = self._base[cell], _place(cell)
         where = f"{place} " if self._places[base] > 1 or base == "gone" else ""
         number = f" #{self._numbers[cell]}" if len(self._alike[place, base]) > 1 else ""
@@ -552,7 +554,7 @@ class _Run:
             )
             return replace(event, sql=self._in_sql(event.sql), results=results)
         results = tuple(
-            replace(one, rows=tuple(tuple(self._said(value) for value in row) for row in one.rows))
+            replace(one, rows=tuple(tuple(map(self._said, row)) for row in one.rows))  # type: ignore[arg-type]  # as told
             for one in event.results
         )
         failure = event.failure and replace(event.failure, message=self._in_words(event.failure.message))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,6 +62,18 @@ class Owner(Protocol):
 
     def refuse(self, error: LabError) -> LabError:
         """Keeps the first thing that cannot be explored, for whoever explores to raise."""
+
+
+class Unscheduled(Owner, Protocol):
+    """An owner that is no session: its connections lead to the lab's schema, and wait for no turn."""
+
+    def connecting(self, connect: Callable[[str], Generator[Any, Any, Any]]) -> Generator[Any, Any, Any]:
+        """psycopg's generator that connects, to the lab's schema whatever the DSN was."""
+        ...
+
+    def controls(self, connection: Any) -> bool:
+        """Whether a psycopg connection leads into the lab's schema."""
+        ...
 
 
 class Turn:

@@ -30,7 +30,7 @@ NUMBER = frozenset(b"0123456789.Ee -")
 CUTS_SHORT = re.compile(r"(?i)_timeout\b|\bpg_(cancel|terminate)_backend\b")
 
 Connect = Callable[[str], pq.abc.PGconn]
-Write = Callable[[str], None]
+Write = Callable[[str], object]
 
 
 def run(spec: Spec, connect: Connect, write: Write, step_seconds: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -21,6 +21,7 @@ from zephyr_lab.schedule.transcript import SQL_WIDTH, Event, EventKind, Transcri
 from zephyr_lab.sql.tokens import UnclearSQL, split
 from zephyr_lab.views.abridged import one_line
 
+T = TypeVar("T")
 NAME = "by hand"
 GONE = "the server is gone, and with it all sessions and tables: %reset_sessions starts a new one"
 _SESSION = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,15}")
@@ -153,7 +154,7 @@ class Terminals:
         self._runner.abandon()
 
 
-def _talk(talk: Callable[[], Any]) -> Any:
+def _talk(talk: Callable[[], T]) -> T:
     """What `talk` gives. Raises ServerLost where the server is gone: all sessions are, then."""
     try:
         return talk()

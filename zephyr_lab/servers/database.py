@@ -176,7 +176,7 @@ def _told(result: pq.abc.PGresult) -> str:
     return decoded(result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)) or "no answer"
 
 
-def decoded(raw: bytes | None) -> str:
+def decoded(raw: bytes | memoryview | None) -> str:
     """What the server says as text, whatever its encoding; empty for nothing."""
     return bytes(raw or b"").decode(errors="replace")
 

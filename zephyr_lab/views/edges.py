@@ -20,7 +20,7 @@ from sqlglot.errors import SqlglotError
 
 from zephyr_lab.sql.classify import Kind, classify
 
-_COMPARED: dict[type[exp.Expression], Callable[[Any, Any], bool]] = {
+_COMPARED: dict[type[exp.Expr], Callable[[Any, Any], bool]] = {
     exp.EQ: operator.eq, exp.NEQ: operator.ne, exp.LT: operator.lt, exp.LTE: operator.le,
     exp.GT: operator.gt, exp.GTE: operator.ge,
 }  # fmt: skip
@@ -43,7 +43,7 @@ class Access:
     seen: int  # for a read: the event at which its snapshot was taken,
     latest: int  # and the one since when the rows are that it waited for: at READ COMMITTED they are the newest ones
     table: str
-    where: exp.Expression | None
+    where: exp.Expr | None
     kind: str  # read, insert, change
 
 
@@ -153,7 +153,7 @@ def _accesses(
             )  # fmt: skip
 
 
-def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | None, str]]:
+def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expr | None, str]]:
     """Table, WHERE and kind of what is understood in a step's SQL; changes of no row are none."""
     said = _PARSER.level
     _PARSER.setLevel(logging.ERROR)  # it warns of statements that it has no tree for, which concern nobody here
@@ -172,11 +172,17 @@ def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expression | No
             if isinstance(one.expression, exp.Select):
                 yield from _simple(one.expression, "read")
             if not none:
-                yield one.find(exp.Table).name, None, "insert"
+                yield _target(one), None, "insert"
         elif isinstance(one, exp.Select):
             yield from _simple(one, "read")
         elif isinstance(one, (exp.Update, exp.Delete)) and not none:
             yield from _simple(one, "change")
+
+
+def _target(insert: exp.Insert) -> str:
+    table = insert.find(exp.Table)
+    assert table is not None
+    return table.name
 
 
 def without_begin(sql: str) -> str:
@@ -185,7 +191,7 @@ def without_begin(sql: str) -> str:
     return ";\n".join(one.text for one in (found[1:] if found and found[0].kind is Kind.BEGIN else found))
 
 
-def _simple(one: exp.Expression, kind: str) -> Iterator[tuple[str, exp.Expression | None, str]]:
+def _simple(one: exp.Expr, kind: str) -> Iterator[tuple[str, exp.Expr | None, str]]:
     tables = [table.name for table in one.find_all(exp.Table) if table.name]
     clause = one.args.get("where")
     alone = len(tables) == 1 and len(list(one.find_all(exp.Select))) == isinstance(one, exp.Select)
@@ -193,7 +199,7 @@ def _simple(one: exp.Expression, kind: str) -> Iterator[tuple[str, exp.Expressio
         yield tables[0], clause and clause.this, kind
 
 
-def _is_plain(where: exp.Expression | None) -> bool:
+def _is_plain(where: exp.Expr | None) -> bool:
     """Whether `_holds` understands it."""
     if where is None or where.find(exp.Column) is None:
         return True
@@ -206,7 +212,7 @@ def _is_plain(where: exp.Expression | None) -> bool:
     return type(where) in _COMPARED and isinstance(where.this, exp.Column) and _constant(where.expression) is not None
 
 
-def _constant(node: exp.Expression) -> str | float | None:
+def _constant(node: exp.Expr) -> str | float | None:
     if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal):  # as drivers write them
         same = exp.DataType.TEXT_TYPES if node.this.is_string else exp.DataType.INTEGER_TYPES
         node = node.this if node.to.is_type(*same) else node
@@ -215,7 +221,7 @@ def _constant(node: exp.Expression) -> str | float | None:
     return str(node.this) if node.is_string else float(node.this)
 
 
-def _holds(where: exp.Expression | None, row: Row) -> bool:
+def _holds(where: exp.Expr | None, row: Row) -> bool:
     """Whether a row meets a plain WHERE; a part without columns, such as a call, is taken to be met."""
     if where is None or where.find(exp.Column) is None:
         return True

@@ -194,7 +194,7 @@ class _Tale:
         return level
 
     def _same_session(self, place: int, event: Event) -> bool:
-        return self._events[place]["session"] == event["session"]
+        return bool(self._events[place]["session"] == event["session"])
 
     def state(self, name: str, at: int) -> dict[str, Any]:
         """How a session stands after `at` events."""
