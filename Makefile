@@ -11,22 +11,25 @@ export PYTHONUTF8 = 1
 # Hundreds of processes start Python here: with nothing kept, each compiles what it imports, half of all the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check types unit coverage nbval bench dist test-wheel clean
+.PHONY: run test thorough measure lowest lab notebooks site screenshots lock check lint types unit coverage nbval bench dist test-wheel clean
 
 run: $(VENV)/lab.installed  ## every notebook at every isolation level, the matrix, build/index.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build
 
-test: check unit nbval  ## all that CI asks
+# What is only read takes a minute: a job of its own in CI, beside the tests.
+test: lint unit nbval  ## what CI asks beside `make check`
 
 lab: $(VENV)/lab.installed  ## JupyterLab on the first notebook, on loopback, with a token
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00-start.ipynb
 
-check: $(VENV)/dev.installed
+check: lint types
+
+lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
-types: $(VENV)/dev.installed  ## mypy --strict and pyright, both at a time; not in `check` until they find nothing
+types: $(VENV)/dev.installed  ## mypy --strict and pyright, both at a time; pyright needs Node
 	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; pyright=$$?; wait $$mypy && exit $$pyright
 
 # A test and its server take turns: with as many workers as processors a sixth of these is idle.

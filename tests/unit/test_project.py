@@ -35,8 +35,9 @@ def test_ci_is_strict_on_311_and_lax_on_newer_ones() -> None:
     """`.ci/run`, the lowest and the newest versions, and other machines; the executed notebooks are kept."""
     jobs = read(".github/workflows/ci.yml")["jobs"]
     assert set(jobs) == {
-        "strict", "thorough", "newer-python", "lowest-versions", "newest-versions", "other-platforms"
+        "strict", "check", "thorough", "newer-python", "lowest-versions", "newest-versions", "other-platforms"
     }  # fmt: skip
+    assert "make check" in commands(jobs["check"])
     assert "make thorough" in commands(jobs["thorough"])
     strict = commands(jobs["strict"])
     assert 'python-version": "3.11"' in json.dumps(jobs["strict"])

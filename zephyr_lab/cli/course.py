@@ -91,8 +91,8 @@ def notebooks(
     def count_best_known() -> None:
         nonlocal first
         with labs.Lab() as lab:
-            first = lab.matrix(BEST_KNOWN)
-        show_counted(first.counted())
+            counted = first = lab.matrix(BEST_KNOWN)
+        show_counted(counted.counted())
         sys.stdout.flush()  # whoever pipes it elsewhere is not kept waiting
 
     with environment(**{WITHOUT_PNG: "1"}), warm_kernels():

@@ -155,11 +155,12 @@ def serve(
     if dsn is not None:
         databases.connect(dsn).close()
     with contextlib.ExitStack() as stack:
-        if dsn is None:
+        where = dsn
+        if where is None:
             lab = stack.enter_context(labs.Lab(redis_url=redis_url))
-            dsn, install = lab.conninfo(), True
+            where, install = lab.conninfo(), True
             redis_url = lab.redis_url
         process.serve(
-            chosen, dsn, redis_url, host, port, metrics_port=metrics_port, install=install,
-            ready=lambda where: print(f"serving {chosen.name} on {where}", flush=True),
+            chosen, where, redis_url, host, port, metrics_port=metrics_port, install=install,
+            ready=lambda address: print(f"serving {chosen.name} on {address}", flush=True),
         )  # fmt: skip

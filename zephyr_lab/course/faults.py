@@ -79,7 +79,7 @@ class Attempts:
         with self._meet_within("update", due):
             conn.execute(TAKE_MONEY)
         conn.execute(BOOK)
-        conn.execute(INSERT.format(ticket=TAKEN if self.fault.taken else TAKEN + self.worked))
+        conn.execute(INSERT.format(ticket=TAKEN if self.fault.taken else TAKEN + self.worked).encode())
         if due and self.fault.at_commit:
             self.record.at_commit = lambda committing: self.fault.at_commit and self.fault.at_commit(self, committing)
         return ORDER
@@ -114,7 +114,7 @@ class Attempts:
         with WatchedConnection.over(self.lab.connect(), "B", self.record) as other:
             other.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
             for statement in statements:
-                other.execute(statement)
+                other.execute(statement.encode())
 
     @contextlib.contextmanager
     def _other_half_of_a_deadlock(self) -> Iterator[None]:

@@ -81,4 +81,4 @@ class Panel:
         return "A panel: strategy, isolation, orders/s, seconds, hot slots, pool; Run, and a chart that moves."
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {**self.box._repr_mimebundle_(), "text/plain": repr(self)}
+        return {**(self.box._repr_mimebundle_() or {}), "text/plain": repr(self)}

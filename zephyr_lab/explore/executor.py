@@ -24,6 +24,7 @@ class RunningSchedule(Protocol):
 
     def candidates(self) -> Sequence[Candidate]:
         """Who could take a step now, always in the same order; none where all have ended, or wait."""
+        ...
 
     def take(self, session: str) -> Effect | None:
         """Has a candidate take its next step, and waits until every session has answered or waits for another one.
@@ -32,6 +33,7 @@ class RunningSchedule(Protocol):
         neither in time: with a `reason` its schedule is undecided and the search goes on, without one the search ends,
         as it does by whatever else is raised.
         """
+        ...
 
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is open and gives the transcript, with the answer to `question`, SQL that is asked at the end.
@@ -39,6 +41,7 @@ class RunningSchedule(Protocol):
         Sessions may have steps left: then the search has given the schedule up, and the transcript is not judged.
         Raises ScheduleError where nothing can be said of the schedule.
         """
+        ...
 
 
 class Executor(Protocol):
@@ -51,6 +54,7 @@ class Executor(Protocol):
     @property
     def name(self) -> str:
         """What an exploration is called."""
+        ...
 
     @property
     def isolation(self) -> IsolationLevel: ...
@@ -61,18 +65,23 @@ class Executor(Protocol):
         `follow`: the effects of its steps are wanted. `observed`: the transcript tells what is committed after each
         step. Nothing goes on where it raises.
         """
+        ...
 
     def abandon(self) -> None:
         """Ends the schedule that was begun last, whatever it is doing; called after any error, and by an interrupt."""
+        ...
 
     def compared(self, transcript: Transcript) -> Transcript:
         """What of a transcript is compared with serial outcomes: without what differs by chance."""
+        ...
 
     def serial_outcomes(self, transcript: Transcript) -> SerialOutcomes:
         """What a transcript is compared with: runs committed transactions one after another, each order once."""
+        ...
 
     def is_false_positive(self, verdict: Verdict) -> bool:
         """Whether the schedule would have had a serial outcome without the refusal with 40001 that is in it.
 
         False where that cannot be asked.
         """
+        ...

@@ -155,7 +155,7 @@ class _Picture:
             if kind.__module__.partition(".")[0] in _HOLDERS:
                 return _attributes(value)
             with contextlib.suppress(Exception):  # a decorator that is an object, such as a task
-                return (value.__wrapped__,) if callable(value) else ()
+                return (getattr(value, "__wrapped__"),) if callable(value) else ()  # noqa: B009  # which may be missing
             return ()
         return [kind, *_attributes(value)]
 

@@ -133,7 +133,7 @@ class _Controlled:
             self._closed, self.pgconn = True, _dead()
 
 
-class ControlledConnection(_Controlled, psycopg.Connection[Any]):
+class ControlledConnection(_Controlled, psycopg.Connection[Any]):  # pyright: ignore[reportIncompatibleVariableOverride]
     """An ordinary connection but for this: it waits for its turn before each round trip."""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
@@ -158,7 +158,7 @@ class ControlledConnection(_Controlled, psycopg.Connection[Any]):
             self.disown()
 
 
-class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):
+class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):  # pyright: ignore[reportIncompatibleVariableOverride]
     """The same for asyncio. A session's thread runs its event loop, and stands still with it until its turn."""
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
@@ -207,9 +207,11 @@ def text_of(generator: str, known: dict[str, Any], connection: Any) -> str:
     if query is None:
         return _WORDS.get(generator, generator.strip("_").removesuffix("_gen").replace("_", " "))
     if known.get("params"):
-        kind = psycopg.AsyncClientCursor if isinstance(connection, psycopg.AsyncConnection) else psycopg.ClientCursor
+        kind: Any = (
+            psycopg.AsyncClientCursor if isinstance(connection, psycopg.AsyncConnection) else psycopg.ClientCursor
+        )
         with contextlib.suppress(Exception):  # which the function is going to be told
-            return kind(connection).mogrify(query, known["params"])
+            return str(kind(connection).mogrify(query, known["params"]))
     if isinstance(query, bytes):
         return query.decode()
     return query if isinstance(query, str) else str(query.as_string(connection))

@@ -62,6 +62,7 @@ class Owner(Protocol):
 
     def refuse(self, error: LabError) -> LabError:
         """Keeps the first thing that cannot be explored, for whoever explores to raise."""
+        ...
 
 
 class Unscheduled(Owner, Protocol):

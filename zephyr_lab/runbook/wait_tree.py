@@ -114,8 +114,9 @@ def _joined(*words: str | None) -> str:
 
 
 def _records(answer: pd.DataFrame | Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    frame: Any = answer  # pandas is not imported for its type
     if not hasattr(answer, "to_dict"):
-        return answer
-    frame: Any = answer
+        given: Iterable[Mapping[str, Any]] = frame
+        return given
     rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return rows

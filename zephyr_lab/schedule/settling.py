@@ -45,9 +45,11 @@ class Watched(Protocol):
     @property
     def socket(self) -> int:
         """Is readable when there is something to `collect`; asked only while it is busy."""
+        ...
 
     def collect(self) -> bool:
         """Takes what has come, and gives whether that was the end of what it was busy with; `busy` says no then."""
+        ...
 
 
 class Settler:
