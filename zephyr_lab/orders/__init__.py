@@ -1,9 +1,7 @@
 """The order and slot service of the write-up: ordinary code that takes connections, to be explored, loaded and served.
 
-It imports nothing of the lab but its errors and the path of its files.
-
-`orders` is ordinary code that takes connections, and imports nothing of the lab. Everything is written once, as
-coroutines over a `session`: on asyncio it is awaited, and on synchronous connections nothing that it awaits ever
+It imports nothing of the lab but its errors and the path of its files. Everything is written once, as coroutines
+over a `session`: on asyncio it is awaited, and on synchronous connections nothing that it awaits ever
 waits, so that `session.run` drives it to its end without a loop. The explorer gives it controlled connections, the
 gRPC API (`grpc`) a pool. A *strategy* is a file of `strategies`: one transaction that finds, books and saves, with
 the level that it is meant for and how often a refusal is run again. `documented` is the write-up's code as it stands;

@@ -1,4 +1,4 @@
-"""Asks the server which sessions wait, for whom, and on what. Nobody else in the lab asks that.
+"""Asks the server which sessions wait, for whom, and on what. Nobody else asks that of the sessions of a schedule.
 
 `pg_isolation_test_session_is_blocked` is what PostgreSQL's own isolationtester asks: it sees lock waits *and* the
 wait of a READ ONLY DEFERRABLE transaction for a safe snapshot. Like pg_blocking_pids and pg_locks it looks at the
