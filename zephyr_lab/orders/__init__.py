@@ -2,7 +2,7 @@
 
 It imports nothing of the lab but its errors and the path of its files. Everything is written once, as coroutines
 over a `session`: on asyncio it is awaited, and on synchronous connections nothing that it awaits ever
-waits, so that `session.run` drives it to its end without a loop. The explorer gives it controlled connections, the
+waits, so that `session.run_sync` drives it to its end without a loop. The explorer gives it controlled connections, the
 gRPC API (`grpc`) a pool. A *strategy* is a file of `strategies`: one transaction that finds, books and saves, with
 the level that it is meant for and how often a refusal is run again. `documented` is the write-up's code as it stands;
 `example` is the small world in which strategies are explored; SQL is in `sql/orders`.
