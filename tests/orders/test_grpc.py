@@ -56,7 +56,7 @@ async def told(channel: Any, request: Any = None, timeout: float = 10, **metadat
         pairs = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
         return await stub(request, timeout=timeout, metadata=pairs)
     except grpc.aio.AioRpcError as error:
-        return error.code(), error.details(), dict(error.trailing_metadata() or ()).get("field")
+        return error.code(), error.details(), dict(tuple(error.trailing_metadata() or ())).get("field")
 
 
 def test_an_order_over_the_wire_is_saved_once(shop: Shop) -> None:
