@@ -339,7 +339,7 @@ def test_numbers_that_a_sequence_has_skipped_are_no_anomaly(lab: Lab) -> None:
     assert "items: order_id=(amount=1), pizza=Quattro; order_id=(amount=2), pizza=Quattro" in str(found)
 
 
-def test_who_returns_a_refusal_was_sent_away_and_who_hides_it_is_found_out(lab: Lab) -> None:
+def test_who_returns_a_refusal_was_refused_and_who_hides_it_is_found_out(lab: Lab) -> None:
     """False after 40001 is an answer; 'booked' after 40001 is a lie."""
 
     def told(answer: Any) -> Callable[[psycopg.Connection], Any]:

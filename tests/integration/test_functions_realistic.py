@@ -81,7 +81,7 @@ def gives_up(conn: Conn) -> str:
 
 
 @pytest.mark.parametrize("function", [without_waiting, wrapped, gives_up])
-def test_who_will_not_wait_for_a_lock_is_sent_away(lab: Lab, function: Callable[..., Any]) -> None:
+def test_who_will_not_wait_for_a_lock_is_refused(lab: Lab, function: Callable[..., Any]) -> None:
     """As after 40001: no serial order tells it 55P03, and what it has done is rolled back."""
     found = lab.explore([function] * 2, setup=SETUP)
     assert safe(found)

@@ -94,7 +94,7 @@ class _Axiom:
         if self.axiom == "monotonic-atomic-view":
             pairs = self._read_from(everywhere=False)
         elif self.axiom == "read-atomic":
-            # Of what came before in the session, the latest writer of a key stands for those before it.
+            # Of what came before in the session, the latest writer of a key represents those before it.
             pairs = self._read_from(everywhere=True) + (self._in_session() if self.process is not None else [])
         else:
             pairs = self._reached(base)

@@ -74,7 +74,7 @@ def matcher(predicate: Any, where: str) -> Callable[[Any], bool]:
 
 def infer(history: History) -> Inference:
     """The edges, item and predicate, and the anomalies without a cycle. `Inference.notes` says in words what an edge's
-    `first` stands for."""
+    `first` represents."""
     return _Predicates(history).infer()
 
 
@@ -168,7 +168,7 @@ class _Predicates:
     # ------------------------------------------------------------------ reads
 
     def _met(self, versions: _Versions, value: Any) -> int | None:
-        """The version that a value stands for. Null is unborn or deleted, whichever the key was, and of a key that was
+        """The version that a value represents. Null is unborn or deleted, whichever the key was, and of a key that was
         there at the beginning, something before (-1). None where it cannot be told."""
         if value is None and not self.lists:
             unborn, dead = versions.values[0] is UNBORN, versions.values[-1] is DEAD

@@ -50,7 +50,7 @@ class Explorer:
     ) -> Exploration:
         """Runs what `scheduler` asks for; `on_progress` is shown the state after each schedule.
 
-        A schedule with a step that never ends is undecided, and stands for all that begin so. An interrupt (Ctrl-C), or
+        A schedule with a step that never ends is undecided, and represents all that begin so. An interrupt (Ctrl-C), or
         `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
         """
         found = Exploration(self._executor.name, str(self._executor.isolation), invariant=self._invariant is not None)

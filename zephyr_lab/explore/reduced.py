@@ -1,4 +1,4 @@
-"""One schedule of each class of those that differ only in the order of steps that do not meet.
+"""One schedule of each class of those that differ only in the order of independent steps.
 
 Sleep sets (Godefroid, 1996): what has been tried at a point of the search sleeps below the later choices at that point
 until a step comes that it depends on; a schedule that could go on with sleepers only has been run in another order.

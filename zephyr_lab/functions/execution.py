@@ -232,8 +232,8 @@ class FunctionExecution:
         """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
         name, told = session.name, session.told()
         if session.was_refused:
-            return Transaction(name, number, (name,), End.ABORTED, session.sent_away)
-        sqlstate = told.sqlstate if isinstance(told, Failure) else session.sent_away
+            return Transaction(name, number, (name,), End.ABORTED, session.last_refusal)
+        sqlstate = told.sqlstate if isinstance(told, Failure) else session.last_refusal
         last = _last_end([event for event in self.events if event.session == name])
         if last is End.ROLLED_BACK and isinstance(told, Failure):
             last = End.ABORTED

@@ -170,13 +170,13 @@ class FunctionSession:
         self.turn.let_go()
 
     @property
-    def sent_away(self) -> str:
+    def last_refusal(self) -> str:
         """The refusal on another's account that was the last word on what it did, else ''."""
         return self.refusal or self.turn.refused
 
     @property
     def was_refused(self) -> bool:
-        """Whether it was sent away, and says so: it did nothing. Who returns in spite of that says that all is well."""
+        """Whether it was refused, and says so: it did nothing. Who returns in spite of that says that all is well."""
         return bool(self.refusal or (self.turn.refused and self.raised))
 
     def told(self) -> Result | Failure:

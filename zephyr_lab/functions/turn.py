@@ -82,7 +82,7 @@ class Turn:
 
     `next` is what it waits to send, `done` what it has sent since the events were last taken; `sleeps` counts sleeps
     since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
-    that it was told. `refused` is the SQLSTATE with which the last transaction was sent away; what is committed after
+    that it was told. `refused` is the SQLSTATE with which the last transaction was aborted; what is committed after
     it clears it. `outside` is what it has used that no outcome holds, as sentences. `locks_on`: it may hold locks that
     a transaction's end does not let go. `made_up` counts the ids and tokens that it was given.
     """

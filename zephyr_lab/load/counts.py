@@ -32,7 +32,7 @@ class Outcome(IntEnum):
 
 
 class Histogram(Counter[int]):
-    """Durations in microseconds: how many there were, by the shortest that the bucket stands for."""
+    """Durations in microseconds: how many there were, by the shortest that the bucket represents."""
 
     def record(self, seconds: float) -> None:
         micros = max(1, round(seconds * 1e6))

@@ -61,7 +61,7 @@ class Keys:
 
 
 def slot_of(key: str) -> Slot:
-    """The slot that a key of `Keys.slot` stands for."""
+    """The slot that a key of `Keys.slot` names."""
     return Slot.of_id(f"slot:{key.rpartition(':')[2]}")
 
 
