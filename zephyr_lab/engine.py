@@ -18,6 +18,7 @@ from zephyr_lab.servers.embedded import start_postgres, start_valkey
 if TYPE_CHECKING:
     from zephyr_lab.load import Idle
     from zephyr_lab.servers.keyvalue import KeyValue
+    from zephyr_lab.wire.proxy import Wire
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,15 @@ class Engine:
     def has_keyvalue(self) -> bool:
         """Whether Redis has been asked for."""
         return "keyvalue" in vars(self)
+
+    @cached_property
+    def wire(self) -> Wire:
+        """The lab's sockets; the first use opens them."""
+        from zephyr_lab.wire.proxy import Wire
+
+        wire = Wire(self.database, lambda: self.keyvalue)
+        self._open.callback(wire.close)
+        return wire
 
     @cached_property
     def idle(self) -> Idle:

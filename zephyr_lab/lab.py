@@ -23,6 +23,7 @@ from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers, Refusal
 from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.setup import Setup
 from zephyr_lab.functions.values import Compare
@@ -240,11 +241,19 @@ class Lab:
         for name in named:
             if not isinstance(name, str) or name.split() != [name]:
                 raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
+        answers = Answers(compare or {}, refusals)
         return FunctionExplorer(
             self.engine.runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, ignore=ignore,
-            answers=Answers(compare or {}, refusals), retry=retry,
+            answers=answers, retry=retry, elsewhere=self._elsewhere(named, answers),
         )  # fmt: skip
+
+    def _elsewhere(self, functions: Mapping[str, Function], answers: Answers) -> Elsewhere | None:
+        """What makes the sessions that go by the wire, if any do."""
+        from zephyr_lab.wire.works import Works, is_wired
+
+        wired = {name: one for name, one in functions.items() if is_wired(one)}
+        return Works(self.engine.wire, wired, answers) if wired else None
 
     def run_beside(self, title: str, call: Callable[[], Any]) -> Any:
         """Runs something of yours as a setup is run: connections that it opens lead to the lab's schema.

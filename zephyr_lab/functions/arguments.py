@@ -1,7 +1,7 @@
 """What a function is given: by its parameters' annotations, else their names.
 
 A psycopg connection, a Redis client, a psycopg pool, a SQLAlchemy engine, ORM session or connection: each leads to
-connections that wait for the session's turn.
+connections that wait for the session's turn; or a DSN or a Redis URL, for a driver of the function's own.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Kind(StrEnum):
     ENGINE = "a SQLAlchemy engine"
     ORM = "a SQLAlchemy session"
     CORE = "a SQLAlchemy connection"
+    DSN = "a DSN"
+    REDIS_URL = "a Redis URL"
 
 
 _METH_NOARGS = 0x0004
@@ -42,6 +44,8 @@ _BY_NAME = {
     Kind.POOL: {"pool", "db_pool", "connection_pool"},
     Kind.ENGINE: {"engine", "db_engine"},
     Kind.ORM: {"session", "db_session", "orm_session"},
+    Kind.DSN: {"dsn", "database_url", "db_url", "conninfo"},
+    Kind.REDIS_URL: {"redis_url", "valkey_url", "cache_url"},
 }
 
 
@@ -94,8 +98,8 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
         annotation = hints.get(name, parameter.annotation)
         if driver := _foreign(annotation):
             raise BadInput(
-                f"{name_of(function)}: parameter {name!r} is to be {driver}'s, which the lab has no hold on: let the "
-                "function take a psycopg 3 connection, a pool, a SQLAlchemy engine or session on psycopg 3"
+                f"{name_of(function)}: parameter {name!r} is to be {driver}'s, which the lab does not make: let "
+                "the function take a dsn, and connect by it"
             )
         kind = _by_annotation(annotation) or _by_name(name)
         if kind in kinds.values():

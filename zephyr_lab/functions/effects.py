@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from zephyr_lab.explore.effect import Effect, Effects
 from zephyr_lab.explore.footprint import OPAQUE, Footprint, Rows, RowSet
-from zephyr_lab.functions.session import FunctionSession
-from zephyr_lab.functions.turn import RoundTrip
+from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event
@@ -57,21 +57,21 @@ class FunctionEffects(Effects):
             raise OpaqueMet
         return footprint
 
-    def next_is_local(self, session: FunctionSession) -> bool:
+    def next_is_local(self, session: Scheduled) -> bool:
         """Whether nobody else will be able to tell when the session's next round trip happens."""
-        trip = session.upcoming()
+        trip = session.log.upcoming()
         if trip is None or trip.redis:
             return False
         self._footprints[session.name] = self.touched(trip)
         return self.is_local(session.name)
 
-    def after_turn(self, events: Sequence[Event], sessions: Mapping[str, FunctionSession]) -> Effect:
+    def after_turn(self, events: Sequence[Event], sessions: Mapping[str, Scheduled]) -> Effect:
         """The effect of a turn, by the events that it led to."""
         statuses, asked = {}, []
         whole = Effect(frozenset())
         for event in events:
             session = sessions[event.session]
-            trip = session.last_of(event)
+            trip = session.log.last_of(event)
             if trip and trip.redis:
                 publishes: RowSet = _REDIS if trip.redis == "writes" else frozenset()
                 whole = whole.joined(Effect(frozenset({event.session}), looks=_REDIS, publishes=publishes))
@@ -81,7 +81,7 @@ class FunctionEffects(Effects):
             asked.append(event)
         whole = whole.joined(self.after(asked, statuses))
         # Who sleeps may go on once somebody else has moved, whoever it is.
-        napping = any(sessions[event.session].turn.sleeps for event in events)
+        napping = any(sessions[event.session].sleeps for event in events)
         return replace(whole, opaque=True) if napping else whole
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-
-from psycopg import pq
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
-from zephyr_lab.functions.answers import Answers
-from zephyr_lab.functions.providers import Providers
-from zephyr_lab.functions.session import Function, FunctionSession, end
+from zephyr_lab.functions.scheduled import MakeSession, Scheduled
+from zephyr_lab.functions.session import end
 from zephyr_lab.functions.setup import FunctionSetup
 from zephyr_lab.schedule.execution import IMPATIENT_MS
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -32,29 +29,27 @@ by sleeping, makes endless many schedules otherwise (fairness as in Musuvathi an
 
 
 class FunctionExecution:
-    """Functions by session, each in its thread from its `start`, from what `setup` makes to the end of all."""
+    """Sessions by name, each under way from its `start`, from what `ground` makes to the end of all."""
 
     def __init__(
         self,
         runner: Runner,
         spec: Spec,
         isolation: IsolationLevel,
-        functions: Mapping[str, Function],
+        names: Iterable[str],
         ground: FunctionSetup,
-        providers: Providers,
-        answers: Answers,
+        make: MakeSession,
     ) -> None:
         self._runner, self._spec, self._isolation, self._setup = runner, spec, isolation, ground
         ready = runner.prepare(spec, isolation, preparation=ground)
-        self._providers, self._answers = providers, answers
-        self.sessions: dict[str, FunctionSession] = {}
-        self._earlier: list[FunctionSession] = []  # attempts that were refused, and tried again
+        self.sessions: dict[str, Scheduled] = {}
+        self._earlier: list[Scheduled] = []  # attempts that were refused, and tried again
         self.events: list[Event] = []
         self.taken: list[str] = []
         self._glances: list[Glance] = []
         try:
-            for name, function in functions.items():
-                self.sessions[name] = FunctionSession(ready.channels[name], function, providers, answers)
+            for name in names:
+                self.sessions[name] = make(name, ready.channels.get(name))
             self._settler = Settler(
                 self.sessions, runner.observer,
                 may_stop=runner.database.is_embedded, on_deadlock=lambda graph: None,
@@ -76,7 +71,7 @@ class FunctionExecution:
     def runnable(self) -> tuple[str, ...]:
         """Sessions that have begun and could move now; who sleeps on and on lets the others go first."""
         able = [name for name, one in self.sessions.items() if one.is_under_way and name not in self._settler.waits]
-        awake = [name for name in able if self.sessions[name].turn.sleeps <= MOST_SLEEPS]
+        awake = [name for name in able if self.sessions[name].sleeps <= MOST_SLEEPS]
         return tuple(awake or able)
 
     def take(self, name: str, *, scheduled: bool = True) -> list[Event]:
@@ -86,27 +81,29 @@ class FunctionExecution:
         """
         session, before = self.sessions[name], self._settler.waits
         waiting = sorted(before, key=lambda one: max(i for i, word in enumerate(self.taken) if word == one))
-        if self.sessions[name].turn.trips >= MOST_TURNS:
+        if self.sessions[name].trips >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
         if scheduled:
             self.taken.append(name)
         for other in self.sessions.values():
             if other is not session:
-                other.turn.sleeps = 0
+                other.sleeps = 0
         self._make_impatient(session)
         over = self._follow(session.go, waiting)
         waits = self._settler.waits
-        events = session.events(resumed=False) if name in over else []
+        events = session.log.events(resumed=False) if name in over else []
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
-                sql = self.sessions[one].underway()
-                where = self.sessions[one].where()
+                trip = self.sessions[one].log.underway()
                 events.append(
-                    Event(one, one, sql, EventKind.WAITS, resumed=one != name, wait=waits[one][1], where=where)
-                )
+                    Event(
+                        one, one, trip.sql, EventKind.WAITS,
+                        resumed=one != name, wait=waits[one][1], where=trip.where,
+                    )
+                )  # fmt: skip
         for one in waiting:
             if one in over:
-                events += self.sessions[one].events(resumed=True)
+                events += self.sessions[one].log.events(resumed=True)
         self.events += events
         if self._glances:
             self._glances.append(Glance(len(self.events), self._runner.workspace.tables_now()))
@@ -118,8 +115,8 @@ class FunctionExecution:
         except TimeoutError:
             raise self._never_comes_back() from None
         for session in self.sessions.values():
-            if session.turn.misuse:
-                raise session.turn.misuse
+            if session.misuse:
+                raise session.misuse
         return over
 
     @property
@@ -130,7 +127,7 @@ class FunctionExecution:
         moving = [one for name, one in self.sessions.items() if one.busy and name not in self._settler.waits]
         what = " and ".join(
             f"session {one.name}"
-            + (f" in or after {one_line(sql, 40)!r}" if (sql := one.underway()) else "")
+            + (f" in or after {one_line(sql, 40)!r}" if (sql := one.log.underway().sql) else "")
             + (f", at {place}" if (place := one.stands_at()) else "")
             for one in moving
         )
@@ -143,7 +140,7 @@ class FunctionExecution:
                 "let the functions commit at once"
             )
         # Where the server is at it, the thread will end with the statement; what else holds it up may be its own.
-        if moving and all(one.channel.status == pq.TransactionStatus.ACTIVE for one in moving):
+        if moving and all(one.server_is_busy for one in moving):
             reason = f"{what}: no answer within {self._turn_seconds:g} s, and it waits for no session; cancelled"
             return StepTimeout(f"{reason}. After the schedule {schedule!r}", schedule=schedule, reason=reason)
         return StepTimeout(
@@ -166,14 +163,10 @@ class FunctionExecution:
             "lock outlive its transaction, as pg_advisory_lock's does, or a prepared transaction?"
         )
 
-    def _make_impatient(self, session: FunctionSession) -> None:
+    def _make_impatient(self, session: Scheduled) -> None:
         """As in `schedule.execution`: whoever holds up another session, and could close a cycle, looks first."""
-        connection, status = session.channel.connection, session.channel.status
-        at_rest = status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
-        if not (self._patient and at_rest and connection.pipeline_status == pq.PipelineStatus.OFF):
-            return
-        if any(session.pid in held_up_by for held_up_by, _ in self._settler.waits.values()):
-            session.channel.execute(f"set deadlock_timeout = '{IMPATIENT_MS}ms'", f"session {session.name}")
+        holds_up = any(not held_up_by.isdisjoint(session.backends) for held_up_by, _ in self._settler.waits.values())
+        if self._patient and holds_up and session.make_impatient(IMPATIENT_MS):
             self._settler.impatient.add(session.name)
 
     def retry(self) -> None:
@@ -184,8 +177,7 @@ class FunctionExecution:
             for _ in range(MOST_RETRIES):
                 if not session.was_refused:
                     break
-                again = FunctionSession(session.channel, session.function, self._providers, self._answers)
-                again.turn.made_up = session.turn.made_up
+                again = session.again()
                 self._earlier.append(session)
                 session.close()
                 self.sessions[name] = session = again
@@ -196,14 +188,14 @@ class FunctionExecution:
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is still open, reads the tables, and gives the transcript: round trips, then what came of each."""
         attempts = [*self._earlier, *self.sessions.values()]
-        if not any(one.turn.trips for one in attempts):
+        if not any(one.trips for one in attempts):
             self.abandon()
             raise ScheduleError(self._nothing_to_order())
         unfinished = {name for name, one in self.sessions.items() if not one.ended}
         if unfinished and not self.runnable():
             self.abandon()
             raise ScheduleError(self._waits_for_ever())
-        lost = any(one.channel.connection.status != pq.ConnStatus.OK for one in self.sessions.values())
+        lost = any(one.is_lost for one in self.sessions.values())
         self.abandon()
         if unfinished or lost:
             self._runner.abandon()
@@ -213,7 +205,7 @@ class FunctionExecution:
         ):  # fmt: skip
             self._runner.workspace.forget()
         remains = self._setup.remains(self.events)
-        self._setup.outside.update(*(one.turn.outside for one in attempts))
+        self._setup.outside.update(*(one.outside for one in attempts))
         handed_out = self._setup.handed_out()
         numbered = list(zip(_numbers(attempts), attempts, strict=True))
         left = self._runner.workspace.collect(question)
@@ -228,7 +220,7 @@ class FunctionExecution:
             ),
         )  # fmt: skip
 
-    def _transaction(self, session: FunctionSession, number: int) -> Transaction:
+    def _transaction(self, session: Scheduled, number: int) -> Transaction:
         """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
         name, told = session.name, session.told()
         if session.was_refused:
@@ -243,7 +235,7 @@ class FunctionExecution:
         end(self.sessions.values())
 
 
-def _numbers(attempts: list[FunctionSession]) -> list[int]:
+def _numbers(attempts: list[Scheduled]) -> list[int]:
     """Each one's place, from 1, among the attempts of its session."""
     names = [one.name for one in attempts]
     return [names[: place + 1].count(name) for place, name in enumerate(names)]
@@ -254,7 +246,7 @@ def _with_others(tables: Mapping[str, Table], others: Mapping[str, Table]) -> di
     return {**tables, **{name if name not in tables else f"{name} (beside)": one for name, one in others.items()}}
 
 
-def _ending(session: FunctionSession, number: int) -> Event:
+def _ending(session: Scheduled, number: int) -> Event:
     """What a function returned or raised, as what its one transaction was told."""
     told, kind = session.told(), EventKind.FAILED if session.raised else EventKind.COMPLETED
     if isinstance(told, Failure):

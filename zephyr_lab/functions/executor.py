@@ -21,9 +21,11 @@ from zephyr_lab.functions.memory import Memory
 from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.remains import POSITIONS, here
 from zephyr_lab.functions.reproducible import check_ignored, check_same_run
-from zephyr_lab.functions.session import Function
+from zephyr_lab.functions.scheduled import Elsewhere, Scheduled
+from zephyr_lab.functions.session import Function, FunctionSession
 from zephyr_lab.functions.setup import FunctionSetup, Setup, unwrapped
 from zephyr_lab.functions.surrogates import Surrogates
+from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
@@ -73,7 +75,8 @@ class FunctionExecutor:
     """The `Executor` of functions, by session, after `setup` (SQL, or a function) in a schema of the lab's own.
 
     `keyvalue` gives the lab's Redis, and `uses_redis` says that it is to be put back before each schedule although no
-    function takes it as a parameter. Whatever is run is run within `intercepted`.
+    function takes it as a parameter. Whatever is run is run within `intercepted`. `elsewhere` makes the sessions that
+    are no functions under control.
     """
 
     name = "functions"
@@ -90,13 +93,16 @@ class FunctionExecutor:
         ignore: Sequence[str],
         answers: Answers,
         retry: bool,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._runner, self._functions, self.isolation = runner, functions, isolation
+        self._elsewhere = elsewhere
+        self._here = {name: one for name, one in functions.items() if not elsewhere or name not in elsewhere.names}
         self._ignore, self._answers, self._retry = ignore, answers, retry
         self._providers = Providers(runner.database, keyvalue)
         parts = [setup] if callable(setup) else setup
         prepares = [unwrapped(one) for one in parts if not isinstance(one, str)]
-        kinds = [parameters_of(one).kinds() for one in (*functions.values(), *prepares)]
+        kinds = [parameters_of(one).kinds() for one in (*self._here.values(), *prepares)]
         self.content: Content | None = None
         if uses_redis or any(Kind.REDIS in some for some in kinds):
             with needed_by("a function that takes a Redis client"):
@@ -115,7 +121,7 @@ class FunctionExecutor:
         self._known_surrogates: Surrogates | None = None
         # By whether the outcomes that are judged hold the positions of sequences: they do once a function has read one.
         self._serial = {known: SerialOutcomes(partial(self._run_serially, known)) for known in (False, True)}
-        for function, some in zip((*functions.values(), *prepares), kinds, strict=True):
+        for function, some in zip((*self._here.values(), *prepares), kinds, strict=True):
             self._providers.prepare(some, is_async(function))
 
     def _ask(self, sql: str) -> list[Result]:
@@ -131,6 +137,8 @@ class FunctionExecutor:
         with contextlib.ExitStack() as stack:
             stack.callback(setattr, self, "_is_intercepted", False)
             stack.enter_context(intercepted())
+            if self._elsewhere:
+                stack.enter_context(self._elsewhere.controlled())
             stack.callback(self._close)
             yield
 
@@ -157,15 +165,24 @@ class FunctionExecutor:
 
     def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
         self._execution = None
+        if self._elsewhere:
+            self._elsewhere.begin(str(self.isolation))
+        own = replace(spec, sessions=tuple(one for one in spec.sessions if one.name in self._here))
         self._execution = FunctionExecution(
-            self._runner, spec, self.isolation, functions, self._setup, self._providers, self._answers
-        )  # fmt: skip
+            self._runner, own, self.isolation, functions, self._setup, self._make_session
+        )
         if self._known_surrogates is None:
             self._known_surrogates = Surrogates.ask(
                 self._ask, here(self._runner.database.is_embedded), self._ignore, self._setup.sequences or (),
                 stable=self._runner.database.facts.is_superuser,
             )  # fmt: skip
         return self._execution
+
+    def _make_session(self, name: str, channel: Channel | None) -> Scheduled:
+        if channel is None:
+            assert self._elsewhere
+            return self._elsewhere.session(name)
+        return FunctionSession(channel, self._functions[name], self._providers, self._answers)
 
     def _followed(self) -> FunctionEffects:
         if self._effects is None:
@@ -226,10 +243,10 @@ class FunctionExecutor:
         Raises Nondeterminism where more differs than is known to, and BadInput for a column that cannot be ignored.
         """
         order = Schedule(tuple(self._functions))
-        if self.content:  # the first run opens connections
+        if self.content or self._elsewhere:  # the first run opens connections
             self._run_in_order(order)
         first = self._run_in_order(order)
-        self._memory = self._memory or Memory(self._functions.values())  # what is made once is there
+        self._memory = self._memory or Memory(self._here.values())  # what is made once is there
         self.check_ignored(first)
         second = self._run_in_order(order)
         self._known_surrogates = self._surrogates.learned(first, second)
@@ -247,4 +264,5 @@ class FunctionExecutor:
     def not_compared(self) -> tuple[str, ...]:
         """What functions were seen to use that is in no outcome."""
         changed = {f"Python's memory: {name}" for name in self._memory.changed} if self._memory else set()
-        return tuple(sorted(self._setup.outside | changed))
+        seen = set(self._elsewhere.not_compared()) if self._elsewhere else set()
+        return tuple(sorted(self._setup.outside | changed | seen))

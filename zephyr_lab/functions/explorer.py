@@ -26,6 +26,7 @@ from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.effects import NotReducible, OpaqueMet
 from zephyr_lab.functions.executor import FunctionExecutor
 from zephyr_lab.functions.reproducible import WHY
+from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.setup import Setup
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -61,15 +62,16 @@ class FunctionExplorer:
         ignore: Sequence[str] = (),
         answers: Answers | None = None,
         retry: bool = False,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._functions, self._isolation = functions, isolation
         self._at: Callable[[IsolationLevel], FunctionExplorer] = lambda level: FunctionExplorer(
             runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore, answers=answers,
-            retry=retry,
+            retry=retry, elsewhere=elsewhere,
         )  # fmt: skip
         self._executor = FunctionExecutor(
             runner, functions, setup, isolation, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore,
-            answers=answers or Answers(), retry=retry,
+            answers=answers or Answers(), retry=retry, elsewhere=elsewhere,
         )  # fmt: skip
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, self._executor.content)

@@ -20,7 +20,8 @@ from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.content import Content
 from zephyr_lab.functions.foreign import refused
 from zephyr_lab.functions.patching import patched
-from zephyr_lab.functions.turn import Owner, RoundTrip, Turn, current_session, owner
+from zephyr_lab.functions.trips import RoundTrip
+from zephyr_lab.functions.turn import Owner, Turn, current_session, owner
 from zephyr_lab.schedule.transcript import Failure, Result
 
 # Nobody else can tell when it happens.

@@ -18,7 +18,8 @@ from psycopg.waiting import Wait
 
 from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
 from zephyr_lab.functions.outside import HELD_ON
-from zephyr_lab.functions.turn import RoundTrip, Turn, check_bounds
+from zephyr_lab.functions.trips import RoundTrip
+from zephyr_lab.functions.turn import Turn, check_bounds
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
 from zephyr_lab.sql.classify import Kind, classify, is_local

@@ -8,24 +8,25 @@ import ctypes
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import psycopg
 from psycopg import pq
 
-from zephyr_lab.errors import ScheduleError
+from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.interception import held
 from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.providers import Providers
-from zephyr_lab.functions.turn import Abandoned, RoundTrip, Turn, bind_thread
+from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.functions.trips import Trips
+from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread
 from zephyr_lab.functions.values import Incomparable, Told, is_from_server, raised_in, told
 from zephyr_lab.schedule.channel import Channel
-from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
+from zephyr_lab.schedule.transcript import Failure, Result
 
 Function = Callable[..., Any]
 
@@ -40,7 +41,6 @@ class FunctionSession:
         self.name, self.pid, self.lost = channel.name, channel.pid, False
         self.busy = False
         self.ended = False
-        self.last: RoundTrip | None = None  # what the last events told, if it was one round trip
         self.raised: BaseException | None = None
         self.refusal = ""  # as what the function's end is one, by `Answers`
         self._said: Told | None = None
@@ -157,6 +157,60 @@ class FunctionSession:
         return self._thread.ident is not None and not self.ended
 
     @property
+    def log(self) -> Trips:
+        return self.turn.log
+
+    @property
+    def trips(self) -> int:
+        return self.turn.trips
+
+    @property
+    def sleeps(self) -> int:
+        return self.turn.sleeps
+
+    @sleeps.setter
+    def sleeps(self, number: int) -> None:
+        self.turn.sleeps = number
+
+    @property
+    def misuse(self) -> LabError | None:
+        return self.turn.misuse
+
+    @property
+    def outside(self) -> Collection[str]:
+        return self.turn.outside
+
+    @property
+    def backends(self) -> Collection[int]:
+        return (self.pid,)
+
+    @property
+    def server_is_busy(self) -> bool:
+        return self.channel.status == pq.TransactionStatus.ACTIVE
+
+    @property
+    def is_lost(self) -> bool:
+        return self.channel.connection.status != pq.ConnStatus.OK
+
+    def make_impatient(self, milliseconds: int) -> bool:
+        at_rest = self.channel.status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
+        if not (at_rest and self.channel.connection.pipeline_status == pq.PipelineStatus.OFF):
+            return False
+        self.channel.execute(f"set deadlock_timeout = '{milliseconds}ms'", f"session {self.name}")
+        return True
+
+    def again(self) -> FunctionSession:
+        session = FunctionSession(self.channel, self.function, self._providers, self._answers)
+        session.turn.made_up = self.turn.made_up
+        return session
+
+    def hold_answers(self) -> bool:
+        return False
+
+    def hand_over(self) -> None:
+        """Nothing was held."""
+
+    @property
     def socket(self) -> int:
         return self.turn.wakeup_fd.fileno()
 
@@ -189,46 +243,9 @@ class FunctionSession:
             return Failure(state, constraint, raised_in(self.raised))
         return Result("RAISE", ("raised",), ((said,),))  # type: ignore[arg-type]
 
-    def events(self, *, resumed: bool) -> list[Event]:
-        """The round trips since the last time; the first of them may have waited."""
-        trips = merged(self.turn.done)
-        # Private ones go with what comes after them.
-        self.turn.done = self.turn.done[_end_of_told(self.turn.done) :]
-        self.last = trips[-1] if len(trips) == 1 else None
-        return [self._event(trip, resumed and place == 0) for place, trip in enumerate(trips)]
-
-    def _event(self, trip: RoundTrip, resumed: bool) -> Event:
-        kind = EventKind.LOST if trip.lost else EventKind.FAILED if trip.failure else EventKind.COMPLETED
-        return Event(
-            self.name, self.name, trip.sql, kind,
-            resumed=resumed, results=tuple(trip.results), failure=trip.failure, where=trip.where,
-        )  # fmt: skip
-
-    def underway(self) -> str:
-        """What it was last let go to do."""
-        trips = merged(self.turn.done)
-        return trips[-1].sql if trips else ""
-
-    def where(self) -> str:
-        """The line of the function that asked for what it was last let go to do."""
-        trips = merged(self.turn.done)
-        return trips[-1].where if trips else ""
-
     def stands_at(self) -> str:
         """The line of the function's own code that its thread is in; '' if none."""
         return stands_at(self._thread.ident)
-
-    def last_of(self, event: Event) -> RoundTrip | None:
-        """The round trip that an event of the last turn tells of, if it was the only one."""
-        if event.kind is not EventKind.WAITS:
-            return self.last
-        trips = merged(self.turn.done)
-        return trips[-1] if len(trips) == 1 else None
-
-    def upcoming(self) -> RoundTrip | None:
-        """What it waits to send, with what private ones came before it."""
-        trips = merged([*self.turn.done, self.turn.next]) if self.turn.next else []
-        return trips[-1] if len(trips) == 1 else None
 
     def abandon(self) -> None:
         """Has its thread end at its next round trip, or in the midst of one."""
@@ -253,38 +270,16 @@ class FunctionSession:
         self.turn.close()
 
 
-def end(sessions: Iterable[FunctionSession]) -> None:
+def end(sessions: Iterable[Scheduled]) -> None:
     """Ends the threads; one that even then goes on, in C, is left to itself."""
     sessions = list(sessions)
     for one in sessions:
         one.abandon()
-    for hurry in (lambda one: None, FunctionSession.interrupt):
+    for hurry in (False, True):
         deadline = time.monotonic() + END_SECONDS / 2
         for one in sessions:
-            hurry(one)
+            if hurry:
+                one.interrupt()
             one.join(max(0.0, deadline - time.monotonic()))
     for one in sessions:
         one.close()
-
-
-def _end_of_told(trips: Sequence[RoundTrip]) -> int:
-    """Where the private round trips begin that nothing has come after."""
-    place = len(trips)
-    while place and trips[place - 1].private and not trips[place - 1].failure:
-        place -= 1
-    return place
-
-
-def merged(trips: Iterable[RoundTrip]) -> list[RoundTrip]:
-    """Private round trips are told together with the one that follows."""
-    told: list[RoundTrip] = []
-    before: list[RoundTrip] = []
-    for trip in trips:
-        if trip.private and not trip.failure:
-            before.append(trip)
-            continue
-        sql = "; ".join([*(one.sql for one in before), trip.sql])
-        whole = "; ".join([*(one.whole for one in before), trip.whole])
-        told.append(replace(trip, sql=sql, whole=whole))
-        before = []
-    return told

@@ -10,12 +10,11 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zephyr_lab.errors import BadInput, LabError, ScheduleError
 from zephyr_lab.functions.places import line_of_yours
-from zephyr_lab.schedule.transcript import Failure, Result
+from zephyr_lab.functions.trips import RoundTrip, Trips
 
 if TYPE_CHECKING:
     from zephyr_lab.functions.content import Content
@@ -24,25 +23,6 @@ if TYPE_CHECKING:
 
 class Abandoned(BaseException):
     """Raised in a function's thread when its schedule is given up; no `except Exception` catches it."""
-
-
-@dataclass
-class RoundTrip:
-    """What a function asked a server, and what it was told. A `private` one takes no turn.
-
-    `whole` is all that is sent, an implicit BEGIN included; `status` is how the session's transaction stood then, as a
-    pq.TransactionStatus; `redis` is "reads" or "writes" for a message to Redis; `where` is the line that asked for it.
-    """
-
-    sql: str
-    whole: str = ""
-    private: bool = False
-    redis: str = ""
-    status: int = 0
-    results: list[Result] = field(default_factory=list)
-    failure: Failure | None = None
-    lost: bool = False
-    where: str = ""
 
 
 class Owner(Protocol):
@@ -80,8 +60,8 @@ class Unscheduled(Owner, Protocol):
 class Turn:
     """Stands between a function's thread and the scheduler: the thread parks before a round trip until it is let go.
 
-    `next` is what it waits to send, `done` what it has sent since the events were last taken; `sleeps` counts sleeps
-    since somebody else moved. `misuse` is what the function did that cannot be explored, whatever it makes of the error
+    `log` is what it waits to send and has sent; `sleeps` counts sleeps since somebody else moved. `misuse` is what the
+    function did that cannot be explored, whatever it makes of the error
     that it was told. `refused` is the SQLSTATE with which the last transaction was aborted; what is committed after
     it clears it. `outside` is what it has used that no outcome holds, as sentences. `locks_on`: it may hold locks that
     a transaction's end does not let go. `made_up` counts the ids and tokens that it was given.
@@ -93,8 +73,7 @@ class Turn:
         self.name, self.title = name, f"session {name}"
         self.content, self.bounds = content, bounds
         self.open_connection = open_connection  # for the class of psycopg's that is asked for one
-        self.next: RoundTrip | None = None
-        self.done: list[RoundTrip] = []
+        self.log = Trips(name)
         self.sleeps = 0
         self.trips = 0
         self.made_up = 0
@@ -120,21 +99,21 @@ class Turn:
         self._check()
         trip.where = line_of_yours()
         if not trip.private:
-            if self.next is not None:
+            if self.log.next is not None:
                 raise self.refuse(
                     ScheduleError(
-                        f"session {self.name} asked two things at once, in threads of its own: {self.next.sql!r} and "
-                        f"{trip.sql!r}; let one wait for the other, or make two functions of it, two sessions"
+                        f"session {self.name} asked two things at once, in threads of its own: {self.log.next.sql!r} "
+                        f"and {trip.sql!r}; let one wait for the other, or make two functions of it, two sessions"
                     )
                 )
-            self.next = trip
+            self.log.next = trip
             self.notify()
             self._go.acquire()
             self._check()
-            self.next = None
+            self.log.next = None
         self.trips += 1
         self.locks_on = self.locks_on or "advisory_lock" in trip.sql
-        self.done.append(trip)
+        self.log.done.append(trip)
         return trip
 
     @contextlib.contextmanager

@@ -51,6 +51,16 @@ class Channel:
         self.notices.append(f"{severity}: {_field(result, pq.DiagnosticField.MESSAGE_PRIMARY)}")
 
     @property
+    def backends(self) -> tuple[int, ...]:
+        return (self.pid,)
+
+    def hold_answers(self) -> bool:
+        return False
+
+    def hand_over(self) -> None:
+        """Nothing was held."""
+
+    @property
     def connection(self) -> pq.abc.PGconn:
         return self._connection
 

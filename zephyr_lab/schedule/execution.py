@@ -121,7 +121,6 @@ class Execution:
         if session not in self._programs:
             channel = self._sessions.join(self.spec, self.isolation, session)
             self._channels[session] = channel
-            self._settler.names[channel.pid] = session
             self._places[session], self._transactions[session] = 0, []
             self._patience = self._sessions.patience(self.spec, self._victim)
         self._programs = programs

@@ -17,7 +17,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from zephyr_lab.schedule.transcript import Wait
@@ -40,6 +40,11 @@ class Watched(Protocol):
     def pid(self) -> int: ...
 
     @property
+    def backends(self) -> Collection[int]:
+        """The pids of all its backends."""
+        ...
+
+    @property
     def busy(self) -> bool: ...
 
     @property
@@ -51,11 +56,17 @@ class Watched(Protocol):
         """Takes what has come, and gives whether that was the end of what it was busy with; `busy` says no then."""
         ...
 
+    def hold_answers(self) -> bool:
+        """Keeps what its backend answers from it until `hand_over`; False where that cannot be had."""
+        ...
+
+    def hand_over(self) -> None: ...
+
 
 class Settler:
     """The sessions of a run, and the server's word on who waits for whom.
 
-    `sessions` is held, not copied: one that joins them is to be put into `names` as well, by its pid.
+    `sessions` is held, not copied.
     `waits` maps each waiting session's name to the backends that hold it up, and the wait in words. `impatient` names
     the sessions whose deadlock_timeout is short. `on_deadlock` is told the graph when there is a cycle in it.
     """
@@ -65,13 +76,12 @@ class Settler:
         on_deadlock: Callable[[Graph], None],
     ) -> None:  # fmt: skip
         self._sessions = sessions
-        self.names = {one.pid: name for name, one in sessions.items()}
         self.waits: Waits = {}
         self.impatient: set[str] = set()
         self._observer = observer
         self._may_stop = may_stop
         self._on_deadlock = on_deadlock
-        self._stopped: set[str] = set()
+        self._stopped: dict[str, int] = {}  # the backends, by session; 0 where only answers are held
         self._last_look: Graph = {}
 
     def send_and_settle(self, send: Callable[[], None], waiting: Sequence[str], deadline: float) -> set[str]:
@@ -146,17 +156,27 @@ class Settler:
             waits[session.name] = known
         return waits
 
+    @property
+    def names(self) -> dict[int, str]:
+        """The sessions' names by the pids of their backends."""
+        return {pid: name for name, one in self._sessions.items() for pid in one.backends}
+
     def _stop(self, name: str) -> None:
-        if self._may_stop:
-            with contextlib.suppress(OSError):
-                self._stopped.add(name)  # before and, in _let_go, after: an interrupt may come in between
-                os.kill(self._sessions[name].pid, signal.SIGSTOP)
+        session = self._sessions[name]
+        if session.hold_answers() or self._may_stop:
+            pid = session.pid if self._may_stop else 0
+            self._stopped[name] = pid  # before and, in _let_go, after: an interrupt may come in between
+            if pid:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGSTOP)
 
     def _let_go(self, name: str) -> bool:
         """Lets a stopped session go on; False where it was not stopped."""
         if name not in self._stopped:
             return False
-        with contextlib.suppress(OSError):
-            os.kill(self._sessions[name].pid, signal.SIGCONT)
-        self._stopped.discard(name)
+        if pid := self._stopped[name]:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGCONT)
+        self._sessions[name].hand_over()
+        self._stopped.pop(name, None)
         return True

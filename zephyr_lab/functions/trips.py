@@ -1,0 +1,92 @@
+"""The round trips of a session: what it has sent and what it was told, as the events of a transcript tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
+
+
+@dataclass
+class RoundTrip:
+    """What a session asked a server, and what it was told. A `private` one takes no turn.
+
+    `whole` is all that is sent, an implicit BEGIN included; `status` is how the session's transaction stood then, as a
+    pq.TransactionStatus; `redis` is "reads" or "writes" for a message to Redis; `where` is the line that asked for it.
+    """
+
+    sql: str
+    whole: str = ""
+    private: bool = False
+    redis: str = ""
+    status: int = 0
+    results: list[Result] = field(default_factory=list)
+    failure: Failure | None = None
+    lost: bool = False
+    where: str = ""
+
+
+@dataclass
+class Trips:
+    """A session's round trips: `next` is what it waits to send, `done` what it has sent since `events` was called."""
+
+    session: str
+    next: RoundTrip | None = None
+    done: list[RoundTrip] = field(default_factory=list)
+    last: RoundTrip | None = None  # what the last events told, if it was one round trip
+
+    def events(self, *, resumed: bool) -> list[Event]:
+        """The round trips since the last time; the first of them may have waited."""
+        trips = merged(self.done)
+        # Private ones go with what comes after them.
+        self.done = self.done[_end_of_told(self.done) :]
+        self.last = trips[-1] if len(trips) == 1 else None
+        return [self._event(trip, resumed and place == 0) for place, trip in enumerate(trips)]
+
+    def _event(self, trip: RoundTrip, resumed: bool) -> Event:
+        kind = EventKind.LOST if trip.lost else EventKind.FAILED if trip.failure else EventKind.COMPLETED
+        return Event(
+            self.session, self.session, trip.sql, kind,
+            resumed=resumed, results=tuple(trip.results), failure=trip.failure, where=trip.where,
+        )  # fmt: skip
+
+    def underway(self) -> RoundTrip:
+        """What the session was last let go to do."""
+        trips = merged(self.done)
+        return trips[-1] if trips else RoundTrip("")
+
+    def last_of(self, event: Event) -> RoundTrip | None:
+        """The round trip that an event of the last turn tells of, if it was the only one."""
+        if event.kind is not EventKind.WAITS:
+            return self.last
+        trips = merged(self.done)
+        return trips[-1] if len(trips) == 1 else None
+
+    def upcoming(self) -> RoundTrip | None:
+        """What the session waits to send, with what private ones came before it."""
+        trips = merged([*self.done, self.next]) if self.next else []
+        return trips[-1] if len(trips) == 1 else None
+
+
+def _end_of_told(trips: Sequence[RoundTrip]) -> int:
+    """Where the private round trips begin that nothing has come after."""
+    place = len(trips)
+    while place and trips[place - 1].private and not trips[place - 1].failure:
+        place -= 1
+    return place
+
+
+def merged(trips: Iterable[RoundTrip]) -> list[RoundTrip]:
+    """Private round trips are told together with the one that follows."""
+    told: list[RoundTrip] = []
+    before: list[RoundTrip] = []
+    for trip in trips:
+        if trip.private and not trip.failure:
+            before.append(trip)
+            continue
+        sql = "; ".join([*(one.sql for one in before), trip.sql])
+        whole = "; ".join([*(one.whole for one in before), trip.whole])
+        told.append(replace(trip, sql=sql, whole=whole))
+        before = []
+    return told

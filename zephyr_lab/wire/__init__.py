@@ -1,0 +1,1 @@
+"""Sessions in any language, with any driver: their round trips take turns at sockets of the lab's own."""

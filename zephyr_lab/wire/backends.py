@@ -1,0 +1,163 @@
+"""Connections to PostgreSQL for the wire's clients, kept when a client leaves: opening one takes 2 to 4 ms."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import struct
+from collections.abc import Mapping
+
+import psycopg
+from psycopg import pq
+
+from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.servers.database import Database
+
+# What a server reports at the start and whenever it changes (manual, 55.2.7), as far as it does.
+_REPORTED = (
+    "application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "in_hot_standby",
+    "integer_datetimes", "IntervalStyle", "is_superuser", "scram_iterations", "search_path", "server_encoding",
+    "server_version", "session_authorization", "standard_conforming_strings", "TimeZone",
+)  # fmt: skip
+# Of a startup message: what the lab decides, and what is no setting.
+_OURS = {"user", "database", "application_name", "replication", "options", "search_path"}
+PATIENCE_MS = 1_000
+
+Settings = tuple[tuple[str, str], ...]
+
+
+class PooledBackend:
+    """A connection into the lab's schema that libpq has opened, spoken on directly.
+
+    libpq's own calls may be used while nothing is under way on it. `level` is its default_transaction_isolation.
+    """
+
+    def __init__(self, database: Database, settings: Settings, level: str) -> None:
+        self.settings, self.level, self._opened_at = settings, level, level
+        self.connection = database.open("wire", **dict(settings), default_transaction_isolation=level)
+        if self.connection.ssl_in_use:
+            self.connection.finish()
+            raise ServerUnavailable(
+                "the wire cannot speak TLS with a server of yours: name it with sslmode=disable, on a network that you "
+                "trust, or use the lab's own server"
+            )
+        self.pid = self.connection.backend_pid
+        self.is_impatient = False
+        self.key = secrets.token_bytes(4)
+        key = _message(b"K", struct.pack("!I", self.pid) + self.key)
+        self.greeting = b"".join([_message(b"R", struct.pack("!I", 0)), *self._reported(), key])
+
+    def _reported(self) -> list[bytes]:
+        values = [(name.encode(), self.connection.parameter_status(name.encode())) for name in _REPORTED]
+        return [_message(b"S", name + b"\0" + value + b"\0") for name, value in values if value is not None]
+
+    def socket(self) -> socket.socket:
+        """Another handle of its socket."""
+        return socket.socket(fileno=os.dup(self.connection.socket))
+
+    def execute(self, sql: str) -> bool:
+        """Asks something of the lab's own while nothing is under way; whether that went well."""
+        result = self.connection.exec_(sql.encode())
+        return result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+
+    def forget_settings(self) -> None:
+        """They have been reset to what it was opened with."""
+        self.level, self.is_impatient = self._opened_at, False
+
+    def set_level(self, level: str) -> None:
+        if self.level != level and self.execute(f"set default_transaction_isolation = '{level}'"):
+            self.level = level
+
+    def cancel(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            self.connection.get_cancel().cancel()
+
+    def close(self) -> None:
+        self.connection.finish()
+
+
+class Backends:
+    """Those that nobody uses now, by the settings that they were opened with."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._idle: dict[Settings, list[PooledBackend]] = {}
+
+    def open(self, startup: Mapping[str, str], level: str) -> PooledBackend:
+        """One with the settings of a client's startup message. Raises ServerUnavailable."""
+        settings = self._settings(startup)
+        if found := self._idle.get(settings):
+            backend = found.pop()
+            backend.set_level(level)
+            return backend
+        return PooledBackend(self._database, settings, level)
+
+    def _settings(self, startup: Mapping[str, str]) -> Settings:
+        wanted = {name: value for name, value in startup.items() if name not in _OURS and not name.startswith("_pq_.")}
+        wanted |= _options(startup.get("options", ""))
+        wanted.pop("search_path", None)
+        if self._database.facts.may_set_deadlock_timeout:
+            wanted.setdefault("deadlock_timeout", f"{PATIENCE_MS}ms")
+        wanted.pop("default_transaction_isolation", None)
+        return tuple(sorted(wanted.items()))
+
+    def keep(self, backend: PooledBackend) -> None:
+        """Takes back one that is not in a transaction; what its client has said is forgotten at once."""
+        if backend.execute("discard all"):
+            backend.forget_settings()
+            self._idle.setdefault(backend.settings, []).append(backend)
+        else:
+            backend.close()
+
+    def close(self) -> None:
+        for some in self._idle.values():
+            for backend in some:
+                backend.close()
+        self._idle.clear()
+
+
+def _options(text: str) -> dict[str, str]:
+    """The settings in `options` of a startup message: `-c name=value`, `--name=value`."""
+    words = text.replace("\\ ", "\0").split()
+    found, place = {}, 0
+    while place < len(words):
+        word = words[place]
+        if word == "-c" and place + 1 < len(words):
+            place += 1
+            word = words[place]
+        else:
+            word = word.removeprefix("-c").removeprefix("--")
+        name, is_setting, value = word.partition("=")
+        if is_setting:
+            found[name.replace("-", "_")] = value.replace("\0", " ").replace("\\\\", "\\")
+        place += 1
+    return found
+
+
+def _message(kind: bytes, payload: bytes) -> bytes:
+    return kind + struct.pack("!I", len(payload) + 4) + payload
+
+
+def error_message(state: str, text: str) -> bytes:
+    """An ErrorResponse of the wire's own."""
+    fields = (b"SFATAL", b"VFATAL", b"C" + state.encode(), b"M" + text.encode())
+    return _message(b"E", b"\0".join(fields) + b"\0\0")
+
+
+def ready(status: bytes = b"I") -> bytes:
+    return _message(b"Z", status)
+
+
+def ask_password() -> bytes:
+    return _message(b"R", struct.pack("!I", 3))
+
+
+def query(sql: str) -> bytes:
+    return _message(b"Q", sql.encode() + b"\0")
+
+
+def negotiate(unknown: list[bytes]) -> bytes:
+    """Minor version 0 is spoken, and these options are not known."""
+    return _message(b"v", struct.pack("!II", 3 << 16, len(unknown)) + b"".join(name + b"\0" for name in unknown))

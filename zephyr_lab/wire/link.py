@@ -1,0 +1,125 @@
+"""A client's connection and the one behind it: what is asked waits here until its session may go on.
+
+One question is under way at a time. Whose it is: inside a transaction its owner's, outside of one that of the session
+that moves, as only one moves at a time. What comes while none moves is nobody's, and is passed on.
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from zephyr_lab.wire.asks import Ask
+from zephyr_lab.wire.streams import Loop, Stream
+
+if TYPE_CHECKING:
+    from zephyr_lab.wire.session import WireSession
+
+
+class Traffic(Protocol):
+    """What a link needs of the wire that it is a part of."""
+
+    loop: Loop
+    current: WireSession | None
+    is_controlled: bool
+
+    def pass_on(self, ask: Ask) -> None:
+        """Notes what nobody of the schedule has asked."""
+
+    def forget(self, link: Link) -> None:
+        """The link is over."""
+
+
+class Link(ABC):
+    """What both protocols share. `session` is the only one whose connections come this way, `owner` whose it is now."""
+
+    def __init__(self, wire: Traffic, client: socket.socket, session: WireSession | None) -> None:
+        self.wire, self.session = wire, session
+        self.owner: WireSession | None = session
+        self.client = Stream(wire.loop, client, self._from_client)
+        self.server: Stream | None = None
+        self.asked: deque[Ask] = deque()
+        self.flying: Ask | None = None
+        self.is_open = True
+
+    # -- what a protocol says
+
+    pid = 0
+    """Of the backend, where it is PostgreSQL."""
+
+    @property
+    @abstractmethod
+    def keeps_owner(self) -> bool:
+        """Whether what comes next belongs to whom the last thing belonged: inside a transaction."""
+
+    @abstractmethod
+    def _from_client(self, data: bytes) -> None:
+        """Takes what the client has sent; nothing when it has left."""
+
+    # -- questions
+
+    def ask(self, ask: Ask) -> None:
+        self.asked.append(ask)
+        if len(self.asked) == 1:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Sends what may be sent now; the rest waits for its session's turn."""
+        while self.asked and not self.flying and self.is_open:
+            ask, owner = self.asked[0], self._whose()
+            if owner is not None:
+                self.owner = owner
+                if not owner.lets_through(self, ask):
+                    return
+            elif self.wire.is_controlled:
+                self.wire.pass_on(ask)
+            self.asked.popleft()
+            self._fly(ask, owner)
+
+    def _whose(self) -> WireSession | None:
+        if self.session is not None or self.keeps_owner:
+            return self.owner
+        return self.wire.current
+
+    def _fly(self, ask: Ask, owner: WireSession | None) -> None:
+        self.flying = ask
+        if owner is not None:
+            owner.sends(self, ask)
+        self.send(ask)
+
+    def send(self, ask: Ask) -> None:
+        """Hands it to the server."""
+        assert self.server
+        self.server.send(ask.raw)
+
+    def landed(self) -> None:
+        """What was under way has been answered."""
+        ask, self.flying = self.flying, None
+        if ask and self.owner:
+            self.owner.answered(self, ask)
+        self.go_on()
+
+    def hold(self, held: bool) -> None:
+        """Whether what the server says is kept from the client."""
+        if self.server:
+            self.server.hold(held)
+
+    def end(self) -> None:
+        """Closes it as when its client has left."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends both connections."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self.client.close()
+        if self.server:
+            self.server.close()
+        self.flying = None
+        self.asked.clear()
+        if self.owner:
+            self.owner.left(self)
+        self.wire.forget(self)

@@ -1,0 +1,340 @@
+"""PostgreSQL's protocol as a proxy needs it: what a client asks, in batches, and when the server has answered.
+
+Version 3, as chapter "Frontend/Backend Protocol" of PostgreSQL's manual has it. No sockets: bytes in, values out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from psycopg import adapt, pq
+from psycopg.postgres import types
+
+from zephyr_lab.schedule.transcript import Failure, Result, Value
+from zephyr_lab.sql.classify import Kind, classify, is_local
+from zephyr_lab.sql.tokens import UnclearSQL, tokens
+
+SSL_REQUEST, GSSENC_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
+ROWS_KEPT, BYTES_KEPT = 1_000, 1_000_000  # of an answer, for the transcript; all of it goes to the client
+_ENDS = b"QSHFcf"
+_OWED = {b"P"[0]: 1, b"B"[0]: 1, b"E"[0]: 1, b"C"[0]: 1}
+_INTEGERS = frozenset({20, 21, 23, 26})  # int8, int2, int4, oid
+
+
+class Messages:
+    """Typed messages of one direction. Payloads of the types in `skipped` are passed over without being kept."""
+
+    def __init__(self, skipped: bytes = b"") -> None:
+        self._buffer = bytearray()
+        self._skipped, self._left = skipped, 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+        """The messages that are complete: type, payload, and all of it; of a skipped one only its type."""
+        if self._left:
+            passed = min(self._left, len(data))
+            self._left -= passed
+            data = data[passed:]
+        self._buffer += data
+        place = 0
+        try:
+            while len(self._buffer) >= place + 5:
+                kind = self._buffer[place]
+                end = place + 1 + int.from_bytes(self._buffer[place + 1 : place + 5])
+                if end < place + 5:
+                    raise ValueError("a message shorter than its own length")
+                if kind in self._skipped:
+                    yield kind, b"", b""
+                    self._left = max(0, end - len(self._buffer))
+                    place = min(end, len(self._buffer))
+                    continue
+                if len(self._buffer) < end:
+                    break
+                whole = bytes(self._buffer[place:end])
+                place = end
+                yield kind, whole[5:], whole
+        finally:
+            del self._buffer[:place]
+
+    def skip(self, skipped: bytes) -> None:
+        """From now on, passes over messages of these types."""
+        self._skipped = skipped
+
+
+@dataclass
+class Batch:
+    """What a client sends before it waits: `statements` are executed, in `sql` with their parameters filled in.
+
+    `prepares`: it executes nothing, and describes or parses what will be. `owed` is the number of messages that answer
+    it where it ends with Flush, else 0: then ReadyForQuery does.
+    """
+
+    raw: bytes
+    statements: tuple[str, ...] = ()
+    prepares: bool = False
+    owed: int = 0
+    described: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        return "; ".join(self.statements)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks for nothing, as an empty query does, or Sync alone."""
+        return all(not classify(one) for one in self.statements)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody but the session can tell when it happens."""
+        return self.is_empty or is_local(self.sql)
+
+    @property
+    def only_ends(self) -> bool:
+        """Whether it only ends a transaction, which does nothing where there is none."""
+        kinds = [one.kind for sql in self.statements for one in classify(sql)]
+        return bool(kinds) and all(one in (Kind.COMMIT, Kind.ROLLBACK) for one in kinds)
+
+
+class Frontend:
+    """A client's stream, cut into batches."""
+
+    def __init__(self) -> None:
+        self._messages = Messages()
+        self._prepared: dict[str, tuple[str, list[int]]] = {}
+        self._portals: dict[str, str] = {}
+        self.is_terminated = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._raw, self._owed = bytearray(), 0
+        self._statements: list[str] = []
+        self._parsed: list[str] = []
+        self._described: list[str] = []
+
+    def feed(self, data: bytes) -> Iterator[Batch]:
+        """The batches that are complete. Raises ValueError for what is no message of this protocol."""
+        for kind, payload, whole in self._messages.feed(data):
+            if kind == b"X"[0]:
+                self.is_terminated = True
+                return
+            self._raw += whole
+            self._note(kind, payload)
+            if kind in _ENDS:
+                owed = self._owed if kind == b"H"[0] else 0
+                statements = self._statements or self._parsed
+                batch = Batch(
+                    bytes(self._raw), tuple(statements), not self._statements and bool(self._parsed or self._described),
+                    owed, tuple(self._described),
+                )  # fmt: skip
+                self._clear()
+                yield batch
+
+    def _note(self, kind: int, payload: bytes) -> None:
+        self._owed += _OWED.get(kind, 0)
+        match bytes([kind]):
+            case b"Q":
+                self._statements.append(_text(payload.rstrip(b"\0")))
+            case b"P":
+                name, sql, rest = payload.split(b"\0", 2)
+                oids = list(struct.unpack(f"!{len(rest[2:]) // 4}I", rest[2:])) if len(rest) > 2 else []
+                self._prepared[_text(name)] = _text(sql), oids
+                self._parsed.append(_text(sql))
+            case b"B":
+                self._bind(payload)
+            case b"E":
+                self._statements.append(self._portals.get(_text(payload.split(b"\0", 1)[0]), ""))
+            case b"D":
+                is_statement = payload[:1] == b"S"
+                self._owed += 2 if is_statement else 1
+                if is_statement:
+                    self._described.append(_text(payload[1:].rstrip(b"\0")))
+            case b"F":
+                self._statements.append(f"function call {int.from_bytes(payload[:4])}")
+
+    def _bind(self, payload: bytes) -> None:
+        portal, name, rest = payload.split(b"\0", 2)
+        sql, oids = self._prepared.get(_text(name), ("", []))
+        numbers = int.from_bytes(rest[:2])
+        formats = struct.unpack(f"!{numbers}h", rest[2 : 2 + 2 * numbers])
+        place = 2 + 2 * numbers
+        count = int.from_bytes(rest[place : place + 2])
+        place += 2
+        values: list[str] = []
+        for number in range(count):
+            length = int.from_bytes(rest[place : place + 4], signed=True)
+            place += 4
+            raw = None if length < 0 else rest[place : place + length]
+            place += max(length, 0)
+            binary = formats[number if len(formats) > 1 else 0] if formats else 0
+            values.append(_literal(raw, oids[number] if number < len(oids) else 0, binary))
+        self._portals[_text(portal)] = _filled(sql, values)
+
+    def typed(self, name: str, oids: Sequence[int]) -> None:
+        """The server has said of what types the parameters of a prepared statement are."""
+        if name in self._prepared:
+            self._prepared[name] = self._prepared[name][0], list(oids)
+
+
+@dataclass
+class Answer:
+    """What the server has said to one batch, as far as it has come."""
+
+    results: list[Result] = field(default_factory=list)
+    failure: Failure | None = None
+    message: str = ""
+    is_done: bool = False
+
+
+class Backend:
+    """The server's stream of one connection. `status` is that of ReadyForQuery: I, T or E.
+
+    `typed` tells a `Frontend` of parameters' types. `copying`: the server waits for data of a COPY.
+    """
+
+    def __init__(self, frontend: Frontend) -> None:
+        self._frontend = frontend
+        self._messages = Messages(skipped=b"d")
+        self.status = b"I"
+        self.copying = False
+        self.answer = Answer(is_done=True)
+        self._owed = 0
+        self._described: deque[str] = deque()
+
+    def expect(self, batch: Batch) -> None:
+        self.answer, self._owed = Answer(), batch.owed
+        self._described = deque(batch.described)
+        self._fields: list[tuple[str, int, int]] = []
+        self._rows: list[tuple[Value, ...]] = []
+        self._size = 0
+        self._messages.skip(b"d")
+
+    def feed(self, data: bytes) -> None:
+        for kind, payload, _ in self._messages.feed(data):
+            match bytes([kind]):
+                case b"Z":
+                    self.status, self.copying, self.answer.is_done = payload[:1], False, True
+                case b"G":
+                    self.copying = True
+                case b"E":
+                    self._fail(payload)
+                case b"T":
+                    self._fields = list(_fields(payload))
+                    self._note_owed()
+                case b"t":
+                    oids = struct.unpack(f"!{len(payload[2:]) // 4}I", payload[2:])
+                    if self._described:
+                        self._frontend.typed(self._described.popleft(), oids)
+                    self._note_owed()
+                case b"D":
+                    self._row(payload)
+                case b"C" | b"s" | b"I":
+                    tag = _text(payload.rstrip(b"\0")) if kind == b"C"[0] else "EMPTY" if kind == b"I"[0] else "SELECT"
+                    columns = tuple(name for name, _, _ in self._fields)
+                    self.answer.results.append(Result(tag, columns, tuple(self._rows)))
+                    self._fields, self._rows, self._size = [], [], 0
+                    self._messages.skip(b"d")
+                    self._note_owed()
+                case b"1" | b"2" | b"3" | b"n":
+                    self._note_owed()
+
+    def _note_owed(self) -> None:
+        if self._owed:
+            self._owed -= 1
+            self.answer.is_done = self.answer.is_done or not self._owed
+
+    def _fail(self, payload: bytes) -> None:
+        fields = {one[:1]: _text(one[1:]) for one in payload.split(b"\0") if one}
+        raised = fields.get(b"M", "") if fields.get(b"C", "").startswith("P0") else ""
+        self.answer.failure = Failure(fields.get(b"C", ""), fields.get(b"n", ""), raised)
+        self.answer.message = fields.get(b"M", "")
+        self.answer.is_done = self.answer.is_done or bool(self._owed)
+        self._owed = 0
+
+    def _row(self, payload: bytes) -> None:
+        values, place = [], 2
+        for _, oid, binary in self._fields:
+            length = int.from_bytes(payload[place : place + 4], signed=True)
+            place += 4
+            values.append(None if length < 0 else decoded(payload[place : place + length], oid, binary))
+            place += max(length, 0)
+        self._rows.append(tuple(values))
+        self._size += len(payload)
+        if len(self._rows) >= ROWS_KEPT or self._size > BYTES_KEPT:
+            self._messages.skip(b"dD")
+
+
+def _fields(payload: bytes) -> Iterator[tuple[str, int, int]]:
+    """The columns of a RowDescription: name, type, format."""
+    place = 2
+    for _ in range(int.from_bytes(payload[:2])):
+        end = payload.index(b"\0", place)
+        _, _, oid, _, _, binary = struct.unpack("!IhIhih", payload[end + 1 : end + 19])
+        yield _text(payload[place:end]), oid, binary
+        place = end + 19
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
+
+
+def decoded(raw: bytes, oid: int, binary: int) -> Value:
+    """A value as a transcript holds it: integers and booleans as such, anything else as text."""
+    if not binary:
+        return int(raw) if oid in _INTEGERS else raw == b"t" if oid == 16 else _text(raw)
+    if oid == 16:
+        return raw != b"\0"
+    if oid in _INTEGERS:
+        return int.from_bytes(raw, signed=oid != 26)
+    try:
+        value = _loader(oid)(raw)
+    except Exception:  # a type of the user's own, of which psycopg knows no binary form
+        return f"\\x{raw.hex()}"
+    return value if isinstance(value, bool | int) else f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
+
+
+@cache
+def _loader(oid: int) -> Any:
+    return adapt.Transformer().get_loader(oid, pq.Format.BINARY).load
+
+
+def _literal(raw: bytes | None, oid: int, binary: int) -> str:
+    """A parameter as SQL has it."""
+    if raw is None:
+        return "NULL"
+    if binary and not (oid and types.get(oid)):
+        return f"'\\x{raw.hex()}'"
+    value = decoded(raw, oid, binary)
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _filled(sql: str, values: Sequence[str]) -> str:
+    """The statement with its parameters in place of $1, $2, ..., but not within quotes or comments."""
+    if not values:
+        return sql
+    told, place = [], 0
+    for start, end, number in _parameters(sql):
+        if 0 < number <= len(values):
+            told += [sql[place:start], values[number - 1]]
+            place = end
+    return "".join([*told, sql[place:]])
+
+
+def _parameters(sql: str) -> list[tuple[int, int, int]]:
+    """Where $1, $2, ... stand: from, to, number."""
+    try:
+        found = tokens(sql)
+    except UnclearSQL:
+        return []
+    return [
+        (sign.start, number.end, int(number.text))
+        for sign, number in pairwise(found)
+        if sign.text == "$" and sign.end == number.start and number.kind == "number" and number.text.isdigit()
+    ]

@@ -1,0 +1,282 @@
+"""A client of PostgreSQL's and its backend: startup, passwords, cancel requests, batches that wait for their turn."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from zephyr_lab.errors import REFUSALS, LabError, ScheduleError
+from zephyr_lab.functions.trips import RoundTrip
+from zephyr_lab.sql.classify import Kind, classify
+from zephyr_lab.wire import backends
+from zephyr_lab.wire.asks import Ask
+from zephyr_lab.wire.backends import Backends, PooledBackend
+from zephyr_lab.wire.link import Link, Traffic
+from zephyr_lab.wire.postgres import (
+    CANCEL_REQUEST,
+    GSSENC_REQUEST,
+    SSL_REQUEST,
+    Backend,
+    Batch,
+    Frontend,
+)  # fmt: skip
+from zephyr_lab.wire.streams import Stream
+
+if TYPE_CHECKING:
+    from zephyr_lab.wire.session import WireSession
+
+LONGEST_STARTUP = 10_000  # bytes, as in PostgreSQL's own postmaster
+NO_TLS = "the lab's socket speaks no TLS: use sslmode=disable, or prefer"
+_STATUS = {b"I": 0, b"T": 2, b"E": 3}  # as pq.TransactionStatus
+
+
+class PostgresTraffic(Traffic, Protocol):
+    backends: Backends
+    level: str
+
+    def cancel(self, pid: int, key: bytes) -> None:
+        """Passes a cancel request on."""
+
+    def note(self, trouble: str) -> None:
+        """Keeps what went wrong with a client, to be told with what came of it."""
+
+
+class PostgresLink(Link):
+    """One connection. Clients that come by TCP have to know `password`."""
+
+    wire: PostgresTraffic
+
+    def __init__(
+        self, wire: PostgresTraffic, client: socket.socket, session: WireSession | None, password: str | None
+    ) -> None:
+        self._received: Callable[[bytes], None] = self._start
+        self._before = bytearray()
+        self._password, self._startup = password, dict[str, str]()
+        self._asked_tls = False
+        self.backend: PooledBackend | None = None
+        self.frontend = Frontend()
+        self.state = Backend(self.frontend)
+        self._leaves = False
+        self._locks_on = False
+        super().__init__(wire, client, session)
+
+    @property
+    def pid(self) -> int:  # type: ignore[override]
+        return self.backend.pid if self.backend else 0
+
+    @property
+    def keeps_owner(self) -> bool:
+        return self.in_transaction or self.flying is not None
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.state.status != b"I"
+
+    def _from_client(self, data: bytes) -> None:
+        if data:
+            self._received(data)
+        else:
+            self._left()
+
+    # -- startup
+
+    def _start(self, data: bytes) -> None:
+        self._before += data
+        if self._before[:1] == b"\x16":
+            self._give_up("08P01", NO_TLS)
+            return
+        if len(self._before) < 8:
+            return
+        length, code = int.from_bytes(self._before[:4]), int.from_bytes(self._before[4:8])
+        if not 8 <= length <= LONGEST_STARTUP:
+            self._give_up("08P01", "this is not PostgreSQL's protocol")
+            return
+        if len(self._before) < length:
+            return
+        packet, rest = bytes(self._before[8:length]), bytes(self._before[length:])
+        self._before.clear()
+        if code in (SSL_REQUEST, GSSENC_REQUEST):
+            self._asked_tls = self._asked_tls or code == SSL_REQUEST
+            self.client.send(b"N")
+            if rest:
+                self._start(rest)
+        elif code == CANCEL_REQUEST:
+            self.wire.cancel(int.from_bytes(packet[:4]), packet[4:])
+            self.close()
+        elif code >> 16 != 3:
+            self._give_up("0A000", f"protocol {code >> 16}.{code & 0xFFFF} is not spoken here")
+        else:
+            words = packet.split(b"\0")
+            self._startup = {k.decode(): v.decode() for k, v in zip(words[::2], words[1::2], strict=False) if k}
+            self._authenticate(code & 0xFFFF, rest)
+
+    def _authenticate(self, minor: int, rest: bytes) -> None:
+        if self._startup.get("replication", "").lower() not in ("", "0", "false", "off", "no"):
+            self._give_up("0A000", "replication does not go by the lab's socket")
+            return
+        unknown = [name.encode() for name in self._startup if name.startswith("_pq_.")]
+        if minor or unknown:
+            self.client.send(backends.negotiate(unknown))
+        if self._password is None:
+            self._open(rest)
+            return
+        self._received = self._check_password
+        self.client.send(backends.ask_password())
+        if rest:
+            self._check_password(rest)
+
+    def _check_password(self, data: bytes) -> None:
+        self._before += data
+        length = int.from_bytes(self._before[1:5])
+        if len(self._before) < 5 or len(self._before) < 1 + length <= LONGEST_STARTUP:
+            return
+        told, rest = bytes(self._before[5:length]), bytes(self._before[1 + length :])
+        self._before.clear()
+        assert self._password is not None
+        if not hmac.compare_digest(told, self._password.encode()):
+            self._give_up("28P01", "this is not the password of the lab's DSN")
+            return
+        self._open(rest)
+
+    def _open(self, rest: bytes) -> None:
+        try:
+            self.backend = self.wire.backends.open(self._startup, self.wire.level)
+        except LabError as error:
+            self._give_up("53300", str(error))
+            return
+        self._received = self._batches
+        self.server = Stream(self.wire.loop, self.backend.socket(), self._from_server)
+        self.server.peer, self.client.peer = self.client, self.server
+        self.client.send(self.backend.greeting + backends.ready())
+        if rest:
+            self._batches(rest)
+
+    def _give_up(self, state: str, text: str) -> None:
+        self.wire.note(text)
+        self.client.send(backends.error_message(state, text))
+        self.close()
+
+    # -- batches
+
+    def _batches(self, data: bytes) -> None:
+        if self.state.copying:
+            self._copy(data)
+            return
+        try:
+            for batch in self.frontend.feed(data):
+                self.ask(self._ask_of(batch))
+        except (ValueError, IndexError) as error:
+            self._give_up("08P01", f"this is not PostgreSQL's protocol: {error}")
+            return
+        if self.frontend.is_terminated:
+            self._left()
+
+    def _ask_of(self, batch: Batch) -> Ask:
+        local = batch.is_local or (batch.only_ends and not self.in_transaction and not self.asked)
+        return Ask(batch.raw, RoundTrip(batch.sql, batch.sql, local), batch.prepares and not local, batch)
+
+    def _copy(self, data: bytes) -> None:
+        """Data of a COPY are part of the turn in which it began."""
+        assert self.server
+        self.server.send(data)
+
+    def send(self, ask: Ask) -> None:
+        self.state.expect(ask.batch)
+        super().send(ask)
+
+    def _from_server(self, data: bytes) -> None:
+        if not data:
+            self._lost()
+            return
+        self.client.send(data)
+        flew = self.flying
+        self.state.feed(data)
+        if flew and self.state.answer.is_done:
+            self._land(flew)
+
+    def _land(self, ask: Ask) -> None:
+        trip, answer = ask.trip, self.state.answer
+        trip.results, trip.failure, trip.status = answer.results, answer.failure, _STATUS[self.state.status]
+        kinds = {one.kind for one in classify(trip.sql)}
+        self._locks_on = self._locks_on or "advisory_lock" in trip.sql
+        if self.backend and not self.in_transaction and kinds & {Kind.RESET, Kind.DISCARD}:
+            self.backend.forget_settings()
+            self.backend.set_level(self.wire.level)
+        self.landed()
+        if self._leaves and not self.flying and not self.asked:
+            self._release()
+
+    # -- the end
+
+    def _left(self) -> None:
+        """The client has closed, or died: what is open is rolled back, which is a step that others may see."""
+        if not self.is_open:
+            return
+        if self.backend is None:
+            if self._asked_tls:
+                self.wire.note(f"a client asked for TLS and left: {NO_TLS}")
+            self.close()
+            return
+        self._leaves = True
+        self.asked.clear()
+        if self.state.copying:
+            self.backend.cancel()
+        if not self.flying:
+            self._release()
+
+    def _release(self) -> None:
+        if self.in_transaction:
+            sql = "rollback"
+            batch = Batch(backends.query(sql), (sql,))
+            self.ask(Ask(batch.raw, RoundTrip(sql, sql), batch=batch))
+            return
+        backend, self.backend = self.backend, None
+        self.close()
+        if backend:
+            self.wire.backends.keep(backend)
+
+    def end(self) -> None:
+        """Closes it as when its client has left."""
+        self.client.close()
+        self._left()
+
+    def _lost(self) -> None:
+        """The backend has ended: the client is told as it would be, by the end of the connection."""
+        if self.flying:
+            self.flying.trip.lost, self.flying.trip.failure = True, self.state.answer.failure
+        self.landed()
+        self.close()
+
+    def close(self) -> None:
+        backend, self.backend = self.backend, None
+        super().close()
+        if backend:
+            backend.close()
+
+    def be_patient(self) -> None:
+        """Takes back what `make_impatient` did."""
+        if self.backend and self.backend.is_impatient and not self.keeps_owner:
+            self.backend.is_impatient = not self.backend.execute("reset deadlock_timeout")
+
+    def make_impatient(self, milliseconds: int) -> bool:
+        if self.backend is None or self.flying or self.state.status == b"E":
+            return False
+        self.backend.is_impatient = self.backend.execute(f"set deadlock_timeout = '{milliseconds}ms'")
+        return self.backend.is_impatient
+
+
+def refused(trip: RoundTrip) -> str:
+    """The SQLSTATE with which a round trip was refused on account of another session, else ''."""
+    return trip.failure.sqlstate if trip.failure and trip.failure.sqlstate in REFUSALS else ""
+
+
+def listens(session: str, sql: str) -> ScheduleError | None:
+    """What is said of a session that would hear at a time that nobody can order."""
+    if all(one.kind is not Kind.LISTEN for one in classify(sql)):
+        return None
+    return ScheduleError(
+        f"session {session} listens ({sql!r}), and what it would hear comes at a time that nobody can order: explore "
+        "what is done when it has come, in a session that needs no notification"
+    )

@@ -1,0 +1,260 @@
+"""A session whose round trips are seen at the wire: a function with any driver, a request, a command, in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from zephyr_lab.errors import LabError, ScheduleError
+from zephyr_lab.functions.answers import Answers
+from zephyr_lab.functions.places import stands_at
+from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.functions.trips import RoundTrip, Trips
+from zephyr_lab.functions.turn import Abandoned
+from zephyr_lab.functions.values import Incomparable, Told, told
+from zephyr_lab.schedule.transcript import Failure, Result
+from zephyr_lab.wire.asks import Ask
+from zephyr_lab.wire.link import Link
+from zephyr_lab.wire.postgres_link import PostgresLink, listens, refused
+
+if TYPE_CHECKING:
+    from zephyr_lab.wire.proxy import Wire
+
+Work = Callable[[], Any]
+
+
+class Failed(Exception):
+    """What a request or a command says of itself, where that is that something went wrong."""
+
+
+class WireSession:
+    """Runs `work`, and lets what it asks through when it is its turn.
+
+    `own`: the only one whose connections come through its endpoint; all of these are closed when it ends.
+    """
+
+    def __init__(self, name: str, work: Work, wire: Wire, answers: Answers, *, own: bool) -> None:
+        self.name, self._work, self._wire, self._answers, self._own = name, work, wire, answers, own
+        self.log, self.trips, self.sleeps = Trips(name), 0, 0
+        self.misuse: LabError | None = None
+        self.outside: set[str] = set()
+        self.busy = False
+        self.raised: BaseException | None = None
+        self._refusal = self._refused_at = ""
+        self._said: Told | None = None
+        self._failure: Failure | None = None  # the server's last word, where that was an error
+        self._links: set[Link] = set()
+        self._parked: deque[Link] = deque()
+        self._flying: Link | None = None
+        self._may_send = False
+        self._is_lost = False
+        self._is_done = False  # the thread has nothing more to do
+        self._closing = False
+        self._thread = threading.Thread(name=f"session {name}", target=self._run, daemon=True)
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        with contextlib.suppress(Abandoned):
+            try:
+                self._read(self._work())
+            except Exception as error:
+                self.raised = error
+                self._read(error)
+            finally:
+                self._is_done = True
+                self._wire.wake()
+
+    def _read(self, end: Any) -> None:
+        try:
+            self._refusal = self._answers.refusal(None if self.raised else end, self.raised)
+            self._said = told(end, self._answers.compare)
+        except Incomparable as error:
+            if self.raised is None:
+                self.misuse = self.misuse or ScheduleError(f"session {self.name}: {error}")
+        except Exception as error:
+            self.misuse = self.misuse or ScheduleError(
+                f"session {self.name}: what it ended with cannot be read: {type(error).__name__}: {error}"
+            )
+
+    # -- as the links ask
+
+    def lets_through(self, link: Link, ask: Ask) -> bool:
+        """Whether a link may send now what its client asks; else it waits for the session's turn."""
+        if ask.trip.private:
+            return True
+        if self._may_send:
+            self._may_send = ask.prepares
+            return True
+        if link not in self._parked:
+            self._parked.append(link)
+            ask.trip.where = stands_at(self._thread.ident)
+            self.log.next = self._parked[0].asked[0].trip
+        return False
+
+    def sends(self, link: Link, ask: Ask) -> None:
+        self._links.add(link)
+        self._flying = link
+        self.log.done.append(ask.trip)
+        if not ask.trip.private:
+            self.trips += not ask.prepares
+            self.misuse = self.misuse or (None if ask.trip.redis else listens(self.name, ask.trip.sql))
+
+    def answered(self, link: Link, ask: Ask) -> None:
+        if self._flying is link:
+            self._flying = None
+        trip = ask.trip
+        if ask.prepares and trip in self.log.done and not trip.failure:
+            self.log.done.remove(trip)  # told with what it prepares
+        self._is_lost = self._is_lost or trip.lost
+        if trip.redis:
+            return
+        self._failure = trip.failure
+        if state := refused(trip):
+            self._refused_at = state
+        elif trip.status == 0 and not (trip.private or trip.failure or _undone(trip)):
+            self._refused_at = ""
+
+    def left(self, link: Link) -> None:
+        """One of its links is over."""
+        self._links.discard(link)
+        if link in self._parked:
+            self._parked.remove(link)
+        if self._flying is link:
+            self._flying = None
+
+    # -- as the schedule asks
+
+    def start(self) -> None:
+        self.busy = True
+        self._wire.current = self
+        self._thread.start()
+
+    def go(self) -> None:
+        self.busy, self._may_send = True, True
+        self._wire.current = self
+        self.log.next = None
+        self._parked.popleft().go_on()
+
+    @property
+    def socket(self) -> int:
+        return self._wire.loop.fileno
+
+    def collect(self) -> bool:
+        """Whether it has come to its next round trip, or to its end."""
+        self._wire.loop.pump(0)
+        self.busy = not self._is_at_rest()
+        if not self.busy:
+            self._may_send = False
+            if self._wire.current is self:
+                self._wire.current = None
+        return not self.busy
+
+    def _is_at_rest(self) -> bool:
+        if self._flying:
+            return False
+        if self._is_done and self._own and not self._closing:
+            self._closing = True
+            for link in list(self._links):
+                link.end()
+        if self._parked:
+            self.log.next = self._parked[0].asked[0].trip
+            return True
+        return self.ended
+
+    @property
+    def ended(self) -> bool:
+        return self._is_done and not self._parked and not self._open_transactions()
+
+    def _open_transactions(self) -> list[Link]:
+        return [one for one in self._links if one.is_open and one.keeps_owner]
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._thread.ident is not None and not self.ended
+
+    @property
+    def pid(self) -> int:
+        return self._flying.pid if self._flying else 0
+
+    @property
+    def backends(self) -> Collection[int]:
+        return [link.pid for link in self._links if link.pid]
+
+    @property
+    def server_is_busy(self) -> bool:
+        return self._flying is not None
+
+    @property
+    def is_lost(self) -> bool:
+        return self._is_lost
+
+    def hold_answers(self) -> bool:
+        """What the server says stays where it is, unread."""
+        for link in self._links:
+            link.hold(True)
+        return True
+
+    def hand_over(self) -> None:
+        if self.busy:
+            self._wire.current = self
+        for link in self._links:
+            link.hold(False)
+
+    def make_impatient(self, milliseconds: int) -> bool:
+        link = self._parked[0] if self._parked else None
+        return isinstance(link, PostgresLink) and link.make_impatient(milliseconds)
+
+    def again(self) -> Scheduled:
+        return self._wire.session(self.name, self._work, self._answers, own=self._own)
+
+    # -- what came of it
+
+    @property
+    def last_refusal(self) -> str:
+        return self._refusal or self._refused_at
+
+    @property
+    def was_refused(self) -> bool:
+        return bool(self._refusal or (self._refused_at and self.raised))
+
+    def told(self) -> Result | Failure:
+        said = self._said or "nothing, as it was given up"
+        if self.raised is None:
+            return Result("RETURN", ("returned",), ((said,),))  # type: ignore[arg-type]
+        if self._failure and not isinstance(self.raised, Failed):
+            return self._failure  # as its driver has told it
+        return Result("RAISE", ("raised",), ((said,),))  # type: ignore[arg-type]
+
+    def stands_at(self) -> str:
+        if self._is_done and (links := self._open_transactions()):
+            pids = ", ".join(str(one.pid) for one in links)
+            return f"which has answered and left a transaction open, on backend {pids}"
+        return stands_at(self._thread.ident)
+
+    def abandon(self) -> None:
+        """Has what it waits for end: its connections are closed, its backends cancelled."""
+        self._parked.clear()
+        for link in list(self._links):
+            if self._own or link.keeps_owner or link.asked or not self._is_done:
+                link.close()
+
+    def interrupt(self) -> None:
+        if self._thread.ident and self._thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
+
+    def join(self, seconds: float) -> None:
+        if self._thread.ident:
+            self._thread.join(seconds)
+
+    def close(self) -> None:
+        """Nothing of its own is open."""
+
+
+def _undone(trip: RoundTrip) -> bool:
+    """Whether it rolled back: so is COMMIT answered, with no error, where the transaction had failed."""
+    return bool(trip.results) and trip.results[-1].tag == "ROLLBACK"

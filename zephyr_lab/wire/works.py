@@ -1,0 +1,91 @@
+"""What the sessions of an exploration run that go by the wire: functions with a driver of their own, and requests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from zephyr_lab.errors import BadInput
+from zephyr_lab.functions.answers import Answers
+from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
+from zephyr_lab.functions.loops import Loops
+from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.wire.proxy import Endpoint, Wire
+from zephyr_lab.wire.session import Work
+
+WIRED = {Kind.DSN, Kind.REDIS_URL}
+
+
+@runtime_checkable
+class Request(Protocol):
+    """A session that is no function: asked of something that is connected to the wire already."""
+
+    def ask(self) -> Any:
+        """Asks it, and waits for the answer, which is the session's outcome."""
+        ...
+
+
+def is_wired(one: Any) -> bool:
+    """Whether a session of `lab.explore` goes by the wire. Raises BadInput for what cannot be a session."""
+    return isinstance(one, Request) or bool(WIRED & set(parameters_of(one).kinds()))
+
+
+class Works:
+    """By session, what goes by the wire; an exploration has one."""
+
+    def __init__(self, wire: Wire, works: Mapping[str, Any], answers: Answers) -> None:
+        self._wire, self._works, self._answers = wire, works, answers
+        self._loops = Loops()
+        for one in works.values():
+            if not isinstance(one, Request) and (other := set(parameters_of(one).kinds()) - WIRED):
+                raise BadInput(
+                    f"{name_of(one)} takes a DSN and {', '.join(map(str, other))}: a session goes by the wire or not; "
+                    "let it open all of its connections itself, by dsn and redis_url"
+                )
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._works)
+
+    @contextlib.contextmanager
+    def controlled(self) -> Iterator[None]:
+        """While it lasts, whoever connects waits for turns."""
+        with self._wire.controlled():
+            try:
+                yield
+            finally:
+                self._wire.end()
+                self._loops.close()
+
+    def begin(self, level: str) -> None:
+        """Before each schedule."""
+        self._wire.begin(level)
+
+    def session(self, name: str) -> Scheduled:
+        one = self._works[name]
+        if isinstance(one, Request):
+            return self._wire.session(name, one.ask, self._answers, own=False)
+        return self._wire.session(name, self._call(one, self._wire.endpoint(name)), self._answers, own=True)
+
+    def _call(self, function: Callable[..., Any], endpoint: Endpoint) -> Work:
+        give = {
+            kind: endpoint.url("postgresql") if kind is Kind.DSN else endpoint.redis_url
+            for kind in parameters_of(function).kinds()
+        }
+        parameters = parameters_of(function)
+        call = partial(
+            function,
+            *(give[kind] for kind in parameters.positional),
+            **{name: give[kind] for name, kind in parameters.named.items()},
+        )
+        return (lambda: self._loops.run(call())) if is_async(function) else call
+
+    def not_compared(self) -> set[str]:
+        """What was seen that belongs to no session."""
+        return {f"asked while no session moved, {n} times: {sql}" for sql, n in self._wire.background.items()}
+
+    def troubles(self) -> str:
+        """What clients were told by the wire, as a sentence; '' for nothing."""
+        return f" The lab's socket says: {'; '.join(self._wire.troubles)}." if self._wire.troubles else ""
