@@ -21,13 +21,13 @@ from rich.table import Table
 from tests import bench_check, bench_load
 from tests.oracles.test_published_counts import LOST_UPDATE, LOST_UPDATE_THREE
 from zephyr_lab import Lab
-from zephyr_lab.case import Case
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.functions.session import Function
+from zephyr_lab.lab.case import Case
 from zephyr_lab.schedule.model import Spec
 
 TIMES = 5

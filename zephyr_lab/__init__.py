@@ -9,9 +9,9 @@ with Lab() as lab:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zephyr_lab.case import Case
     from zephyr_lab.functions.once import once
     from zephyr_lab.lab import Lab
+    from zephyr_lab.lab.case import Case
     from zephyr_lab.schedule.levels import IsolationLevel
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
 
         return once.once
     if name in __all__:
-        from zephyr_lab import lab
+        from zephyr_lab.lab import lab
 
         return getattr(lab, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

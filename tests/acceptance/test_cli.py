@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zephyr_lab.case import cases
+from zephyr_lab.lab.case import cases
 from zephyr_lab.servers.embedded import find_postgres
 
 PROGRAM = Path(sys.executable).with_name("zephyr-lab")

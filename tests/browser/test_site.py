@@ -96,7 +96,7 @@ def test_the_front_page_has_the_idea_the_matrix_and_every_notebook(site: Path) -
     assert front.count("aborts 40001</td>") > 10
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{path.stem}.html" in front
-    assert "zephyr_lab.case.Case.stepper" in (site / "api" / "lab.html").read_text(encoding="utf-8")
+    assert "zephyr_lab.lab.case.Case.stepper" in (site / "api" / "lab.html").read_text(encoding="utf-8")
     limits = (site / "limits.html").read_text(encoding="utf-8")
     assert "races inside one statement" in limits
     assert '<section id="the-matrix">' in limits  # which says so under a heading

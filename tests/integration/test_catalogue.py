@@ -7,8 +7,8 @@ import pytest
 from zephyr_lab import IsolationLevel, Lab
 from zephyr_lab.anomalies import CATALOGUE, Anomaly
 from zephyr_lab.anomalies.catalogue import GROUPS
-from zephyr_lab.case import cases, load_case
 from zephyr_lab.explore.verdict import VerdictKind
+from zephyr_lab.lab.case import cases, load_case
 
 MOST_SCHEDULES = 300
 

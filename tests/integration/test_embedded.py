@@ -63,7 +63,7 @@ def python() -> str:
     if os.geteuid() != 0 or sys.platform != "linux":
         pytest.skip("only root on Linux can become a user id that has no name")
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    reach = "import sys; sys.path[:0] = sys.argv[1:]; import zephyr_lab.lab"
+    reach = "import sys; sys.path[:0] = sys.argv[1:]; import zephyr_lab.lab.lab"
     for path in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
         try:
             done = subprocess.run([path, "-c", reach, *PACKAGES], user=12345, group=12345, extra_groups=[], cwd="/")
@@ -300,7 +300,8 @@ def test_without_a_wheel_the_machines_redis_is_used() -> None:
 def test_a_platform_without_password_database_needs_servers_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows: everything can be imported, and what cannot be is told when it is asked for."""
     blocked = "import sys; sys.modules.update(pwd=None, fcntl=None, resource=None)\n"
-    done = run(blocked + "import zephyr_lab.lab, zephyr_lab.servers.janitor, zephyr_lab.servers.doctor, zephyr_lab.cli")
+    names = "zephyr_lab.lab.lab, zephyr_lab.servers.janitor, zephyr_lab.servers.doctor, zephyr_lab.cli"
+    done = run(f"{blocked}import {names}")
     assert done.stderr == ""
     done = run(blocked + "from zephyr_lab import Lab\nLab()")
     assert "ServerUnavailable: the lab's own servers run on Linux and macOS: name a running" in done.stderr

@@ -6,8 +6,8 @@ import pytest
 
 from zephyr_lab import Lab
 from zephyr_lab.anomalies import CATALOGUE
-from zephyr_lab.case import Case
 from zephyr_lab.errors import SetupFailed
+from zephyr_lab.lab.case import Case
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.reset import changes_rows_only
 

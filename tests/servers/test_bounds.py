@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zephyr_lab.case import cases, load_case
 from zephyr_lab.errors import BadInput
+from zephyr_lab.lab.case import cases, load_case
 from zephyr_lab.servers.bounds import Bounds
 
 BOUNDS = Bounds(["public", "shop", "Odd one"])

@@ -70,7 +70,7 @@ def imported(program: str, *arguments: str) -> set[str]:
     ("program", "allowed"),
     [
         ("import zephyr_lab", set()),
-        ("import zephyr_lab.lab", {"psycopg", "psycopg_binary", "typing_extensions"}),
+        ("import zephyr_lab.lab.lab", {"psycopg", "psycopg_binary", "typing_extensions"}),
         ("import zephyr_lab.runbook", {"psycopg", "psycopg_binary", "typing_extensions"}),
         ("import sys; sys.argv[1:] = ['--help']; from zephyr_lab.cli import main; main()", PRINTING),
     ],

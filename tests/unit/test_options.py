@@ -12,10 +12,10 @@ import typer
 from typer.testing import CliRunner
 
 from zephyr_lab import Lab
-from zephyr_lab.case import Case
 from zephyr_lab.cli import app
 from zephyr_lab.course.panel import Panel
 from zephyr_lab.errors import BadInput
+from zephyr_lab.lab.case import Case
 from zephyr_lab.load import Incident
 from zephyr_lab.options import (
     CASE_OPTIONS,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zephyr_lab.case import load_case
 from zephyr_lab.errors import BadInput
+from zephyr_lab.lab.case import load_case
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.model import Schedule, Spec
 

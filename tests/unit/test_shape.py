@@ -10,11 +10,13 @@ import zephyr_lab
 
 LINES, DECISIONS = 50, 15
 """A function has fewer lines than that, its signature and docstring included, and no more decisions."""
+LOOSE = 8
+"""So many modules at most are in no package."""
 
 ROOT = Path(zephyr_lab.__file__).parent
 
 LONG = {
-    "lab.py Lab.explore": "its fifteen options and what each does are one signature and one docstring",
+    "lab/lab.py Lab.explore": "its fifteen options and what each does are one signature and one docstring",
 }
 BRANCHY = {
     "check/columns.py Columns._explain_op": "all that can be wrong with an operation, one after another",
@@ -70,6 +72,12 @@ def in_the_package() -> dict[str, Function]:
             key = f"{path.relative_to(ROOT).as_posix()} {name}"
             found[key] = max(found.get(key, function), function, key=lines)
     return found
+
+
+def test_few_modules_are_loose() -> None:
+    """A new one belongs in a package."""
+    loose = [path.stem for path in ROOT.glob("*.py")]
+    assert len(loose) <= LOOSE, loose
 
 
 def test_functions_are_short() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zephyr_lab.case import cases, load_case
 from zephyr_lab.errors import BadInput
+from zephyr_lab.lab.case import cases, load_case
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.model import Blocker, Schedule
 

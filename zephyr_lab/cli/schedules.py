@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zephyr_lab.anomalies.matrix import Counted
     from zephyr_lab.explore.exploration import Exploration
 
-specs = Late("zephyr_lab.case")
+specs = Late("zephyr_lab.lab.case")
 catalogue, model = Late("zephyr_lab.anomalies"), Late("zephyr_lab.schedule.model")
 
 _EXPLORE = tuple(name for name in CASE_OPTIONS if name != "shrink")

@@ -19,7 +19,7 @@ PAGES = {
     "errors": "Errors",
 }
 _MODULES = {
-    "lab": ["zephyr_lab.lab", "zephyr_lab.case"],
+    "lab": ["zephyr_lab.lab.lab", "zephyr_lab.lab.case"],
     "transcripts": ["zephyr_lab.schedule.levels", "zephyr_lab.schedule.transcript", "zephyr_lab.schedule.terminals"],
     "exploration": ["zephyr_lab.explore.exploration", "zephyr_lab.explore.verdict"],
     "catalogue": ["zephyr_lab.anomalies.catalogue", "zephyr_lab.anomalies.matrix"],

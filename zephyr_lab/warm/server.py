@@ -35,7 +35,7 @@ MODULES = (
     "ipywidgets", "pandas.io.formats.html", "pandas.io.formats.string", "pyarrow.pandas_compat",
     "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "scipy.sparse.csgraph",
     "sqlalchemy.orm", "sqlalchemy.dialects.postgresql.psycopg", "sqlglot.dialects.postgres",
-    "sqlglot.generators.postgres", "sqlglot.parsers.postgres", "zephyr_lab.course.magics", "zephyr_lab.lab",
+    "sqlglot.generators.postgres", "sqlglot.parsers.postgres", "zephyr_lab.course.magics", "zephyr_lab.lab.lab",
     "zephyr_lab.check", "zephyr_lab.explore.recording", "zephyr_lab.runbook", "zephyr_lab.servers.keyvalue",
     "zephyr_lab.functions.keyvalue", "zephyr_lab.course.exercise", "zephyr_lab.course.predict",
     "zephyr_lab.course.result", "zephyr_lab.course.shop", "zephyr_lab.course.strategies", "zephyr_lab.views.answer",

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
-from zephyr_lab.case import Case, cases, load_case
-from zephyr_lab.engine import Engine, Opening
 from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Invariant
@@ -27,6 +25,8 @@ from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.setup import Setup
 from zephyr_lab.functions.values import Compare
+from zephyr_lab.lab.case import Case, cases, load_case
+from zephyr_lab.lab.engine import Engine, Opening
 from zephyr_lab.options import RUN_OPTIONS, ExploreOptions
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
 from zephyr_lab.schedule.hermitage import Documented

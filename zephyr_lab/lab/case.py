@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, anomaly
-from zephyr_lab.engine import Engine
 from zephyr_lab.errors import BadInput, ScheduleError
 from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import names_a_level
@@ -24,6 +23,7 @@ from zephyr_lab.explore.search import Search
 from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
+from zephyr_lab.lab.engine import Engine
 from zephyr_lab.options import ExploreOptions
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
