@@ -11,8 +11,7 @@ beyond that the answer is that it cannot be told.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,17 +19,20 @@ import numpy as np
 
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
-from zephyr_lab.check.cycles import Step, components
-from zephyr_lab.check.graph import Kind, process_edges, realtime_edges
-from zephyr_lab.check.history import NULL, READ, History, Status
+from zephyr_lab.check.chooser import ROUNDS, Chooser, Undecided
+from zephyr_lab.check.cycles import Step
+from zephyr_lab.check.graph import Kind
+from zephyr_lab.check.history import History
+from zephyr_lab.check.polygraph import Column, Polygraph, column
 from zephyr_lab.check.reach import Closure, Cyclic, topological
-from zephyr_lab.check.registers import Accesses
 
 _CHUNK = 1 << 21
 MOST_NODES = 40_000
 MOST_CHOICES = 400_000
-ROUNDS = 400
-CONFLICTS = 50_000
+_EVERY_ORDER = "every order of the writes closes a cycle; no single cycle shows it"
+
+Readers = tuple[Ints, Ints]
+"""For readers of a pair's write: the number of the pair, and the read."""
 
 
 class Model(StrEnum):
@@ -54,7 +56,7 @@ def decide(history: History, model: Model, order: str = "", rounds: int = ROUNDS
 
     `rounds`: how often the SAT solver may choose.
     """
-    problem = _Problem(history, order)
+    problem = Polygraph(history, order)
     if problem.nodes * (2 if model is Model.SNAPSHOT_ISOLATION else 1) > MOST_NODES:
         return Decision(None, f"{len(history):,} transactions are too many to try all orders of their writes")
     solver = (_Serializable if model is Model.SERIALIZABLE else _Snapshot)(problem, rounds)
@@ -62,66 +64,16 @@ def decide(history: History, model: Model, order: str = "", rounds: int = ROUNDS
         return solver.decide()
     except Cyclic as cyclic:
         return Decision(False, steps=solver.steps(cyclic.path))
-
-
-class _Problem:
-    """Reads-from, writers by key, and the edges that are known. Nodes: transactions, then barriers.
-
-    A read of a value that nobody wrote is left out: the history lacks its writer, and so what that one did besides."""
-
-    def __init__(self, history: History, order: str) -> None:
-        self.history, self.a = history, Accesses(history)
-        h, a = self.history, self.a
-        n = len(h)
-        edges = [process_edges(h, n)] if order else []
-        if order == "realtime" and h.timed:
-            edges.append(realtime_edges(h, n))
-        self.nodes = edges[-1].nodes if edges else n
-        reads = np.flatnonzero((h.kind == READ) & a.ok)
-        writer = a.writer[reads]
-        good = (writer >= 0) & a.final[np.maximum(writer, 0)]
-        nothing = (h.value[reads] == NULL) & (a.before[reads] < 0)
-        source = np.where(good, a.owner[np.maximum(writer, 0)], -1)
-        chosen = (good | nothing) & (source != a.owner[reads])
-        self.r_op, self.r_from = reads[chosen], source[chosen]
-        self.r_txn, self.r_key = a.owner[self.r_op], h.key[self.r_op]
-        self.r_write = np.where(good, writer, -1)[chosen]
-        by_key = np.lexsort((a.owner[a.writes], h.key[a.writes]))
-        self.w_op = a.writes[by_key]
-        self.w_key, self.w_txn = h.key[self.w_op], a.owner[self.w_op].astype(np.int64)
-        self.w_start = np.searchsorted(self.w_key, np.arange(len(h.keys) + 1))
-        self.known: list[_Column] = [
-            (e.source.astype(np.int64), e.target.astype(np.int64), e.kind, e.first, e.second) for e in edges
-        ]
-        real = self.r_from >= 0
-        self.known.append(_column(self.r_from[real], self.r_txn[real], Kind.WR, self.r_write[real], self.r_op[real]))
-        # Whoever read the first state of a key comes before all who wrote it.
-        first = np.flatnonzero(~real)
-        read, place = spread(first, self.w_start[self.r_key[first]], self.w_start[self.r_key[first] + 1])
-        other = self.w_txn[place] != self.r_txn[read]
-        read, place = read[other], place[other]
-        self.first_state = _column(self.r_txn[read], self.w_txn[place], Kind.RW, self.r_op[read], self.w_op[place])
-        done = np.flatnonzero(h.status == Status.OK)
-        self.rank = np.zeros(self.nodes, np.int64)
-        self.rank[done] = np.argsort(np.argsort(np.where(h.end[done] >= 0, h.end[done], done), kind="stable"))
-
-
-_Column = tuple[Ints, Ints, Ints, Ints, Ints]
-"""For edges of one kind: from, to, the kind, and the operations at both ends."""
-_Readers = tuple[Ints, Ints]
-"""For readers of a pair's write: the number of the pair, and the read."""
-
-
-def _column(source: Ints, target: Ints, kind: Kind, first: Ints, second: Ints) -> _Column:
-    return source.astype(np.int64), target.astype(np.int64), np.full(len(source), kind, np.int8), first, second
+    except Undecided as undecided:
+        return Decision(None, str(undecided))
 
 
 class _Solver:
     """What both share: the edges so far, and how a cycle among them is told."""
 
-    def __init__(self, problem: _Problem, rounds: int) -> None:
+    def __init__(self, problem: Polygraph, rounds: int) -> None:
         self.p, self.rounds = problem, rounds
-        self.edges: list[_Column] = [*problem.known, problem.first_state]
+        self.edges: list[Column] = [*problem.known, problem.first_state]
         self.seen = sum(len(part[0]) for part in self.edges)
 
     def _arrays(self) -> list[Ints]:
@@ -183,7 +135,7 @@ class _Serializable(_Solver):
         return rank
 
     def _serial(self, order: Ints) -> list[int]:
-        return [int(node) for node in order if node < len(self.p.history) and self.p.a.happened[node]]
+        return [int(node) for node in order if node < len(self.p.history) and self.p.accesses.happened[node]]
 
     def _candidates(self) -> Iterator[tuple[Ints, Ints]]:
         """Chunks of (read, place of another writer of its key)."""
@@ -200,9 +152,9 @@ class _Serializable(_Solver):
             yield read[other], place[other]
             begin = until
 
-    def _forced(self, closure: Closure, undecided: tuple[Ints, Ints] | None) -> tuple[list[_Column], tuple[Ints, Ints]]:
+    def _forced(self, closure: Closure, undecided: tuple[Ints, Ints] | None) -> tuple[list[Column], tuple[Ints, Ints]]:
         """Edges that follow: another writer between a write and its reader is before the one or after the other."""
-        p, forced, left = self.p, list[_Column](), list[tuple[Ints, Ints]]()
+        p, forced, left = self.p, list[Column](), list[tuple[Ints, Ints]]()
         for read, place in [undecided] if undecided is not None else self._candidates():
             w, r, other = p.r_from[read], p.r_txn[read], p.w_txn[place]
             after_w, before_r = closure.reaches(w, other), closure.reaches(other, r)
@@ -215,7 +167,7 @@ class _Serializable(_Solver):
                     at = np.flatnonzero(chosen)[once]
                     first, second = (p.w_op[place[at]], p.r_write[read[at]]) if kind is Kind.WW else (
                         p.r_op[read[at]], p.w_op[place[at]])  # fmt: skip
-                    forced.append(_column(one[at], two[at], kind, first, second))
+                    forced.append(column(one[at], two[at], kind, first, second))
             open_ = ~settled & ~to_front & ~to_back
             left.append((read[open_], place[open_]))
         if not left:
@@ -235,7 +187,7 @@ class _Serializable(_Solver):
             return Decision(None, f"{len(read):,} choices are left open, too many to try")
         triples = np.unique(np.stack([p.r_from[read], p.r_txn[read], p.w_txn[place]]), axis=1).T.tolist()
         source, target, *_ = self._arrays()
-        chooser = _Chooser(p.nodes, source, target, p.rank, self.rounds)
+        chooser = Chooser(p.nodes, source, target, p.rank, self.rounds)
         options = []
         for w, r, other in triples:
             pair = (chooser.literal(other, w), chooser.literal(r, other))
@@ -251,7 +203,8 @@ class _Serializable(_Solver):
                     edges[way] = chooser.literal(*way)
             return edges
 
-        return chooser.decide(chosen, lambda order: Decision(True, order=self._serial(order)))
+        order = chooser.decide(chosen)
+        return Decision(False, _EVERY_ORDER) if order is None else Decision(True, order=self._serial(order))
 
 
 class _Snapshot(_Solver):
@@ -290,14 +243,14 @@ class _Snapshot(_Solver):
         one, two = spread(at, at + 1, p.w_start[p.w_key + 1]) if len(at) else (at, at)
         return one, two, p.w_key[one]
 
-    def _readers_of(self, a: Ints, b: Ints, key: Ints) -> tuple[_Readers, _Readers]:
+    def _readers_of(self, a: Ints, b: Ints, key: Ints) -> tuple[Readers, Readers]:
         """For each pair (places of writes), who read the first's write; and the same for the second's."""
         p = self.p
         place = p.r_key.astype(np.int64) * p.nodes + np.maximum(p.r_from, 0)
         real = np.flatnonzero(p.r_from >= 0)
         by_place = real[np.argsort(place[real], kind="stable")]
 
-        def of(one: Ints, two: Ints) -> _Readers:
+        def of(one: Ints, two: Ints) -> Readers:
             wanted = key.astype(np.int64) * p.nodes + p.w_txn[one]
             start, end = (np.searchsorted(place[by_place], wanted, side=side) for side in ("left", "right"))
             pair, at = spread(np.arange(len(one)), start, end)
@@ -316,7 +269,7 @@ class _Snapshot(_Solver):
             np.concatenate([target[~rw], target[~rw], target[rw] + n]),
         )
 
-    def _impossible(self, closure: Closure, one: Ints, two: Ints, readers: _Readers) -> Bools:
+    def _impossible(self, closure: Closure, one: Ints, two: Ints, readers: Readers) -> Bools:
         """Which pairs cannot have the first write before the second: a cycle would close, by ww or a reader's rw."""
         p, n = self.p, self.p.nodes
         a, b = p.w_txn[one], p.w_txn[two]
@@ -326,21 +279,21 @@ class _Snapshot(_Solver):
         wrong[pair[by_rw]] = True
         return wrong
 
-    def _add(self, chosen: Ints, one: Ints, two: Ints, readers: _Readers) -> None:
+    def _add(self, chosen: Ints, one: Ints, two: Ints, readers: Readers) -> None:
         """One write of each chosen pair before the other, and whoever read the one before who wrote the other."""
         p = self.p
         self.edges.append(
-            _column(p.w_txn[one[chosen]], p.w_txn[two[chosen]], Kind.WW, p.w_op[one[chosen]], p.w_op[two[chosen]])
+            column(p.w_txn[one[chosen]], p.w_txn[two[chosen]], Kind.WW, p.w_op[one[chosen]], p.w_op[two[chosen]])
         )
         pair, read = readers
         hit = np.isin(pair, chosen)
         self.edges.append(
-            _column(p.r_txn[read[hit]], p.w_txn[two[pair[hit]]], Kind.RW, p.r_op[read[hit]], p.w_op[two[pair[hit]]])
+            column(p.r_txn[read[hit]], p.w_txn[two[pair[hit]]], Kind.RW, p.r_op[read[hit]], p.w_op[two[pair[hit]]])
         )
 
     def _solve(self, a: Ints, b: Ints) -> Decision:
         p, n = self.p, self.p.nodes
-        chooser = _Chooser(2 * n, *self._doubled(), np.tile(p.rank, 2), self.rounds)
+        chooser = Chooser(2 * n, *self._doubled(), np.tile(p.rank, 2), self.rounds)
         ways: dict[int, list[tuple[int, int]]] = {}
         for (one, two), (pairs, reads) in zip(((a, b), (b, a)), self.readers, strict=True):
             for x, y in zip(p.w_txn[one].tolist(), p.w_txn[two].tolist(), strict=True):
@@ -352,81 +305,4 @@ class _Snapshot(_Solver):
         def chosen(true: set[int]) -> dict[tuple[int, int], int]:
             return {way: literal for literal in sorted(true) for way in ways.get(literal, ())}
 
-        return chooser.decide(chosen, lambda order: Decision(True))
-
-
-class _Chooser:
-    """A SAT solver that chooses which of two goes first, and learns of the cycles that it closes."""
-
-    def __init__(self, nodes: int, source: Ints, target: Ints, rank: Ints, rounds: int) -> None:
-        from pysat.solvers import Glucose4
-
-        self.nodes, self.source, self.target, self.rounds = nodes, source, target, rounds
-        self.at = np.empty(nodes, np.int64)
-        self.at[topological(source, target, nodes, rank)] = np.arange(nodes)
-        self.variables: dict[tuple[int, int], int] = {}
-        self.solver = Glucose4(incr=False)
-
-    def literal(self, one: int, other: int) -> int:
-        """The literal that says that one goes before the other."""
-        low, high = min(one, other), max(one, other)
-        variable = self.variables.setdefault((low, high), len(self.variables) + 1)
-        return variable if one == low else -variable
-
-    def decide(
-        self, chosen: Callable[[set[int]], dict[tuple[int, int], int]], holds: Callable[[Ints], Decision]
-    ) -> Decision:
-        """`chosen`: from true literals to edges, each with the literal that it follows from."""
-        solver = self.solver
-        try:
-            solver.set_phases(
-                [v if self.at[low] < self.at[high] else -v for (low, high), v in self.variables.items()]
-            )  # a likely order first
-            for _ in range(self.rounds):
-                solver.conf_budget(CONFLICTS)
-                answer = solver.solve_limited()
-                if answer is None:
-                    break
-                if not answer:
-                    return Decision(False, "every order of the writes closes a cycle; no single cycle shows it")
-                edges = chosen(set(solver.get_model() or ()))
-                pairs = np.array(sorted(edges), np.int64).reshape(-1, 2)
-                source = np.concatenate([self.source, pairs[:, 0]])
-                target = np.concatenate([self.target, pairs[:, 1]])
-                label = components(source, target, self.nodes)
-                inside = label[source] == label[target]
-                if not inside.any():
-                    return holds(topological(source, target, self.nodes))
-                for clause in self._cycles(source[inside], target[inside], edges):
-                    solver.add_clause(clause)
-            return Decision(None, f"no answer within {self.rounds} rounds of the SAT solver")
-        finally:
-            solver.delete()
-
-    def _cycles(self, source: Ints, target: Ints, edges: dict[tuple[int, int], int]) -> list[list[int]]:
-        """For chosen edges on cycles, the clause that forbids a shortest cycle through each; up to some hundred."""
-        out: dict[int, list[int]] = {}
-        for one, other in zip(source.tolist(), target.tolist(), strict=True):
-            out.setdefault(one, []).append(other)
-        clauses: set[tuple[int, ...]] = set()
-        through = [pair for pair in zip(source.tolist(), target.tolist(), strict=True) if pair in edges]
-        step = max(len(through) // 100, 1)
-        for one, other in through[::step]:
-            came = {other: -1}
-            queue = deque([other])
-            while queue and one not in came:
-                node = queue.popleft()
-                for to in out.get(node, ()):
-                    if to not in came:
-                        came[to] = node
-                        queue.append(to)
-            if one not in came:
-                continue
-            path, node = [one], one
-            while node != other:
-                node = came[node]
-                path.append(node)
-            path.reverse()
-            used = {edges[pair] for pair in zip(path, path[1:] + path[:1], strict=True) if pair in edges}
-            clauses.add(tuple(sorted(-literal for literal in used)))
-        return [list(clause) for clause in sorted(clauses)]
+        return Decision(False, _EVERY_ORDER) if chooser.decide(chosen) is None else Decision(True)
