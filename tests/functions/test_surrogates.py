@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from zephyr_lab.errors import BadInput
-from zephyr_lab.functions.surrogates import FIRST, SMALL, Sequence, Surrogates, spread
+from zephyr_lab.functions.names import without_surrogates
+from zephyr_lab.functions.sequences import FIRST, SMALL, Sequence, spread
+from zephyr_lab.functions.surrogates import Surrogates
 from zephyr_lab.functions.values import told
 from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result, Table, Transcript
 
@@ -37,7 +39,7 @@ def ended(
 
 def outcome(transcript: Transcript, surrogates: Surrogates = IDS) -> tuple[Any, ...]:
     """What is compared: what functions were told by the end, and the rows that are left."""
-    named = surrogates.without(transcript)
+    named = without_surrogates(transcript, surrogates)
     said = [(event.results, event.failure) for event in named.events if event.sql == "return"]
     return dict(named.final), said
 
@@ -103,14 +105,14 @@ def test_two_rows_that_are_alike_are_told_apart_by_what_is_said_of_both() -> Non
 def test_a_number_that_no_sequence_has_handed_out_in_the_run_is_itself(number: int) -> None:
     """As one of the setup's rows, or one that a function has made."""
     assert outcome(ended([(number, None, 1)])) == ({"t": Table(("id", "up", "n"), ((number, None, 1),))}, [])
-    (event,) = IDS.without(ended([], number)).events
+    (event,) = without_surrogates(ended([], number), IDS).events
     assert event.results[0].rows == ((told(number),),)
 
 
 def test_a_number_within_a_longer_one_is_no_id() -> None:
     """Nor is the whole part of one with a point."""
     for text in (f"{FIRST + 1}.5", f"1{FIRST + 1}", f"0.{FIRST + 1}"):
-        (event,) = IDS.without(ended([], text)).events
+        (event,) = without_surrogates(ended([], text), IDS).events
         assert event.results[0].rows == ((told(text),),)
 
 
@@ -173,7 +175,7 @@ def test_columns_may_be_ignored_by_name() -> None:
 def test_without_anything_to_replace_a_transcript_is_itself() -> None:
     """The same object."""
     one = ended([(1, 2, 3)])
-    assert Surrogates().without(one) is one
+    assert without_surrogates(one, Surrogates()) is one
 
 
 def test_columns_that_are_filled_in_are_left_out_of_a_result() -> None:

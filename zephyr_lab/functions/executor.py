@@ -18,6 +18,7 @@ from zephyr_lab.functions.effects import FunctionEffects, NotReducible
 from zephyr_lab.functions.execution import FunctionExecution
 from zephyr_lab.functions.interception import intercepted
 from zephyr_lab.functions.memory import Memory
+from zephyr_lab.functions.names import without_surrogates
 from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.remains import POSITIONS, here
 from zephyr_lab.functions.reproducible import check_ignored, check_same_run
@@ -202,7 +203,7 @@ class FunctionExecutor:
         return self._known_surrogates or Surrogates()
 
     def compared(self, transcript: Transcript) -> Transcript:
-        return self._surrogates.without(transcript)
+        return without_surrogates(transcript, self._surrogates)
 
     def serial_outcomes(self, transcript: Transcript) -> SerialOutcomes:
         return self._serial[POSITIONS in transcript.final]

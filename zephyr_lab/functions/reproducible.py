@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.scheduler import Nondeterminism
+from zephyr_lab.functions.names import without_surrogates
 from zephyr_lab.functions.surrogates import Surrogates
 from zephyr_lab.schedule.transcript import Event, Table, Transcript
 
@@ -23,7 +24,7 @@ def check_same_run(one: Transcript, two: Transcript, surrogates: Surrogates, ign
     `ignores`: whether columns are left out of the comparison.
     """
     whole = f"of the schedule {one.schedule!r}"
-    one, two = surrogates.without(one), surrogates.without(two)
+    one, two = without_surrogates(one, surrogates), without_surrogates(two, surrogates)
 
     def compared(event: Event | None) -> Event | None:
         """Whoever has columns ignored may well put a clock's time into a statement."""

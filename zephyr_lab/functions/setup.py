@@ -21,8 +21,8 @@ from zephyr_lab.functions.once import Once
 from zephyr_lab.functions.outside import seen_in
 from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.remains import Execute, Remains, here
-from zephyr_lab.functions.surrogates import Sequence as Spread
-from zephyr_lab.functions.surrogates import spread
+from zephyr_lab.functions.sequences import Sequence as Spread
+from zephyr_lab.functions.sequences import spread
 from zephyr_lab.functions.turn import on_behalf_of
 from zephyr_lab.schedule.reset import may_change_more_than_rows
 from zephyr_lab.schedule.transcript import Event, Table
@@ -72,7 +72,7 @@ class FunctionSetup:
         self.setups: tuple[str, ...] = (*map(str, sql), f"-- functions, {next(_numbers)}")
         self._providers, self._database, self._execute = providers, database, execute
         self.content, self._functions = content, list(functions)
-        self.sequences: tuple[Spread, ...] | None = None  # as `surrogates.spread` has left them
+        self.sequences: tuple[Spread, ...] | None = None  # as `sequences.spread` has left them
         self._remains = Remains(execute, ours=database.is_embedded)
         self._kept: list[Kept] = []  # of Redis, by what is run once
         self._begins: list[Kept] | None = None  # of Redis, before the first schedule
