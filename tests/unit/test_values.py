@@ -26,7 +26,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy import orm
 
-from zephyr_lab.functions.values import Incomparable, told
+from zephyr_lab.functions.structure import Incomparable
+from zephyr_lab.functions.values import told
 
 NAN = float("nan")
 
@@ -295,7 +296,8 @@ settings.configure(
 django.setup()
 from django.db import connection, models
 from django.http import HttpResponse, StreamingHttpResponse
-from zephyr_lab.functions.values import Incomparable, told
+from zephyr_lab.functions.structure import Incomparable
+from zephyr_lab.functions.values import told
 class A(models.Model):
     n = models.IntegerField()
     class Meta:

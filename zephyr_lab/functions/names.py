@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from zephyr_lab.functions.refinement import numbered, thing
+from zephyr_lab.functions.structure import Leaf, Told, replaced
 from zephyr_lab.functions.surrogates import TIME, UUID, Cell, Id, Origins, Surrogates, Time, of
-from zephyr_lab.functions.values import Leaf, Told, replaced
 from zephyr_lab.schedule.transcript import Event, Table, Transcript, Value
 
 

@@ -22,9 +22,10 @@ from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.functions.structure import Incomparable, Told
 from zephyr_lab.functions.trips import Trips
 from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread
-from zephyr_lab.functions.values import Incomparable, Told, is_from_server, raised_in, told
+from zephyr_lab.functions.values import is_from_server, raised_in, told
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.transcript import Failure, Result
 

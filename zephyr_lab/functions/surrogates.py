@@ -19,7 +19,7 @@ from typing import Any
 
 from zephyr_lab.errors import BadInput
 from zephyr_lab.functions.sequences import Column, Sequence
-from zephyr_lab.functions.values import Leaf
+from zephyr_lab.functions.structure import Leaf
 from zephyr_lab.schedule.transcript import Event, Result, Table, Transcript, Value
 
 _CLOCKS = (

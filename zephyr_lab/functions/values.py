@@ -24,56 +24,13 @@ import types
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from zephyr_lab.functions.library_objects import KNOWN, mapped
+from zephyr_lab.functions.structure import Incomparable, Leaf, Parts, Told, article, not_run
 
 Compare = Mapping[type, Callable[[Any], Any]]  # a class to what gives plain data for an object of it
 
-
-class Incomparable(Exception):
-    """The text says what cannot be compared, and what to do."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """Something that has no parts; `kind` keeps apart what `==` keeps apart. `text` is how it is shown."""
-
-    kind: str
-    value: Any
-    text: str = dataclasses.field(compare=False)
-
-    def __str__(self) -> str:
-        return self.text
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Something that has parts: in an order (a tuple), or without one (a frozenset), but shown in that of `order`."""
-
-    kind: str
-    parts: tuple[Told, ...] | frozenset[Told]
-    order: tuple[Told, ...] = dataclasses.field(default=(), compare=False)
-
-    def in_order(self) -> tuple[Told, ...]:
-        return self.order or tuple(sorted(self.parts, key=str) if isinstance(self.parts, frozenset) else self.parts)
-
-    def __str__(self) -> str:
-        shown = [str(one) for one in self.in_order()]
-        if self.kind in _BRACKETS:
-            begin, end = _BRACKETS[self.kind]
-            if self.kind == "set" and not shown:
-                return "set()"
-            return f"{begin}{', '.join(shown)}{',' if self.kind == 'tuple' and len(shown) == 1 else ''}{end}"
-        return _PAIRS[self.kind].join(shown) if self.kind in _PAIRS else f"{self.kind}({', '.join(shown)})"
-
-    __repr__ = __str__
-
-
-Told = Leaf | Parts
-_BRACKETS = {"list": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}"), "dict": ("{", "}")}
-_PAIRS = {"item": ": ", "field": "="}
 
 _NUMBERS = (int, float, complex, decimal.Decimal, fractions.Fraction)
 _WITHOUT_PARTS = (
@@ -95,16 +52,6 @@ _CLIENTS = (*_DRIVERS, "redis", "valkey")  # whose errors have attributes of the
 def told(value: Any, compare: Compare | None = None) -> Told:
     """What was returned, or an exception that was raised. Raises Incomparable."""
     return _Reader(compare or {}).read(value)
-
-
-def replaced(value: Told, leaf: Callable[[Leaf], Told]) -> Told:
-    """The same with every leaf as `leaf` has it."""
-    if isinstance(value, Leaf):
-        return leaf(value)
-    parts = tuple(replaced(one, leaf) for one in value.in_order())
-    return (
-        Parts(value.kind, frozenset(parts), parts) if isinstance(value.parts, frozenset) else Parts(value.kind, parts)
-    )
 
 
 class _Reader:
@@ -134,16 +81,16 @@ class _Reader:
         if isinstance(value, BaseException):
             return self._error(value)
         if "_sa_instance_state" in getattr(value, "__dict__", ()):
-            return self._mapped(value)
+            return mapped(self, value)
         names = [f"{one.__module__.partition('.')[0]}.{one.__name__}" for one in kind.__mro__]
         for name in names:
-            if name in _KNOWN:
-                return _KNOWN[name](self, value)
+            if name in KNOWN:
+                return KNOWN[name](self, value)
         if (
             inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
             or isinstance(value, Iterator) or not _LAZY.isdisjoint(names)
         ):  # fmt: skip
-            raise _not_run(kind)
+            raise not_run(kind)
         if isinstance(value, type):
             if not _is_importable(value):
                 raise Incomparable(
@@ -161,15 +108,15 @@ class _Reader:
         plain = self._built_in(value)
         if fields is not None:
             own = {one.name: getattr(value, one.name) for one in fields if hasattr(value, one.name)}
-            found = self._fields(kind, {**own, **_attributes(value)}.items())
+            found = self.fields(kind, {**own, **_attributes(value)}.items())
             return found if plain is None else Parts(kind.__name__, (plain, *found.parts))
         if plain is not None:
             return self._with_attributes(value, plain)
         if isinstance(value, types.SimpleNamespace):
-            return self._fields(kind, sorted(vars(value).items()))
+            return self.fields(kind, sorted(vars(value).items()))
         if isinstance(value, slice):
             return Parts("slice", tuple(map(self.read, (value.start, value.stop, value.step))))
-        raise Incomparable(f"cannot compare {_article(kind)}: return plain data{_how(value)}")
+        raise Incomparable(f"cannot compare {article(kind)}: return plain data{_how(value)}")
 
     def _built_in(self, value: Any) -> Told | None:
         """As what Python has built in, whatever a class derived from it makes of its methods; None for what is not."""
@@ -184,7 +131,7 @@ class _Reader:
         if isinstance(value, tuple):
             items = tuple.__iter__(value)
             if names := getattr(kind, "_fields", None):
-                return self._fields(kind, zip(names, items, strict=True))
+                return self.fields(kind, zip(names, items, strict=True))
             return Parts("tuple", tuple(map(self.read, items)))
         if isinstance(value, _WRAPPED):
             return self.read(value.data)
@@ -197,28 +144,28 @@ class _Reader:
         if isinstance(value, collections.OrderedDict):  # whose `==` counts the order
             return Parts("OrderedDict", self._pairs(collections.OrderedDict.items(value)))
         if isinstance(value, dict):
-            return self._items(dict.items(value))
-        return self._items(value.items()) if isinstance(value, _MAPPINGS) else None
+            return self.items(dict.items(value))
+        return self.items(value.items()) if isinstance(value, _MAPPINGS) else None
 
     def _as_said(self, how: Callable[[Any], Any], kind: type, value: Any) -> Told:
         try:
             plain = how(value)
         except Exception as error:
             raise Incomparable(
-                f"cannot compare {_article(kind)}: what compare= has for it raised {type(error).__name__}: {error}"
+                f"cannot compare {article(kind)}: what compare= has for it raised {type(error).__name__}: {error}"
             ) from error
         if plain == {} and how is vars and _is_of_python(type(value)):
-            raise Incomparable(f"cannot compare {_article(kind)}: vars() says nothing of it; return plain data")
+            raise Incomparable(f"cannot compare {article(kind)}: vars() says nothing of it; return plain data")
         return self.read(plain)
 
     def _pairs(self, items: Iterable[tuple[Any, Any]]) -> tuple[Parts, ...]:
         return tuple(Parts("item", (self.read(key), self.read(one))) for key, one in items)
 
-    def _items(self, items: Iterable[tuple[Any, Any]]) -> Parts:
+    def items(self, items: Iterable[tuple[Any, Any]]) -> Parts:
         pairs = self._pairs(items)
         return Parts("dict", frozenset(pairs), pairs)
 
-    def _fields(self, kind: type, fields: Iterable[tuple[str, Any]]) -> Parts:
+    def fields(self, kind: type, fields: Iterable[tuple[str, Any]]) -> Parts:
         return Parts(
             kind.__name__, tuple(Parts("field", (Leaf("name", name, name), self.read(one))) for name, one in fields)
         )
@@ -228,7 +175,7 @@ class _Reader:
         attributes = _attributes(value)
         if isinstance(value, _WRAPPED):
             del attributes["data"]
-        return Parts(type(value).__name__, (plain, *self._fields(type(value), attributes.items()).parts)) if (
+        return Parts(type(value).__name__, (plain, *self.fields(type(value), attributes.items()).parts)) if (
             attributes
         ) else plain  # fmt: skip
 
@@ -256,139 +203,12 @@ class _Reader:
         else:
             parts = [self.read(one) for one in error.args]
         if kind.__module__.partition(".")[0] not in _CLIENTS:
-            parts += self._fields(kind, sorted(_attributes(error).items())).parts
+            parts += self.fields(kind, sorted(_attributes(error).items())).parts
         if error.__cause__ is not None:
             parts.append(Parts("field", (Leaf("name", "cause", "cause"), self.read(error.__cause__))))
         elif error.__context__ is not None and not error.__suppress_context__:
             parts.append(Parts("field", (Leaf("name", "context", "context"), self.read(error.__context__))))
         return Parts(kind.__name__, tuple(parts))
-
-    # -- objects of libraries
-
-    def _mapped(self, value: Any) -> Told:
-        """An object that SQLAlchemy has mapped: what is loaded; asking for more would go to the database."""
-        state, kind = value._sa_instance_state, type(value)
-        loaded = {name: one for name, one in value.__dict__.items() if name != "_sa_instance_state"}
-        columns = [one.key for one in state.mapper.column_attrs]
-        if missing := [name for name in columns if name not in loaded]:
-            raise Incomparable(
-                f"cannot compare {_article(kind)}: {', '.join(missing)} of it not loaded, as after a commit: return "
-                "plain data, refresh it, or make the session with expire_on_commit=False"
-            )
-        return self._fields(kind, sorted(loaded.items()))
-
-    def _model(self, value: Any) -> Told:
-        """Of Django's: columns, and what annotations and prefetches have put beside them."""
-        if missing := sorted(value.get_deferred_fields()):
-            raise Incomparable(
-                f"cannot compare {_article(type(value))}: {', '.join(missing)} of it not loaded: return plain data"
-            )
-        return self._fields(type(value), sorted((n, one) for n, one in vars(value).items() if n != "_state"))
-
-    def _query_set(self, value: Any) -> Told:
-        if value._result_cache is None:
-            raise Incomparable(
-                "cannot compare a QuerySet that has not been evaluated: return what it gives, as in list(...)"
-            )
-        return Parts("list", tuple(map(self.read, value._result_cache)))
-
-    def _pydantic(self, value: Any) -> Told:
-        own = {**value.__dict__, **(value.__pydantic_extra__ or {}), **(value.__pydantic_private__ or {})}
-        return self._fields(type(value), own.items())
-
-    def _struct(self, value: Any) -> Told:
-        return self._fields(type(value), ((name, getattr(value, name)) for name in value.__struct_fields__))
-
-    def _cursor(self, value: Any) -> Told:
-        """One that was answered without rows; rows would have to be fetched."""
-        if value.pgresult is None or value.description is not None:
-            raise _not_run(type(value))
-        return self._fields(type(value), (("rowcount", value.rowcount), ("statusmessage", value.statusmessage)))
-
-    def _row(self, value: Any) -> Told:
-        return self._fields(type(value), zip(value._fields, tuple(value), strict=True))
-
-    def _range(self, value: Any) -> Told:
-        return self._fields(type(value), (("lower", value._lower), ("upper", value._upper), ("bounds", value._bounds)))
-
-    def _response(self, value: Any) -> Told:
-        kind = type(value)
-        status = next(getattr(value, n) for n in ("status_code", "status") if hasattr(value, n))
-        try:
-            body = next(getattr(value, n) for n in ("content", "body", "data") if hasattr(value, n))
-        except Exception as error:  # a library's own word for a body that has not been read
-            body = error
-        if not isinstance(body, bytes | str):
-            raise Incomparable(
-                f"cannot compare {_article(kind)} whose body has not been read: read it, or return its status and text"
-            )
-        return self._fields(kind, (("status", status), ("body", body)))
-
-    def _array(self, value: Any) -> Told:
-        return Parts(str(value.dtype), (self.read(value.shape), self.read(value.tolist())))
-
-    def _frame(self, value: Any) -> Told:
-        series = [value.iloc[:, place] for place in range(value.shape[1])]
-        columns = [(name, str(one.dtype), one.tolist()) for name, one in zip(value.columns, series, strict=True)]
-        return self._fields(type(value), (("columns", columns), ("index", value.index)))
-
-    def _series(self, value: Any) -> Told:
-        fields = (("name", value.name), ("index", value.index), ("dtype", str(value.dtype)), ("values", value.tolist()))
-        return self._fields(type(value), fields)
-
-    def _index(self, value: Any) -> Told:
-        return self._fields(type(value), (("names", list(value.names)), ("values", value.tolist())))
-
-    def _categories(self, value: Any) -> Told:
-        return self.read(value.tolist())
-
-    def _timestamp(self, value: Any) -> Told:
-        return Leaf("Timestamp", (value.value, str(value.tz)), repr(value))
-
-    def _missing(self, value: Any) -> Told:
-        return Leaf("constant", repr(value), repr(value))
-
-    def _scalar(self, value: Any) -> Told:
-        plain = value.item()
-        return Leaf(str(value.dtype), value, repr(value)) if type(plain) is type(value) else self.read(plain)
-
-    def _without_attributes(self, value: Any) -> Told:
-        return self._items(value.items()) if isinstance(value, Mapping) else Parts("list", tuple(map(self.read, value)))
-
-    def _json(self, value: Any) -> Told:
-        return self.read(value.obj)
-
-
-# By the package that a class is from, and its name there: modules move within a package.
-_KNOWN: dict[str, Callable[[_Reader, Any], Told]] = {
-    "django.Model": _Reader._model,
-    "django.QuerySet": _Reader._query_set,
-    "pydantic.BaseModel": _Reader._pydantic,
-    "msgspec.Struct": _Reader._struct,
-    "sqlalchemy.Row": _Reader._row,
-    "sqlalchemy.RowMapping": _Reader._without_attributes,
-    "rest_framework.ReturnDict": _Reader._without_attributes,
-    "rest_framework.ReturnList": _Reader._without_attributes,
-    "psycopg.BaseCursor": _Reader._cursor,
-    "psycopg.Range": _Reader._range,
-    "psycopg._JsonWrapper": _Reader._json,
-    "django.HttpResponse": _Reader._response,
-    "httpx.Response": _Reader._response,
-    "requests.Response": _Reader._response,
-    "starlette.Response": _Reader._response,
-    "werkzeug.Response": _Reader._response,
-    "numpy.ndarray": _Reader._array,
-    "numpy.datetime64": _Reader._missing,
-    "numpy.timedelta64": _Reader._missing,
-    "numpy.generic": _Reader._scalar,
-    "pandas.DataFrame": _Reader._frame,
-    "pandas.Series": _Reader._series,
-    "pandas.Index": _Reader._index,
-    "pandas.ExtensionArray": _Reader._categories,
-    "pandas.Timestamp": _Reader._timestamp,
-    "pandas.NaTType": _Reader._missing,
-    "pandas.NAType": _Reader._missing,
-}
 
 
 def _name(kind: type) -> str:
@@ -403,12 +223,6 @@ def is_from_server(error: BaseException) -> bool:
 def raised_in(error: BaseException) -> str:
     """What RAISE, in a function of the server, has said."""
     return str(error.diag.message_primary or "") if _sqlstate(error).startswith("P0") else ""  # type: ignore[attr-defined]
-
-
-def _not_run(kind: type) -> Incomparable:
-    return Incomparable(
-        f"cannot compare {_article(kind)}, of which nothing has been run: return what it gives, as in list(...)"
-    )
 
 
 def _is_importable(kind: type) -> bool:
@@ -440,10 +254,6 @@ def _is_wrapper(kind: type) -> bool:
     return kind.__module__.startswith(("django.db", "sqlalchemy."))
 
 
-def _article(kind: type) -> str:
-    return f"{'an' if kind.__name__[:1].lower() in 'aeiou' else 'a'} {kind.__name__}"
-
-
 def _plain_number(value: Any) -> Any:
     """The number itself, of a class that may have its own notion of what equals it."""
     if isinstance(value, int):
@@ -468,7 +278,7 @@ def _number(value: Any) -> Leaf:
 def _leaf(value: Any) -> Leaf:
     equals = next(one for one in type(value).__mro__ if "__eq__" in vars(one))
     if not (isinstance(value, str) or _is_of_python(equals)):
-        raise Incomparable(f"cannot compare {_article(type(value))}, which has its own ==: return plain data")
+        raise Incomparable(f"cannot compare {article(type(value))}, which has its own ==: return plain data")
     if isinstance(value, datetime.datetime | datetime.time):
         # Two times that are equal in two zones are told apart by nothing that `==` looks at.
         return Leaf("time", value, repr(value))

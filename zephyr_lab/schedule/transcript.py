@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SQL_WIDTH = 72
 ROWS_SHOWN = 4
 
-Value = int | bool | str | None  # or, of what a function returned or raised, its `functions.values.Told`
+Value = int | bool | str | None  # or, of what a function returned or raised, its `functions.structure.Told`
 
 
 def _shown(value: Value) -> str:

@@ -13,9 +13,10 @@ from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.functions.structure import Incomparable, Told
 from zephyr_lab.functions.trips import RoundTrip, Trips
 from zephyr_lab.functions.turn import Abandoned
-from zephyr_lab.functions.values import Incomparable, Told, told
+from zephyr_lab.functions.values import told
 from zephyr_lab.schedule.transcript import Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link
