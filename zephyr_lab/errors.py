@@ -73,6 +73,10 @@ class ServerLost(LabError):
     """The server went away under the lab's own connection, or the lab is closed."""
 
 
+class WireError(LabError):
+    """What came over a connection is not the protocol that is spoken there, or a part of it that the lab refuses."""
+
+
 class QuestionFailed(LabError):
     """A question of the runbook has no answer: a time limit, a missing privilege, SQL that is wrong."""
 

@@ -22,20 +22,8 @@ from zephyr_lab.functions.foreign import refused
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.functions.turn import Owner, Turn, current_session, owner
+from zephyr_lab.redis_commands import Kind, kind
 from zephyr_lab.schedule.transcript import Failure, Result
-
-# Nobody else can tell when it happens.
-_PRIVATE = frozenset({"PING", "HELLO", "AUTH", "SELECT", "CLIENT", "COMMAND", "READONLY", "UNWATCH", "SCRIPT"})
-
-_READING = {
-    "GET", "MGET", "GETRANGE", "STRLEN", "EXISTS", "TYPE", "TTL", "PTTL", "HGET", "HMGET", "HGETALL", "HEXISTS", "HLEN",
-    "HKEYS", "HVALS", "LRANGE", "LLEN", "LINDEX", "SMEMBERS", "SISMEMBER", "SCARD", "ZRANGE", "ZSCORE", "ZCARD", "KEYS",
-    "SCAN",
-}  # fmt: skip
-_BLOCKING = {
-    "BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "WAIT", "WAITAOF", "MONITOR",
-    "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE",
-}  # fmt: skip
 
 
 def _reply(value: Any) -> str:
@@ -81,14 +69,16 @@ def _begin(connection: Any, message: Any) -> None:
     content = turn.content
     assert content
     turn.on_the_wire[id(connection)] = None
-    commands = [[word.decode(errors="backslashreplace") for word in words] for words in _commands(message)]
+    packed = _commands(message)
+    commands = [[word.decode(errors="backslashreplace") for word in words] for words in packed]
+    kinds = [kind(command[0], *words[1:]) for command, words in zip(commands, packed, strict=True)]
     for command in commands:
         if command[0].upper() == "SELECT" and not content.is_free_to(command):
             raise turn.refuse(_not_ours(turn, command))
-    if all(command[0].upper() in _PRIVATE for command in commands) or _is_unknown_script(commands, content):
+    if set(kinds) == {Kind.PRIVATE} or _is_unknown_script(commands, content):
         return
-    for command in commands:
-        if command[0].upper() in _BLOCKING or "BLOCK" in (word.upper() for word in command[1:3]):
+    for command, one in zip(commands, kinds, strict=True):
+        if one in (Kind.BLOCKING, Kind.SUBSCRIBES):
             raise turn.refuse(
                 ScheduleError(
                     f"session {turn.name} sent {command[0]}, which waits inside Redis, where nobody can tell for whom: "
@@ -96,7 +86,7 @@ def _begin(connection: Any, message: Any) -> None:
                 )
             )
     words = [content.hide_prefix(" ".join(command)) for command in commands]
-    access = "reads" if all(command[0].upper() in _READING for command in commands) else "writes"
+    access = "reads" if set(kinds) == {Kind.READS} else "writes"
     for command in commands if access == "writes" else ():
         if not content.is_free_to(command):
             raise turn.refuse(_not_ours(turn, command))
