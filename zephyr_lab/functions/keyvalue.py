@@ -20,6 +20,7 @@ from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.content import Content
 from zephyr_lab.functions.foreign import refused
 from zephyr_lab.functions.patching import patched
+from zephyr_lab.functions.stream_ids import packed, with_stream_id
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.functions.turn import Owner, Turn, current_session, owner
 from zephyr_lab.redis_commands import Kind, kind
@@ -131,40 +132,14 @@ def _commands(message: Any) -> list[list[bytes]]:
 
 
 def _with_stream_ids(message: Any) -> Any:
-    """The same message, in which an entry's id does not depend on the clock: `XADD key *` becomes `XADD key ms-*`."""
+    """The same message, in which an entry's id does not depend on the clock."""
     who = owner()
     message = message if isinstance(message, str | bytes) else list(message)
     if who is None or who.content is None or who.content.stream_ids is None:
         return message
     commands = _commands(message)
-    for words in commands:
-        place = _place_of_id(words)
-        if place and words[place] == b"*":
-            words[place] = b"%d-*" % who.content.stream_ids
-            message = None
-    return [b"".join(map(_packed, commands))] if message is None else message
-
-
-def _place_of_id(words: list[bytes]) -> int:
-    """Where an XADD has its entry's id; 0 where it has none."""
-    if words[0].upper() != b"XADD":
-        return 0
-    place = 2
-    while place < len(words):
-        match words[place].upper():
-            case b"NOMKSTREAM" | b"KEEPREF" | b"DELREF" | b"ACKED":
-                place += 1
-            case b"MAXLEN" | b"MINID":
-                place += 3 if words[place + 1 : place + 2] in ([b"="], [b"~"]) else 2
-            case b"LIMIT":
-                place += 2
-            case _:
-                return place
-    return 0
-
-
-def _packed(words: list[bytes]) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    changed = [with_stream_id(words, who.content.stream_ids) for words in commands]
+    return message if changed == commands else [b"".join(map(packed, changed))]
 
 
 def _trip_of(connection: Any) -> RoundTrip | None:

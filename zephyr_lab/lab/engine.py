@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -85,6 +86,10 @@ class Engine:
     def has_keyvalue(self) -> bool:
         """Whether Redis has been asked for."""
         return "keyvalue" in vars(self)
+
+    def close_with(self, close: Callable[[], object]) -> None:
+        """Has this called, too, when it is closed."""
+        self._open.callback(close)
 
     @cached_property
     def wire(self) -> Wire:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from zephyr_lab.load.claims import Claim
     from zephyr_lab.load.claims import Table as Claims
     from zephyr_lab.schedule.terminals import Terminals
+    from zephyr_lab.wire.proxy import Wire
+    from zephyr_lab.wire.service import Service
 
 
 class Lab:
@@ -247,6 +249,26 @@ class Lab:
             keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, ignore=ignore,
             answers=answers, retry=retry, elsewhere=self._elsewhere(named, answers),
         )  # fmt: skip
+
+    @property
+    def wire(self) -> Wire:
+        """The lab's sockets, for programs of any kind: `wire.dsn`, `wire.redis_url`. Raises ServerLost."""
+        self.engine.ensure_open()
+        return self.engine.wire
+
+    def service(self, command: str | Sequence[str | os.PathLike[str]], **options: Any) -> Service:
+        """Starts a program that serves HTTP on the lab's servers, to explore requests to it; options as `Service` has.
+
+            with lab.service("./shop") as shop:
+                lab.explore([shop.post("/orders", json=order) for order in orders], setup=SCHEMA)
+
+        Raises BadInput, ServerUnavailable.
+        """
+        from zephyr_lab.wire.service import Service
+
+        service = Service(self.wire, command, **options)
+        self.engine.close_with(service.close)
+        return service
 
     def _elsewhere(self, functions: Mapping[str, Function], answers: Answers) -> Elsewhere | None:
         """What makes the sessions that go by the wire, if any do."""

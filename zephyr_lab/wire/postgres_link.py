@@ -175,7 +175,8 @@ class PostgresLink(Link):
 
     def _ask_of(self, batch: Batch) -> Ask:
         local = batch.is_local or (batch.only_ends and not self.in_transaction and not self.asked)
-        return Ask(batch.raw, RoundTrip(batch.sql, batch.sql, local), batch.prepares and not local, batch)
+        trip = RoundTrip(batch.sql, batch.sql, local)
+        return Ask(batch.raw, trip, batch.prepares and not local, batch, _listens(batch.sql))
 
     def _copy(self, data: bytes) -> None:
         """Data of a COPY are part of the turn in which it began."""
@@ -272,11 +273,11 @@ def refused(trip: RoundTrip) -> str:
     return trip.failure.sqlstate if trip.failure and trip.failure.sqlstate in REFUSALS else ""
 
 
-def listens(session: str, sql: str) -> ScheduleError | None:
+def _listens(sql: str) -> ScheduleError | None:
     """What is said of a session that would hear at a time that nobody can order."""
     if all(one.kind is not Kind.LISTEN for one in classify(sql)):
         return None
     return ScheduleError(
-        f"session {session} listens ({sql!r}), and what it would hear comes at a time that nobody can order: explore "
-        "what is done when it has come, in a session that needs no notification"
+        f"a session listens ({sql!r}), and what it would hear comes at a time that nobody can order: explore what is "
+        "done when it has come, in a session that needs no notification"
     )

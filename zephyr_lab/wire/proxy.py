@@ -1,24 +1,24 @@
 """The lab's sockets: whoever connects to them works on the lab's servers, and takes turns while a schedule runs.
 
-Sockets are this user's alone: those of PostgreSQL and Redis in a folder that nobody else may enter, those of TCP on the
-loopback interface, with a password. One thread serves them: that of the schedule while one runs, else one of its own.
+They are on the loopback interface, and ask for a password that is made up anew each time. One thread serves them: that
+of the schedule while one runs, else one of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
+import selectors
 import socket
-import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from zephyr_lab.errors import LabError
+from zephyr_lab.errors import BadInput, LabError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.servers.database import Database
 from zephyr_lab.views.abridged import one_line
@@ -26,49 +26,46 @@ from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.backends import Backends
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink
+from zephyr_lab.wire.redis_link import RedisLink
 from zephyr_lab.wire.session import WireSession, Work
 from zephyr_lab.wire.streams import Loop
 
 if TYPE_CHECKING:
     from zephyr_lab.servers.keyvalue import KeyValue
 
-PORT = 5432  # in the name of the socket in a folder, as libpq makes it
+DAY_MS = 86_400_000
 NAME = "lab"  # of role and database, which the lab's own take the place of
 
 
 class Endpoint:
-    """Where clients connect: `dsn` and `redis_url` by TCP, `host` and `port` by the folder's socket.
+    """Where clients connect: on the loopback interface, with a password.
 
     `session` is the only one whose clients come here; None where all do.
     """
 
-    def __init__(self, wire: Wire, folder: Path) -> None:
-        self._wire, self.session = wire, None
-        folder.mkdir(mode=0o700)
-        self.host, self.port = str(folder), PORT
-        self._password = secrets.token_urlsafe(12)
-        self._listeners: list[socket.socket] = []
-        unix = socket.socket(socket.AF_UNIX)
-        unix.bind(str(folder / f".s.PGSQL.{PORT}"))
-        self._listen(unix, None)
-        tcp = socket.socket()
-        tcp.bind(("127.0.0.1", 0))
-        self.tcp_port: int = tcp.getsockname()[1]
-        self._listen(tcp, self._password)
-
     session: WireSession | None
 
-    def _listen(self, listener: socket.socket, password: str | None) -> None:
+    def __init__(self, wire: Wire) -> None:
+        self._wire, self.session = wire, None
+        self._password = secrets.token_urlsafe(12)
+        self._listeners: list[socket.socket] = []
+        self._port = self._listen(lambda client: PostgresLink(wire, client, self.session, self._password))
+
+    def _listen(self, link: Callable[[socket.socket], Link]) -> int:
+        """Has each client that comes given a link. The port."""
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
         listener.listen(128)
         listener.setblocking(False)
 
         def accept(events: int) -> None:
             with contextlib.suppress(OSError):
                 client, _ = listener.accept()
-                self._wire.add(PostgresLink(self._wire, client, self.session, password))
+                self._wire.add(link(client))
 
-        self._wire.loop.watch(listener, 1, accept)
+        self._wire.loop.watch(listener, selectors.EVENT_READ, accept)
         self._listeners.append(listener)
+        return int(listener.getsockname()[1])
 
     @property
     def dsn(self) -> str:
@@ -77,15 +74,23 @@ class Endpoint:
 
     def url(self, scheme: str) -> str:
         """The URL of an engine of SQLAlchemy's, such as `postgresql+asyncpg`."""
-        return f"{scheme}://{NAME}:{quote(self._password)}@127.0.0.1:{self.tcp_port}/{NAME}"
+        return f"{scheme}://{NAME}:{quote(self._password)}@127.0.0.1:{self._port}/{NAME}"
 
     @property
     def environment(self) -> dict[str, str]:
         """What libpq and its like read of the environment."""
         return {
-            "PGHOST": "127.0.0.1", "PGPORT": str(self.tcp_port), "PGUSER": NAME, "PGDATABASE": NAME,
+            "PGHOST": "127.0.0.1", "PGPORT": str(self._port), "PGUSER": NAME, "PGDATABASE": NAME,
             "PGPASSWORD": self._password, "PGSSLMODE": "disable",
         }  # fmt: skip
+
+    @cached_property
+    def redis_url(self) -> str:
+        """Raises BadInput where Redis is not the lab's own."""
+        url = self._wire.redis_url_behind()
+        with self._wire.controlled():
+            port = self._listen(lambda client: RedisLink(self._wire, client, self.session, self._password, url))
+        return f"redis://:{quote(self._password)}@127.0.0.1:{port}/0"
 
     def close(self) -> None:
         for listener in self._listeners:
@@ -110,11 +115,12 @@ class Wire:
         self.is_controlled = False
         self._links: set[Link] = set()
         self._endpoints: dict[str, Endpoint] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="zephyr-lab-wire-"))
+        self.stream_ids = int(time.time() * 1000) + DAY_MS
+        self._scripts: set[str] = set()
         self._bell, self._button = socket.socketpair()
         self._bell.setblocking(False)
         self._button.setblocking(False)
-        self.loop.watch(self._bell, 1, self._rung)
+        self.loop.watch(self._bell, selectors.EVENT_READ, self._rung)
         self._rests = False
         self._idle: threading.Thread | None = None
         self.shared = self.endpoint("")
@@ -124,12 +130,16 @@ class Wire:
         """That of the sessions of this name; with an empty one that of all."""
         if name not in self._endpoints:
             with self.controlled():
-                self._endpoints[name] = Endpoint(self, self._folder / f"{len(self._endpoints)}")
+                self._endpoints[name] = Endpoint(self)
         return self._endpoints[name]
 
     @property
     def dsn(self) -> str:
         return self.shared.dsn
+
+    @property
+    def redis_url(self) -> str:
+        return self.shared.redis_url
 
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession:
         """A session of a schedule. With `own`, connections to the endpoint of its name are its own."""
@@ -172,6 +182,27 @@ class Wire:
         with contextlib.suppress(OSError):
             self._bell.recv(4096)
 
+    def aside(self, call: Callable[[], object]) -> None:
+        """Runs something that may come back by the wire, part of no schedule. Raises what it raises."""
+        before, self.is_controlled = self.is_controlled, False
+        error: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as raised:
+                error.append(raised)
+            finally:
+                self.wake()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self.loop.pump(0.1)
+        self.is_controlled = before
+        if error:
+            raise error[0]
+
     # -- schedules
 
     def begin(self, level: str) -> None:
@@ -205,6 +236,21 @@ class Wire:
         if trouble not in self.troubles:
             self.troubles.append(trouble)
 
+    def redis_url_behind(self) -> str:
+        """That of the lab's Redis itself."""
+        keyvalue = self._keyvalue()
+        if not keyvalue.is_embedded:
+            raise BadInput(
+                "at the wire only the lab's own Redis can be explored, since any key may be written: unset "
+                "ZEPHYR_LAB_REDIS_URL"
+            )
+        return keyvalue.url
+
+    def knows_script(self, sha: str) -> bool:
+        if sha not in self._scripts and self._keyvalue().client.script_exists(sha)[0]:
+            self._scripts.add(sha)
+        return sha in self._scripts
+
     def cancel(self, pid: int, key: bytes) -> None:
         for link in self._links:
             if isinstance(link, PostgresLink) and link.backend and link.backend.pid == pid and link.backend.key == key:
@@ -225,4 +271,3 @@ class Wire:
         self._bell.close()
         self._button.close()
         self.loop.close()
-        shutil.rmtree(self._folder, ignore_errors=True)

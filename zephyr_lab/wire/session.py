@@ -20,12 +20,12 @@ from zephyr_lab.functions.values import told
 from zephyr_lab.schedule.transcript import Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link
-from zephyr_lab.wire.postgres_link import PostgresLink, listens, refused
+from zephyr_lab.wire.postgres_link import PostgresLink, refused
 
 if TYPE_CHECKING:
     from zephyr_lab.wire.proxy import Wire
 
-Work = Callable[[], Any]
+Work = Callable[[Callable[[Any], object]], Any]  # is given what notes how to end its wait
 
 
 class Failed(Exception):
@@ -55,6 +55,7 @@ class WireSession:
         self._is_lost = False
         self._is_done = False  # the thread has nothing more to do
         self._closing = False
+        self._waits_on: list[Any] = []
         self._thread = threading.Thread(name=f"session {name}", target=self._run, daemon=True)
 
     # -- in the thread
@@ -62,7 +63,9 @@ class WireSession:
     def _run(self) -> None:
         with contextlib.suppress(Abandoned):
             try:
-                self._read(self._work())
+                self._read(self._work(self._waits_on.append))
+            except LabError as error:
+                self.raised, self.misuse = error, self.misuse or error
             except Exception as error:
                 self.raised = error
                 self._read(error)
@@ -73,7 +76,10 @@ class WireSession:
     def _read(self, end: Any) -> None:
         try:
             self._refusal = self._answers.refusal(None if self.raised else end, self.raised)
+            self._refusal = self._refusal or getattr(end, "refused", "")
             self._said = told(end, self._answers.compare)
+            if getattr(end, "failed", False):
+                self.raised = Failed(end)
         except Incomparable as error:
             if self.raised is None:
                 self.misuse = self.misuse or ScheduleError(f"session {self.name}: {error}")
@@ -95,6 +101,7 @@ class WireSession:
             self._parked.append(link)
             ask.trip.where = stands_at(self._thread.ident)
             self.log.next = self._parked[0].asked[0].trip
+            self._wire.wake()  # it may be another session's `collect` that has pumped
         return False
 
     def sends(self, link: Link, ask: Ask) -> None:
@@ -103,11 +110,13 @@ class WireSession:
         self.log.done.append(ask.trip)
         if not ask.trip.private:
             self.trips += not ask.prepares
-            self.misuse = self.misuse or (None if ask.trip.redis else listens(self.name, ask.trip.sql))
+            self.misuse = self.misuse or ask.refusal
 
     def answered(self, link: Link, ask: Ask) -> None:
         if self._flying is link:
             self._flying = None
+        if self._is_done:
+            self._wire.wake()
         trip = ask.trip
         if ask.prepares and trip in self.log.done and not trip.failure:
             self.log.done.remove(trip)  # told with what it prepares
@@ -240,6 +249,9 @@ class WireSession:
     def abandon(self) -> None:
         """Has what it waits for end: its connections are closed, its backends cancelled."""
         self._parked.clear()
+        if not self._is_done:
+            for one in self._waits_on:
+                one.close()
         for link in list(self._links):
             if self._own or link.keeps_owner or link.asked or not self._is_done:
                 link.close()

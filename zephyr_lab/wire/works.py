@@ -12,8 +12,8 @@ from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.loops import Loops
 from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.wire.http import HttpRequest
 from zephyr_lab.wire.proxy import Endpoint, Wire
-from zephyr_lab.wire.session import Work
 
 WIRED = {Kind.DSN, Kind.REDIS_URL}
 
@@ -22,8 +22,9 @@ WIRED = {Kind.DSN, Kind.REDIS_URL}
 class Request(Protocol):
     """A session that is no function: asked of something that is connected to the wire already."""
 
-    def ask(self) -> Any:
-        """Asks it, and waits for the answer, which is the session's outcome."""
+    def ask(self, opened: Callable[[Any], object] = ...) -> Any:
+        """Asks it, and waits for the answer, which is the session's outcome. `opened` is given what ends the wait by
+        its `close()`."""
         ...
 
 
@@ -38,6 +39,8 @@ class Works:
     def __init__(self, wire: Wire, works: Mapping[str, Any], answers: Answers) -> None:
         self._wire, self._works, self._answers = wire, works, answers
         self._loops = Loops()
+        services = [work.service for work in works.values() if isinstance(work, HttpRequest)]
+        self._to_put_back = {id(one): one for one in services if one and one.reset}.values()
         for one in works.values():
             if not isinstance(one, Request) and (other := set(parameters_of(one).kinds()) - WIRED):
                 raise BadInput(
@@ -60,16 +63,19 @@ class Works:
                 self._loops.close()
 
     def begin(self, level: str) -> None:
-        """Before each schedule."""
+        """Before each schedule. Raises LabError where a service cannot be put back."""
+        if self._to_put_back:
+            self._wire.aside(lambda: [one.put_back() for one in self._to_put_back])
         self._wire.begin(level)
 
     def session(self, name: str) -> Scheduled:
         one = self._works[name]
         if isinstance(one, Request):
             return self._wire.session(name, one.ask, self._answers, own=False)
-        return self._wire.session(name, self._call(one, self._wire.endpoint(name)), self._answers, own=True)
+        call = self._call(one, self._wire.endpoint(name))
+        return self._wire.session(name, lambda opened: call(), self._answers, own=True)
 
-    def _call(self, function: Callable[..., Any], endpoint: Endpoint) -> Work:
+    def _call(self, function: Callable[..., Any], endpoint: Endpoint) -> Callable[[], Any]:
         give = {
             kind: endpoint.url("postgresql") if kind is Kind.DSN else endpoint.redis_url
             for kind in parameters_of(function).kinds()

@@ -1,0 +1,180 @@
+"""A service under the lab: started with the lab's addresses in its environment, asked by requests, ended with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+
+from zephyr_lab.errors import BadInput, ServerLost, ServerUnavailable
+from zephyr_lab.wire.http import HttpRequest, Verbs
+from zephyr_lab.wire.proxy import Wire
+
+READY_SECONDS = 30.0
+TAIL_LINES = 12
+RESTART = "restart"
+
+
+class Service(Verbs):
+    """A program that serves HTTP, until `close()` or the end of this process, however that comes.
+
+    `command` is run without a shell, with `env` on top of this process's environment, and with DATABASE_URL and libpq's
+    variables (PGHOST, ...) for the lab's PostgreSQL, REDIS_URL for its Redis (but for `redis=False`), PORT for the port
+    to listen on; `{dsn}`, `{redis_url}` and `{port}` stand for these in `command` and in the values of `env`. It is
+    ready when GET of `ready`, a path, is answered with a status below 500, or, without one, when its port can be
+    connected to. A request that is answered with a status in `refusals` was refused on account of another one.
+    `reset` is how it forgets what it keeps in memory, before each schedule: a request, or "restart". Raises BadInput,
+    and ServerUnavailable, with what it has printed, where it does not come up within `ready_seconds`.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        command: str | Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        ready: str = "",
+        ready_seconds: float = READY_SECONDS,
+        refusals: Collection[int] = (409,),
+        reset: HttpRequest | str | None = None,
+        redis: bool = True,
+    ) -> None:
+        words = shlex.split(command) if isinstance(command, str) else [os.fspath(one) for one in command]
+        if not words:
+            raise BadInput("a service is started by a command, such as ['./shop'] or 'node server.js'")
+        if isinstance(reset, str) and reset != RESTART:
+            raise BadInput(f"a service is put back by a request or by {RESTART!r}, not by {reset!r}")
+        self._port = _free_port()
+        super().__init__(f"http://127.0.0.1:{self._port}", refusals, self)
+        self.reset, self._ready, self._seconds = reset, ready, ready_seconds
+        self._wire, self._folder = wire, None if cwd is None else os.path.abspath(cwd)
+        names = {"{dsn}": wire.dsn, "{port}": str(self._port)}
+        own = {"DATABASE_URL": wire.dsn, "PORT": str(self._port), **wire.shared.environment}
+        if redis:
+            names["{redis_url}"] = own["REDIS_URL"] = wire.redis_url
+        self._words = [_filled(word, names) for word in words]
+        self._check_program()
+        own |= {name: _filled(str(value), names) for name, value in (env or {}).items()}
+        self._environment = {**os.environ, **own}
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and is gone with this process
+        self._start()
+
+    def _check_program(self) -> None:
+        program = self._words[0]
+        place = os.path.join(self._folder or "", program) if os.path.dirname(program) else program
+        if shutil.which(place) is None:
+            raise BadInput(f"there is no program {place!r} to start: is it built, and installed on this machine?")
+
+    def _start(self) -> None:
+        code = f"import sys; sys.path[:] = {sys.path!r}; from zephyr_lab.wire import keeper; keeper.main()"
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        assert self._keeper.stdin
+        order = {"command": self._words, "environment": self._environment, "folder": self._folder}
+        with contextlib.suppress(BrokenPipeError):
+            self._keeper.stdin.write(json.dumps(order).encode() + b"\n")
+            self._keeper.stdin.flush()
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self._end()
+            raise
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self._seconds
+        pause, last = 0.01, "it does not listen on its port; it is told the port by PORT, or by {port} in its command"
+        while time.monotonic() < deadline:
+            if self._keeper.poll() is not None:
+                raise ServerUnavailable(self._ended())
+            try:
+                if not self._ready:
+                    socket.create_connection(("127.0.0.1", self._port), 1).close()
+                    return
+                status = self.get(self._ready)._ask(lambda connection: None).status
+                if status < 500:
+                    return
+                last = f"GET {self._ready} is answered with {status}"
+            except OSError:
+                pass
+            time.sleep(pause)
+            pause = min(2 * pause, 0.2)
+        raise ServerUnavailable(f"{self._what()} is not ready after {self._seconds:g} s: {last}{self._said()}")
+
+    def _what(self) -> str:
+        return f"the service {shlex.join(self._words)!r}".replace(self._wire.dsn, "DSN")
+
+    def _ended(self) -> str:
+        return f"{self._what()} has ended, with exit code {self._keeper.returncode}{self._said()}"
+
+    def _said(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        text = os.pread(self._log.fileno(), 8192, max(0, size - 8192)).decode(errors="replace")
+        lines = text.splitlines()[-TAIL_LINES:]
+        told = (
+            ". Its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and has printed nothing"
+        )
+        return told + "".join(f"\nThe lab's socket: {one}" for one in self._wire.troubles)
+
+    # -- as its requests ask
+
+    def ensure_alive(self, seconds: float = 0.0) -> None:
+        """Raises ServerLost where it has ended, or does so within so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._keeper.wait(seconds)
+            raise ServerLost(self._ended())
+
+    def put_back(self) -> None:
+        """Has it forget what it keeps in memory, as `reset` says. Raises ServerLost, ServerUnavailable."""
+        if self.reset == RESTART:
+            self._end()
+            self._start()
+        elif isinstance(self.reset, HttpRequest):
+            answer = self.reset.ask()
+            if answer.failed:
+                raise ServerLost(f"{self._what()} was to be put back, and answered with {answer.status}{self._said()}")
+
+    # -- its end
+
+    def _end(self) -> None:
+        assert self._keeper.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._keeper.stdin.close()
+        self._keeper.wait()
+
+    def close(self) -> None:
+        """Ends it: SIGTERM, and after three seconds SIGKILL, to it and all that it has started."""
+        self._end()
+        self._log.close()
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _filled(text: str, names: Mapping[str, str]) -> str:
+    for name, value in names.items():
+        text = text.replace(name, value)
+    return text
+
+
+def _free_port() -> int:
+    """A port that nobody listens on now; another program may take it before the service does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
