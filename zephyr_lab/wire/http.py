@@ -40,6 +40,10 @@ class Response:
     body: Any = None
     refused: str = field(default="", repr=False, compare=False)
 
+    def parts(self) -> tuple[str, Any]:
+        """How it is told, and compared."""
+        return f"HTTP {self.status}", self.body
+
     @property
     def failed(self) -> bool:
         """Whether the answer says that something went wrong."""

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from zephyr_lab.errors import BadInput, ServerLost, ServerUnavailable
@@ -57,7 +58,7 @@ class Service(Verbs):
         self._port = _free_port()
         super().__init__(f"http://127.0.0.1:{self._port}", refusals, self)
         self.reset, self._ready, self._seconds = reset, ready, ready_seconds
-        self._wire, self._folder = wire, None if cwd is None else os.path.abspath(cwd)
+        self._wire, self._folder = wire, None if cwd is None else str(Path(cwd).resolve())
         names = {"{dsn}": wire.dsn, "{port}": str(self._port)}
         own = {"DATABASE_URL": wire.dsn, "PORT": str(self._port), **wire.shared.environment}
         if redis:
@@ -71,7 +72,7 @@ class Service(Verbs):
 
     def _check_program(self) -> None:
         program = self._words[0]
-        place = os.path.join(self._folder or "", program) if os.path.dirname(program) else program
+        place = str(Path(self._folder or "", program)) if os.sep in program else program
         if shutil.which(place) is None:
             raise BadInput(f"there is no program {place!r} to start: is it built, and installed on this machine?")
 
@@ -122,10 +123,8 @@ class Service(Verbs):
         size = os.fstat(self._log.fileno()).st_size
         text = os.pread(self._log.fileno(), 8192, max(0, size - 8192)).decode(errors="replace")
         lines = text.splitlines()[-TAIL_LINES:]
-        told = (
-            ". Its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and has printed nothing"
-        )
-        return told + "".join(f"\nThe lab's socket: {one}" for one in self._wire.troubles)
+        said = "".join(f"\n  {line}" for line in ["Its last words:", *lines]) if lines else "; it has printed nothing"
+        return said + "".join(f"\nThe lab's socket: {one}" for one in self._wire.troubles)
 
     # -- as its requests ask
 

@@ -7,13 +7,13 @@ import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.scheduled import Scheduled
-from zephyr_lab.functions.structure import Incomparable, Told
+from zephyr_lab.functions.structure import Incomparable, Parts, Told
 from zephyr_lab.functions.trips import RoundTrip, Trips
 from zephyr_lab.functions.turn import Abandoned
 from zephyr_lab.functions.values import told
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from zephyr_lab.wire.proxy import Wire
 
 Work = Callable[[Callable[[Any], object]], Any]  # is given what notes how to end its wait
+
+
+@runtime_checkable
+class Answered(Protocol):
+    """An answer that is told as what kind it is of, such as HTTP 201, and what it holds."""
+
+    def parts(self) -> tuple[str, Any]: ...
 
 
 class Failed(Exception):
@@ -77,7 +84,9 @@ class WireSession:
         try:
             self._refusal = self._answers.refusal(None if self.raised else end, self.raised)
             self._refusal = self._refusal or getattr(end, "refused", "")
-            self._said = told(end, self._answers.compare)
+            parts = end.parts() if isinstance(end, Answered) else None
+            compare = self._answers.compare
+            self._said = Parts(parts[0], (told(parts[1], compare),)) if parts else told(end, compare)
             if getattr(end, "failed", False):
                 self.raised = Failed(end)
         except Incomparable as error:

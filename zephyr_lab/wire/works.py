@@ -65,8 +65,12 @@ class Works:
     def begin(self, level: str) -> None:
         """Before each schedule. Raises LabError where a service cannot be put back."""
         if self._to_put_back:
-            self._wire.aside(lambda: [one.put_back() for one in self._to_put_back])
+            self._wire.aside(self._put_back)
         self._wire.begin(level)
+
+    def _put_back(self) -> None:
+        for one in self._to_put_back:
+            one.put_back()
 
     def session(self, name: str) -> Scheduled:
         one = self._works[name]
