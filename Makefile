@@ -41,12 +41,11 @@ unit: $(VENV)/dev.installed
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not thorough and not alone" $(MORE) tests
 	$(PYTEST) -m "not thorough" $(MEASURED)
 
-# Those that start no server.
-PURE := tests/unit tests/check tests/explore tests/functions tests/servers tests/views \
-  tests/load/test_detector.py tests/load/test_truth.py
+# Those that mirror the package; whole programs, the course and other people's oracles are in the other folders.
+MIRRORS := $(addprefix tests/,anomalies check explore functions lab load orders pytest_plugin project runbook schedule servers sql views)
 coverage: $(VENV)/dev.installed  ## which lines of the package the tests without a server run
 	mkdir -p build
-	$(BIN)/coverage run --source zephyr_lab --branch --data-file build/.coverage -m pytest -q -m "not thorough" $(PURE)
+	$(BIN)/coverage run --source zephyr_lab --branch --data-file build/.coverage -m pytest -q -m "not server and not thorough" tests
 	$(BIN)/coverage report --data-file build/.coverage --skip-covered --sort cover
 
 thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories, more programs, three sessions, sixty kills
@@ -54,14 +53,14 @@ thorough: $(VENV)/dev.installed  ## the tests that take minutes: more histories,
 	$(PYTEST) -m thorough $(MEASURED)
 
 # What relies on names that its libraries do not promise, and a part of everything else.
-LOWEST := $(PURE) tests/integration/test_functions_elsewhere.py \
-  tests/integration/test_functions_frameworks.py tests/integration/test_lab.py \
-  tests/integration/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_grpc.py tests/load/test_arrivals.py
+LOWEST := tests/functions/test_elsewhere.py tests/functions/test_frameworks.py tests/lab/test_lab.py \
+  tests/views/test_stepper.py tests/acceptance/test_cli.py tests/orders/test_grpc.py
 lowest: $(VENV)/dev.installed  ## the oldest versions that pyproject.toml admits, in build/lowest; needs Python 3.11
 	$(UV) venv --quiet --clear --python $(BIN)/python build/lowest
 	$(UV) pip install --quiet --python build/lowest --only-binary :all: --no-binary zephyr-lab \
 	  --resolution lowest-direct --editable '.[dev]'
-	build/lowest/bin/python -m pytest -n 2 --dist loadgroup -m "not thorough and not slow" $(LOWEST)
+	build/lowest/bin/python -m pytest -n 2 --dist loadgroup -m "not server and not thorough and not slow" $(MIRRORS)
+	build/lowest/bin/python -m pytest -n 2 --dist loadgroup -m "server and not thorough and not slow" $(LOWEST)
 
 measure: $(VENV)/lab.installed  ## every notebook that measures, one after another, with nothing beside; build/measured.html
 	$(BIN)/zephyr-lab notebooks notebooks --into build --measured
@@ -120,7 +119,7 @@ test-wheel: $(VENV)/dev.installed  ## these tests on a wheel: make test-wheel WH
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package zephyr-lab $(WHEEL)
 	$(BIN)/python -P -c 'import zephyr_lab; print(zephyr_lab.__file__); assert "site-packages" in zephyr_lab.__file__'
 	$(BIN)/pytest --import-mode=append -o pythonpath= -n 2 --dist loadgroup -m "not thorough" \
-	  $(PURE) tests/integration tests/orders tests/exercises
+	  $(filter-out tests/load,$(MIRRORS)) tests/exercises
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache

@@ -11,9 +11,13 @@ import pytest
 from zephyr_lab import Lab
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.model import Spec
+from zephyr_lab.servers.embedded import Supervised
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+TIERS = {"lab": "server", "servers": "server", "browser": "browser"}
+"""What marks a test that uses one of these fixtures. What starts a server in another way is marked where it stands."""
 
 
 def pytest_configure() -> None:
@@ -24,7 +28,10 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`thorough_but("a", "b")`: of a test's parameters those with these ids are ordinary, the others thorough."""
+    """Marks by what a test uses, and by `thorough_but("a", "b")`: of its parameters all but these are thorough."""
+    for item in items:
+        for fixture in TIERS.keys() & set(item.fixturenames):  # type: ignore[attr-defined]
+            item.add_marker(TIERS[fixture])
     named: dict[str, set[str]] = {}
     for item in items:
         for mark in item.iter_markers("thorough_but"):
@@ -39,6 +46,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     missing = {test: sorted(ids) for test, ids in named.items() if ids}
     if missing and not any("::" in one for one in config.args):
         raise pytest.UsageError(f"thorough_but names parameters that are not there: {missing}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test that is not marked `server` cannot start one in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not item.get_closest_marker("server"):
+            patch.setattr(Supervised, "__init__", _unmarked)
+        return (yield)
+
+
+def _unmarked(*_: object) -> None:
+    pytest.fail("this test starts a server: mark it with pytest.mark.server")
 
 
 @pytest.fixture(scope="session")

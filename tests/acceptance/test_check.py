@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 SKEW = [
     {"session": 0, "type": "ok", "ops": [["r", "x", []], ["append", "y", 1]], "t0": 0, "t1": 2},
     {"session": 1, "type": "ok", "ops": [["r", "y", []], ["append", "x", 1]], "t0": 1, "t1": 3},

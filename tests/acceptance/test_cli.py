@@ -13,6 +13,8 @@ import pytest
 from zephyr_lab.lab.case import cases
 from zephyr_lab.servers.embedded import find_postgres
 
+pytestmark = pytest.mark.server
+
 PROGRAM = Path(sys.executable).with_name("zephyr-lab")
 
 

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from zephyr_lab.cli import app
 from zephyr_lab.extras import EXTRAS
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("core")]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.xdist_group("core")]
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/nothing"
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.xdist_group("distributions"), pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("distributions"), pytest.mark.slow]
 
 BIN = Path(sys.executable).parent
 
@@ -81,14 +81,14 @@ def test_the_sdist_is_all_that_is_tracked(built: tuple[Path, Path]) -> None:
 @pytest.mark.timeout(300)
 def test_the_sdist_passes_the_tests_that_read_files(unpacked: Path) -> None:
     """Those that compare files of the whole project."""
-    assert " passed" in run(*PYTEST, "tests/unit/test_packaging.py", "tests/unit/test_project.py", cwd=unpacked)
+    assert " passed" in run(*PYTEST, "tests/project/test_packaging.py", "tests/project/test_project.py", cwd=unpacked)
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(900)
-def test_the_sdist_passes_its_unit_tests(unpacked: Path) -> None:
+def test_the_sdist_passes_its_tests_without_a_server(unpacked: Path) -> None:
     """All of them."""
-    assert " passed" in run(*PYTEST, "tests/unit", cwd=unpacked)
+    assert " passed" in run(*PYTEST, "-m", "not server and not thorough", "tests", cwd=unpacked)
 
 
 @pytest.mark.parametrize("platform", ["aarch64-manylinux_2_28", "x86_64-manylinux_2_28", "aarch64-apple-darwin"])

@@ -18,7 +18,7 @@ from jupyter_client.manager import KernelManager
 
 from zephyr_lab.warm import ADDRESS, warm_kernels
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 # Both servers are up, and one session waits for another.
 BUSY = """

@@ -16,6 +16,8 @@ import pytest
 from tests.acceptance.test_cli import PROGRAM
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.server
+
 
 def listening(pids: set[int]) -> set[str]:
     """Addresses (in /proc's hexadecimal) on which the processes accept connections."""

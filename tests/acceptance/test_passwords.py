@@ -11,6 +11,8 @@ from zephyr_lab import Lab
 from zephyr_lab.cli import app
 from zephyr_lab.errors import LabError
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.parametrize(
     "dsn",

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from zephyr_lab.course.store import executed
 from zephyr_lab.warm import ADDRESS, SOCKETS, warm_kernels
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are warm on Linux only")
+pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform != "linux", reason="kernels are warm on Linux only")]
 
 # What an import, or whoever forked, could have left behind.
 SEEN = """

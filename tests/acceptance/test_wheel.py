@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import ROOT
 
 # In CI test_core installs the same wheel, without the course.
-pytestmark = [pytest.mark.xdist_group("wheel"), pytest.mark.thorough]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("wheel"), pytest.mark.thorough]
 
 UV = Path(sys.executable).with_name("uv")
 

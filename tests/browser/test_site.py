@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytest.importorskip("myst_nb", reason="the site's tools are not installed: pip install -e .[site]")
 from zephyr_lab.site.build import build, executed_now
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("site")]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("site")]
 
 
 def only_the_first(path: Path) -> nbformat.NotebookNode:

@@ -70,6 +70,7 @@ def test_an_unreachable_server_is_told(here: Here, monkeypatch: pytest.MonkeyPat
     assert "s3cr3t" not in error
 
 
+@pytest.mark.server
 @pytest.mark.thorough
 def test_a_report_is_printed_and_figures_are_written(tmp_path: Path) -> None:
     """Of a service that loses orders: exit 1, and the verdict says how many; JSON can be read, and a table."""
@@ -104,6 +105,7 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=20)[1]
 
 
+@pytest.mark.server
 @pytest.mark.slow
 def test_ctrl_c_prints_the_report_so_far() -> None:
     """From a real terminal's signal; then nothing is left."""
@@ -117,6 +119,7 @@ def test_ctrl_c_prints_the_report_so_far() -> None:
     assert gone(children)
 
 
+@pytest.mark.server
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_run() -> None:

@@ -304,6 +304,7 @@ def test_reports_go_to_files_pages_and_tables(lab: Lab, tmp_path: Path) -> None:
         save(reports, tmp_path / "runs.xlsx")
 
 
+@pytest.mark.server
 @pytest.mark.thorough
 def test_a_server_of_yours_is_loaded_only_if_you_say_so() -> None:
     """And its Redis never; afterwards nothing is left on it."""

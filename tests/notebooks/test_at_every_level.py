@@ -58,6 +58,7 @@ AT_LEVELS = [
 ]
 
 
+@pytest.mark.server
 @pytest.mark.thorough_but("02-phantom--repeatable-read")
 @pytest.mark.parametrize("job", AT_LEVELS)
 def test_a_notebook_finds_what_the_catalogue_expects(job: Job, tmp_path: Path) -> None:
@@ -129,6 +130,7 @@ def test_a_failing_notebook_is_reported_and_the_index_still_written(tmp_path: Pa
 
 
 @pytest.mark.thorough
+@pytest.mark.server
 def test_the_command_counts_the_best_known_first_and_tells_what_failed(tmp_path: Path) -> None:
     """As `make run` and `make measure` call it."""
     cells = [nbformat.v4.new_code_cell("1 / 0")]

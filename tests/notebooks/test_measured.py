@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import ROOT
 from zephyr_lab.course.execute import SHORT, Job, execute, only_measured, plan
 
+pytestmark = pytest.mark.server
+
 JOBS = [
     pytest.param(job, id=job.name, marks=[] if job.notebook.stem == SHORT else [pytest.mark.thorough])
     for job in only_measured(plan(ROOT / "notebooks", Path("build")))

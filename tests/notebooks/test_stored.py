@@ -98,6 +98,7 @@ def without_pictures(text: str) -> str:
     return nbformat.writes(notebook)
 
 
+@pytest.mark.server
 @OF_PYTHON_3_11
 @pytest.mark.parametrize("path", STRICT[:1], ids=by_name)
 def test_executed_again_it_is_byte_identical(path: Path) -> None:
@@ -105,6 +106,7 @@ def test_executed_again_it_is_byte_identical(path: Path) -> None:
     assert without_pictures(executed(path)) == without_pictures(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.server
 @OF_PYTHON_3_11
 @pytest.mark.thorough
 @pytest.mark.parametrize("path", STRICT, ids=by_name)

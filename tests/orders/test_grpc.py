@@ -202,6 +202,7 @@ def test_the_committed_form_is_order_proto_compiled(tmp_path: Path) -> None:
     assert made.read_bytes() == COMPILED.read_bytes()
 
 
+@pytest.mark.server
 def test_serve_serves_on_servers_of_its_own_and_ends_in_order() -> None:
     """On loopback, with metrics; SIGTERM ends it with 0."""
     program = [

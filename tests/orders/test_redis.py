@@ -54,6 +54,7 @@ def cluster() -> Iterator[redis.Redis]:
     server.close()
 
 
+@pytest.mark.server
 def test_the_scripts_run_on_a_cluster_and_the_documented_ones_do_not(cluster: redis.Redis) -> None:
     """All keys of a day have its hash tag, and every key is in KEYS."""
     slots, one = RedisSlots(cluster), example.order(1)

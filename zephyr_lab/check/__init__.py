@@ -17,7 +17,7 @@ Names and verdicts are Elle's, with three differences: all classes of a componen
 with real time the order of sessions counts as well, so that the weakest level that falls is named; and register
 histories are decided. Where two reads of a key are equally long and disagree, the first in the file gives the order,
 and the anomaly *incompatible-order* says so. `tests/oracles/test_labelled_histories.py` compares with 216 histories
-of other people; `tests/integration/test_check_against_explorer.py` with the explorer, schedule by schedule.
+of other people; `tests/check/test_against_explorer.py` with the explorer, schedule by schedule.
 """
 
 from zephyr_lab.extras import needed_by
