@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-import redis
 from psycopg_pool import ConnectionPool
 
 from tests.orders.conftest import NOON, Shop, order
@@ -62,135 +60,6 @@ def create_until_told(service: OrderService, number: int, seconds: float = 60) -
         except OrderFailed:
             return None
     raise AssertionError("not told in time")
-
-
-# -- a stall of Redis
-
-
-CLIENT_SECONDS, STALL_SECONDS = 0.2, 0.3
-
-
-@contextlib.contextmanager
-def stalled(shop: Shop) -> Iterator[redis.Redis]:
-    """A connected client, and Valkey stopped for longer than that waits; then it reads what has come meanwhile."""
-    pid = shop.redis.info("server")["process_id"]
-    hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
-    hasty.ping()
-    os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(STALL_SECONDS, os.kill, (pid, signal.SIGCONT))
-    timer.start()
-    try:
-        yield hasty
-    finally:
-        timer.join()
-        hasty.close()
-        shop.redis.ping()
-
-
-def test_as_documented_a_stall_of_redis_books_an_order_twice(shop: Shop) -> None:
-    """The first attempt times out at the client, is carried out at the server, and the second is as well."""
-    wanted = order(1_000)
-    with shop.connect() as connection, stalled(shop) as hasty:
-        session, slots = Session(connection, hasty), documented.DocumentedSlots(hasty)
-        run_sync(slots.assign_slot_with_retry(session, wanted.id, 1_000, WINDOW))
-    assert int(shop.redis.get(SLOT.id)) == 2_000
-
-
-def test_by_order_id_a_stall_of_redis_books_it_once(shop: Shop) -> None:
-    """The same stall, the same client, the same retries."""
-    wanted = order(1_000)
-    with shop.connect() as connection, stalled(shop) as hasty:
-        assigned = RedisSlots(hasty).assign_slot_with_retry
-        assert run_sync(assigned(Session(connection, hasty), wanted.id, 1_000, WINDOW, NOON)) == SLOT
-    assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
-
-
-def test_redis_pys_default_sends_a_command_again_by_itself(shop: Shop) -> None:
-    """One call, one answer, and the counter has it twice."""
-    where = shop.redis.connection_pool.connection_kwargs
-    default = redis.Redis(unix_socket_path=where["path"], password=where["password"], socket_timeout=CLIENT_SECONDS)
-    default.ping()
-    with stalled(shop):
-        default.incrby("counter", 1_000)
-    default.close()
-    assert int(shop.redis.get("counter")) >= 2_000
-
-
-# -- time to live, release
-
-
-def test_as_documented_a_slot_of_the_evening_is_forgotten(shop: Shop) -> None:
-    """Two hours after its last booking; by the day, nothing is. Nobody waits here: the expiry is asked for."""
-    late = Slot.at(NOON.replace(hour=21))
-    window = WINDOW.model_copy(update={"first": late.start, "last": late.start})
-    run_sync(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))
-    assert shop.redis.expiretime(late.id) <= time.time() + documented.SECONDS_TO_LIVE + 1
-    shop.redis.expire(late.id, 0)
-    run_sync(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))  # sold a second time
-    slots = RedisSlots(shop.redis)
-    run_sync(slots.assign_slot(order(1).id, 99_000, window, NOON))
-    (name,) = (name for name in shop.redis.keys("{slots*") if not name.endswith("orders"))
-    assert shop.redis.expiretime(name) >= (late.start + timedelta(hours=24)).timestamp()
-
-
-def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> None:
-    """Both read before either takes off; inside of Lua the second finds nothing."""
-    slots = documented.DocumentedSlots(shop.redis)
-    kept, gone = order(5_000), order(1_000)
-    for one in (kept, gone):
-        run_sync(slots.assign_slot(one.id, one.final_price, WINDOW))
-    first, second = slots.release_slot(gone.id), slots.release_slot(gone.id)
-    both_read: list[Any] = []
-    real = shop.redis.hmget
-    barrier = threading.Barrier(2)
-
-    def read(*words: Any) -> Any:
-        both_read.append(real(*words))
-        barrier.wait(10)
-        return both_read[-1]
-
-    shop.redis.hmget = read
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(run_sync, (first, second)))
-    shop.redis.hmget = real
-    assert int(shop.redis.get(SLOT.id)) == 4_000, "5,000 of the order that is kept, and 1,000 off twice"
-    whole = RedisSlots(shop.redis)
-    for one in (kept, gone):
-        run_sync(whole.assign_slot(one.id, one.final_price, WINDOW, NOON))
-    with ThreadPoolExecutor(4) as threads:
-        freed = threads.map(lambda _: run_sync(whole.release_slot(gone.id, NOON.date())), range(4))
-    assert sorted(freed) == [0, 0, 0, 1_000]
-    assert run_sync(whole.slot_info(SLOT)).booked == 5_000
-
-
-def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order is refused, and Redis does not hear that its place is free: as documented for good, else until cron."""
-    pid, wanted = shop.redis.info("server")["process_id"], order(1_000)
-    hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
-    real = Session.change
-
-    async def stop_redis_first(self: Session, *words: Any, **named: Any) -> int:
-        os.kill(pid, signal.SIGSTOP)
-        return await real(self, *words, **named)
-
-    def lose(book: Callable[[Session], Any]) -> None:
-        hasty.ping()
-        monkeypatch.setattr(Session, "change", stop_redis_first)
-        try:
-            with shop.connect() as connection, pytest.raises(redis.TimeoutError):
-                run_sync(book(Session(connection, hasty)))
-        finally:
-            os.kill(pid, signal.SIGCONT)
-            monkeypatch.setattr(Session, "change", real)
-
-    lose(lambda session: documented.create_order(session, wanted, WINDOW))
-    with schema.missing_table(shop.admin):
-        lose(lambda session: strategy("redis-lua-idempotent").book(session, wanted, WINDOW))
-    assert shop.count() == 0
-    assert int(shop.redis.get(SLOT.id)) == run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
-    assert reconciled(shop) == []
-    assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 0
-    hasty.close()
 
 
 # -- an answer that is lost at COMMIT
