@@ -16,11 +16,13 @@ def picture() -> str:
     graph = grimp.build_graph("zephyr_lab")
     tops = sorted(graph.find_children("zephyr_lab"))
     imports = {
-        one: {other for other in tops if other != one and graph.direct_import_exists(
-            importer=one, imported=other, as_packages=True
-        )}
+        one: {
+            other
+            for other in tops
+            if other != one and graph.direct_import_exists(importer=one, imported=other, as_packages=True)
+        }
         for one in tops
-    }  # fmt: skip
+    }
     lines = ["```mermaid", "graph TD"]
     for one in tops:
         on_the_way = set[str]().union(*(_reached(other, imports) for other in imports[one]))

@@ -94,14 +94,16 @@ def main(schedules: int = 3_000) -> None:
             ours.append(case.explore(reduction=False, shrink=False).seconds / len(lines) * 1000)
         table.add_row(
             f"lost update's {len(lines)} schedules, each: isolationtester / explore",
-            f"{median(theirs):.2f} / {median(ours):.2f} ms", f"{median(theirs) / median(ours):.1f}",
-        )  # fmt: skip
+            f"{median(theirs):.2f} / {median(ours):.2f} ms",
+            f"{median(theirs) / median(ours):.1f}",
+        )
         whole = median(ours) * len(lines) / 1000
         spent, begun = seconds_of_isolationtester(lab, as_file(LOST_UPDATE, []), 310 * whole)
         table.add_row(
             "the same without permutation lines, whole",
-            f"stopped after {spent:.1f} s in its permutation {begun} of 70 / {whole:.3f} s", f"> {spent / whole:.0f}",
-        )  # fmt: skip
+            f"stopped after {spent:.1f} s in its permutation {begun} of 70 / {whole:.3f} s",
+            f"> {spent / whole:.0f}",
+        )
         three = lab.case(LOST_UPDATE_THREE)
         every = median([three.explore(reduction=False, shrink=False).seconds for _ in range(TIMES)])
         reduced = median([three.explore(shrink=False).seconds for _ in range(TIMES)])
@@ -114,8 +116,9 @@ def main(schedules: int = 3_000) -> None:
         assert one.outcomes == two.outcomes
         table.add_row(
             f"4 sessions, {2 * schedules} random ones: 1 process / 2, their start included",
-            f"{one.seconds:.1f} / {two.seconds:.1f} s", f"{one.seconds / two.seconds:.2f}",
-        )  # fmt: skip
+            f"{one.seconds:.1f} / {two.seconds:.1f} s",
+            f"{one.seconds / two.seconds:.2f}",
+        )
         for row in bench_load.rows(lab):
             table.add_row(*row)
     bench_check.add_rows(table)
@@ -154,8 +157,9 @@ def _functions(table: Table, lab: Lab) -> None:
     for name, some, others in (("psycopg / SQL", sync, sql), ("asyncio / psycopg", asynchronous, sync)):
         table.add_row(
             f"functions, schedules a second: {name}",
-            f"{median(some):.0f} / {median(others):.0f}", f"{median(some) / median(others):.2f}",
-        )  # fmt: skip
+            f"{median(some):.0f} / {median(others):.0f}",
+            f"{median(some) / median(others):.2f}",
+        )
 
 
 def _explored(lab: Lab, function: Function, number: int) -> Exploration:
@@ -173,8 +177,9 @@ def _growth(table: Table, case: Case, schedules: int) -> None:
     last = marks[-1][0] - marks[-1 - tenth][0]
     table.add_row(
         f"time per schedule, {schedules} random ones: second tenth / last",
-        f"{first / tenth * 1000:.2f} / {last / tenth * 1000:.2f} ms", f"{first / last:.2f}",
-    )  # fmt: skip
+        f"{first / tenth * 1000:.2f} / {last / tenth * 1000:.2f} ms",
+        f"{first / last:.2f}",
+    )
     table.add_row(
         "resident memory then", f"{marks[tenth][1]} / {marks[-1][1]} kB", f"{marks[tenth][1] / marks[-1][1]:.2f}"
     )

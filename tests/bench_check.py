@@ -95,8 +95,9 @@ def add_rows(table: Table) -> None:
         checking, memory = best(lambda: measured([*check, million]))
         table.add_row(
             "check of 1,000,000 list operations at strict-serializable / json.loads line by line, whole processes",
-            f"{checking:.2f} / {reading:.2f} s, {memory:.0f} MB", f"{checking / reading:.1f}",
-        )  # fmt: skip
+            f"{checking:.2f} / {reading:.2f} s, {memory:.0f} MB",
+            f"{checking / reading:.1f}",
+        )
         broken, _ = best(lambda: measured([*check, cyclic], codes=(1,)))
         table.add_row(
             "the same with 3,800 separate cycles, named / valid",
@@ -110,7 +111,7 @@ def add_rows(table: Table) -> None:
             "check of 10 times as many operations, without the start of the process: from 10^5 to 10^6",
             f"{middle:.2f} / {checking:.2f} s, {small:.2f} s for 10^4, start {start:.2f} s",
             f"{(checking - small) / max(middle - small, 0.01):.1f}",
-        )  # fmt: skip
+        )
 
 
 if __name__ == "__main__":

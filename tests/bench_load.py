@@ -21,9 +21,13 @@ from zephyr_lab.load.conditions import Blocks
 
 CLIENTS, SECONDS, TIMES = 24, 5, 3
 HELD = (
-    "server-side-function-alone", "server-side-function", "skip-locked", "redis-lua", "redis-lua-serializable",
+    "server-side-function-alone",
+    "server-side-function",
+    "skip-locked",
+    "redis-lua",
+    "redis-lua-serializable",
     "redis-lua-idempotent",
-)  # fmt: skip
+)
 HELD_BY_GRPC = ("server-side-function-alone", "redis-lua-idempotent")
 ONE_SLOT = 2_000_000_000  # roubles: the hot slot never gets full, so both walk past nothing
 
@@ -69,21 +73,32 @@ def transactions_a_second(lab: Lab, name: str) -> float:
     placed = order.placed(window.slots()[0])
     spaced = json.dumps(placed.model_dump(mode="json"))  # `":false` would be a variable of pgbench
     script = SCRIPTS[name].format(
-        order=spaced.replace("'", "''"), digest=order.digest, at=order.created_at.isoformat(),
-        first=window.first.isoformat(), last=window.last.isoformat(), price=order.final_price,
-    )  # fmt: skip
+        order=spaced.replace("'", "''"),
+        digest=order.digest,
+        at=order.created_at.isoformat(),
+        first=window.first.isoformat(),
+        last=window.last.isoformat(),
+        price=order.final_price,
+    )
     parts = conninfo_to_dict(lab.conninfo(synchronous_commit="on"))
     environment = {
-        "PGHOST": parts["host"], "PGPORT": str(parts["port"]), "PGUSER": parts["user"], "PGOPTIONS": parts["options"],
-        "PGPASSWORD": parts["password"], "PGDATABASE": parts["dbname"],
-    }  # fmt: skip
+        "PGHOST": parts["host"],
+        "PGPORT": str(parts["port"]),
+        "PGUSER": parts["user"],
+        "PGOPTIONS": parts["options"],
+        "PGPASSWORD": parts["password"],
+        "PGDATABASE": parts["dbname"],
+    }
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
         done = subprocess.run(
             [pgbench(), "-n", "-f", file.name, "-c", str(CLIENTS), "-j", "2", "-T", str(SECONDS), "-M", "prepared"],
-            env={**os.environ, **environment}, capture_output=True, text=True, timeout=SECONDS + 60,
-        )  # fmt: skip
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS + 60,
+        )
     found = re.search(r"tps = ([\d.]+)", done.stdout)
     assert found, done.stderr
     assert "number of failed transactions: 0 " in done.stdout, done.stdout
@@ -119,8 +134,9 @@ def rows(lab: Lab) -> Iterator[tuple[str, str, str]]:
     )
     yield (
         "an order with 10^3 orders stored / with 10^6",
-        f"{few.latency(50):.2f} / {many.latency(50):.2f} ms", f"{few.latency(50) / many.latency(50):.2f}",
-    )  # fmt: skip
+        f"{few.latency(50):.2f} / {many.latency(50):.2f} ms",
+        f"{few.latency(50) / many.latency(50):.2f}",
+    )
     for name, through in (*((name, "direct") for name in HELD), *((name, "grpc") for name in HELD_BY_GRPC)):
         pool = 8 if through == "grpc" else 25  # one process serves: more sessions only queue for the row
         report = lab.incident(Incident(strategy=name, through=through, pool=pool, rate=800, seconds=10))

@@ -77,7 +77,7 @@ BAD = {
     ),
     "a missing spec file": (["run", "missing.spec"], "cannot read spec file missing.spec"),
     "an unknown victim": (["run", "phantom", "--victim", "X"], "the victim 'X' is no session of phantom (A, B)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.thorough_but("an unknown case", "a malformed schedule", "a step for a waiting session")

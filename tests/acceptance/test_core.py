@@ -48,9 +48,15 @@ def core() -> Iterator[Path]:
 
 def run(core: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [core / "venv" / "bin" / "zephyr-lab", *words], capture_output=True, text=True, check=False, timeout=100,
-        cwd=core / "work", env={"HOME": str(core), "PATH": os.defpath, "COLUMNS": "120"}, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [core / "venv" / "bin" / "zephyr-lab", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        cwd=core / "work",
+        env={"HOME": str(core), "PATH": os.defpath, "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def test_the_core_is_small(core: Path) -> None:
@@ -113,11 +119,17 @@ except ImportError as error:
     print(error)
 """
     done = subprocess.run(
-        [core / "venv" / "bin" / "python", "-c", program], capture_output=True, text=True, check=False, timeout=100,
-        cwd=core / "work", env={"HOME": str(core), "PATH": os.defpath},
-    )  # fmt: skip
+        [core / "venv" / "bin" / "python", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        cwd=core / "work",
+        env={"HOME": str(core), "PATH": os.defpath},
+    )
     assert done.stdout.splitlines() == [
-        "12 14", "dict_keys(['text/plain'])",
+        "12 14",
+        "dict_keys(['text/plain'])",
         "a function that takes a Redis client needs redis: pip install 'zephyr-lab[redis]'",
         "the lab's Redis needs redis: pip install 'zephyr-lab[redis]'",
         "Lab.record needs numpy: pip install 'zephyr-lab[check]'",
@@ -126,7 +138,7 @@ except ImportError as error:
         "Lab.claims needs redis: pip install 'zephyr-lab[load]'",
         "the stepper needs anywidget: pip install 'zephyr-lab[course]'",
         "zephyr_lab.check needs numpy: pip install 'zephyr-lab[check]'",
-    ], done.stderr  # fmt: skip
+    ], done.stderr
 
 
 def test_a_package_index_shows_the_readme_without_links_that_lead_nowhere(core: Path) -> None:

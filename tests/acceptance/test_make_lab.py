@@ -38,13 +38,21 @@ def listening(pids: set[int]) -> set[str]:
 def test_jupyterlab_opens_the_first_notebook_on_loopback_with_a_token(command: list[str], tmp_path: Path) -> None:
     """Without the token nothing but the login is to be had."""
     environment = {
-        **os.environ, "JUPYTER_PORT": "0", "BROWSER": "true", "HOME": str(tmp_path),
-        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-    }  # fmt: skip
+        **os.environ,
+        "JUPYTER_PORT": "0",
+        "BROWSER": "true",
+        "HOME": str(tmp_path),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+    }
     process = subprocess.Popen(
-        command, cwd=ROOT if command[0] == "make" else tmp_path, env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        cwd=ROOT if command[0] == "make" else tmp_path,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         server = wait_for_server(tmp_path / "runtime", process)
         assert listening({server["pid"]}) == {"0100007F"}  # 127.0.0.1

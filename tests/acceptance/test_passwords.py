@@ -17,12 +17,16 @@ pytestmark = pytest.mark.server
 @pytest.mark.parametrize(
     "dsn",
     [
-        "postgresql://u:Top%Secret9@127.0.0.1:1/d", "postgresql://u:Secret9@x/y@127.0.0.1:1/d",
-        "postgresql://u:Top/Secret9@127.0.0.1:1/d", "postgresql://u:Secret9:@127.0.0.1:x/d", "host=h password='Secret9",
-        "host=127.0.0.1 port=1 password=Secret9", "host=127.0.0.1 port=1 password=Secret9 nosuch=1",
+        "postgresql://u:Top%Secret9@127.0.0.1:1/d",
+        "postgresql://u:Secret9@x/y@127.0.0.1:1/d",
+        "postgresql://u:Top/Secret9@127.0.0.1:1/d",
+        "postgresql://u:Secret9:@127.0.0.1:x/d",
+        "host=h password='Secret9",
+        "host=127.0.0.1 port=1 password=Secret9",
+        "host=127.0.0.1 port=1 password=Secret9 nosuch=1",
         "host=127.0.0.1 port=1 sslmode=bogus password=Secret9 sslpassword=Secret9",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(
     "words",
     [

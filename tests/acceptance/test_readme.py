@@ -109,9 +109,14 @@ def command(words: str, ends: int, folder: Path, environment: dict[str, str]) ->
     """Runs it, and looks at how it ends; a server is stopped when it says that it serves."""
     ready = longest(READY, words)
     process = subprocess.Popen(
-        ["/bin/sh", "-c", f"exec {words}" if ready else words], cwd=folder, env=environment, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        ["/bin/sh", "-c", f"exec {words}" if ready else words],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert process.stdout
     try:
         if ready:

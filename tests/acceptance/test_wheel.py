@@ -69,9 +69,14 @@ def matrix(folder: Path, **options: object) -> dict[str, dict[str, str]]:
     home.chmod(0o777)
     done = subprocess.run(
         [folder / "venv" / "bin" / "zephyr-lab", "matrix", *THREE, "--format", "json"],
-        capture_output=True, text=True, cwd="/", timeout=100, check=False,
-        env={"HOME": str(home), "PATH": os.defpath}, **options,  # type: ignore[call-overload]
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd="/",
+        timeout=100,
+        check=False,
+        env={"HOME": str(home), "PATH": os.defpath},
+        **options,  # type: ignore[call-overload]
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["matrix"]
 
@@ -92,8 +97,13 @@ def test_pytest_finds_the_plugin_in_the_wheel(elsewhere: Path) -> None:
     )
     done = subprocess.run(
         [elsewhere / "venv/bin/python", "-m", "pytest", "-v"],
-        capture_output=True, text=True, cwd=project, timeout=100, check=False, env={"PATH": os.defpath},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=project,
+        timeout=100,
+        check=False,
+        env={"PATH": os.defpath},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 4 schedules, 0 anomalous, 2 blocked steps" in done.stdout
     assert list(elsewhere.glob("venv/lib/*/site-packages/zephyr_lab/_shipped/docs/pytest.md"))

@@ -55,8 +55,12 @@ def test_groups_are_in_order_and_only_traps_have_no_phenomenon() -> None:
 
 def test_the_expectations_are_hermitages() -> None:
     """READ COMMITTED keeps off the dirty ones, REPEATABLE READ all but G2-item and G2, SERIALIZABLE all."""
-    kept_off = {IsolationLevel.READ_UNCOMMITTED: 1, IsolationLevel.READ_COMMITTED: 1,
-                IsolationLevel.REPEATABLE_READ: 3, IsolationLevel.SERIALIZABLE: 4}  # fmt: skip
+    kept_off = {
+        IsolationLevel.READ_UNCOMMITTED: 1,
+        IsolationLevel.READ_COMMITTED: 1,
+        IsolationLevel.REPEATABLE_READ: 3,
+        IsolationLevel.SERIALIZABLE: 4,
+    }
     for one in CATALOGUE:
         for level, groups in kept_off.items():
             if one.phenomenon:

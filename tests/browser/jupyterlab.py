@@ -63,10 +63,13 @@ def jupyterlab(scratch: Path, notebooks: Path) -> Iterator[str]:
     token = secrets.token_hex(16)
     folders = {"CONFIG": config, "DATA": scratch / "data", "RUNTIME": scratch / "runtime"}
     environment = {
-        **os.environ, **{f"JUPYTER_{name}_DIR": str(path) for name, path in folders.items()},
-        "IPYTHONDIR": str(scratch / "ipython"), "MPLCONFIGDIR": str(scratch / "matplotlib"), "PYTHONPATH": str(ROOT),
+        **os.environ,
+        **{f"JUPYTER_{name}_DIR": str(path) for name, path in folders.items()},
+        "IPYTHONDIR": str(scratch / "ipython"),
+        "MPLCONFIGDIR": str(scratch / "matplotlib"),
+        "PYTHONPATH": str(ROOT),
         "JUPYTER_TOKEN": token,
-    }  # fmt: skip
+    }
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
         "--ServerApp.port=0", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={notebooks}",

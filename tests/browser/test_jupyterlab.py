@@ -56,8 +56,9 @@ def test_a_prediction_is_taken_and_the_stepper_steps(reader: Reader) -> None:
         "6 of 10. B: update slots set booked = 95000 where slot = '18:00': waits for A (transactionid, slots)."
     )
     assert stepper.locator(".zls-state").all_inner_texts() == [
-        "in a transaction", "waits for A (transactionid, slots)",
-    ]  # fmt: skip
+        "in a transaction",
+        "waits for A (transactionid, slots)",
+    ]
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     stepper.get_by_role("button", name="Play").click()

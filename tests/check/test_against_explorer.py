@@ -36,9 +36,11 @@ CATALOGUE = {
 
 def program(name: str, sessions: list[str]) -> Spec:
     """A spec in which every session is one transaction; each append has a value of its own."""
-    text = ["setup { create table lists (key text primary key, elements int[] not null);",
-            "insert into lists values ('x', array[]::int[]), ('y', array[]::int[]); analyze lists; }",
-            "teardown { drop table lists; }"]  # fmt: skip
+    text = [
+        "setup { create table lists (key text primary key, elements int[] not null);",
+        "insert into lists values ('x', array[]::int[]), ('y', array[]::int[]); analyze lists; }",
+        "teardown { drop table lists; }",
+    ]
     value = 0
     for letter, operations in zip("ABCD", sessions, strict=False):
         text.append(f"session {letter}")

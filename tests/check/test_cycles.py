@@ -31,9 +31,14 @@ def columns(edges: Sequence[Edge], nodes: int = NODES) -> Edges:
     source, target, kind, predicate = zip(*edges, strict=True) if edges else ((), (), (), ())
     number = np.arange(len(edges), dtype=np.int32)
     return Edges(
-        np.array(source, np.int32), np.array(target, np.int32), np.array(kind, np.int8), number * 2, number * 2 + 1,
-        np.array(predicate, np.bool_), nodes,
-    )  # fmt: skip
+        np.array(source, np.int32),
+        np.array(target, np.int32),
+        np.array(kind, np.int8),
+        number * 2,
+        number * 2 + 1,
+        np.array(predicate, np.bool_),
+        nodes,
+    )
 
 
 def simple_cycles(edges: Sequence[Edge], nodes: int = NODES) -> Iterator[tuple[Edge, ...]]:
@@ -161,8 +166,9 @@ def test_auxiliary_nodes_are_folded_into_the_steps_around_them() -> None:
     edges = columns([(0, 3, RW, False), (3, 1, RW_ON, False), (3, 2, RW_ON, False), (2, 0, WR, False)])
     (cycle,) = find(edges, "", 3)
     assert cycle == Cycle("G-single-item", (Step(0, 2, RW, 0, 5), Step(2, 0, WR, 6, 7)))
-    barriers = columns([(0, 3, REALTIME, False), (3, 4, REALTIME_ON, False), (4, 2, REALTIME_ON, False),
-                        (2, 0, WW, False)])  # fmt: skip
+    barriers = columns(
+        [(0, 3, REALTIME, False), (3, 4, REALTIME_ON, False), (4, 2, REALTIME_ON, False), (2, 0, WW, False)]
+    )
     (cycle,) = find(barriers, "realtime", 3)
     assert cycle == Cycle("G0-realtime", (Step(0, 2, REALTIME, 0, 5), Step(2, 0, WW, 6, 7)))
 

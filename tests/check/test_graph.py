@@ -58,10 +58,15 @@ def test_barriers_lead_from_who_had_ended_to_who_began_later_and_to_nobody_else(
     n = len(history)
     wanted = {
         (i, j)
-        for i, one in enumerate(rows) for j, other in enumerate(rows)
-        if i != j and one["type"] == "ok" and other["type"] != "fail" and "t1" in one and "t0" in other
+        for i, one in enumerate(rows)
+        for j, other in enumerate(rows)
+        if i != j
+        and one["type"] == "ok"
+        and other["type"] != "fail"
+        and "t1" in one
+        and "t0" in other
         and one["t1"] < other["t0"]
-    }  # fmt: skip
+    }
     edges = realtime_edges(history, n)
     out: dict[int, list[int]] = {}
     for source, target, kind, *proof in columns(edges):
@@ -106,9 +111,10 @@ def folded(edges: Edges, transactions: int) -> set[tuple[int, int, int, int]]:
             onward.setdefault(source, []).append((target, second))
     return {
         (source, other, first, proof)
-        for source, target, _, first, second in columns(edges) if source < transactions
+        for source, target, _, first, second in columns(edges)
+        if source < transactions
         for other, proof in (onward[target] if target >= transactions else [(target, second)])
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("seed", range(60))

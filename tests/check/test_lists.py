@@ -44,11 +44,14 @@ def judged(*rows: Row, level: str = "serializable") -> Report:
         ([txn("rx1 ax1")], "future-read", ["read-committed"]),
         ([txn("ax1"), txn("rx1 ax2", 1), txn("rx1 ax3", 2)], "lost-update", ["cursor-stability", "update-atomic"]),
         ([txn("ax1 ay1"), txn("rx1 ry", 1)], "G-single-item", ["consistent-view", "repeatable-read"]),
-        ([txn("ax1"), txn("ay1", 1), txn("rx1 ry", 2), txn("rx ry1", 3)], "G-nonadjacent-item",
-         ["repeatable-read", "snapshot-isolation"]),
+        (
+            [txn("ax1"), txn("ay1", 1), txn("rx1 ry", 2), txn("rx ry1", 3)],
+            "G-nonadjacent-item",
+            ["repeatable-read", "snapshot-isolation"],
+        ),
         ([txn("rx ay1"), txn("ry ax1", 1)], "G2-item", ["repeatable-read"]),
     ],
-)  # fmt: skip
+)
 def test_each_anomaly_is_named_and_rules_out_what_it_should(rows: list[Row], anomaly: str, weakest: list[str]) -> None:
     """One history for each; the weakest levels that fall are those of the literature."""
     report = judged(*rows)

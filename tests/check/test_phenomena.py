@@ -19,10 +19,14 @@ Edge = tuple[int, int, Kind]
 def history_of(sessions: str, timed: bool = True) -> History:
     """A transaction for each digit, in that session; each ends before the next one begins."""
     return from_transactions(
-        {"session": int(one), "type": "ok", "ops": [["append", "x", i]],
-         **({"t0": 2 * i, "t1": 2 * i + 1} if timed else {})}
+        {
+            "session": int(one),
+            "type": "ok",
+            "ops": [["append", "x", i]],
+            **({"t0": 2 * i, "t1": 2 * i + 1} if timed else {}),
+        }
         for i, one in enumerate(sessions)
-    )  # fmt: skip
+    )
 
 
 def inferred(*edges: Edge, predicate: bool = False, nodes: int = 4) -> Inference:
@@ -39,10 +43,12 @@ def names(sessions: str, level: str, *edges: Edge, timed: bool = True) -> list[s
 @pytest.mark.parametrize(
     ("level", "found"),
     [
-        ("serializable", []), ("snapshot-isolation", []), ("strong-session-serializable", ["G0-process"]),
+        ("serializable", []),
+        ("snapshot-isolation", []),
+        ("strong-session-serializable", ["G0-process"]),
         ("strong-serializable", ["G0-process", "G0-realtime"]),
     ],
-)  # fmt: skip
+)
 def test_the_order_of_a_session_counts_at_the_levels_that_have_it(level: str, found: list[str]) -> None:
     """Daudjee and Salem (2006): strong session levels; the strong ones count real time, which has it in it."""
     assert names("00", level, (1, 0, WW)) == found
@@ -60,11 +66,14 @@ def test_real_time_counts_at_the_strong_levels_only(level: str, found: list[str]
 @pytest.mark.parametrize(
     ("edges", "found"),
     [
-        ([(0, 1, WW), (1, 0, WW)], ["G0"]), ([(0, 1, WW), (1, 0, WR)], ["G1c"]),
-        ([(0, 1, RW), (1, 0, WR)], ["G-single-item"]), ([(0, 1, RW), (1, 0, RW)], ["G2-item"]), ([(0, 1, WW)], []),
+        ([(0, 1, WW), (1, 0, WW)], ["G0"]),
+        ([(0, 1, WW), (1, 0, WR)], ["G1c"]),
+        ([(0, 1, RW), (1, 0, WR)], ["G-single-item"]),
+        ([(0, 1, RW), (1, 0, RW)], ["G2-item"]),
+        ([(0, 1, WW)], []),
         ([(0, 1, RW), (1, 2, WW), (2, 3, RW), (3, 0, WW)], ["G-nonadjacent-item"]),
     ],
-)  # fmt: skip
+)
 def test_cycles_of_the_data_have_adyas_names(edges: list[Edge], found: list[str]) -> None:
     """At any level; nothing more is proved of what was named."""
     for level in ("serializable", "read-committed"):
@@ -93,8 +102,12 @@ def test_a_cycle_that_is_not_named_is_proved_to_exist(monkeypatch: pytest.Monkey
     def proved(sessions: str, level: str, *edges: Edge, predicate: bool = False) -> list[str]:
         return examine(history_of(sessions), inferred(*edges, predicate=predicate), level).exists
 
-    ww, wr, single, g2 = [(0, 1, WW), (1, 0, WW)], [(0, 1, WW), (1, 0, WR)], [(0, 1, RW), (1, 0, WR)], [
-        (0, 1, RW), (1, 0, RW)]  # fmt: skip
+    ww, wr, single, g2 = (
+        [(0, 1, WW), (1, 0, WW)],
+        [(0, 1, WW), (1, 0, WR)],
+        [(0, 1, RW), (1, 0, WR)],
+        [(0, 1, RW), (1, 0, RW)],
+    )
     assert proved("01", "serializable", *ww) == ["read-uncommitted"]
     assert proved("01", "serializable", *wr) == ["read-committed"]
     assert proved("01", "serializable", *single) == ["snapshot-isolation", "repeatable-read"]

@@ -62,8 +62,11 @@ def test_jepsens_events_are_paired(tmp_path: Path) -> None:
     """Positions of invocation and completion are the times; what the nemesis does is left out."""
     history = check.read(written(tmp_path, EDN))
     assert [(one.session, one.status.name, one.begin, one.end) for one in history.transactions()] == [
-        (0, "OK", 0, 4), (1, "FAIL", 1, 5), (2, "INFO", 2, None), (0, "OK", 7, 8),
-    ]  # fmt: skip
+        (0, "OK", 0, 4),
+        (1, "FAIL", 1, 5),
+        (2, "INFO", 2, None),
+        (0, "OK", 7, 8),
+    ]
     assert [list(one.ops) for one in history.transactions()] == [row["ops"] for row in LINES]
 
 
@@ -85,8 +88,9 @@ def test_the_text_form_is_read(tmp_path: Path) -> None:
     """Operations of one (session, transaction) belong together; 0 is what was there first."""
     history = check.read(written(tmp_path, "w(1,7,0,0)\nr(2,0,0,0)\nr(1,7,1,5)\n\nw(2,8,1,5)\n"))
     assert [list(one.ops) for one in history.transactions()] == [
-        [["w", 1, 7], ["r", 2, None]], [["r", 1, 7], ["w", 2, 8]],
-    ]  # fmt: skip
+        [["w", 1, 7], ["r", 2, None]],
+        [["r", 1, 7], ["w", 2, 8]],
+    ]
 
 
 def test_values_that_are_names_are_compared_as_names(tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_values_that_are_names_are_compared_as_names(tmp_path: Path) -> None:
         (lambda rows: rows[3]["ops"].append(["append", "x", 1]), "line 4: writes 1 to 'x', which line 1 has written"),
         (lambda rows: rows[3]["ops"].append(["r", "x", [1, 9]]), "line 4: reads 9 in 'x', which nobody appended"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, change, said: str) -> None:
     """A missing part, a wrong type, an unknown operation, a value written twice or never."""
     rows = json.loads(json.dumps(LINES))
@@ -165,8 +169,10 @@ def test_a_small_history_is_written_as_a_report_prints_it() -> None:
         A: r x [1], r y
     """)
     assert [(one.session, one.status.name, one.text()) for one in history.transactions()] == [
-        ("A", "OK", "append x 1, r y []"), ("B", "FAIL", "append x 2"), ("A", "OK", "r x [1], r y null"),
-    ]  # fmt: skip
+        ("A", "OK", "append x 1, r y []"),
+        ("B", "FAIL", "append x 2"),
+        ("A", "OK", "r x [1], r y null"),
+    ]
     assert str(check.parse("A: w x 1\nB: r x 1").workload) == "rw-register"
     for wrong in ("append x 1", "A: append", "A: r x [one]"):
         with pytest.raises(BadInput, match="line 1"):
@@ -190,11 +196,12 @@ JSON = st.recursive(
 OPS = st.lists(
     st.tuples(
         st.sampled_from(["r", "w", "append", "rp", "insert", "delete", "x", 3]),
-        st.sampled_from(["x", "y", 1, None]), JSON,
-    )
-    .map(list) | JSON,
+        st.sampled_from(["x", "y", 1, None]),
+        JSON,
+    ).map(list)
+    | JSON,
     max_size=3,
-)  # fmt: skip
+)
 ROW = st.fixed_dictionaries(
     {"session": JSON, "type": st.sampled_from(["ok", "fail", "info"]) | JSON, "ops": OPS | JSON},
     optional={"t0": JSON, "t1": JSON},

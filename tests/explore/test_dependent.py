@@ -195,8 +195,9 @@ bodies = st.lists(st.sampled_from(["read x", "read y", "write x", "write y"]), m
 ends = st.sampled_from(["commit", "rollback"])
 programs_of_three = st.lists(
     st.one_of(bodies, st.builds(lambda body, end: ["begin", *body, end], bodies, ends)),
-    min_size=3, max_size=3,
-)  # fmt: skip
+    min_size=3,
+    max_size=3,
+)
 
 
 @pytest.mark.parametrize("level", [RC, RR])

@@ -215,8 +215,10 @@ def test_an_event_of_another_session_counts_behind_a_refused_statement() -> None
     """Whatever wakes it at that time."""
     effects = effects_of(RC, ["begin", "set"], ["write x"])
     after(effects, "A0", BROKEN, "22012")
-    events = [Event("A", "A1", "", EventKind.FAILED, failure=Failure("25P02")),
-              Event("B", "B0", "", EventKind.COMPLETED, resumed=True)]  # fmt: skip
+    events = [
+        Event("A", "A1", "", EventKind.FAILED, failure=Failure("25P02")),
+        Event("B", "B0", "", EventKind.COMPLETED, resumed=True),
+    ]
     assert effects.after(events, {"A": BROKEN, "B": IDLE}).publishes == ONE
 
 

@@ -214,8 +214,14 @@ def test_the_command_gives_json(tmp_path: Path) -> None:
         found = json.loads(done.stdout)
         assert (found["schedules"], found["complete"]) == (schedules, True)
         assert set(found) >= {
-            "anomalous", "aborted", "false_positives", "blocked_steps", "deadlocks", "outcomes", "seconds",
-        }  # fmt: skip
+            "anomalous",
+            "aborted",
+            "false_positives",
+            "blocked_steps",
+            "deadlocks",
+            "outcomes",
+            "seconds",
+        }
         assert set(found["outcomes"][0]) >= {"serial", "count", "example"}
 
 

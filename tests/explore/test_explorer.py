@@ -61,9 +61,14 @@ class Counting:
         transactions = [Transaction(name, 1, (name,), End.COMMITTED) for name in self.places]
         final = {"counter": Table(("n",), ((self.counter,),))}
         return Transcript(
-            case="counting", isolation="read committed", schedule=" ".join(self.taken), sessions=tuple(self.places),
-            events=(), transactions=tuple(transactions), final=final,
-        )  # fmt: skip
+            case="counting",
+            isolation="read committed",
+            schedule=" ".join(self.taken),
+            sessions=tuple(self.places),
+            events=(),
+            transactions=tuple(transactions),
+            final=final,
+        )
 
 
 class CountingExecutor:

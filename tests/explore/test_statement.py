@@ -109,14 +109,20 @@ def test_a_statement_touches(sql: str) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "lock table slots", "lock slots, orders in access share mode nowait", "select nextval('s')",
-        "select pg_advisory_lock(1)", "begin read only deferrable", "fetch c", "close c",
-        "declare c cursor for select slot from slots for update", "update slots set booked = 1 where current of c",
+        "lock table slots",
+        "lock slots, orders in access share mode nowait",
+        "select nextval('s')",
+        "select pg_advisory_lock(1)",
+        "begin read only deferrable",
+        "fetch c",
+        "close c",
+        "declare c cursor for select slot from slots for update",
+        "update slots set booked = 1 where current of c",
         "merge into slots using orders on true when matched then delete",
         "merge into slots using orders on true when matched then update set booked = 1",
         "with gone as (delete from orders returning id) select * from gone",
     ],
-)  # fmt: skip
+)
 def test_what_locks_tables_or_is_shared_touches_everything(sql: str) -> None:
     """It is known to do no more than that."""
     found = READER.footprint(sql)

@@ -71,9 +71,13 @@ def test_every_order_that_keeps_each_sessions_own_is_run_once_and_the_first_one_
     some = [committed(name, number) for name in "ABC" for number in range(1, chance.randint(0, 2) + 1)]
     run = Increments()
     outcomes = SerialOutcomes(run).of(some)
-    wanted = [order for order in itertools.permutations(some)
-              if all(one.number < other.number for one, other in itertools.combinations(order, 2)
-                     if one.session == other.session)]  # fmt: skip
+    wanted = [
+        order
+        for order in itertools.permutations(some)
+        if all(
+            one.number < other.number for one, other in itertools.combinations(order, 2) if one.session == other.session
+        )
+    ]
     steps = [tuple(step for one in order for step in one.steps) for order in wanted]
     assert sorted(run.ran[1:]) == sorted(steps)
     assert run.ran[0] == run.ran[1]
@@ -173,8 +177,9 @@ def test_an_aborted_transaction_never_was() -> None:
     assert verdict((A, [read(0)]), (rolled_back, [read(5)]), n=1) == (VerdictKind.PREVENTED, "the same as 'A'")
     everybody = committed("A", end=End.ABORTED, sqlstate="40P01")
     assert verdict((everybody, [])) == (
-        VerdictKind.ABORTS_40P01, "A was told 40P01 and must retry; the rest is as in 'nobody'",
-    )  # fmt: skip
+        VerdictKind.ABORTS_40P01,
+        "A was told 40P01 and must retry; the rest is as in 'nobody'",
+    )
 
 
 def test_a_refusal_that_asks_for_a_retry_names_the_verdict() -> None:
@@ -231,8 +236,9 @@ def test_who_was_refused_and_committed_nevertheless_is_undecided() -> None:
     """No serial order tells it that; another error is an answer like any other."""
     went_on = committed("A", sqlstate="40001")
     assert verdict((went_on, [Failure("40001"), read(0)]), n=1) == (
-        VerdictKind.UNDECIDED, "A went on after 40001 and committed; no serial order tells it that",
-    )  # fmt: skip
+        VerdictKind.UNDECIDED,
+        "A went on after 40001 and committed; no serial order tells it that",
+    )
     assert verdict((went_on, [Failure("22012"), read(0)]), n=1)[0] is VerdictKind.OCCURS
 
 
@@ -271,18 +277,23 @@ def test_an_outcome_in_words() -> None:
 def test_a_verdict_is_told_beside_the_serial_outcomes() -> None:
     """In a column as wide as the widest order; as JSON with the same words."""
     found = judge(transcript((A, [read(0)]), (B, [read(0)]), n=1), SerialOutcomes(Increments()))
-    assert str(found) == repr(found) == (
-        "this schedule  A read 0; B read 0; t: n=1; u: n=0\n"
-        "A then B       A read 0; B read 1; t: n=2; u: n=0\n"
-        "B then A       A read 1; B read 0; t: n=2; u: n=0\n"
-        "verdict: occurs: no serial order gives this outcome"
-    )  # fmt: skip
+    assert (
+        str(found)
+        == repr(found)
+        == (
+            "this schedule  A read 0; B read 0; t: n=1; u: n=0\n"
+            "A then B       A read 0; B read 1; t: n=2; u: n=0\n"
+            "B then A       A read 1; B read 0; t: n=2; u: n=0\n"
+            "verdict: occurs: no serial order gives this outcome"
+        )
+    )
     told = found.to_dict()
     assert (told["verdict"], told["reason"]) == ("occurs", "no serial order gives this outcome")
     assert told["outcome"] == "A read 0; B read 0; t: n=1; u: n=0"
     assert told["serial_outcomes"] == {
-        "A then B": "A read 0; B read 1; t: n=2; u: n=0", "B then A": "A read 1; B read 0; t: n=2; u: n=0",
-    }  # fmt: skip
+        "A then B": "A read 0; B read 1; t: n=2; u: n=0",
+        "B then A": "A read 1; B read 0; t: n=2; u: n=0",
+    }
     assert told["transcript"] == found.transcript.to_dict()
 
 

@@ -235,9 +235,15 @@ def test_the_environments_settings_change_nothing(lab: Lab, monkeypatch: pytest.
     text = "session A step a { select '2026-03-01 12:00'::timestamptz as at, 0.1::float8 as n; }"
     before = str(lab.case(specfile.parse(text)).run("A"))
     for name, value in {
-        "PGTZ": "Asia/Tokyo", "PGDATESTYLE": "German", "PGHOSTADDR": "127.0.0.2", "PGPORT": "1", "PGSSLMODE": "require",
-        "PGOPTIONS": "-c default_transaction_read_only=on", "PGUSER": "nobody", "PGTARGETSESSIONATTRS": "standby",
-    }.items():  # fmt: skip
+        "PGTZ": "Asia/Tokyo",
+        "PGDATESTYLE": "German",
+        "PGHOSTADDR": "127.0.0.2",
+        "PGPORT": "1",
+        "PGSSLMODE": "require",
+        "PGOPTIONS": "-c default_transaction_read_only=on",
+        "PGUSER": "nobody",
+        "PGTARGETSESSIONATTRS": "standby",
+    }.items():
         monkeypatch.setenv(name, value)
     with Lab() as other:
         assert str(other.case(specfile.parse(text)).run("A")) == before

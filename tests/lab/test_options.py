@@ -29,13 +29,16 @@ from zephyr_lab.options import (
 from zephyr_lab.testing import Zephyr
 
 SIGNATURES = {
-    "Case.explore": (Case.explore, CASE_OPTIONS), "Lab.explore": (Lab.explore, FUNCTION_OPTIONS),
-    "Lab.replay": (Lab.replay, RUN_OPTIONS), "Lab.function_explorer": (Lab.function_explorer, RUN_OPTIONS),
-}  # fmt: skip
+    "Case.explore": (Case.explore, CASE_OPTIONS),
+    "Lab.explore": (Lab.explore, FUNCTION_OPTIONS),
+    "Lab.replay": (Lab.replay, RUN_OPTIONS),
+    "Lab.function_explorer": (Lab.function_explorer, RUN_OPTIONS),
+}
 OF_THE_VERB = {"self", "functions", "schedule", "on_progress"}
 OF_THE_COMMAND = {
-    "explore": {"case", "sessions", "format"}, "incident": {"format", "into", "yes"},
-}  # fmt: skip
+    "explore": {"case", "sessions", "format"},
+    "incident": {"format", "into", "yes"},
+}
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -78,9 +81,10 @@ def test_a_command_has_the_models_names_defaults_and_help(command: str, model: t
 def test_a_command_refuses_a_word_where_the_model_has_a_number(command: str, model: type[Options]) -> None:
     """Before anything is started, with exit 2; and what is out of bounds, likewise."""
     numbers = [
-        one for one in typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+        one
+        for one in typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
         if isinstance(one.default, int | float) or (one.name in model.names() and model.about(one.name).bounds)
-    ]  # fmt: skip
+    ]
     numbers = [one for one in numbers if not isinstance(one.default, bool)]
     assert len(numbers) > 5
     for one in numbers:
@@ -121,7 +125,7 @@ BAD: dict[str, tuple[Callable[[], Options], str]] = {
     "a function for processes": (lambda: ExploreOptions(jobs=2, invariant=len), "does not travel"),  # type: ignore[arg-type]
     "too many processes": (lambda: LoadOptions(processes=65), "processes is from 0 to 64, not 65"),
     "too much time": (lambda: LoadOptions(seconds=3_601), "seconds is more than 0 and at most 3,600 seconds, not 3601"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -120,7 +120,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a fixed capacity": ({"capacity": 50_000}, "has a capacity of 100,000 in its code"),
     "fewer orders than none": ({"stored": -1}, "stored is from 0"),
     "a negative pause": ({"base": -1}, "base is from 0 to 60 seconds"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(BAD))

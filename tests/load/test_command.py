@@ -90,8 +90,11 @@ def started(*words: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     terminal = {"TTY_COMPATIBLE": "1", "COLUMNS": "200"}
     process = subprocess.Popen(
         [PROGRAM, "incident", "--strategy", "one-statement", "--rate", "60", "--seconds", "30", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean | terminal,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean | terminal,
+    )
     assert process.stderr
     shown = ""
     while not any(f" {number} orders/s" in shown for number in range(1, 200)):

@@ -61,10 +61,15 @@ def polled(monkeypatch: pytest.MonkeyPatch, loads: dict[str, int], ask: Callable
 @pytest.mark.parametrize(
     ("loads", "slot", "load"),
     [
-        ([], 0, 0), ([500], 0, 500), ([10_000], 1, 0), ([10_000, 10_000 - 1], 2, 0), ([10_000] * 12, 11, 10_000),
-        ([10_000 - ASK.price], 0, 10_000 - ASK.price), ([10_001 - ASK.price], 1, 0),
+        ([], 0, 0),
+        ([500], 0, 500),
+        ([10_000], 1, 0),
+        ([10_000, 10_000 - 1], 2, 0),
+        ([10_000] * 12, 11, 10_000),
+        ([10_000 - ASK.price], 0, 10_000 - ASK.price),
+        ([10_001 - ASK.price], 1, 0),
     ],
-)  # fmt: skip
+)
 def test_an_order_is_expected_in_the_first_slot_that_has_room(
     monkeypatch: pytest.MonkeyPatch, loads: list[int], slot: int, load: int
 ) -> None:

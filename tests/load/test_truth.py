@@ -82,9 +82,12 @@ def test_an_order_that_is_there_twice_is_one_order_saved_twice() -> None:
 def test_money_is_compared_slot_by_slot() -> None:
     """Above capacity; in orders and not in the counter; in the counter and not in orders. They do not cancel out."""
     slots = [
-        ("a", 1000, 1000, 1000, 2), ("b", 1000, 900, 1500, 3), ("c", 1000, 700, 500, 1), ("d", 1000, 40, 0, 0),
+        ("a", 1000, 1000, 1000, 2),
+        ("b", 1000, 900, 1500, 3),
+        ("c", 1000, 700, 500, 1),
+        ("d", 1000, 40, 0, 0),
         ("e", 1000, 1100, 1101, 1),
-    ]  # fmt: skip
+    ]
     found = looked([], [], slots)
     assert found == Truth(slots=4, oversold=2, roubles_over=601, lost_updates=601, leaked=240)
     assert found.wrong() == [

@@ -33,9 +33,12 @@ BIG = (
 )
 OF_ANOMALY = {"G0": "read-uncommitted", "G1": "read-committed", "G2": "serializable", "dirty-update": "read-committed"}
 OF_REGISTERS = {
-    "rc": "monotonic-atomic-view", "ra": "read-atomic", "cc": "causal-cerone",
-    "si": "strong-session-snapshot-isolation", "ser": "strong-session-serializable",
-}  # fmt: skip
+    "rc": "monotonic-atomic-view",
+    "ra": "read-atomic",
+    "cc": "causal-cerone",
+    "si": "strong-session-snapshot-isolation",
+    "ser": "strong-session-serializable",
+}
 
 
 def ids(entries: list[dict[str, Any]]) -> list[Any]:

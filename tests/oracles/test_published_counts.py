@@ -40,19 +40,25 @@ LOST_UPDATE_MERGED = program("begin; " + READ, WRITE, "commit;")
 LOST_UPDATE_THREE = program("begin; " + READ, WRITE, "commit;", sessions="ABC")
 FOR_UPDATE_THREE = program(
     "begin; select booked from slots where slot = 1 for update;",
-    "update slots set booked = booked + {n} where slot = 1;", "commit;", sessions="ABC",
-)  # fmt: skip
+    "update slots set booked = booked + {n} where slot = 1;",
+    "commit;",
+    sessions="ABC",
+)
 DOUBLE_BOOKING = program(
     "begin; select count(*) from slots where slot > 2;",
-    "insert into slots select 2 + {n}, 0 where not exists (select from slots where slot > 2);", "commit;",
-)  # fmt: skip
+    "insert into slots select 2 + {n}, 0 where not exists (select from slots where slot > 2);",
+    "commit;",
+)
 WRITE_SKEW = program(
     "begin; select sum(booked) from slots;", "update slots set booked = 0 where slot = {n};", "commit;"
 )
-EVAL_PLAN_QUAL = specfile.parse(SLOTS + """
+EVAL_PLAN_QUAL = specfile.parse(
+    SLOTS
+    + """
     session A step a1 { begin; } step a2 { update slots set booked = booked + 10; } step a3 { commit; }
     session B step b1 { begin; } step b2 { delete from slots where booked = 20; } step b3 { commit; }
-""")  # fmt: skip
+"""
+)
 
 # program, then for READ COMMITTED, REPEATABLE READ, SERIALIZABLE: schedules, anomalous, aborted
 COUNTS = {
@@ -115,7 +121,8 @@ def test_three_sessions_behind_a_row_lock(lab: Lab) -> None:
 @pytest.mark.parametrize(("read_only", "aborted", "false_positives"), [("read only", 6, 0), ("", 48, 42)])
 def test_false_positives_of_the_receipt_report(lab: Lab, read_only: str, aborted: int, false_positives: int) -> None:
     """Receipts of a day, the day's end, and a report: the report may see a day closed that still gets a receipt."""
-    spec = specfile.parse("""
+    spec = specfile.parse(
+        """
         setup { create table today (day int primary key); insert into today values (1);
                 create table receipts (id serial, day int not null, roubles int not null);
                 insert into receipts (day, roubles) values (1, 100), (1, 200); }
@@ -127,14 +134,20 @@ def test_false_positives_of_the_receipt_report(lab: Lab, read_only: str, aborted
         session report setup { begin isolation level serializable READ_ONLY; }
           step p1 { select day from today; }  step p2 { select sum(roubles) from receipts where day = 1; }
           step p3 { commit; }
-    """.replace("READ_ONLY", read_only))  # fmt: skip
+    """.replace("READ_ONLY", read_only)
+    )
     found = lab.case(spec, "serializable").explore(reduction=False)
     assert (found.schedules, found.anomalous, found.aborted) == (210, 0, aborted)
     assert found.false_positives == false_positives
 
 
-FAILURES = {"simple-write-skew": (6, 4), "classroom-scheduling": (20, 18), "total-cash": (20, 18),
-            "temporal-range-integrity": (20, 18), "two-ids": (90, 16)}  # fmt: skip
+FAILURES = {
+    "simple-write-skew": (6, 4),
+    "classroom-scheduling": (20, 18),
+    "total-cash": (20, 18),
+    "temporal-range-integrity": (20, 18),
+    "two-ids": (90, 16),
+}
 
 
 @pytest.mark.parametrize("name", list(FAILURES))

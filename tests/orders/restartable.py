@@ -36,8 +36,9 @@ class RestartablePostgres:
         order = {
             "prefix": "zephyr-lab-pg-",
             "server": [self._program.command("postgres"), "-D", f"{self.folder}/data", *words],
-            "ready": ["line", f"{self.folder}/data/postmaster.pid", 8, "ready"], "stop": "SIGINT",
-        }  # fmt: skip
+            "ready": ["line", f"{self.folder}/data/postmaster.pid", 8, "ready"],
+            "stop": "SIGINT",
+        }
         return Supervised(self._program, order | first)
 
     def kill(self) -> None:

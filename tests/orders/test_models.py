@@ -102,8 +102,11 @@ anything = numbers | texts | some.none() | some.booleans() | some.floats() | som
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     item=some.fixed_dictionaries(
-        {"pizza_name": some.sampled_from([*menu()]) | anything, "quantity": some.integers(1, 3) | anything,
-         "price": some.integers(1, 90_000) | anything},
+        {
+            "pizza_name": some.sampled_from([*menu()]) | anything,
+            "quantity": some.integers(1, 3) | anything,
+            "price": some.integers(1, 90_000) | anything,
+        },
         optional={
             "extras": some.lists(texts, max_size=3),
             "ingredient_amounts": some.dictionaries(texts, numbers, max_size=2),
@@ -112,11 +115,13 @@ anything = numbers | texts | some.none() | some.booleans() | some.floats() | som
     fields=some.fixed_dictionaries(
         {"customer_id": some.integers(0, 9) | anything},
         optional={
-            "customer_first_name": texts | anything, "notes": texts, "delivery_address": texts,
+            "customer_first_name": texts | anything,
+            "notes": texts,
+            "delivery_address": texts,
             "is_pickup": some.booleans(),
         },
     ),
-)  # fmt: skip
+)
 @example(item={**ITEM, "extras": ["'; drop table orders; --"]}, fields={"customer_id": 1, "notes": '"%s'})
 def test_an_order_is_refused_by_field_or_saved_as_it_is(shop: Shop, item: Any, fields: Any) -> None:
     """Never anything in between, and never a database error: what passes the check can be stored."""

@@ -39,10 +39,16 @@ def cluster() -> Iterator[redis.Redis]:
         "unixsocket {folder}/valkey.sock\nunixsocketperm 700\n"
         'dir {folder}\nsave ""\nappendonly no\nrequirepass secret\n'
     )
-    server = Supervised(program, {
-        "prefix": "zephyr-lab-vk-", "stdin": configuration, "server": [program.command("valkey-server"), "-"],
-        "ready": ["socket", "{folder}/valkey.sock"], "stop": "SIGTERM",
-    })  # fmt: skip
+    server = Supervised(
+        program,
+        {
+            "prefix": "zephyr-lab-vk-",
+            "stdin": configuration,
+            "server": [program.command("valkey-server"), "-"],
+            "ready": ["socket", "{folder}/valkey.sock"],
+            "stop": "SIGTERM",
+        },
+    )
     client = redis.Redis.from_url(f"unix://:secret@{server.folder}/valkey.sock", decode_responses=True)
     client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     deadline = time.monotonic() + 20

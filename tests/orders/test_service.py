@@ -208,10 +208,13 @@ def test_the_clock_decides_which_slots_there_are() -> None:
     plan = Plan()
     at = NOON.replace
     for now, first in (
-        (at(hour=3), at(hour=10)), (at(minute=0), at(minute=0)), (at(minute=7), at(minute=0)),
-        (at(minute=7, second=1), at(minute=15)), (at(minute=14), at(minute=15)),
+        (at(hour=3), at(hour=10)),
+        (at(minute=0), at(minute=0)),
+        (at(minute=7), at(minute=0)),
+        (at(minute=7, second=1), at(minute=15)),
+        (at(minute=14), at(minute=15)),
         (at(hour=21, minute=52), at(hour=21, minute=45)),
-    ):  # fmt: skip
+    ):
         assert plan.window(now).first == first, now
     with pytest.raises(Closed):
         plan.window(at(hour=21, minute=53))

@@ -102,8 +102,11 @@ def test_the_plugin_costs_a_project_nothing_that_does_not_use_it(tmp_path: Path)
 
     more = modules("-p", "zephyr_lab.pytest_plugin") - modules()
     assert {name for name in more if name.startswith("zephyr")} == {
-        "zephyr_lab", "zephyr_lab.options", "zephyr_lab.pytest_plugin", "zephyr_lab.testing",
-    }  # fmt: skip
+        "zephyr_lab",
+        "zephyr_lab.options",
+        "zephyr_lab.pytest_plugin",
+        "zephyr_lab.testing",
+    }
     assert {name.partition(".")[0] for name in more} <= {"zephyr_lab", *sys.stdlib_module_names}
     assert len(more) < 12
 
@@ -113,8 +116,10 @@ def test_what_is_missing_is_named_with_who_needs_it_and_what_brings_it() -> None
     said = r"^zephyr-lab run needs numpy: pip install 'zephyr-lab\[load\]'$"
     with (
         pytest.raises(MissingExtra, match=said) as told,
-        needed_by("zephyr-lab run"), needed_by("Lab.run", "load"), needed_by("a module"),
-    ):  # fmt: skip
+        needed_by("zephyr-lab run"),
+        needed_by("Lab.run", "load"),
+        needed_by("a module"),
+    ):
         raise ModuleNotFoundError(name="numpy.linalg")
     assert isinstance(told.value, LabError)
     assert isinstance(told.value, ImportError)

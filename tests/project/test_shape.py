@@ -119,5 +119,6 @@ class Outer:
     found = dict(functions(source))
     assert found.keys() == {"Outer.method", "Outer.method.inner"}
     assert {name: (lines(one), decisions(one)) for name, one in found.items()} == {
-        "Outer.method": (21, 9), "Outer.method.inner": (3, 1),
-    }  # fmt: skip
+        "Outer.method": (21, 9),
+        "Outer.method.inner": (3, 1),
+    }

@@ -114,10 +114,14 @@ def test_a_django_project_is_explored_as_documented(
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     parts = conninfo_to_dict(production)
     for name, text in {
-        "settings.py": SETTINGS.format(host=parts["host"], password=parts["password"]), "shop/__init__.py": "",
-        "shop/models.py": MODELS, "shop/urls.py": URLS, "shop/migrations/__init__.py": "", "test_shop.py": TESTS,
+        "settings.py": SETTINGS.format(host=parts["host"], password=parts["password"]),
+        "shop/__init__.py": "",
+        "shop/models.py": MODELS,
+        "shop/urls.py": URLS,
+        "shop/migrations/__init__.py": "",
+        "test_shop.py": TESTS,
         "pytest.ini": "[pytest]\nDJANGO_SETTINGS_MODULE = settings\npythonpath = .\n",
-    }.items():  # fmt: skip
+    }.items():
         path = pytester.path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -344,8 +344,11 @@ def test_a_project_that_does_not_use_it_imports_nothing_for_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert set(re.findall(r"'(.+?)'", done.stdout)) == {
-        "zephyr_lab", "zephyr_lab.options", "zephyr_lab.pytest_plugin", "zephyr_lab.testing",
-    }  # fmt: skip
+        "zephyr_lab",
+        "zephyr_lab.options",
+        "zephyr_lab.pytest_plugin",
+        "zephyr_lab.testing",
+    }
 
 
 def sections() -> dict[str, list[tuple[str, str]]]:

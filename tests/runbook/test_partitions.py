@@ -79,8 +79,11 @@ def test_a_partition_that_is_being_detached_does_not_count(connect: Connect, boo
 def test_bounds_made_in_another_time_zone_leave_a_gap(book: Runbook, connect: Connect) -> None:
     """The write-up's function, called from Moscow, makes a month that begins and ends three hours early."""
     moscow = connect(options="-c timezone=Europe/Moscow")
-    moscow.execute(shipped("sql", "orders", "as-documented", "create_orders_partition.sql").read_text().replace(
-        "create function create_orders_partition", "create function as_documented"))  # fmt: skip
+    moscow.execute(
+        shipped("sql", "orders", "as-documented", "create_orders_partition.sql")
+        .read_text()
+        .replace("create function create_orders_partition", "create function as_documented")
+    )
     # The month after next, so that no partition is in its way.
     moscow.execute("select as_documented((current_date + interval '2 months')::date)")
     verdicts = list(book.ask("missing-partitions")["verdict"].str.partition(":")[0])

@@ -89,30 +89,44 @@ def test_each_source_of_the_isolation_level_beats_those_before_it(connect: Conne
         with server.connect("keeper") as keeper:
             keeper.execute("set session characteristics as transaction isolation level serializable")
             assert winners(keeper, "serializable") == (
-                role_here, ("session", "SET default_transaction_isolation, SET SESSION CHARACTERISTICS"),
-            )  # fmt: skip
+                role_here,
+                ("session", "SET default_transaction_isolation, SET SESSION CHARACTERISTICS"),
+            )
             keeper.execute("begin isolation level read committed")
             assert winners(keeper, "read committed") == (
-                role_here, ("transaction", "BEGIN ISOLATION LEVEL, SET TRANSACTION"),
-            )  # fmt: skip
+                role_here,
+                ("transaction", "BEGIN ISOLATION LEVEL, SET TRANSACTION"),
+            )
 
         answer = Runbook(superuser, role="keeper").ask("isolation-level")
         assert list(answer["value"])[:6] == [
-            "read committed", "repeatable read", "serializable", "repeatable read", "serializable", "repeatable read",
-        ]  # fmt: skip
+            "read committed",
+            "repeatable read",
+            "serializable",
+            "repeatable read",
+            "serializable",
+            "repeatable read",
+        ]
         assert list(answer["source"].drop_duplicates()) == [
-            "server", "role", "database", "session", "transaction",
-        ]  # fmt: skip
+            "server",
+            "role",
+            "database",
+            "session",
+            "transaction",
+        ]
         assert answer["wins_here"].isna().all()  # the asker is another role
         hidden = Runbook(connect("clerk"), role="keeper").ask("isolation-level")
         assert pd.isna(hidden["value"][1])
         assert hidden["wins_in_new_session"][5]
     finally:
         for statement in (
-            f"alter system reset {LEVEL}", f"alter role all reset {LEVEL}", "alter role keeper reset all",
-            f"alter role keeper in database {DATABASE} reset all", f"alter database {DATABASE} reset all",
+            f"alter system reset {LEVEL}",
+            f"alter role all reset {LEVEL}",
+            "alter role keeper reset all",
+            f"alter role keeper in database {DATABASE} reset all",
+            f"alter database {DATABASE} reset all",
             "select pg_reload_conf()",
-        ):  # fmt: skip
+        ):
             superuser.execute(statement)
         until(lambda: server_level(server) == "read committed")
 
@@ -229,8 +243,9 @@ def test_a_deadlock_that_is_not_noticed_yet_is_drawn_as_one(connect: Connect) ->
     assert tree.roots == ()
     assert {one.name for one in tree.sessions} == {"A", "B", "C"}
     assert {one.said for one in tree.sessions if one.deadlock} == {
-        "waits for B (advisory), a deadlock", "waits for A (advisory), a deadlock",
-    }  # fmt: skip
+        "waits for B (advisory), a deadlock",
+        "waits for A (advisory), a deadlock",
+    }
 
 
 def test_a_prepared_transaction_holds_up_others_without_a_session(connect: Connect) -> None:
@@ -372,8 +387,10 @@ def test_siread_locks_say_what_was_read_and_outlive_commit(lab: Lab) -> None:
     assert found.loc["byrow", "slots_pkey"]["table"] == "slots"
     assert found.loc["scans", "slots"]["whole_relation"]
     assert found["transaction"].to_dict() == {
-        ("byrow", "slots"): "open", ("byrow", "slots_pkey"): "open", ("scans", "slots"): "committed, kept",
-    }  # fmt: skip
+        ("byrow", "slots"): "open",
+        ("byrow", "slots_pkey"): "open",
+        ("scans", "slots"): "committed, kept",
+    }
     assert found["in_tree"].all()
     assert not elsewhere["in_tree"].any()
 

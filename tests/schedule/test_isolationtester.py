@@ -94,8 +94,13 @@ def test_a_file_without_permutations_means_all_interleavings(lab: Lab, tmp_path:
     """)
     orders = [" ".join(one.step for one in order) for order in interleavings(spec.sessions)]
     assert orders == [
-        "a1 a2 b1 b2", "a1 b1 a2 b2", "a1 b1 b2 a2", "b1 a1 a2 b2", "b1 a1 b2 a2", "b1 b2 a1 a2",
-    ]  # fmt: skip
+        "a1 a2 b1 b2",
+        "a1 b1 a2 b2",
+        "a1 b1 b2 a2",
+        "b1 a1 a2 b2",
+        "b1 a1 b2 a2",
+        "b1 b2 a1 a2",
+    ]
     assert len(orders) == comb(4, 2)
 
 

@@ -91,14 +91,19 @@ def test_steps_that_change_more_than_rows_are_told(sql: str) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "delete from t", "insert into t (id, label) values (1, 'create') on conflict (id) do update set copy = 1",
-        "select comment, label, call, copy, import, do from t -- drop", "/* truncate */ (select 1)",
+        "delete from t",
+        "insert into t (id, label) values (1, 'create') on conflict (id) do update set copy = 1",
+        "select comment, label, call, copy, import, do from t -- drop",
+        "/* truncate */ (select 1)",
         'select "drop" from t',
-        "with x (a) as (select count(*) from t) select a::numeric(3, 1) from x", "begin; lock table t; commit",
-        "merge into t using u on t.id = u.id when matched then delete", "select own(1), pg_advisory_xact_lock(1)",
-        "declare c cursor for select 1; fetch c; close c", "set local enable_seqscan = off",
+        "with x (a) as (select count(*) from t) select a::numeric(3, 1) from x",
+        "begin; lock table t; commit",
+        "merge into t using u on t.id = u.id when matched then delete",
+        "select own(1), pg_advisory_xact_lock(1)",
+        "declare c cursor for select 1; fetch c; close c",
+        "set local enable_seqscan = off",
     ],
-)  # fmt: skip
+)
 def test_steps_that_change_rows_only_are_told(sql: str) -> None:
     """Whatever their columns are called, and what is in their texts."""
     setup = "setup { create function own(n int) returns int language sql as 'select n'; }"
@@ -156,20 +161,24 @@ STUBBORN = {
     "a trigger that always fires": (
         T + "create function stamp() returns trigger language plpgsql as 'begin new.n := 7; return new; end';"
         "create trigger stamp before insert on t for each row execute function stamp();"
-        "alter table t enable always trigger stamp;", "delete from t where n = 7 returning *;"),
+        "alter table t enable always trigger stamp;",
+        "delete from t where n = 7 returning *;",
+    ),
     "a read-only session": (T + "set default_transaction_read_only = on;", "select n from t;"),
     "numbers that lose digits": (
         "create table t (n float8); insert into t values (0.1::float8 + 0.2); set extra_float_digits = -5;",
-        "select n = 0.1::float8 + 0.2 as same from t;"),
+        "select n = 0.1::float8 + 0.2 as same from t;",
+    ),
     "blanks at the end": ("create table t (n bpchar); insert into t values ('b  ');", "select octet_length(n) from t;"),
     "rows without columns": ("create table t (); insert into t default values;", "select count(*) from t;"),
     "where rows lie": (T, "delete from t where ctid = '(0,1)' returning n;"),
     "pages that fill up early": (
         "create table t (n int) with (fillfactor = 30); insert into t values (1), (2), (3), (4);",
-        "update t set n = n + 1 where n = 1; select string_agg(n::text, ',') from t;"),
+        "update t set n = n + 1 where n = 1; select string_agg(n::text, ',') from t;",
+    ),
     "a table that a query makes": (T, "select * into made from t;"),
     "an open transaction": ("begin; " + T, "select n from t;"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(STUBBORN))

@@ -242,8 +242,12 @@ def test_a_lost_connection_is_recorded_and_the_rest_goes_on(lab: Lab) -> None:
     case = lab.case(spec)
     transcript = case.run("A B A A")
     assert [event.kind for event in transcript.events] == [
-        EventKind.COMPLETED, EventKind.WAITS, EventKind.LOST, EventKind.COMPLETED, EventKind.NOT_SENT,
-    ]  # fmt: skip
+        EventKind.COMPLETED,
+        EventKind.WAITS,
+        EventKind.LOST,
+        EventKind.COMPLETED,
+        EventKind.NOT_SENT,
+    ]
     assert transcript.failures() == {"A": "57P01"}
     assert transcript.ends == {"A": End.LOST, "B": End.COMMITTED}
     assert transcript.final["slots"].rows[0] == ("a", 2)
@@ -260,8 +264,10 @@ def test_a_schedule_that_stops_early_changes_nothing(lab: Lab) -> None:
     for _ in range(20):
         transcript = lab.case(spec).run("A B C")
         assert transcript.ends == {
-            "A": End.UNFINISHED, "B": End.WAITING, "C": End.WAITING,
-        }  # fmt: skip
+            "A": End.UNFINISHED,
+            "B": End.WAITING,
+            "C": End.WAITING,
+        }
         assert transcript.final["slots"].rows[0] == ("a", 0)
 
 

@@ -44,8 +44,10 @@ def test_everything_in_the_language_is_read() -> None:
     assert [step.sql for step in spec.steps.values()] == ["select 1;", "select 2;", "select 4;"]
     first, second = spec.permutations
     assert [(one.step, one.blockers) for one in first] == [
-        ("a", (Blocker("c"),)), ("c", (Blocker(),)), ('b "quoted"', (Blocker("c"), Blocker("c", 2))),
-    ]  # fmt: skip
+        ("a", (Blocker("c"),)),
+        ("c", (Blocker(),)),
+        ('b "quoted"', (Blocker("c"), Blocker("c", 2))),
+    ]
     assert [one.step for one in second] == ["c"]
 
 

@@ -75,9 +75,12 @@ def test_what_cannot_be_sent_is_refused_and_loses_nothing(two: Terminals) -> Non
     with pytest.raises(ScheduleError, match=r"session B waits for A \(transactionid, slots\).*nothing was sent.*Let A"):
         two.send("B", "commit")
     for session, sql, message in [
-        ("", "select 1", "no name"), ("A B", "select 1", "no name"), ("A", " ; -- nothing\n", "nothing to send"),
-        ("A", "select 'x", "not closed"), ("A", r"\d slots", "psql"),
-    ]:  # fmt: skip
+        ("", "select 1", "no name"),
+        ("A B", "select 1", "no name"),
+        ("A", " ; -- nothing\n", "nothing to send"),
+        ("A", "select 'x", "not closed"),
+        ("A", r"\d slots", "psql"),
+    ]:
         with pytest.raises(BadInput, match=message):
             two.send(session, sql)
     assert two.transcript().schedule == "A A B"

@@ -81,9 +81,11 @@ def test_a_user_id_without_a_name_has_a_lab(python: str, folder: Path) -> None:
     """As in a container that is given a uid: no entry in the password database, no home; and then from a kept one."""
     os.chown(folder, 12345, 12345)
     environment = {
-        "PATH": os.defpath, "PYTHONPATH": os.pathsep.join(PACKAGES), "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": os.defpath,
+        "PYTHONPATH": os.pathsep.join(PACKAGES),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(folder),
-    }  # fmt: skip
+    }
     for more in ({}, {"ZEPHYR_LAB_CACHE": f"{folder}/cache"}, {"ZEPHYR_LAB_CACHE": f"{folder}/cache"}):
         done = subprocess.run(
             [python, "-c", LOST_UPDATE], capture_output=True, text=True, timeout=90, cwd="/", user=12345, group=12345,
@@ -173,8 +175,11 @@ def in_little_room(sizes: dict[str, str], program: str, **environment: str) -> s
     mounts = [f"mkdir -p '{at}'; mount -t tmpfs -o mode=1777,{size} none '{at}'" for at, size in sizes.items()]
     return subprocess.run(
         ["unshare", "-m", "sh", "-ec", "; ".join(mounts) + '; exec "$@"', "sh", sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=90, env={**os.environ, "XDG_RUNTIME_DIR": "", **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={**os.environ, "XDG_RUNTIME_DIR": "", **environment},
+    )
 
 
 @pytest.mark.thorough
@@ -274,10 +279,12 @@ def test_a_program_that_is_none_or_too_old_is_passed_over_and_named(
     monkeypatch.setattr("zephyr_lab.servers.carriers.MACHINES", (f"{folder}/*/bin",))
     monkeypatch.setenv("PATH", f"{folder}/path")
     programs = {
-        "old/bin/postgres": "echo 'postgres (PostgreSQL) 12.22'", "old/bin/initdb": "exit 1",
-        "broken/bin/postgres": "echo libicu is missing >&2; exit 127", "broken/bin/initdb": "exit 1",
+        "old/bin/postgres": "echo 'postgres (PostgreSQL) 12.22'",
+        "old/bin/initdb": "exit 1",
+        "broken/bin/postgres": "echo libicu is missing >&2; exit 127",
+        "broken/bin/initdb": "exit 1",
         "path/redis-server": "echo 'Redis server v=5.0.14 sha=0'",
-    }  # fmt: skip
+    }
     for name, does in programs.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"#!/bin/sh\n{does}\n")
@@ -316,9 +323,12 @@ def test_doctor_says_which_programs_are_used_in_whole_lines() -> None:
     """And which others would do; in a file nothing is broken at 80 columns."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ZEPHYR_LAB_", "COLUMNS"))}
     done = subprocess.run(
-        [Path(sys.executable).with_name("zephyr-lab"), "doctor"], capture_output=True, text=True, timeout=90,
+        [Path(sys.executable).with_name("zephyr-lab"), "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=90,
         env={**environment, "TMPDIR": "/tmp"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout
     said = done.stdout.splitlines()
     postgres, valkey = find_postgres(), find_valkey()

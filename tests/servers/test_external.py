@@ -243,10 +243,15 @@ def test_keys_on_a_redis_of_ones_own_are_removed_and_others_kept(monkeypatch: py
 @pytest.mark.parametrize(
     "url",
     [
-        f"redis://:{SECRET}@127.0.0.1:1/0", "http://127.0.0.1/", "redis://[bad/", "redis://u:12#s3cr3t@h:1/0",
-        "redis://:12?s3cr3t@h", "unix://:12/s3cr3t@/tmp/x.sock", "redis://u:s3cr3t@127.0.0.1:1/0?foo=bar",
+        f"redis://:{SECRET}@127.0.0.1:1/0",
+        "http://127.0.0.1/",
+        "redis://[bad/",
+        "redis://u:12#s3cr3t@h:1/0",
+        "redis://:12?s3cr3t@h",
+        "unix://:12/s3cr3t@/tmp/x.sock",
+        "redis://u:s3cr3t@127.0.0.1:1/0?foo=bar",
     ],
-)  # fmt: skip
+)
 def test_an_unusable_redis_url_is_refused_without_its_password(url: str) -> None:
     """When it is first used: who needs no Redis is not asked for one."""
     with pytest.raises(ServerUnavailable) as error:

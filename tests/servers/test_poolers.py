@@ -116,9 +116,13 @@ def test_every_command_refuses_it(stranger: str, pooler: str, tmp_path: Path, mo
     spec.write_text(SPEC)
     monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", pooler)
     for words in (
-        ["explore", str(spec)], ["run", "lost-update"], ["spec", str(spec)], ["doctor"],
-        ["record", str(tmp_path / "history"), "--seconds", "1"], ["incident", "--yes-load-this-database"],
-    ):  # fmt: skip
+        ["explore", str(spec)],
+        ["run", "lost-update"],
+        ["spec", str(spec)],
+        ["doctor"],
+        ["record", str(tmp_path / "history"), "--seconds", "1"],
+        ["incident", "--yes-load-this-database"],
+    ):
         done = CliRunner().invoke(app, words)
         assert done.exit_code != 0, words
         assert "is a pooler" in " ".join(f"{done.output} {done.exception}".split()), words

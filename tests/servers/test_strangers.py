@@ -121,9 +121,15 @@ COMMANDS = {
 
 
 @pytest.mark.thorough_but(
-    "doctor", "run lost-update", "explore lost-update", "spec {spec}", "runbook --all",
-    "record {folder}/history.jsonl --seconds 0.2", f"{INCIDENT} {YES} redis-lua", INCIDENT,
-)  # fmt: skip
+    "doctor",
+    "run lost-update",
+    "explore lost-update",
+    "spec {spec}",
+    "runbook --all",
+    "record {folder}/history.jsonl --seconds 0.2",
+    f"{INCIDENT} {YES} redis-lua",
+    INCIDENT,
+)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_changes_nothing_of_theirs(stranger: Stranger, words: str, tmp_path: Path) -> None:
     """Also where their tables have the names that the lab uses."""
@@ -244,11 +250,17 @@ def stays(conn: psycopg.Connection) -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        leaving_setup, leaving_setup_function, leaving_own_connection, leaving_function, leaving_async_function,
-        leaving_invariant, leaving_spec, leaving_terminal,
+        leaving_setup,
+        leaving_setup_function,
+        leaving_own_connection,
+        leaving_function,
+        leaving_async_function,
+        leaving_invariant,
+        leaving_spec,
+        leaving_terminal,
     ],
     ids=lambda one: one.__name__,
-)  # fmt: skip
+)
 def test_sql_that_would_leave_the_labs_schema_is_refused(stranger: Stranger, use: Callable[[Lab], None]) -> None:
     """Whatever is made of being told so."""
     before = stranger.everything()
@@ -260,12 +272,15 @@ def test_sql_that_would_leave_the_labs_schema_is_refused(stranger: Stranger, use
 @pytest.mark.parametrize(
     ("name", "number"),
     [
-        ("explore", signal.SIGKILL), ("functions", signal.SIGKILL), ("functions", signal.SIGINT),
-        *(pytest.param(name, number, marks=pytest.mark.thorough) for name, number in (
-            ("explore", signal.SIGTERM), ("explore", signal.SIGINT), ("functions", signal.SIGTERM)
-        )),
+        ("explore", signal.SIGKILL),
+        ("functions", signal.SIGKILL),
+        ("functions", signal.SIGINT),
+        *(
+            pytest.param(name, number, marks=pytest.mark.thorough)
+            for name, number in (("explore", signal.SIGTERM), ("explore", signal.SIGINT), ("functions", signal.SIGTERM))
+        ),
     ],
-)  # fmt: skip
+)
 def test_whoever_is_killed_has_changed_nothing_of_theirs(stranger: Stranger, name: str, number: signal.Signals) -> None:
     """In the midst of it, when the first schedule is behind."""
     before = stranger.everything()

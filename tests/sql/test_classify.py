@@ -125,13 +125,17 @@ def test_what_a_statement_names() -> None:
 @pytest.mark.parametrize(
     ("sql", "mentions"),
     [
-        ("begin isolation\n level serializable", True), ("begin isolation/**/level serializable", True),
-        ("select set_config('transaction_isolation', 'x', true)", True), ("show transaction isolation level", True),
-        ("do $$ begin set transaction isolation -- a\n level serializable; end $$", True), ("select 'open", True),
-        ('set "default_transaction_isolation" = x', True), ("select 1 -- isolation level", False),
+        ("begin isolation\n level serializable", True),
+        ("begin isolation/**/level serializable", True),
+        ("select set_config('transaction_isolation', 'x', true)", True),
+        ("show transaction isolation level", True),
+        ("do $$ begin set transaction isolation -- a\n level serializable; end $$", True),
+        ("select 'open", True),
+        ('set "default_transaction_isolation" = x', True),
+        ("select 1 -- isolation level", False),
         ("select isolation, level from t", False),
     ],
-)  # fmt: skip
+)
 def test_any_mention_of_a_level_counts(sql: str, mentions: bool) -> None:
     """In a function's body too; what is not closed may hold one."""
     assert mentions_level(sql) == mentions
@@ -144,12 +148,14 @@ def test_any_mention_of_a_level_counts(sql: str, mentions: bool) -> None:
         ("begin isolation/**/level serializable", "begin isolation/**/level repeatable read"),
         ("set transaction_isolation to serializable", "set transaction_isolation to 'repeatable read'"),
         ("set default_transaction_isolation = 'serializable'", "set default_transaction_isolation = 'repeatable read'"),
-        ("select set_config('transaction_isolation', 'serializable', true), 'serializable'",
-         "select set_config('transaction_isolation', 'repeatable read', true), 'serializable'"),
+        (
+            "select set_config('transaction_isolation', 'serializable', true), 'serializable'",
+            "select set_config('transaction_isolation', 'repeatable read', true), 'serializable'",
+        ),
         ("select 'isolation level serializable'", "select 'isolation level serializable'"),
         ("select 'open", "select 'open"),
     ],
-)  # fmt: skip
+)
 def test_a_level_gives_place_to_another(sql: str, instead: str) -> None:
     """Where it is named, and nowhere else."""
     assert with_level(sql, "serializable", "repeatable read") == instead

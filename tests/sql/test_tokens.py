@@ -15,8 +15,9 @@ def test_a_semicolon_in_a_literal_or_a_comment_is_none() -> None:
     """Quotes of all kinds, and comments that nest."""
     assert texts("begin; select ';' -- a; b\n, 1; ; commit") == [["begin"], ["select", "';'", ",", "1"], ["commit"]]
     assert texts("select 'it''s;', E'\\';', $$;$$, $a$ $$; $a$ /* ; /* ; */ ; */, \";\"; Commit") == [
-        ["select", "'it''s;'", ",", "E'\\';'", ",", "$$;$$", ",", "$a$ $$; $a$", ",", ";"], ["commit"]
-    ]  # fmt: skip
+        ["select", "'it''s;'", ",", "E'\\';'", ",", "$$;$$", ",", "$a$ $$; $a$", ",", ";"],
+        ["commit"],
+    ]
 
 
 def test_names_are_as_the_catalogue_has_them() -> None:
@@ -33,8 +34,11 @@ def test_names_are_as_the_catalogue_has_them() -> None:
         "",
     ]
     assert list(called(tokens('select f(1), a.g (2), "H"(3), $$f(1)$$, x::varchar(3)'))) == [
-        ("f", "select"), ("g", "."), ("H", ","), ("varchar", ":")
-    ]  # fmt: skip
+        ("f", "select"),
+        ("g", "."),
+        ("H", ","),
+        ("varchar", ":"),
+    ]
 
 
 @pytest.mark.parametrize("sql", ["'a", "E'a\\'", "$$a", '"a', "/* /* */", "U&'x'", 'u&"x"', '""'])
@@ -49,9 +53,11 @@ def test_what_is_not_closed_or_in_escapes_is_refused(sql: str) -> None:
         ("create function f() returns int begin atomic select 1; select case when true then 2 end; end; select 3", 2),
         ("create or replace procedure p() begin atomic select 1; select 2; end", 1),
         ("create rule r as on delete to t do (select 1; select 2); commit", 2),
-        ("begin; atomic; select 1; end", 4), ("select 1); commit", 2), ("select f(begin atomic); commit", 2),
+        ("begin; atomic; select 1; end", 4),
+        ("select 1); commit", 2),
+        ("select f(begin atomic); commit", 2),
     ],
-)  # fmt: skip
+)
 def test_a_body_of_statements_is_cut_nowhere(sql: str, count: int) -> None:
     """As the server's grammar and psql have it."""
     assert len(list(statements(sql))) == len(split(sql)) == count
@@ -60,7 +66,8 @@ def test_a_body_of_statements_is_cut_nowhere(sql: str, count: int) -> None:
 def test_the_texts_of_statements_keep_their_comments_and_escapes() -> None:
     """A text may be sent on, whether or not its identifiers can be compared."""
     assert split("-- a\n select U&'\\0061' -- b\n; ; /* c */ commit -- d\n") == [
-        "select U&'\\0061' -- b", "commit -- d"
-    ]  # fmt: skip
+        "select U&'\\0061' -- b",
+        "commit -- d",
+    ]
     with pytest.raises(UnclearSQL):
         split("select 'a")

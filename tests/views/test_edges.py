@@ -19,8 +19,14 @@ COLUMNS = ["id", "n"]
 
 def event(session: str, sql: str, tag: str = "", transaction: int = 1, kind: str = "completed") -> dict[str, Any]:
     results = [{"tag": one} for one in tag.split(";")] if tag else []
-    return {"session": session, "transaction": transaction, "step": f"{session}{sql}", "sql": sql, "event": kind,
-            "results": results}  # fmt: skip
+    return {
+        "session": session,
+        "transaction": transaction,
+        "step": f"{session}{sql}",
+        "sql": sql,
+        "event": kind,
+        "results": results,
+    }
 
 
 def read(session: str, where: str = "", **more: Any) -> dict[str, Any]:
@@ -60,18 +66,26 @@ def test_who_read_what_another_then_changed_is_before_it() -> None:
     """Adya's rw (1999): the version read is overwritten; the edge is there when both have committed."""
     (one,) = found([read("A"), event("B", CHANGE), commit("A")], [BEFORE, BEFORE, AFTER, AFTER])
     assert one == {
-        "from": "A", "to": "B", "kind": "rw", "steps": [0, 1], "since": 3,
+        "from": "A",
+        "to": "B",
+        "kind": "rw",
+        "steps": [0, 1],
+        "since": 3,
         "text": "A read t and did not see what B wrote",
-    }  # fmt: skip
+    }
 
 
 def test_who_read_what_another_had_committed_is_behind_it() -> None:
     """Adya's wr (1999)."""
     (one,) = found([event("B", CHANGE), read("A"), commit("A")], [BEFORE, AFTER, AFTER, AFTER])
     assert one == {
-        "from": "B", "to": "A", "kind": "wr", "steps": [0, 1], "since": 3,
+        "from": "B",
+        "to": "A",
+        "kind": "wr",
+        "steps": [0, 1],
+        "since": 3,
         "text": "A read t with what B wrote",
-    }  # fmt: skip
+    }
 
 
 def test_who_changed_the_same_row_later_is_behind() -> None:
@@ -79,23 +93,36 @@ def test_who_changed_the_same_row_later_is_behind() -> None:
     states = [BEFORE, AFTER, [[1, 9], [2, 0]]]
     (one,) = found([event("A", CHANGE), event("B", "update t set n = 9 where id = 1")], states)
     assert one == {
-        "from": "A", "to": "B", "kind": "ww", "steps": [0, 1], "since": 2, "text": "B wrote t after A, the same row",
-    }  # fmt: skip
+        "from": "A",
+        "to": "B",
+        "kind": "ww",
+        "steps": [0, 1],
+        "since": 2,
+        "text": "B wrote t after A, the same row",
+    }
     other, new = event("B", "update t set n = 9 where id = 2"), event("B", "insert into t values (3, 1)")
     assert told([event("A", CHANGE), other], [BEFORE, AFTER, [[1, 5], [2, 9]]]) == set()
     assert told([event("A", CHANGE), new], [BEFORE, AFTER, [*AFTER, [3, 1]]]) == set()
     inserted = [*BEFORE, [3, 1]]
-    assert told([event("A", "insert into t values (3, 1)"), event("B", "delete from t where id = 3")],
-                [BEFORE, inserted, BEFORE]) == {"A ww B"}  # fmt: skip
+    assert told(
+        [event("A", "insert into t values (3, 1)"), event("B", "delete from t where id = 3")],
+        [BEFORE, inserted, BEFORE],
+    ) == {"A ww B"}
 
 
 @pytest.mark.parametrize(
     ("where", "kinds"),
     [
-        ("where id = 1", {"A rw B"}), ("where id = 2", set()), ("where n = 0", {"A rw B"}), ("where n = 5", {"A rw B"}),
-        ("where n > 5", set()), ("where n < 0 or id = 1", {"A rw B"}), ("where n = now()", set()), ("", {"A rw B"}),
+        ("where id = 1", {"A rw B"}),
+        ("where id = 2", set()),
+        ("where n = 0", {"A rw B"}),
+        ("where n = 5", {"A rw B"}),
+        ("where n > 5", set()),
+        ("where n < 0 or id = 1", {"A rw B"}),
+        ("where n = now()", set()),
+        ("", {"A rw B"}),
     ],
-)  # fmt: skip
+)
 def test_a_read_concerns_what_its_where_finds_before_and_after_the_change(where: str, kinds: set[str]) -> None:
     """A row that a change takes out of the WHERE, or into it; what is not understood is left out."""
     assert told([read("A", where), event("B", CHANGE), commit("A")], [BEFORE, BEFORE, AFTER, AFTER]) == kinds
@@ -143,11 +170,17 @@ def test_of_a_wait_changed_rows_are_new_and_inserted_ones_are_not() -> None:
     """READ COMMITTED (manual, 13.2.1): the statement goes on with the newest version of the rows it waited for, in
     the snapshot that it had: what is new since is not seen."""
     waited = {2: (0, 2)}
-    assert told([event("X", "select 1"), event("B", CHANGE), read("A"), commit("A")],
-                [BEFORE, BEFORE, AFTER, AFTER, AFTER], waited) == {"B wr A"}  # fmt: skip
+    assert told(
+        [event("X", "select 1"), event("B", CHANGE), read("A"), commit("A")],
+        [BEFORE, BEFORE, AFTER, AFTER, AFTER],
+        waited,
+    ) == {"B wr A"}
     new = [*BEFORE, [3, 7]]
-    assert told([event("X", "select 1"), event("B", "insert into t values (3, 7)"), read("A"), commit("A")],
-                [BEFORE, BEFORE, new, new, new], waited) == {"A rw B"}  # fmt: skip
+    assert told(
+        [event("X", "select 1"), event("B", "insert into t values (3, 7)"), read("A"), commit("A")],
+        [BEFORE, BEFORE, new, new, new],
+        waited,
+    ) == {"A rw B"}
 
 
 def test_there_is_one_edge_of_a_kind_for_two_transactions() -> None:
@@ -190,20 +223,24 @@ def test_which_statements_are_understood(sql: str, tag: str, said: list[tuple[st
 columns, numbers = st.sampled_from(["id", "n"]), st.integers(-2, 2)
 compared = st.builds(
     lambda column, sign, number: f"{column} {sign} {number}" if number >= 0 else f"{column} {sign} 0",
-    columns, st.sampled_from(["=", "<>", "<", "<=", ">", ">=", "!="]), numbers,
-)  # fmt: skip
+    columns,
+    st.sampled_from(["=", "<>", "<", "<=", ">", ">=", "!="]),
+    numbers,
+)
 texts = st.builds(
     lambda sign, text: f"s {sign} '{text}'", st.sampled_from(["=", "<>", "<", ">="]), st.sampled_from("abc")
 )
 wheres = st.recursive(
     st.one_of(compared, texts),
     lambda inner: st.one_of(
-        st.builds("({} and {})".format, inner, inner), st.builds("({} or {})".format, inner, inner),
-        st.builds("not ({})".format, inner), st.builds("{} and {}".format, inner, inner),
+        st.builds("({} and {})".format, inner, inner),
+        st.builds("({} or {})".format, inner, inner),
+        st.builds("not ({})".format, inner),
+        st.builds("{} and {}".format, inner, inner),
         st.builds("{} or {}".format, inner, inner),
     ),
     max_leaves=4,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -217,8 +254,10 @@ def test_a_where_finds_the_rows_that_a_database_finds(where: str, rows: list[tup
         database.execute("insert into t values (?, ?, ?)", row)
         finds = database.execute(f"select count(*) from t where {where}").fetchone() == (1,)
         events = [event("A", f"select n from t where {where}"), event("B", "insert into t values (1)"), commit("A")]
-        glances = [{"after": i, "tables": {"t": {"columns": ["id", "n", "s"], "rows": there}}}
-                   for i, there in enumerate([[], [], [list(row)], [list(row)]])]  # fmt: skip
+        glances = [
+            {"after": i, "tables": {"t": {"columns": ["id", "n", "s"], "rows": there}}}
+            for i, there in enumerate([[], [], [list(row)], [list(row)]])
+        ]
         ends = [None, "committed", "committed"].__getitem__
         assert bool(edges({"glances": glances}, events, ends, lambda at: (at, at))) is finds, row
     database.close()
@@ -245,8 +284,10 @@ def test_a_where_on_values_of_other_kinds(where: str, row: Any, finds: bool) -> 
 def test_a_table_that_could_not_be_looked_at_is_as_it_was() -> None:
     """Where it was locked against reading it is absent from a glance."""
     events = [read("A", "where n = 5"), event("B", CHANGE), event("C", CHANGE), commit("A")]
-    glances = [{"after": i, "tables": {"t": {"columns": COLUMNS, "rows": rows}} if rows else {}}
-               for i, rows in enumerate([BEFORE, None, AFTER, AFTER, AFTER])]  # fmt: skip
+    glances = [
+        {"after": i, "tables": {"t": {"columns": COLUMNS, "rows": rows}} if rows else {}}
+        for i, rows in enumerate([BEFORE, None, AFTER, AFTER, AFTER])
+    ]
     ends = [None, "committed", "committed", "committed"].__getitem__
     whole = edges({"glances": glances}, events, ends, lambda at: (at, at))
     assert {f"{one['from']} {one['kind']} {one['to']}" for one in whole} == {"A rw B", "A rw C", "B ww C"}

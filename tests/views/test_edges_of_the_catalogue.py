@@ -43,9 +43,13 @@ def test_an_edge_names_its_two_steps_and_comes_when_both_have_committed(lab: Lab
         one for one in edges(lab, "lost-update", "read committed") if (one["from"], one["kind"]) == ("B", "rw")
     )
     assert found == {
-        "from": "B", "to": "A", "kind": "rw", "steps": [1, 2], "since": 7,
+        "from": "B",
+        "to": "A",
+        "kind": "rw",
+        "steps": [1, 2],
+        "since": 7,
         "text": "B read slots and did not see what A wrote",
-    }  # fmt: skip
+    }
 
 
 def test_rows_that_a_where_does_not_find_make_no_edge(lab: Lab) -> None:

@@ -64,8 +64,10 @@ def test_a_transaction_that_fails_behind_a_savepoint_goes_on(lab: Lab) -> None:
     """And who waits for a safe snapshot has none yet."""
     told = lab.case("savepoint-retry", "repeatable read").stepper(levels=["repeatable read"]).runs[0]
     assert [frame["states"][0]["state"] for frame in told["frames"][3:6]] == [
-        "failed: 40001", "in a transaction", "failed: 40001",
-    ]  # fmt: skip
+        "failed: 40001",
+        "in a transaction",
+        "failed: 40001",
+    ]
     told = lab.case("deferrable-read-only", "serializable").stepper(levels=["serializable"]).runs[0]
     assert [frame["states"][2]["sees"] for frame in told["frames"][4:7]] == [None, None, 2]
 
@@ -123,10 +125,14 @@ def test_observing_a_run_changes_nothing_of_its_transcript(lab: Lab) -> None:
 
 def test_a_commit_that_writes_the_same_values_is_a_version_too(lab: Lab) -> None:
     """Of a lost update both writes are to be seen; who only read, or changed no row, makes none."""
-    told = run(lab, """
+    told = run(
+        lab,
+        """
         session A step a1 { begin; update slots set booked = 5 where slot = 'a'; } step a2 { commit; }
         session B step b1 { begin; update slots set booked = 5 where slot = 'a'; } step b2 { commit; }
         session C step c1 { begin; update slots set booked = 9 where slot = 'z'; } step c2 { commit; }
         permutation a1 b1 a2 b2 c1 c2
-    """, "read committed")  # fmt: skip
+    """,
+        "read committed",
+    )
     assert [one["by"] for one in told["versions"]] == ["as set up", "commit of A", "commit of B, the same values"]
