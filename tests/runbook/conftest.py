@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,50 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 DATABASE = "zephyrvpn"
 THIS_MONTH = "date_trunc('month', now())"
 
-Connect = Callable[..., psycopg.Connection[Any]]
+Connection = psycopg.Connection[Any]
+Connect = Callable[..., Connection]
+
+SLOTS = """
+setup { create table slots (slot text primary key, booked int);
+        insert into slots values ('18:00', 0), ('18:15', 0); analyze slots; }
+teardown { drop table slots; }
+"""
+BOOK = "update slots set booked = booked + 500 where slot = '18:00'"
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Looks until something is so, for a bounded time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came to be so"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def waiting(connect: Connect) -> Iterator[Callable[..., None]]:
+    """Sends SQL as keeper in sessions by name, and goes on when the session waits for another; ended afterwards."""
+    sessions: dict[str, Connection] = {}
+    watcher = connect("")
+
+    def send(name: str, sql: str, *, waits: bool = True) -> None:
+        if name not in sessions:
+            sessions[name] = connect("keeper", application_name=name)
+        if not waits:
+            sessions[name].execute(sql)
+            return
+        sessions[name].pgconn.send_query(sql.encode())
+        pid = sessions[name].info.backend_pid
+        asked = "select pg_blocking_pids(%s) || pg_safe_snapshot_blocking_pids(%s) <> '{}'"
+        until(lambda: watcher.execute(asked, [pid, pid]).fetchone() == (True,))
+
+    watcher.execute("alter role keeper set deadlock_timeout = '1min'")  # for superusers only to set
+    try:
+        yield send
+    finally:
+        watcher.execute("alter role keeper reset deadlock_timeout")
+        for session in sessions.values():
+            watcher.execute("select pg_terminate_backend(%s, 5000)", [session.info.backend_pid])
+            session.close()
 
 
 @pytest.fixture(scope="module", params=["18", "15"])
@@ -44,7 +88,7 @@ class Server:
     superuser: str
     password: str
 
-    def connect(self, role: str = "", database: str = DATABASE, **more: Any) -> psycopg.Connection[Any]:
+    def connect(self, role: str = "", database: str = DATABASE, **more: Any) -> Connection:
         """As a role, in the write-up's database."""
         return psycopg.connect(self.dsn(role), dbname=database, autocommit=True, **more)
 
@@ -73,7 +117,7 @@ def connect(server: Server) -> Iterator[Connect]:
     """
     with contextlib.ExitStack() as opened:
 
-        def connect(role: str = "keeper", **more: Any) -> psycopg.Connection[Any]:
+        def connect(role: str = "keeper", **more: Any) -> Connection:
             return opened.enter_context(contextlib.closing(server.connect(role, **more)))
 
         with server.connect() as superuser:
@@ -88,7 +132,7 @@ def connect(server: Server) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def keeper(connect: Connect) -> psycopg.Connection[Any]:
+def keeper(connect: Connect) -> Connection:
     return connect("keeper")
 
 

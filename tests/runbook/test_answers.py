@@ -10,13 +10,12 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.runbook.conftest import DATABASE, DEBIAN, Connect, Server
+from tests.runbook.conftest import DATABASE, DEBIAN, Connect, Connection, Server
 from zephyr_lab.errors import BadInput, QuestionFailed, ServerLost
 from zephyr_lab.runbook import Question, Runbook, question, questions
 from zephyr_lab.servers.embedded import find_postgres
 from zephyr_lab.shipped import shipped
 
-Connection = psycopg.Connection[Any]
 ORDER = """
 insert into orders (id, display_id, customer_id, items, total_price, final_price, created_at, updated_at)
 values (gen_random_uuid(), '0001', 1, '[]', 500, 500, {moment}, now())"""

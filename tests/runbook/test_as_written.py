@@ -10,8 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.runbook.conftest import DATABASE, DEBIAN, Connect, Server
-from tests.runbook.test_sessions import BOOK, SLOTS, waiting
+from tests.runbook.conftest import BOOK, DATABASE, DEBIAN, SLOTS, Connect, Server, waiting
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, QuestionFailed
 from zephyr_lab.runbook import Runbook, as_written

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from psycopg import errors
 
-from tests.runbook.conftest import THIS_MONTH, Connect
-from tests.runbook.test_answers import ORDER, Connection
-from tests.runbook.test_sessions import waiting
+from tests.runbook.conftest import THIS_MONTH, Connect, Connection, waiting
+from tests.runbook.test_answers import ORDER
 from zephyr_lab.runbook import Runbook
 from zephyr_lab.shipped import shipped
 
