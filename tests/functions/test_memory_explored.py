@@ -125,8 +125,11 @@ def test_an_attempt_after_a_refusal_makes_up_another_id(lab: Lab) -> None:
         conn.execute("update t set n = %s", (n + 1,))
 
     found = lab.explore(
-        [counts, counts], setup=[SETUP[0], made.clear], isolation="repeatable read", retry=True,
+        [counts, counts],
+        setup=[SETUP[0], made.clear],
+        isolation="repeatable read",
+        retry=True,
         invariant=lambda transcript: len(made) >= len(transcript.transactions),
-    )  # fmt: skip
+    )
     assert (found.run.violated, found.anomalous) == (0, 0)
     assert found.schedules > 1

@@ -1,11 +1,9 @@
-"""What is compared when a schedule is over, what is put back before the next, and what is only named."""
+"""What is compared when a schedule is over, and what is put back before the next."""
 
 from __future__ import annotations
 
 import pickle
-import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,7 +11,7 @@ import pytest
 import redis as redis_py
 
 from zephyr_lab import Lab
-from zephyr_lab.errors import BadInput, NothingTested, ScheduleError, SetupFailed
+from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.once import once
 from zephyr_lab.servers import keyvalue
 from zephyr_lab.servers.embedded import start_valkey
@@ -172,20 +170,24 @@ def sql(statement: str) -> Callable[[Conn, list[int]], Any]:
 
 LEFT_IN_POSTGRES: dict[str, tuple[str, Callable[[Conn, list[int]], Any]]] = {
     "another schema": (
-        "create schema other; create table other.s (x text)", sql("insert into other.s values ('{seen}')")),
+        "create schema other; create table other.s (x text)",
+        sql("insert into other.s values ('{seen}')"),
+    ),
     "public": ("create table public.s (x text)", sql("insert into public.s values ('{seen}')")),
     "a table that a function makes": ("", sql("create table public.made as select '{seen}' as x")),
     "a materialized view": (
         "create materialized view m as select n from t",
-        lambda conn, seen: seen == [0, 1] and conn.execute("refresh materialized view m")),
+        lambda conn, seen: seen == [0, 1] and conn.execute("refresh materialized view m"),
+    ),
     "a sequence's position": ("create sequence s", sql("select setval('s', {n})")),
     "a default": ("create table s (x int)", sql("alter table s alter x set default {n}")),
     "a function": ("", sql("create function f() returns int language sql return {n}")),
     "an index": ("create table s (x int)", sql("create index on s ((x + {n}))")),
     "a right": (
         "create table s (x int)",
-        lambda conn, seen: seen == [0, 1] and conn.execute("grant select on s to public")),
-}  # fmt: skip
+        lambda conn, seen: seen == [0, 1] and conn.execute("grant select on s to public"),
+    ),
+}
 
 
 @pytest.mark.thorough_but("another schema", "a materialized view", "a sequence's position", "a default")
@@ -261,171 +263,3 @@ def test_positions_of_sequences_count_where_they_are_read_only(lab: Lab) -> None
 
     assert not lab.replay([insert, writes], READ_SKEW, setup=T + "create sequence s").anomalous
     assert lab.replay([reads, writes], READ_SKEW, setup=T + "create sequence s").anomalous
-
-
-# -- what every schedule begins with
-
-
-def test_a_setup_function_is_run_before_every_schedule(lab: Lab) -> None:
-    """Serial ones included: what it clears in Python's memory is clear; what is run once is not run again."""
-    mailbox: list[int] = []
-    calls = {"migrate": 0, "clear": 0}
-
-    def migrate(conn: Conn) -> None:
-        calls["migrate"] += 1
-        conn.execute(T)
-
-    def clear() -> None:
-        calls["clear"] += 1
-        mailbox.clear()
-
-    def sends(conn: Conn) -> int:
-        conn.execute("update t set n = n + 1")
-        mailbox.append(1)
-        return len(mailbox)
-
-    found = lab.explore([sends, sends], setup=[once(migrate), clear])
-    assert (found.schedules, found.anomalous, found.complete) == (4, 0, True)
-    assert calls["migrate"] <= 2  # one more, to see whether its rows can be put back
-    assert calls["clear"] > 8
-    assert lab.explore([sends, sends], setup=[T, clear]).anomalous == 0
-    calls["migrate"] = 0
-    assert lab.explore([sends, sends], setup=[migrate, clear]).anomalous == 0
-    assert calls["migrate"] > 8
-    with pytest.raises(BadInput, match="setup migrate is to be run once, and comes after clear"):
-        lab.explore([sends], setup=[clear, once(migrate)])
-
-
-def test_what_a_setup_makes_before_every_schedule_is_made_from_the_same_ground(lab: Lab) -> None:
-    """Rows, tables, keys of Redis: one that adds to what was run once finds that as it was."""
-
-    def adds(conn: Conn, redis: Redis) -> None:
-        conn.execute("insert into t values (7)")
-        conn.execute("create table more (n int)")
-        redis.incr("n")
-
-    def counts(conn: Conn, redis: Redis) -> Any:
-        conn.execute("insert into more values (1)")
-        return redis.incr("n"), conn.execute("select count(*) from t").fetchone()
-
-    first = once(lambda conn, redis: (conn.execute(T), redis.set("n", 5)))
-    found = lab.explore([counts], setup=[first, adds])
-    assert "A returned (7, (2,)); more: n=1; t: n=0; n=7" in str(found)
-    assert lab.explore([counts], setup=[first, adds]).anomalous == 0
-
-
-def test_tables_of_a_setup_are_analysed(lab: Lab) -> None:
-    """Those with rows; whatever has made them, and by what is put back too."""
-    setup = "create table empty (n int); create table t (n int primary key); insert into t select generate_series(1, 9)"
-
-    def looks(conn: Conn) -> Any:
-        conn.execute("update t set n = n where n = 1")
-        return conn.execute(
-            "select relname, reltuples from pg_class where relname in ('empty', 't') order by 1"
-        ).fetchall()
-
-    for one in (setup, once(lambda conn: conn.execute(setup)), lambda conn: conn.execute(setup)):
-        found = lab.explore([looks, looks], setup=one)
-        assert (found.complete, len(found.outcomes)) == (True, 1)
-        assert "A returned [('empty', -1.0), ('t', 9.0)]" in str(found)
-
-
-# -- what is named only
-
-
-def test_what_no_outcome_holds_is_named(lab: Lab, tmp_path: Path) -> None:
-    """Only what is used, once each, on the screen and in JSON."""
-
-    def uses(conn: Conn, redis: Redis) -> None:
-        conn.execute("select pg_notify('bakers', 'mill')")
-        conn.execute("select pg_advisory_lock(1)")
-        redis.publish("bakers", "mill")
-        redis.set("k", 1, ex=1000)
-        (tmp_path / "out.txt").write_text("mill")
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
-            pass
-
-    found = lab.explore([uses], setup=T)
-    assert found.not_compared == (
-        "advisory locks that a session still holds at its end",
-        "files that functions write",
-        "how long keys of Redis have to live: only whether they expire",
-        "messages published in Redis (PUBLISH)",
-        "notifications (NOTIFY): who would hear them, and when",
-        "what other servers are sent or answer (HTTP, mail)",
-    )
-    assert "used, and not compared: advisory locks that a session still holds at its end; files" in str(found)
-    assert found.to_dict()["not_compared"] == list(found.not_compared)
-    assert lab.explore([skewed, writes], setup=T).not_compared == ()
-
-
-def test_an_advisory_lock_that_was_let_go_is_not_named(lab: Lab) -> None:
-    """As often as it was taken."""
-
-    def locks(unlocks: int) -> Callable[[Conn], None]:
-        def lock(conn: Conn) -> None:
-            conn.execute("select pg_advisory_lock(1), pg_advisory_lock(1)")
-            for _ in range(unlocks):
-                conn.execute("select pg_advisory_unlock(1)")
-
-        return lock
-
-    assert lab.explore([locks(2)], setup=T).not_compared == ()
-    assert lab.explore([locks(1)], setup=T).not_compared == ("advisory locks that a session still holds at its end",)
-
-
-def test_a_setup_of_c_that_takes_nothing_is_given_nothing(lab: Lab) -> None:
-    """A dict's `clear`; of what does not say what it takes, the error says what it was given."""
-    told: dict[str, int] = {}
-
-    def tells(conn: Conn) -> int:
-        writes(conn)
-        return told.setdefault("told", len(told))
-
-    assert lab.explore([tells], setup=[T, told.clear]).schedules == 1
-    with pytest.raises(SetupFailed, match="does not say what it takes, and was given a connection"):
-        lab.explore([tells], setup=[T, told.pop])
-
-
-def test_where_nothing_was_tested_the_way_on_fits_the_error(lab: Lab) -> None:
-    """Names in SQL only where the database was asked; a client that decodes, where bytes were to be read."""
-
-    def of_python(conn: Conn) -> int:
-        writes(conn)
-        return {"a": 1}["b"]
-
-    def of_redis(redis: Redis) -> Any:
-        redis.set("k", pickle.dumps({"a": 1}))
-        return pickle.loads(redis.get("k"))  # type: ignore[arg-type]
-
-    with pytest.raises(NothingTested, match="Is there a mistake in the function"):
-        lab.explore([of_python], setup=T)
-    with pytest.raises(NothingTested, match="decodes what it reads"):
-        lab.explore([of_redis], setup=T)
-    url = lab.redis_url
-
-    def of_its_own(conn: Conn) -> Any:
-        with Redis.from_url(url) as redis:
-            redis.set("k", pickle.dumps({"a": 1}))
-            return pickle.loads(redis.get("k"))  # type: ignore[arg-type]
-
-    assert "returned {'a': 1}" in str(lab.explore([of_its_own], setup=T))
-
-
-def test_nothing_is_called_safe_where_every_function_raises(lab: Lab) -> None:
-    """A name that is wrong everywhere; one that returns, or is sent away, or an anomaly, is another matter."""
-
-    def wrong(conn: Conn) -> None:
-        conn.execute("select n from tt")
-
-    with pytest.raises(NothingTested, match=r"session A raised 42P01 undefined table; session B .* may_raise=True"):
-        lab.explore([wrong, wrong], setup=T)
-    assert lab.explore([wrong, wrong], setup=T, may_raise=True).anomalous == 0
-    assert lab.explore([wrong, writes], setup=T).anomalous == 0
-
-
-def test_what_is_to_be_ignored_must_be_there(lab: Lab) -> None:
-    with pytest.raises(BadInput, match=r"ignore='t.m': the columns of t are n"):
-        lab.explore([skewed, writes], setup=T, ignore=["t.m"])
-    with pytest.raises(BadInput, match=r"ignore='tt.n': there is no table 'tt' in the end; there are: t"):
-        lab.replay([skewed, writes], "A B", setup=T, ignore=["tt.n"])

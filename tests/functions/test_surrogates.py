@@ -29,8 +29,10 @@ def ended(
 ) -> Transcript:
     """What is left in the table, what a function has asked before, and what it returned or raised."""
     events = [Event("A", f"A{i}", text, EventKind.COMPLETED, 1) for i, text in enumerate(sql)]
-    events += [Event("A", "r", "return", EventKind.COMPLETED, 1, results=(Result("", ("returned",), ((told(one),),)),))
-               for one in said]  # fmt: skip
+    events += [
+        Event("A", "r", "return", EventKind.COMPLETED, 1, results=(Result("", ("returned",), ((told(one),),)),))
+        for one in said
+    ]
     if raised:
         events.append(Event("A", "r", "return", EventKind.FAILED, 1, failure=Failure("P0001", message=raised)))
     final = {"t": Table(tuple(columns.split()), tuple(sorted(rows, key=repr)))}

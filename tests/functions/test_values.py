@@ -202,20 +202,27 @@ def test_what_is_equal_by_value_is_equal(one: Any, other: Any) -> None:
 
 
 LAZY = {
-    "a generator": lambda: (n for n in [1]), "map": lambda: map(str, [1]), "zip": lambda: zip([1], strict=True),
+    "a generator": lambda: (n for n in [1]),
+    "map": lambda: map(str, [1]),
+    "zip": lambda: zip([1], strict=True),
     "an iterator": lambda: iter([1]),
-}  # fmt: skip
+}
 UNKNOWN = {
-    "an object": lambda: Plain(1), "one with slots": lambda: Slotted(1),
-    "what is in a list": lambda: [Plain(1)], "an argument of an error": lambda: ValueError(Plain(1)),
-}  # fmt: skip
+    "an object": lambda: Plain(1),
+    "one with slots": lambda: Slotted(1),
+    "what is in a list": lambda: [Plain(1)],
+    "an argument of an error": lambda: ValueError(Plain(1)),
+}
 
 
 WITHOUT_VARS = {
-    "a closure": lambda: lambda: 1, "partial": lambda: functools.partial(int, 1), "a module": lambda: re,
-    "a weak reference": lambda: weakref.ref(Plain), "a class made meanwhile": lambda: type("T", (), {"n": 1}),
+    "a closure": lambda: lambda: 1,
+    "partial": lambda: functools.partial(int, 1),
+    "a module": lambda: re,
+    "a weak reference": lambda: weakref.ref(Plain),
+    "a class made meanwhile": lambda: type("T", (), {"n": 1}),
     "one with an == of its own": lambda: type("T", (datetime.date,), {"__eq__": lambda *_: True})(2026, 1, 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", WITHOUT_VARS)

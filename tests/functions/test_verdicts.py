@@ -225,13 +225,16 @@ SAFE: dict[str, tuple[list[Callable[..., Any]], str, Any, bool]] = {
     "exclusion constraint": ([excluded(1), excluded(2)], "read committed", SETUP, True),
     "serializable, retried": ([retried(double_booking)] * 2, "serializable", SETUP, False),
     "serializable write skew, retried": (
-        [retried(leave("Anna")), retried(leave("Boris"))], "serializable", SETUP, False
+        [retried(leave("Anna")), retried(leave("Boris"))],
+        "serializable",
+        SETUP,
+        False,
     ),
     "repeatable read, retried": ([retried(lost_update)] * 2, "repeatable read", SETUP, True),
     "one script": ([by_script] * 3, "read committed", seeded, False),
     "atomic increments": ([book, book, book], "read committed", SETUP, True),
     "readers": ([lambda conn: value(conn, "select sum(booked) from slots")] * 3, "read committed", SETUP, False),
-}  # fmt: skip
+}
 
 
 @pytest.mark.thorough_but("guarded update")

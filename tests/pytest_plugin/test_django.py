@@ -12,8 +12,6 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.conftest import ROOT
 from zephyr_lab.servers.embedded import start_postgres
 
-pytestmark = pytest.mark.server
-
 pytest_plugins = "pytester"
 pytest.importorskip("pytest_django")
 
