@@ -9,21 +9,34 @@ from __future__ import annotations
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.streams import Loop, Stream
 
-if TYPE_CHECKING:
-    from zephyr_lab.wire.session import WireSession
+
+class Owner(Protocol):
+    """The session that questions belong to."""
+
+    def lets_through(self, link: Link, ask: Ask) -> bool:
+        """Whether a link may send now what its client asks; else it waits for the session's turn."""
+        ...
+
+    def sends(self, link: Link, ask: Ask) -> None: ...
+    def answered(self, link: Link, ask: Ask) -> None: ...
+    def left(self, link: Link) -> None: ...
 
 
 class Traffic(Protocol):
     """What a link needs of the wire that it is a part of."""
 
     loop: Loop
-    current: WireSession | None
     is_controlled: bool
+
+    @property
+    def current(self) -> Owner | None:
+        """The session that moves."""
+        ...
 
     def pass_on(self, ask: Ask) -> None:
         """Notes what nobody of the schedule has asked."""
@@ -35,9 +48,9 @@ class Traffic(Protocol):
 class Link(ABC):
     """What both protocols share. `session` is the only one whose connections come this way, `owner` whose it is now."""
 
-    def __init__(self, wire: Traffic, client: socket.socket, session: WireSession | None) -> None:
+    def __init__(self, wire: Traffic, client: socket.socket, session: Owner | None) -> None:
         self.wire, self.session = wire, session
-        self.owner: WireSession | None = session
+        self.owner: Owner | None = session
         self.client = Stream(wire.loop, client, self._from_client)
         self.server: Stream | None = None
         self.asked: deque[Ask] = deque()
@@ -78,12 +91,12 @@ class Link(ABC):
             self.asked.popleft()
             self._fly(ask, owner)
 
-    def _whose(self) -> WireSession | None:
+    def _whose(self) -> Owner | None:
         if self.session is not None or self.keeps_owner:
             return self.owner
         return self.wire.current
 
-    def _fly(self, ask: Ask, owner: WireSession | None) -> None:
+    def _fly(self, ask: Ask, owner: Owner | None) -> None:
         self.flying = ask
         if owner is not None:
             owner.sends(self, ask)

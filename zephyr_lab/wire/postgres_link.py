@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from zephyr_lab.errors import REFUSALS, LabError, ScheduleError
 from zephyr_lab.functions.trips import RoundTrip
@@ -13,7 +13,7 @@ from zephyr_lab.sql.classify import Kind, classify
 from zephyr_lab.wire import backends
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.backends import Backends, PooledBackend
-from zephyr_lab.wire.link import Link, Traffic
+from zephyr_lab.wire.link import Link, Owner, Traffic
 from zephyr_lab.wire.postgres import (
     CANCEL_REQUEST,
     GSSENC_REQUEST,
@@ -23,9 +23,6 @@ from zephyr_lab.wire.postgres import (
     Frontend,
 )  # fmt: skip
 from zephyr_lab.wire.streams import Stream
-
-if TYPE_CHECKING:
-    from zephyr_lab.wire.session import WireSession
 
 LONGEST_STARTUP = 10_000  # bytes, as in PostgreSQL's own postmaster
 NO_TLS = "the lab's socket speaks no TLS: use sslmode=disable, or prefer"
@@ -49,7 +46,7 @@ class PostgresLink(Link):
     wire: PostgresTraffic
 
     def __init__(
-        self, wire: PostgresTraffic, client: socket.socket, session: WireSession | None, password: str | None
+        self, wire: PostgresTraffic, client: socket.socket, session: Owner | None, password: str | None
     ) -> None:
         self._received: Callable[[bytes], None] = self._start
         self._before = bytearray()

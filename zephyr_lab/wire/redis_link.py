@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from zephyr_lab.errors import ScheduleError, WireError
@@ -14,12 +14,9 @@ from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.redis_commands import Kind
 from zephyr_lab.schedule.transcript import Failure, Result
 from zephyr_lab.wire.asks import Ask
-from zephyr_lab.wire.link import Link, Traffic
+from zephyr_lab.wire.link import Link, Owner, Traffic
 from zephyr_lab.wire.resp import Command, Commands, Replies
 from zephyr_lab.wire.streams import Stream
-
-if TYPE_CHECKING:
-    from zephyr_lab.wire.session import WireSession
 
 
 class RedisTraffic(Traffic, Protocol):
@@ -39,7 +36,7 @@ class RedisLink(Link):
     wire: RedisTraffic
 
     def __init__(
-        self, wire: RedisTraffic, client: socket.socket, session: WireSession | None, password: str, url: str
+        self, wire: RedisTraffic, client: socket.socket, session: Owner | None, password: str, url: str
     ) -> None:
         self._password: str | None = password
         self._commands, self._replies = Commands(), Replies()

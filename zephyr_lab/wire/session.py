@@ -7,7 +7,7 @@ import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
@@ -21,11 +21,21 @@ from zephyr_lab.schedule.transcript import Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink, refused
-
-if TYPE_CHECKING:
-    from zephyr_lab.wire.proxy import Wire
+from zephyr_lab.wire.streams import Loop
 
 Work = Callable[[Callable[[Any], object]], Any]  # is given what notes how to end its wait
+
+
+class Switch(Protocol):
+    """What a session needs of the wire. `current` is the session that moves."""
+
+    loop: Loop
+    current: WireSession | None
+
+    def wake(self) -> None:
+        """Has whoever serves look again."""
+
+    def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession: ...
 
 
 @runtime_checkable
@@ -45,7 +55,7 @@ class WireSession:
     `own`: the only one whose connections come through its endpoint; all of these are closed when it ends.
     """
 
-    def __init__(self, name: str, work: Work, wire: Wire, answers: Answers, *, own: bool) -> None:
+    def __init__(self, name: str, work: Work, wire: Switch, answers: Answers, *, own: bool) -> None:
         self.name, self._work, self._wire, self._answers, self._own = name, work, wire, answers, own
         self.log, self.trips, self.sleeps = Trips(name), 0, 0
         self.misuse: LabError | None = None
