@@ -16,7 +16,14 @@ from zephyr_lab.servers.embedded import Supervised
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
-TIERS = {"lab": "server", "servers": "server", "production": "server", "browser": "browser"}
+TIERS = {
+    "lab": "server",
+    "servers": "server",
+    "production": "server",
+    "postgres": "server",
+    "valkey": "server",
+    "browser": "browser",
+}
 """What marks a test that uses one of these fixtures. What starts a server in another way is marked where it stands."""
 
 
