@@ -244,10 +244,11 @@ class Lab:
             if not isinstance(name, str) or name.split() != [name]:
                 raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
         answers = Answers(compare or {}, refusals)
+        elsewhere = self._elsewhere(named, answers)  # which may start Redis
         return FunctionExplorer(
             self.engine.runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, ignore=ignore,
-            answers=answers, retry=retry, elsewhere=self._elsewhere(named, answers),
+            answers=answers, retry=retry, elsewhere=elsewhere,
         )  # fmt: skip
 
     @property

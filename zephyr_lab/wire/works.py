@@ -39,6 +39,9 @@ class Works:
     def __init__(self, wire: Wire, works: Mapping[str, Any], answers: Answers) -> None:
         self._wire, self._works, self._answers = wire, works, answers
         self._loops = Loops()
+        for name, one in works.items():
+            if not isinstance(one, Request) and Kind.REDIS_URL in parameters_of(one).kinds():
+                _ = wire.endpoint(name).redis_url  # starts Redis, before imports are watched
         services = [work.service for work in works.values() if isinstance(work, HttpRequest)]
         self._to_put_back = {id(one): one for one in services if one and one.reset}.values()
         for one in works.values():

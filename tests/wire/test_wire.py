@@ -1,0 +1,91 @@
+"""Functions with drivers of their own, and a service, under every order of their round trips."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.wire import programs
+from zephyr_lab import Lab
+from zephyr_lab.errors import BadInput, ServerLost, StepTimeout
+from zephyr_lab.wire.service import Service
+
+DRIVERS = [programs.psycopg3, programs.psycopg2, programs.asyncpg, programs.pg8000]
+
+
+@pytest.fixture
+def shop(lab: Lab) -> Iterator[Service]:
+    with lab.service([sys.executable, Path(__file__).with_name("shop.py")], ready="/", redis=False) as service:
+        yield service
+
+
+def counts(lab: Lab, functions: list[Any], isolation: str, setup: str = programs.SETUP) -> tuple[int, int, int]:
+    found = lab.explore(functions, setup=setup, isolation=isolation, shrink=False)
+    assert found.complete
+    return found.schedules, found.anomalous, found.aborted
+
+
+@pytest.mark.parametrize("book", DRIVERS, ids=lambda one: one.__name__)
+def test_a_lost_update_is_found_with_any_driver(lab: Lab, book: Callable[[str], Any]) -> None:
+    """12 of 14 orders lose one at READ COMMITTED, and REPEATABLE READ refuses these."""
+    assert counts(lab, [book, book], "read committed") == (14, 12, 0)
+    assert counts(lab, [book, book], "repeatable read") == (14, 0, 12)
+
+
+def test_a_lost_update_is_found_in_a_running_service(lab: Lab, shop: Service) -> None:
+    """A pool that its requests share; 409 is a refusal."""
+    requests = [shop.post("/orders"), shop.post("/orders")]
+    assert counts(lab, requests, "read committed") == (14, 12, 0)
+    assert counts(lab, requests, "repeatable read") == (14, 0, 12)
+
+
+def test_a_service_that_locks_is_safe(lab: Lab, shop: Service) -> None:
+    found = lab.explore([shop.post("/locked"), shop.post("/locked")], setup=programs.SETUP)
+    assert (found.schedules, found.anomalous, found.run.blocked_steps > 0) == (6, 0, True)
+
+
+def test_the_counterexample_shows_what_the_wire_saw(lab: Lab, shop: Service) -> None:
+    found = lab.explore([shop.post("/orders"), shop.post("/orders")], setup=programs.SETUP)
+    shown = str(found.counterexample.transcript)
+    assert "update slots set booked = 5000 where id = 1" in shown
+    assert "HTTP 201({'booked': 5000})" in str(found)
+
+
+def test_redis_at_the_wire(lab: Lab) -> None:
+    """GET, then SET of what was read and one more: an increment is lost; INCR loses none."""
+
+    def read_then_write(redis_url: str) -> None:
+        import redis
+
+        with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+            client.set("orders", int(client.get("orders") or 0) + 1)
+
+    def increment(redis_url: str) -> None:
+        import redis
+
+        with redis.Redis.from_url(redis_url) as client:
+            client.incr("orders")
+
+    assert counts(lab, [read_then_write, read_then_write], "read committed", "") == (6, 4, 0)
+    assert counts(lab, [increment, increment], "read committed", "") == (2, 0, 0)
+
+
+def test_a_service_that_leaves_a_transaction_open_is_reported(lab: Lab, shop: Service) -> None:
+    """And the lab can be used afterwards."""
+    with pytest.raises(StepTimeout, match="answered and left a transaction open"):
+        lab.explore([shop.post("/left-open"), shop.post("/orders")], setup=programs.SETUP)
+    assert counts(lab, [shop.post("/orders")] * 2, "read committed") == (14, 12, 0)
+
+
+def test_a_service_that_crashes_is_reported(lab: Lab, shop: Service) -> None:
+    with pytest.raises(ServerLost, match="has ended, with exit code 3"):
+        lab.explore([shop.post("/crash"), shop.post("/orders")], setup=programs.SETUP)
+
+
+def test_a_program_that_is_not_there_is_named(lab: Lab) -> None:
+    with pytest.raises(BadInput, match=r"no program 'no-such-shop'"):
+        lab.service("no-such-shop --port {port}", redis=False)
