@@ -23,7 +23,7 @@ WAYS = [
     "conditional-update", "serializable-retry-mended", "redis-lua-idempotent",
 ]  # fmt: skip
 # In one worker: each would fetch and build them for itself.
-pytestmark = [pytest.mark.xdist_group("services"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("services"), pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True)
