@@ -10,7 +10,7 @@ import pytest
 from psycopg.pq import TransactionStatus
 
 from zephyr_lab.explore.effect import Effect, Effects
-from zephyr_lab.explore.footprint import OPAQUE, UNKNOWN, Footprint, Rows
+from zephyr_lab.explore.footprint import OPAQUE, UNKNOWN, Ending, Footprint, Rows
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Session, Spec, Step
 from zephyr_lab.schedule.transcript import Event, EventKind, Failure
@@ -31,8 +31,9 @@ def writing(*rows: Rows) -> Footprint:
 
 
 FOOTPRINTS = {
-    "begin": Footprint(begins=True), "commit": Footprint(ends="commit"), "rollback": Footprint(ends="rollback"),
-    "savepoint": Footprint(saves=True), "back": Footprint(ends="savepoint"), "set": Footprint(),
+    "begin": Footprint(begins=True), "commit": Footprint(ends=Ending.COMMIT),
+    "rollback": Footprint(ends=Ending.ROLLBACK),
+    "savepoint": Footprint(saves=True), "back": Footprint(ends=Ending.TO_SAVEPOINT), "set": Footprint(),
     "read x": reading(X), "read y": reading(Y), "read all": reading(T), "write x": writing(X), "write y": writing(Y),
     "lock x": Footprint(*[frozenset({X})] * 2, idle=False), "opaque": OPAQUE, "unknown": UNKNOWN, "no rows": reading(),
     "first": replace(reading(T), by_place=frozenset({"t"})), "write all": writing(T),
@@ -68,7 +69,7 @@ def followed(level: IsolationLevel, *program: str, setup: str | None = None) -> 
     effects, is_open, found = effects_of(level, program, setup=setup), bool(setup), []
     for i, sql in enumerate(program):
         footprint = FOOTPRINTS[sql]
-        is_open = (is_open or footprint.begins) and footprint.ends not in ("commit", "rollback")
+        is_open = (is_open or footprint.begins) and footprint.ends not in (Ending.COMMIT, Ending.ROLLBACK)
         found.append(after(effects, f"A{i}", OPEN if is_open else IDLE))
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from zephyr_lab.explore.footprint import UNKNOWN, Footprint, Rows, meet
+from zephyr_lab.explore.footprint import UNKNOWN, Ending, Footprint, Rows, meet
 from zephyr_lab.explore.schema import Schema
 from zephyr_lab.explore.statement import Reader
 
@@ -41,9 +41,9 @@ def rows(*some: Rows) -> frozenset[Rows]:
 
 UNDERSTOOD = {
     "begin isolation level serializable": Footprint(begins=True),
-    "commit": Footprint(ends="commit"),
-    "abort": Footprint(ends="rollback"),
-    "rollback to savepoint s": Footprint(ends="savepoint"),
+    "commit": Footprint(ends=Ending.COMMIT),
+    "abort": Footprint(ends=Ending.ROLLBACK),
+    "rollback to savepoint s": Footprint(ends=Ending.TO_SAVEPOINT),
     "savepoint s": Footprint(saves=True),
     "set local app.x = 'y'": Footprint(),
     "select booked from slots where slot = '18:00'": Footprint(rows(SIX), idle=False),
@@ -96,7 +96,7 @@ UNDERSTOOD = {
     "show transaction isolation level": Footprint(),
     "begin isolation/**/level serializable": Footprint(begins=True),
     "deallocate all": Footprint(idle=False),
-    "begin; select booked from slots; commit": Footprint(rows(SLOTS), begins=True, ends="commit", idle=False),
+    "begin; select booked from slots; commit": Footprint(rows(SLOTS), begins=True, ends=Ending.COMMIT, idle=False),
 }
 
 

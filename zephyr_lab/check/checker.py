@@ -10,6 +10,7 @@ from zephyr_lab.check.decide import Decision, Model, decide
 from zephyr_lab.check.explain import Explainer
 from zephyr_lab.check.graph import Kind
 from zephyr_lab.check.history import History, Workload
+from zephyr_lab.check.levels import Order
 from zephyr_lab.check.phenomena import Findings, examine
 from zephyr_lab.check.read import no_collector
 from zephyr_lab.check.registers import Assumptions
@@ -17,12 +18,12 @@ from zephyr_lab.check.report import Report
 
 DEFAULT_LEVEL = "strict-serializable"
 _MODELS = {
-    "snapshot-isolation": (Model.SNAPSHOT_ISOLATION, ""),
-    "serializable": (Model.SERIALIZABLE, ""),
-    "strong-session-snapshot-isolation": (Model.SNAPSHOT_ISOLATION, "process"),
-    "strong-session-serializable": (Model.SERIALIZABLE, "process"),
-    "strong-snapshot-isolation": (Model.SNAPSHOT_ISOLATION, "realtime"),
-    "strong-serializable": (Model.SERIALIZABLE, "realtime"),
+    "snapshot-isolation": (Model.SNAPSHOT_ISOLATION, Order.DATA),
+    "serializable": (Model.SERIALIZABLE, Order.DATA),
+    "strong-session-snapshot-isolation": (Model.SNAPSHOT_ISOLATION, Order.PROCESS),
+    "strong-session-serializable": (Model.SERIALIZABLE, Order.PROCESS),
+    "strong-snapshot-isolation": (Model.SNAPSHOT_ISOLATION, Order.REALTIME),
+    "strong-serializable": (Model.SERIALIZABLE, Order.REALTIME),
 }
 """The levels that are decided for registers, weaker ones first."""
 

@@ -23,10 +23,11 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
 from zephyr_lab.check.graph import Edges, Kind
+from zephyr_lab.check.levels import Order
 
 _DATA = (Kind.WW, Kind.WR)
 _RW = (Kind.RW, Kind.RW_ON)
-ORDER_KINDS = {"": (), "process": (Kind.PROCESS,), "realtime": (Kind.REALTIME, Kind.REALTIME_ON)}
+ORDER_KINDS = {Order.DATA: (), Order.PROCESS: (Kind.PROCESS,), Order.REALTIME: (Kind.REALTIME, Kind.REALTIME_ON)}
 VISITS, VISITS_IN_ALL, VISITS_AT_LEAST = 60_000, 1_000_000, 500
 FAR = 16
 MOST_PAIRS = 4 << 20
@@ -103,8 +104,8 @@ def has_cycle_without_adjacent_rw(edges: Edges, data: tuple[Kind, ...]) -> bool:
     return len(edges) > 0 and bool(_lonely_rw(edges, data)[1].any())
 
 
-def find(edges: Edges, order: str, transactions: int) -> list[Cycle]:
-    """A shortest cycle of each class in each component of the data edges with those of `order` ("", process, realtime).
+def find(edges: Edges, order: Order, transactions: int) -> list[Cycle]:
+    """A shortest cycle of each class in each component of the data edges with those of `order`.
 
     With an order, only cycles with an edge of it are looked for. Nodes from `transactions` on are auxiliary.
     """

@@ -23,6 +23,7 @@ from zephyr_lab.check.chooser import ROUNDS, Chooser, Undecided
 from zephyr_lab.check.cycles import Step
 from zephyr_lab.check.graph import Kind
 from zephyr_lab.check.history import History
+from zephyr_lab.check.levels import Order
 from zephyr_lab.check.polygraph import Column, Polygraph, column
 from zephyr_lab.check.reach import Closure, Cyclic, topological
 
@@ -51,11 +52,8 @@ class Decision:
     order: list[int] = field(default_factory=list)
 
 
-def decide(history: History, model: Model, order: str = "", rounds: int = ROUNDS) -> Decision:
-    """`order`: "", "process" (a session's order counts) or "realtime" (that, and the order of time).
-
-    `rounds`: how often the SAT solver may choose.
-    """
+def decide(history: History, model: Model, order: Order = Order.DATA, rounds: int = ROUNDS) -> Decision:
+    """`rounds`: how often the SAT solver may choose."""
     problem = Polygraph(history, order)
     if problem.nodes * (2 if model is Model.SNAPSHOT_ISOLATION else 1) > MOST_NODES:
         return Decision(None, f"{len(history):,} transactions are too many to try all orders of their writes")

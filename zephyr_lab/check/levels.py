@@ -16,6 +16,7 @@ Transactional Consistency" (OOPSLA 2019): the weak levels as axioms on reads of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from functools import cache
 
 from zephyr_lab.errors import BadInput
@@ -179,9 +180,17 @@ def boundary(anomalies: Iterable[str]) -> tuple[list[str], list[str]]:
     return sorted(weakest), sorted(fallen - weakest)
 
 
-def needs(level: str) -> str:
-    """What order besides the data a level counts: "", "process" or "realtime"."""
+class Order(StrEnum):
+    """What counts besides the data: nothing, a session's order, or that and the order of time."""
+
+    DATA = ""
+    PROCESS = "process"
+    REALTIME = "realtime"
+
+
+def needs(level: str) -> Order:
+    """What order a level counts."""
     below = weaker(level)
     if any(one.startswith("strong-") and not one.startswith("strong-session-") for one in below):
-        return "realtime"
-    return "process" if any(one.startswith("strong-session-") for one in below) else ""
+        return Order.REALTIME
+    return Order.PROCESS if any(one.startswith("strong-session-") for one in below) else Order.DATA

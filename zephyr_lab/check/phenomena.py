@@ -12,10 +12,12 @@ from zephyr_lab.check import cycles, levels
 from zephyr_lab.check.cycles import Cycle
 from zephyr_lab.check.graph import Edges, Kind, process_edges, realtime_edges
 from zephyr_lab.check.history import History
+from zephyr_lab.check.levels import Order
 from zephyr_lab.check.lists import Inference
 
 _WW, _WR = (Kind.WW,), (Kind.WW, Kind.WR)
 _ALL = (Kind.WW, Kind.WR, Kind.RW, Kind.RW_ON)
+_PREFIXES = {Order.DATA: "", Order.PROCESS: "strong-session-", Order.REALTIME: "strong-"}
 
 
 @dataclass
@@ -46,14 +48,14 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
     """All anomalies that the data show, and those of the order of sessions and of time where the level counts them."""
     needs = levels.needs(level)
     edges, n = inference.edges, len(history)
-    parts, orders = [edges], [""]
+    parts, orders = [edges], [Order.DATA]
     if needs:
         process = process_edges(history, edges.nodes)
         parts.append(process)
-        orders.append("process")
-        if needs == "realtime" and history.timed:
+        orders.append(Order.PROCESS)
+        if needs is Order.REALTIME and history.timed:
             parts.append(realtime_edges(history, edges.nodes))
-            orders.append("realtime")
+            orders.append(Order.REALTIME)
     whole = Edges.joined(parts, parts[-1].nodes)
     found = Findings(dict(inference.found), empty=not (whole.target < n).any())
     inner = cycles.cyclic_part(whole)
@@ -66,17 +68,17 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
     return found
 
 
-def _prove(edges: Edges, order: str, found: Findings) -> None:
+def _prove(edges: Edges, order: Order, found: Findings) -> None:
     """Adds the levels whose forbidden cycles exist, where no anomaly found so far rules the level out."""
     extra = cycles.ORDER_KINDS[order]
-    prefix = {"": "", "process": "strong-session-", "realtime": "strong-"}[order]
+    prefix = _PREFIXES[order]
     tests: dict[str, Callable[[], bool]] = {
         "read-uncommitted": lambda: cycles.has_cycle(edges, _WW + extra),
         "read-committed": lambda: cycles.has_cycle(edges, _WR + extra),
         "snapshot-isolation": lambda: cycles.has_cycle_without_adjacent_rw(
             edges.where(np.isin(edges.kind, np.array(_ALL + extra, np.int8))), _WR + extra
         ),
-        "repeatable-read": lambda: order == "" and cycles.has_cycle(edges.where(~edges.predicate), _ALL),
+        "repeatable-read": lambda: order is Order.DATA and cycles.has_cycle(edges.where(~edges.predicate), _ALL),
         "serializable": lambda: cycles.has_cycle(edges, _ALL + extra),
     }
     for name, exists in tests.items():

@@ -11,6 +11,7 @@ from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.chains import spread
 from zephyr_lab.check.graph import Kind, process_edges, realtime_edges
 from zephyr_lab.check.history import NULL, READ, History, Status
+from zephyr_lab.check.levels import Order
 from zephyr_lab.check.registers import Accesses
 
 
@@ -19,12 +20,12 @@ class Polygraph:
 
     A read of a value that nobody wrote is left out: the history lacks its writer, and so what that one did besides."""
 
-    def __init__(self, history: History, order: str) -> None:
+    def __init__(self, history: History, order: Order) -> None:
         self.history, self.accesses = history, Accesses(history)
         h, a = self.history, self.accesses
         n = len(h)
         edges = [process_edges(h, n)] if order else []
-        if order == "realtime" and h.timed:
+        if order is Order.REALTIME and h.timed:
             edges.append(realtime_edges(h, n))
         self.nodes = edges[-1].nodes if edges else n
         reads = np.flatnonzero((h.kind == READ) & a.ok)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Transcript
+from zephyr_lab.schedule.transcript import AnswerKind, End, Event, EventKind, Failure, Transcript
 from zephyr_lab.sql.classify import Kind, Statement, classify
 
 
@@ -43,7 +43,7 @@ class Observed:
             last = transcript.told(name)[-1]  # what the function returned or raised is told last
             if isinstance(last, Failure):
                 raised[name] = last.text().removeprefix("server:")
-            elif last.columns == ("raised",):
+            elif last.answered is AnswerKind.RAISED:
                 raised[name] = str(last.rows[0][0])
             else:
                 returned[name] = _value(str(last.rows[0][0]))
@@ -61,7 +61,7 @@ class Observed:
     @cached_property
     def steps(self) -> tuple[Event, ...]:
         """The round trips in their order, without what the functions gave in the end."""
-        return tuple(event for event in self.transcript.events if event.sql != "return")
+        return tuple(event for event in self.transcript.events if not event.is_return)
 
     @property
     def waits(self) -> list[Event]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from psycopg import pq
 
 from zephyr_lab.errors import SERIALIZATION_FAILURE
-from zephyr_lab.explore.footprint import NOTHING, UNKNOWN, Footprint, Rows, RowSet, meet
+from zephyr_lab.explore.footprint import NOTHING, UNKNOWN, Ending, Footprint, Rows, RowSet, meet
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event, EventKind
@@ -197,12 +197,12 @@ class Effects:
             kept = state if state.saved else _Session(opaque=state.opaque)
             self._sessions[event.session] = replace(kept, open=True, failed=True, doubted=self._is_refusal_met)
         elif status == pq.TransactionStatus.INTRANS:
-            back = footprint.ends == "savepoint" or (state.failed and footprint.ends)
+            back = footprint.ends is Ending.TO_SAVEPOINT or (state.failed and footprint.ends)
             effect = Effect(who, frees=state.locks if back else NOTHING, opaque=state.opaque)
             state.open, state.failed, state.doubted = True, False, False
         else:
             nothing = event.failure or event.kind is not EventKind.COMPLETED or state.failed
-            published = NOTHING if nothing or footprint.ends == "rollback" else state.writes
+            published = NOTHING if nothing or footprint.ends is Ending.ROLLBACK else state.writes
             effect = Effect(who, frees=state.locks, publishes=published, opaque=state.opaque)
             self._sessions[event.session] = _Session()
         return effect

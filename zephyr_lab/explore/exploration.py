@@ -7,7 +7,7 @@ from typing import Any
 
 from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.verdict import Outcome, VerdictKind, told_off
-from zephyr_lab.schedule.transcript import Result
+from zephyr_lab.schedule.transcript import AnswerKind, Result
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
@@ -189,7 +189,7 @@ class Exploration:
         for one in self.outcomes.values():
             for session, answers in one.outcome.told:
                 for answer in answers:
-                    if isinstance(answer, Result) and answer.columns == ("returned",):
+                    if isinstance(answer, Result) and answer.answered is AnswerKind.RETURNED:
                         others.add(session)
                     told.setdefault(session, set()).add(answer.text().removeprefix("-> "))
         return {session: sorted(texts) for session, texts in told.items() if session not in others}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple
 
 
@@ -29,6 +30,14 @@ def meet(some: RowSet, others: RowSet) -> bool:
     return any(one.meets(other) for one in some for other in others)
 
 
+class Ending(Enum):
+    """How a message ends a transaction, or what it has done since a savepoint."""
+
+    COMMIT = auto()
+    ROLLBACK = auto()
+    TO_SAVEPOINT = auto()
+
+
 @dataclass(frozen=True)
 class Footprint:
     """What a message may read, lock and write; whether it begins or ends a transaction.
@@ -42,7 +51,7 @@ class Footprint:
     writes: RowSet = NOTHING
     begins: bool = False
     saves: bool = False  # sets a savepoint, to which a failed transaction can come back
-    ends: str = ""  # "", "commit", "rollback", or "savepoint" for a rollback to one
+    ends: Ending | None = None
     inserts: RowSet = NOTHING  # of its locks, those on rows that are new
     by_place: frozenset[str] = frozenset()  # tables of which it reads rows by where they lie
     idle: bool = True  # no statement in it needs a snapshot

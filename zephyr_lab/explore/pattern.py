@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from zephyr_lab.schedule.transcript import Transcript
+from zephyr_lab.schedule.transcript import RETURN, Transcript
 from zephyr_lab.sql.classify import classify
 
 REMEDIES = {
@@ -54,7 +54,7 @@ def _a_step_for_each_message(told: dict[str, Any]) -> dict[str, Any] | None:
     number: Counter[str] = Counter()
     place = {-1: 0}  # how many of the events kept come before so many of all
     for at, event in enumerate(told["events"]):
-        if event["sql"] != "return":
+        if event["sql"] != RETURN:
             number[event["session"]] += not event["resumed"]
             kept.append({**event, "step": f"{event['session']}{number[event['session']]}", "transaction": 1})
         place[at] = len(kept)

@@ -18,7 +18,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from zephyr_lab.explore.calls import SETTINGS, Calls, calls_of, is_called_by_a_dot
-from zephyr_lab.explore.footprint import NOTHING, OPAQUE, UNKNOWN, Footprint, Rows, RowSet
+from zephyr_lab.explore.footprint import NOTHING, OPAQUE, UNKNOWN, Ending, Footprint, Rows, RowSet
 from zephyr_lab.explore.row_order import depends_on_row_order
 from zephyr_lab.explore.schema import Schema
 from zephyr_lab.schedule.transcript import Result
@@ -214,8 +214,8 @@ _NEXT = re.compile(r"nextval\('[^']+'::regclass\)")
 
 # What is about the session or its transaction only.
 _CONTROL = {
-    Kind.BEGIN: Footprint(begins=True), Kind.COMMIT: Footprint(ends="commit"),
-    Kind.ROLLBACK: Footprint(ends="rollback"), Kind.ROLLBACK_TO: Footprint(ends="savepoint"),
+    Kind.BEGIN: Footprint(begins=True), Kind.COMMIT: Footprint(ends=Ending.COMMIT),
+    Kind.ROLLBACK: Footprint(ends=Ending.ROLLBACK), Kind.ROLLBACK_TO: Footprint(ends=Ending.TO_SAVEPOINT),
     Kind.SAVEPOINT: Footprint(saves=True), Kind.RELEASE: Footprint(), Kind.SHOW: Footprint(),
     Kind.SET_TRANSACTION: Footprint(), Kind.DEALLOCATE: Footprint(idle=False), Kind.FETCH: OPAQUE, Kind.CLOSE: OPAQUE,
 }  # fmt: skip

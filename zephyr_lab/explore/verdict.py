@@ -61,15 +61,10 @@ class Outcome:
         for name, answers in self.told:
             rows = [one.text().removeprefix("-> ") for one in answers if isinstance(one, Result) and one.columns]
             # What a function returned or raised, or what a transaction read.
-            verbs: dict[tuple[str, ...], str] = {("returned",): "returned", ("raised",): "raised"}
-            verb = verbs.get(_columns(answers), "read")
+            verb = next((one.answered for one in answers if isinstance(one, Result)), None) or "read"
             said += [f"{name} {verb} {', then '.join(rows)}"] if rows else []
             said += [f"{name} was told {one.text()}" for one in answers if isinstance(one, Failure)]
         return "; ".join(said + [f"{name}: {table.text()}" for name, table in self.final])
-
-
-def _columns(answers: Sequence[Result | Failure]) -> tuple[str, ...]:
-    return next((one.columns for one in answers if isinstance(one, Result)), ())
 
 
 def _as_bag(answer: Result | Failure) -> Result | Failure:

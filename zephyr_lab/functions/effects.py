@@ -13,7 +13,7 @@ from dataclasses import replace
 from zephyr_lab.explore.effect import Effect, Effects
 from zephyr_lab.explore.footprint import OPAQUE, Footprint, Rows, RowSet
 from zephyr_lab.functions.scheduled import Scheduled
-from zephyr_lab.functions.trips import RoundTrip
+from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.transcript import Event
@@ -73,7 +73,7 @@ class FunctionEffects(Effects):
             session = sessions[event.session]
             trip = session.log.last_of(event)
             if trip and trip.redis:
-                publishes: RowSet = _REDIS if trip.redis == "writes" else frozenset()
+                publishes: RowSet = _REDIS if trip.redis is RedisAccess.WRITES else frozenset()
                 whole = whole.joined(Effect(frozenset({event.session}), looks=_REDIS, publishes=publishes))
                 continue
             self._footprints[event.step] = self.touched(trip)

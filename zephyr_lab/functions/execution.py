@@ -15,7 +15,17 @@ from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.reset import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.settling import Settler
-from zephyr_lab.schedule.transcript import End, Event, EventKind, Failure, Glance, Table, Transaction, Transcript
+from zephyr_lab.schedule.transcript import (
+    RETURN,
+    End,
+    Event,
+    EventKind,
+    Failure,
+    Glance,
+    Table,
+    Transaction,
+    Transcript,
+)
 from zephyr_lab.sql.classify import Kind, classify
 from zephyr_lab.views.abridged import one_line
 
@@ -250,8 +260,8 @@ def _ending(session: Scheduled, number: int) -> Event:
     """What a function returned or raised, as what its one transaction was told."""
     told, kind = session.told(), EventKind.FAILED if session.raised else EventKind.COMPLETED
     if isinstance(told, Failure):
-        return Event(session.name, session.name, "return", kind, transaction=number, failure=told)
-    return Event(session.name, session.name, "return", kind, transaction=number, results=(told,))
+        return Event(session.name, session.name, RETURN, kind, transaction=number, failure=told)
+    return Event(session.name, session.name, RETURN, kind, transaction=number, results=(told,))
 
 
 def _last_end(events: Sequence[Event]) -> End:

@@ -21,7 +21,7 @@ from zephyr_lab.functions.content import Content
 from zephyr_lab.functions.foreign import refused
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.stream_ids import packed, with_stream_id
-from zephyr_lab.functions.trips import RoundTrip
+from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.functions.turn import Owner, Turn, current_session, owner
 from zephyr_lab.redis_commands import Kind, kind
 from zephyr_lab.schedule.transcript import Failure, Result
@@ -87,8 +87,8 @@ def _begin(connection: Any, message: Any) -> None:
                 )
             )
     words = [content.hide_prefix(" ".join(command)) for command in commands]
-    access = "reads" if set(kinds) == {Kind.READS} else "writes"
-    for command in commands if access == "writes" else ():
+    access = RedisAccess.READS if set(kinds) == {Kind.READS} else RedisAccess.WRITES
+    for command in commands if access is RedisAccess.WRITES else ():
         if not content.is_free_to(command):
             raise turn.refuse(_not_ours(turn, command))
     turn.on_the_wire[id(connection)] = turn.take(RoundTrip("redis: " + "; ".join(words), redis=access))

@@ -35,11 +35,11 @@ class _Names:
         self._tables = {name: origins.read(name, table) for name, table in transcript.final.items()}
         self._told = [
             (event.session, place, value)
-            for event in transcript.events if event.sql == "return"
+            for event in transcript.events if event.is_return
             for result in event.results for row in result.rows for place, value in enumerate(row)
         ] + [
             (event.session, 0, Leaf("message", event.failure.message, ""))
-            for event in transcript.events if event.sql == "return" and event.failure
+            for event in transcript.events if event.is_return and event.failure
         ]  # fmt: skip
         places: dict[Id, list[tuple[str, int]]] = {}
         for name, (columns, rows) in self._tables.items():
@@ -156,7 +156,7 @@ class _Names:
         return linked
 
     def event(self, event: Event) -> Event:
-        if event.sql != "return":
+        if not event.is_return:
             # What a function was told may be in what it asks next; UUIDs and times are others in each run.
             results = tuple(
                 replace(one, rows=tuple(tuple(map(self._in_result, row)) for row in one.rows)) for one in event.results

@@ -27,7 +27,7 @@ from zephyr_lab.functions.trips import Trips
 from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread
 from zephyr_lab.functions.values import is_from_server, raised_in, told
 from zephyr_lab.schedule.channel import Channel
-from zephyr_lab.schedule.transcript import Failure, Result
+from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 
 Function = Callable[..., Any]
 
@@ -98,7 +98,7 @@ class FunctionSession:
         except Incomparable as error:
             self.turn.refuse(ScheduleError(f"session {self.name} ({name_of(self.function)}): {error}"))
         except Exception as error:
-            what = "raised" if self.raised else "returned"
+            what = AnswerKind.RAISED if self.raised else AnswerKind.RETURNED
             self.turn.refuse(
                 ScheduleError(
                     f"session {self.name} ({name_of(self.function)}): what it {what} cannot be read: "
@@ -238,11 +238,11 @@ class FunctionSession:
         """What the function returned or raised, as part of the outcome."""
         said = self._said or "nothing, as it was given up"
         if self.raised is None:
-            return Result("RETURN", ("returned",), ((said,),))  # type: ignore[arg-type]  # a Told, compared as a value is
+            return Result("RETURN", (AnswerKind.RETURNED.value,), ((said,),))  # type: ignore[arg-type]  # a Told, compared as a value is
         if isinstance(self.raised, psycopg.Error) and is_from_server(self.raised):
             state, constraint = str(self.raised.sqlstate), self.raised.diag.constraint_name or ""
             return Failure(state, constraint, raised_in(self.raised))
-        return Result("RAISE", ("raised",), ((said,),))  # type: ignore[arg-type]
+        return Result("RAISE", (AnswerKind.RAISED.value,), ((said,),))  # type: ignore[arg-type]
 
     def stands_at(self) -> str:
         """The line of the function's own code that its thread is in; '' if none."""

@@ -167,7 +167,7 @@ class Origins:
         self._times: dict[str, Column] = {}
         self._statements = [
             re.split(r"(?i)\breturning\b", one.sql)[0] for one in transcript.events
-            if one.sql != "return" and re.search(r"(?i)\b(update|insert|merge|copy)\b", one.sql)
+            if not one.is_return and re.search(r"(?i)\b(update|insert|merge|copy)\b", one.sql)
         ]  # fmt: skip
         self._note_values()
 
@@ -183,7 +183,7 @@ class Origins:
                 for said in TIME.findall(statement):  # by a clock of Python's; another may have set it again since
                     self._note(column, said)
         for event in self._transcript.events:
-            for result in event.results if event.sql != "return" else ():
+            for result in () if event.is_return else event.results:
                 for place, name in enumerate(result.columns):
                     for column in self._owners(name, event.sql):
                         for row in result.rows:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 
 from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
+
+
+class RedisAccess(Enum):
+    READS = auto()
+    WRITES = auto()
 
 
 @dataclass
@@ -13,13 +19,13 @@ class RoundTrip:
     """What a session asked a server, and what it was told. A `private` one takes no turn.
 
     `whole` is all that is sent, an implicit BEGIN included; `status` is how the session's transaction stood then, as a
-    pq.TransactionStatus; `redis` is "reads" or "writes" for a message to Redis; `where` is the line that asked for it.
+    pq.TransactionStatus; `redis` is of a message to Redis; `where` is the line that asked for it.
     """
 
     sql: str
     whole: str = ""
     private: bool = False
-    redis: str = ""
+    redis: RedisAccess | None = None
     status: int = 0
     results: list[Result] = field(default_factory=list)
     failure: Failure | None = None

@@ -30,6 +30,19 @@ def _shown(value: Value) -> str:
     return "null" if value is None else str(value)
 
 
+RETURN = "return"  # stands for the SQL of a function's end
+
+
+class AnswerKind(StrEnum):
+    """How a function ended: the column in which that is told."""
+
+    RETURNED = "returned"
+    RAISED = "raised"
+
+
+_ANSWERS = {(one,) for one in AnswerKind}
+
+
 @dataclass(frozen=True)
 class Result:
     """The answer to one statement: its command tag, such as `UPDATE 1`, and rows where it gives any."""
@@ -37,6 +50,11 @@ class Result:
     tag: str
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Value, ...], ...] = ()
+
+    @property
+    def answered(self) -> AnswerKind | None:
+        """Of what a function returned or raised: which of the two it is."""
+        return AnswerKind(self.columns[0]) if self.columns in _ANSWERS else None
 
     def text(self) -> str:
         if self.columns:
@@ -110,6 +128,11 @@ class Event:
     wait: Wait | None = None
     notices: tuple[str, ...] = ()
     where: str = field(default="", compare=False)
+
+    @property
+    def is_return(self) -> bool:
+        """Whether it is the end of a function."""
+        return self.sql == RETURN
 
     def text(self) -> str:
         """What is said behind the SQL: `-> 90000`, `1 row`, `waits for A (transactionid)`, `resumes: 40001 ...`."""

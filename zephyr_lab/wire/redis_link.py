@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from zephyr_lab.errors import ScheduleError, WireError
 from zephyr_lab.functions.stream_ids import packed, with_stream_id
-from zephyr_lab.functions.trips import RoundTrip
+from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.redis_commands import Kind
 from zephyr_lab.schedule.transcript import Failure, Result
 from zephyr_lab.wire.asks import Ask
@@ -128,7 +128,7 @@ class RedisLink(Link):
             writes = writes or kind not in (Kind.READS, Kind.TRANSACTION)
         text = "redis: " + "; ".join(texts)
         blocks = any(one.kind in (Kind.BLOCKING, Kind.SUBSCRIBES) for one in commands)
-        trip = RoundTrip(text, private=private, redis="writes" if writes else "reads")
+        trip = RoundTrip(text, private=private, redis=RedisAccess.WRITES if writes else RedisAccess.READS)
         return Ask(bytes(raw), trip, batch=len(commands), refusal=_blocks(text) if blocks else None)
 
     def _is_unknown(self, command: Command) -> bool:

@@ -17,7 +17,7 @@ from zephyr_lab.functions.structure import Incomparable, Parts, Told
 from zephyr_lab.functions.trips import RoundTrip, Trips
 from zephyr_lab.functions.turn import Abandoned
 from zephyr_lab.functions.values import told
-from zephyr_lab.schedule.transcript import Failure, Result
+from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink, refused
@@ -254,10 +254,10 @@ class WireSession:
     def told(self) -> Result | Failure:
         said = self._said or "nothing, as it was given up"
         if self.raised is None:
-            return Result("RETURN", ("returned",), ((said,),))  # type: ignore[arg-type]
+            return Result("RETURN", (AnswerKind.RETURNED.value,), ((said,),))  # type: ignore[arg-type]
         if self._failure and not isinstance(self.raised, Failed):
             return self._failure  # as its driver has told it
-        return Result("RAISE", ("raised",), ((said,),))  # type: ignore[arg-type]
+        return Result("RAISE", (AnswerKind.RAISED.value,), ((said,),))  # type: ignore[arg-type]
 
     def stands_at(self) -> str:
         if self._is_done and (links := self._open_transactions()):
