@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from zephyr_lab.errors import StepTimeout
+from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.executor import Executor, RunningSchedule
 from zephyr_lab.explore.exhaustive import Exhaustive
+from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.footprint import Rows
@@ -182,3 +184,23 @@ def test_the_easiest_counterexample_is_found_by_the_same_executor() -> None:
     schedule = fewest_switches(explorer, explorer.explore(search), None)
     words = schedule.split()
     assert sum(one != other for one, other in itertools.pairwise(words)) == 2
+
+
+def test_switches_are_said_to_be_the_fewest_only_where_fewer_were_looked_for() -> None:
+    """A reduced search runs one schedule for several, of which another may have fewer; a deadline ends the search."""
+    explorer = Explorer(CountingExecutor())
+    reduced, cut_short, each = explorer.explore(Reduced()), explorer.explore(Reduced()), explorer.explore(Exhaustive())
+
+    def text(found: Exploration) -> str:
+        assert found.easiest
+        found.counterexample = Counterexample(found.easiest[1])
+        return str(found)
+
+    assert not reduced.ran_each
+    assert each.ran_each
+    assert "\ncounterexample: " in text(reduced)
+    assert "\nfewest switches: " in text(each)
+    fewest_switches(explorer, cut_short, deadline=0.0)
+    assert "\ncounterexample: " in text(cut_short)
+    fewest_switches(explorer, reduced)
+    assert "\nfewest switches: " in text(reduced)

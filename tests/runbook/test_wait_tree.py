@@ -164,6 +164,11 @@ def test_a_held_schedule_refuses_another_and_ends_with_its_block(lab: Lab) -> No
     case = lab.case(spec)
     with case.hold("A B"), pytest.raises(ScheduleError, match="a schedule is held"):
         case.run("A")
+    with case.hold("A B"):
+        for refused in (lambda: lab.explore([lambda conn: conn.execute("select 1")]), case.explore):
+            with pytest.raises(ScheduleError, match="a schedule is held"):
+                refused()
+        assert lab.runbook("who-blocks-whom")["session"].tolist() == ["A", "B"]
     with pytest.raises(ZeroDivisionError), case.hold("A B"):
         raise ZeroDivisionError
     assert lab.runbook("long-transactions", older_than="0 s").empty

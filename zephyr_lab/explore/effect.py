@@ -125,6 +125,15 @@ class Effects:
             for name, setup in self._setups.items()
         }
 
+    def foresee(self, step: str, footprint: Footprint) -> None:
+        """What a step will touch, where that is known only while a schedule is carried out."""
+        self._footprints[step] = footprint
+
+    def note_opaque(self) -> bool:
+        """From now on a step may touch whatever others touch; whether none might before."""
+        before, self._is_opaque_met = self._is_opaque_met, True
+        return not before
+
     def is_local(self, step: str) -> bool:
         """Whether nobody else will be able to tell when `step`, a session's next, happens."""
         name, footprint = self.spec.steps[step].session, self._footprints[step]

@@ -73,11 +73,12 @@ class Exploration:
     """`run` counts the schedules that were run, `stands_for` all that they represent, where that is known.
 
     `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
-    schedule with as few switches between sessions as any; None where none was found. `explanation`: its name with
+    schedule, when shrunk with as few switches as any; None where none was found. `explanation`: its name with
     the remedies, and the level that refuses it, where they are known. `violation`: the first schedule that violates the
     invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run nobody can judge,
     by the reason. `not_compared`: what functions were seen to use that is in no outcome. `easiest`: of the anomalous
-    schedules that were run the first with the fewest switches, behind their number.
+    schedules that were run the first with the fewest switches, behind their number. `shrunk`: none that was not run has
+    fewer than the counterexample.
     """
 
     case: str
@@ -95,6 +96,7 @@ class Exploration:
     interrupted: bool = False
     not_compared: tuple[str, ...] = ()
     easiest: tuple[int, str] | None = field(default=None, repr=False)
+    shrunk: bool = field(default=False, repr=False)
 
     @property
     def schedules(self) -> int:
@@ -246,7 +248,8 @@ class Exploration:
         if self.invariant:
             lines.append(f"the invariant is violated in {counts.violated} of {counts.schedules}")
         if self.counterexample:
-            lines += [f"fewest switches: {self.counterexample}", *self.explanation]
+            title = "fewest switches" if self.shrunk or self.ran_each else "counterexample"
+            lines += [f"{title}: {self.counterexample}", *self.explanation]
         lines += [f"undecided {times}: {reason}" for reason, times in self.undecided_because.items()]
         if not (self.complete and not self.undecided_because) and not self.run.anomalous:
             lines.append("none of these was anomalous, which is no proof")

@@ -57,27 +57,32 @@ def fewest_switches(explorer: Explorer, found: Exploration, deadline: float | No
     """
     assert found.easiest, "nothing anomalous was found"
     switches, schedule = found.easiest
-    return schedule if found.ran_each else easier_than(explorer, schedule, switches, deadline)
+    if not found.ran_each:
+        schedule, found.shrunk = easier_than(explorer, schedule, switches, deadline)
+    return schedule
 
 
-def easier_than(explorer: Explorer, schedule: str, switches: int, deadline: float | None = None) -> str:
-    """An anomalous schedule with fewer than `switches`, else `schedule` itself; else as `fewest_switches`."""
+def easier_than(explorer: Explorer, schedule: str, switches: int, deadline: float | None = None) -> tuple[str, bool]:
+    """An anomalous schedule with fewer than `switches`, else `schedule` itself; and whether none has fewer still.
+
+    Else as `fewest_switches`, which notes that in what was found.
+    """
     for most in range(1, switches):
         scheduler = FewSwitches(most)
         while scheduler.new_execution():
             if deadline is not None and time.time() > deadline:
-                return schedule
+                return schedule, False
             try:
                 executed = explorer.execute(scheduler)
             except KeyboardInterrupt:
-                return schedule
+                return schedule, False
             except StepTimeout as error:
                 if not error.reason:
                     raise
                 continue
             if executed and explorer.verdict(executed.transcript).anomalous:
-                return _confirmed(explorer, executed.transcript.schedule)
-    return schedule
+                return _confirmed(explorer, executed.transcript.schedule), True
+    return schedule, True
 
 
 def _confirmed(explorer: Explorer, schedule: str) -> str:

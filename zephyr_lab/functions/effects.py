@@ -52,8 +52,7 @@ class FunctionEffects(Effects):
         return self._met(self._known[trip.whole])
 
     def _met(self, footprint: Footprint) -> Footprint:
-        if footprint.opaque and not self._is_opaque_met:
-            self._is_opaque_met = True
+        if footprint.opaque and self.note_opaque():
             raise OpaqueMet
         return footprint
 
@@ -62,7 +61,7 @@ class FunctionEffects(Effects):
         trip = session.log.upcoming()
         if trip is None or trip.redis:
             return False
-        self._footprints[session.name] = self.touched(trip)
+        self.foresee(session.name, self.touched(trip))
         return self.is_local(session.name)
 
     def after_turn(self, events: Sequence[Event], sessions: Mapping[str, Scheduled]) -> Effect:
@@ -76,7 +75,7 @@ class FunctionEffects(Effects):
                 publishes: RowSet = _REDIS if trip.redis is RedisAccess.WRITES else frozenset()
                 whole = whole.joined(Effect(frozenset({event.session}), looks=_REDIS, publishes=publishes))
                 continue
-            self._footprints[event.step] = self.touched(trip)
+            self.foresee(event.step, self.touched(trip))
             statuses[event.session] = trip.status if trip else 0
             asked.append(event)
         whole = whole.joined(self.after(asked, statuses))

@@ -230,7 +230,7 @@ class Case:
         explorer, given = self._explorer(), self.run(schedule)
         if not explorer.verdict(given).anomalous:
             raise BadInput(f"{given.schedule!r} is not anomalous at {self.isolation}: there is nothing to shrink")
-        found = easier_than(explorer, given.schedule, len(given.events) - 1)
+        found, _ = easier_than(explorer, given.schedule, len(given.events) - 1)
         return self._counterexample(found, explorer.verdict(self._again(found)))
 
     def __repr__(self) -> str:

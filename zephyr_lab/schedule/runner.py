@@ -111,7 +111,7 @@ class Runner:
             yield execution
             execution.finish()
         except BaseException:
-            self.abandon()
+            self._end_all()
             raise
         finally:
             self._held = False
@@ -167,7 +167,14 @@ class Runner:
         return Prepared(channels, patience)
 
     def abandon(self) -> None:
-        """Ends all sessions, whatever they are doing, and rolls their transactions back."""
+        """Ends all sessions, whatever they are doing, and rolls their transactions back.
+
+        But not those that are held: whoever asks meanwhile was refused, and has begun nothing.
+        """
+        if not self._held:
+            self._end_all()
+
+    def _end_all(self) -> None:
         self.workspace.forget()
         self.sessions.abandon()
         self.workspace.cancel()
@@ -178,7 +185,7 @@ class Runner:
         self._connect(self.step_seconds)
 
     def close(self) -> None:
-        self.abandon()
+        self._end_all()
         with contextlib.suppress(psycopg.Error):
             self._opened.close()
 
