@@ -37,7 +37,10 @@ def test_the_same_seed_asks_for_the_same_orders_at_the_same_times(arrivals: str)
 def test_how_orders_come_does_not_change_what_is_ordered() -> None:
     """So that strategies and arrivals can be compared over the same orders."""
     ordered = [
-        [(ask.id, ask.price, ask.lane) for ask in islice(asks(Incident(arrivals=arrivals, rate=100, seconds=2)), 100)]
+        [
+            (ask.id, ask.item.total, ask.lane)
+            for ask in islice(asks(Incident(arrivals=arrivals, rate=100, seconds=2)), 100)
+        ]
         for arrivals in ("constant", "closed")
     ]
     assert ordered[0] == ordered[1]
@@ -81,7 +84,7 @@ def test_the_clock_moves_on_before_the_slots_of_a_block_are_used_up() -> None:
     for ask in asks(one):
         window = Blocks().window(one.moment(ask.number, ask.lane, TODAY))
         assert len(window.slots()) == SLOTS_A_BLOCK
-        money[window.first] += ask.price
+        money[window.first] += ask.item.total
         lanes.setdefault(window.first, set()).add(ask.lane)
     assert all(len(found) == 1 for found in lanes.values())
     assert len(money) > 4 * 4
@@ -94,7 +97,7 @@ def test_prices_are_the_menus_by_quantity() -> None:
     one = Incident(rate=100, seconds=1)
     for ask in asks(one):
         order = ask.order(one, TODAY)
-        assert order.final_price == ask.price
+        assert order.final_price == ask.item.total
         assert (ask.request()["pizza_name"], ask.request()["quantity"]) == (ask.pizza, ask.quantity)
 
 

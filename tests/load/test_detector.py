@@ -66,8 +66,8 @@ def polled(monkeypatch: pytest.MonkeyPatch, loads: dict[str, int], ask: Callable
         ([10_000], 1, 0),
         ([10_000, 10_000 - 1], 2, 0),
         ([10_000] * 12, 11, 10_000),
-        ([10_000 - ASK.price], 0, 10_000 - ASK.price),
-        ([10_001 - ASK.price], 1, 0),
+        ([10_000 - ASK.item.total], 0, 10_000 - ASK.item.total),
+        ([10_001 - ASK.item.total], 1, 0),
     ],
 )
 def test_an_order_is_expected_in_the_first_slot_that_has_room(
@@ -80,8 +80,8 @@ def test_an_order_is_expected_in_the_first_slot_that_has_room(
 
 @pytest.mark.parametrize(
     ("before", "now", "race"),
-    [(100, 100, False), (100, 100 + ASK.price, False), (100, 101, True), (100, 100 + 2 * ASK.price, True),
-     (100, 50, False), (0, ASK.price, False), (ASK.price, 0, False)],
+    [(100, 100, False), (100, 100 + ASK.item.total, False), (100, 101, True), (100, 100 + 2 * ASK.item.total, True),
+     (100, 50, False), (0, ASK.item.total, False), (ASK.item.total, 0, False)],
 )  # fmt: skip
 def test_whatever_others_have_booked_meanwhile_is_called_a_race_condition(
     monkeypatch: pytest.MonkeyPatch, before: int, now: int, race: bool

@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from zephyr_lab.orders import schema
 from zephyr_lab.orders.models import Item, Order, Plan, menu
+from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.reconcile import SlotMoney, money, wrong
 from zephyr_lab.orders.service import POOL, OrderService
 from zephyr_lab.orders.session import Session, run_sync
@@ -53,10 +54,10 @@ class Shop:
         return psycopg.connect(self.dsn)
 
     @contextmanager
-    def service(self, name: str, **settings: Any) -> Iterator[OrderService]:
+    def service(self, name: str, observer: Observer | None = None, **settings: Any) -> Iterator[OrderService]:
         """A synchronous service with the write-up's pool."""
         with ConnectionPool(self.dsn, **{**POOL, "min_size": 1, **settings}) as pool:
-            yield OrderService(pool, strategy(name), self.redis, Plan())
+            yield OrderService(pool, strategy(name), self.redis, Plan(), observer or Observer())
 
     def money(self, load: Load = Load.SLOTS) -> list[SlotMoney]:
         """Today's slots by their accounts."""

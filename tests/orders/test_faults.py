@@ -148,7 +148,7 @@ def test_an_order_whose_answer_was_lost_is_found_by_its_id(
     lost, dsn = proxy
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy(name), shop.redis)
-        service._days.add(NOON.date())  # the first COMMIT is that of the order
+        service.opened.add(NOON.date())  # the first COMMIT is that of the order
         created = run_sync(service.create(order(60_000)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, SLOT)
         assert run_sync(service.create(order(60_000))).slot != SLOT
@@ -165,7 +165,7 @@ def test_an_order_whose_answer_was_lost_is_not_told_that_its_own_place_is_taken(
     evening = NOON.replace(hour=21, minute=46)
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy(name), shop.redis)
-        service._days.add(NOON.date())
+        service.opened.add(NOON.date())
         created = run_sync(service.create(order(60_000, now=evening)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, Slot.at(NOON.replace(hour=21, minute=45)))
     assert shop.count() == 1
@@ -276,7 +276,7 @@ def test_valkey_killed_and_empty_again_is_filled_from_the_orders(shop: Shop) -> 
         assert shop.redis.dbsize() == 0
         assert reconciled(shop) == []
         assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 90_000
-        service._days.clear()
+        service.opened.clear()
         assert run_sync(service.create(lost)).slot == Slot.at(NOON + timedelta(minutes=15))
     assert shop.wrong("redis-lua-idempotent") == []
     assert {one.slot for one in first} == {SLOT}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -70,7 +69,7 @@ def judged(money: list[SlotMoney], acknowledged: list[UUID], saved: list[UUID], 
     return told + ([] if saved else ["no order was saved"])
 
 
-def stress(shop: Shop, name: str, number: int, clients: int = 50) -> tuple[list[str], Any]:
+def stress(shop: Shop, name: str, number: int, clients: int = 50) -> tuple[list[str], Metrics]:
     """Many clients at once; each order is sent once more when it was refused to the end. What is wrong, and metrics."""
     acknowledged: list[UUID] = []
     lock = threading.Lock()
@@ -87,12 +86,13 @@ def stress(shop: Shop, name: str, number: int, clients: int = 50) -> tuple[list[
                 acknowledged.append(created.order_id)
             return
 
-    with shop.service(name, max_size=25, timeout=60) as service:
+    metrics = Metrics()
+    with shop.service(name, metrics, max_size=25, timeout=60) as service:
         orders = [order(450 + 3 * (place % 700)) for place in range(number)]
         with ThreadPoolExecutor(clients) as threads:
             list(threads.map(client, orders))
         saved = [id for (id,) in shop.admin.execute("select id from orders").fetchall()]
-        return judged(shop.money(strategy(name).load), acknowledged, saved, _own_accounts(shop, name)), service.metrics
+        return judged(shop.money(strategy(name).load), acknowledged, saved, _own_accounts(shop, name)), metrics
 
 
 def _failures(metrics: Metrics) -> float:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -33,16 +34,15 @@ class Ask:
     customer: int
     lane: int
 
-    @property
-    def price(self) -> int:
-        """In whole roubles."""
-        return int(menu()[self.pizza]["price"]) * self.quantity
+    @cached_property
+    def item(self) -> Item:
+        """What is ordered, at the menu's price."""
+        return Item.from_menu(self.pizza, self.quantity)
 
     def order(self, incident: Incident, today: date) -> Order:
         """As the service takes it."""
-        item = Item.checked(pizza_name=self.pizza, quantity=self.quantity, price=self.price // self.quantity)
         now = incident.moment(self.number, self.lane, today)
-        return Order.of([item], id=self.id, now=now, **customers()[self.customer])
+        return Order.of([self.item], id=self.id, now=now, **customers()[self.customer])
 
     def request(self) -> dict[str, Any]:
         """The fields of a PizzaOrderRequest."""

@@ -22,7 +22,8 @@ from zephyr_lab.load.arrivals import Ask, share_of
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome
 from zephyr_lab.load.detector import ClientDetector
-from zephyr_lab.load.service import TimedPool, Where, bare, outcome_of, service
+from zephyr_lab.load.service import TimedPool, Where, outcome_of, service
+from zephyr_lab.load.strategy_only import strategy_only
 from zephyr_lab.orders.grpc import PizzaOrderRequest, create_order_stub
 from zephyr_lab.orders.models import Order
 
@@ -50,9 +51,9 @@ class Share:
 
 @asynccontextmanager
 async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, TimedPool | None]]:
-    """How an order is sent: to a service in this process, or over gRPC."""
+    """How an order is sent: to the strategy alone, to a service in this process, or over gRPC."""
     if share.incident.through == "bare":
-        async with bare(share.incident, share.where, share.pool, share.today, counts) as book:
+        async with strategy_only(share.incident, share.where, share.pool, counts) as book:
             ahead = Ahead(share)
             yield (lambda ask: book(ahead.order(ask))), None
         return

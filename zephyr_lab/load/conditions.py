@@ -59,7 +59,7 @@ class Incident(LoadOptions):
     """One run; see `LoadOptions`.
 
     Orders go through the service in the clients' processes (`direct`), through its gRPC API, or to the strategy's
-    function alone, without pool, metrics and what the service makes of errors (`bare`).
+    function without the service (`bare`, see `strategy_only`).
 
     `slots` are hot at the same time; `pool` connections are shared by `processes`; `connections` is how many clients a
     closed loop has. `attempts`, `base`, `jitter` and `full_jitter` change the strategy's retry; `per_slot` lets so

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 BITS = 11  # of a duration that are kept: within 1 in 1024
 PERIOD = 0.25  # seconds, of the course of a run
+MOST_RETRIES = 5  # that are told apart
 
 
 class Outcome(IntEnum):
@@ -66,8 +67,8 @@ class Counts:
 
     Histograms in microseconds: `latency` of created orders from their intended start, `transaction` of the time that a
     connection was held, `pool_wait` of the wait for one, `lock_wait` as the client sees it (statements that may wait).
-    `retries` is how many orders needed 0, 1, 2, 3, 4, or more of them. `refusals` and `errors` are by SQLSTATE or
-    status.
+    `retries` is how many orders needed 0, 1, 2, 3, 4, or at least `MOST_RETRIES` of them. `refusals` and `errors` are
+    by SQLSTATE or status.
     """
 
     share: int = 0

@@ -46,7 +46,7 @@ class ClientDetector:
         """The slot that the order is expected to go into, by the last poll, and its load then."""
         slots = self._slots(ask)
         for slot in slots:
-            if self._polled.get(slot.id, 0) + ask.price <= self._incident.capacity:
+            if self._polled.get(slot.id, 0) + ask.item.total <= self._incident.capacity:
                 return slot.id, self._polled.get(slot.id, 0)
         return slots[-1].id, self._polled.get(slots[-1].id, 0)
 
@@ -54,7 +54,7 @@ class ClientDetector:
         """Whether that is called a race condition."""
         slot, before = seen
         now = self._polled.get(slot, 0)
-        return now > before and now != before + ask.price
+        return now > before and now != before + ask.item.total
 
     async def _keep_polling(self) -> None:
         client = clients.async_redis_client(self._where.redis_url) if self._where.redis_url else None

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import grpc
-import psycopg
 import psycopg_pool
-from prometheus_client import Histogram
-from tenacity import RetryCallState
 
 from zephyr_lab.errors import SERIALIZATION_FAILURE
 from zephyr_lab.load.conditions import Blocks, Incident
-from zephyr_lab.load.counts import Counts, Outcome
-from zephyr_lab.orders import clients, retry
+from zephyr_lab.load.counts import MOST_RETRIES, Counts, Outcome
+from zephyr_lab.orders import clients
 from zephyr_lab.orders.errors import OrderFailed, ServiceUnavailable, SlotsFull
-from zephyr_lab.orders.metrics import Metrics
-from zephyr_lab.orders.models import Order
+from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.retry import is_refused
 from zephyr_lab.orders.service import POOL, OrderService
-from zephyr_lab.orders.session import Session
-from zephyr_lab.orders.strategies import Load
+from zephyr_lab.orders.strategies import Load, Strategy
 
 
 @dataclass(frozen=True)
@@ -67,94 +61,47 @@ class TimedPool(psycopg_pool.AsyncConnectionPool):
         self.counts.most_waiting = max(self.counts.most_waiting, waiting)
 
 
+class CountingObserver(Observer):
+    """Counts in a part of the run's `Counts`."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def attempt_began(self) -> None:
+        self._counts.attempts += 1
+
+    def waited(self, seconds: float) -> None:
+        self._counts.lock_wait.record(seconds)
+
+    def refused(self, code: str) -> None:
+        self._counts.refusals[code] += 1
+
+    def order_tried(self, retries: int) -> None:
+        self._counts.retries[min(retries, MOST_RETRIES)] += 1
+
+
 @asynccontextmanager
 async def service(
     incident: Incident, where: Where, pool_size: int, today: date, counts: Counts
 ) -> AsyncIterator[OrderService]:
-    """With all connections open before the first order comes; what it counted is in `counts` in the end."""
+    """An order service with all connections open before the first order comes; it counts in `counts`."""
     strategy = incident.as_strategy()
     async with AsyncExitStack() as stack:
         pool = TimedPool(where.dsn, pool_size, counts)
         await stack.enter_async_context(pool)
         await pool.wait()
-        redis = None
-        if strategy.load is Load.REDIS and where.redis_url:
-            redis = await stack.enter_async_context(clients.async_redis_client(where.redis_url))
-            await redis.ping()
-        metrics = Metrics()
-        metrics.lock_wait_seconds = _Recorded(metrics.lock_wait_seconds, counts)  # type: ignore[assignment]
-        made = OrderService(pool, strategy, redis, Blocks(), metrics)
-        made._days.update(incident.opened(today))  # whoever runs the load has opened them
-        yield made
-        _take(metrics, counts)
+        redis = await redis_for(strategy, where, stack)
+        opened = set(incident.opened(today))  # by the process that runs the load
+        yield OrderService(pool, strategy, redis, Blocks(), CountingObserver(counts), opened)
 
 
-class _Recorded:
-    """Prometheus' histogram has buckets; ours wants the values."""
-
-    def __init__(self, histogram: Histogram, counts: Counts) -> None:
-        self._histogram, self._counts = histogram, counts
-
-    def observe(self, seconds: float) -> None:
-        self._histogram.observe(seconds)
-        self._counts.lock_wait.record(seconds)
-
-
-@asynccontextmanager
-async def bare(
-    incident: Incident, where: Where, connections: int, today: date, counts: Counts
-) -> AsyncIterator[Callable[[Order], Awaitable[object]]]:
-    """The strategy's function with its own retry, on connections that are handed round."""
-    strategy = incident.as_strategy()
-    policy = strategy.retry or retry.Policy(1, 0, 0)
-    free: asyncio.LifoQueue[psycopg.AsyncConnection[Any]] = asyncio.LifoQueue()
-    async with AsyncExitStack() as stack:
-        for _ in range(connections):
-            made = await psycopg.AsyncConnection.connect(where.dsn)
-            free.put_nowait(await stack.enter_async_context(made))
-        redis = None
-        if strategy.load is Load.REDIS and where.redis_url:
-            redis = await stack.enter_async_context(clients.async_redis_client(where.redis_url))
-
-        def refused(state: RetryCallState) -> None:
-            counts.attempts += 1
-            error = state.outcome.exception() if state.outcome else None
-            counts.refusals[getattr(error, "sqlstate", None) or type(error).__name__] += 1
-
-        async def send(order: Order) -> None:
-            connection = await free.get()
-            began = time.perf_counter()
-            counts.attempts += 1
-            session = Session(connection, redis, strategy.isolation)
-            window = Blocks().window(order.created_at)
-            try:
-                if policy.attempts == 1:
-                    slot = await strategy.book(session, order, window)
-                else:
-                    slot = await policy.retrying(session.sleep, refused)(strategy.book, session, order, window)
-            finally:
-                counts.transaction.record(time.perf_counter() - began)
-                free.put_nowait(connection)
-            if slot is None:
-                raise SlotsFull("no slot of the order's block has room")
-
-        yield send
-
-
-def _take(metrics: Metrics, counts: Counts) -> None:
-    counts.attempts += int(metrics.value("orders_attempts_total"))
-    buckets = {}
-    for metric in metrics.registry.collect():
-        for sample in metric.samples:
-            if sample.name == "orders_serialization_failures_total":
-                counts.refusals[sample.labels["sqlstate"]] += int(sample.value)
-            elif sample.name == "orders_retries_bucket":
-                buckets[float(sample.labels["le"])] = int(sample.value)
-    before = 0
-    for place, bucket in enumerate(sorted(buckets)):
-        if buckets[bucket] > before:
-            counts.retries[place] += buckets[bucket] - before
-        before = buckets[bucket]
+async def redis_for(strategy: Strategy, where: Where, stack: AsyncExitStack) -> Any:
+    """A client that has been answered, for as long as `stack` is open; None if the strategy needs no Redis."""
+    if strategy.load is not Load.REDIS or not where.redis_url:
+        return None
+    client = await stack.enter_async_context(clients.async_redis_client(where.redis_url))
+    await client.ping()
+    return client
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str]:

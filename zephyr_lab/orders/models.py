@@ -92,6 +92,17 @@ class Item(_Checked):
     set_name: Text = ""
     is_set_item: bool = False
 
+    @classmethod
+    def from_menu(cls, pizza_name: str, quantity: int, **fields: Any) -> Item:
+        """An item at the menu's price. Raises InvalidOrder."""
+        price = menu().get(pizza_name, {"price": 1})["price"]  # what is not on the menu is refused by name
+        return cls.checked(pizza_name=pizza_name, quantity=quantity, price=price, **fields)
+
+    @property
+    def total(self) -> int:
+        """In whole roubles."""
+        return self.price * self.quantity
+
 
 class Slot(_Checked):
     """A slot of 15 minutes by its start; `id` is `slot:<unix start>`."""
@@ -156,7 +167,7 @@ class Order(_Checked):
     @classmethod
     def of(cls, items: list[Item] | tuple[Item, ...], *, id: UUID, now: datetime, **fields: Any) -> Order:
         """A new order of these items; prices are added up. Raises InvalidOrder."""
-        total = sum(item.price * item.quantity for item in items)
+        total = sum(item.total for item in items)
         off = fields.get("discount_amount", 0)
         if not isinstance(off, int):
             raise InvalidOrder("discount_amount", "is not a whole number of roubles")

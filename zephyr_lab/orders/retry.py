@@ -36,16 +36,24 @@ class Policy:
     full_jitter: bool = False
 
     def retrying(
-        self, sleep: Callable[[float], Awaitable[None]], seen: Callable[[RetryCallState], None] | None = None
+        self, sleep: Callable[[float], Awaitable[None]], refused: Callable[[str], object] = lambda code: None
     ) -> AsyncRetrying:
-        """Call it with a coroutine function. The last error is raised as it is; `seen` is told of each failure."""
+        """Call it with a coroutine function. The last error is raised as it is.
+
+        `refused` is called before each retry, with the SQLSTATE or the name of the error.
+        """
+
+        def before_sleep(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            refused(getattr(error, "sqlstate", None) or type(error).__name__)
+
         pause = wait_random_exponential if self.full_jitter else wait_exponential
         return AsyncRetrying(
             sleep=sleep,
             stop=stop_after_attempt(self.attempts),
             wait=pause(multiplier=self.base) + wait_random(0, self.jitter),
             retry=retry_if_exception(self.wanted),
-            before_sleep=seen,
+            before_sleep=before_sleep,
             reraise=True,
         )
 

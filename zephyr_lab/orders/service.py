@@ -21,7 +21,6 @@ import psycopg
 import psycopg_pool
 import redis.exceptions
 from psycopg import IsolationLevel
-from tenacity import RetryCallState
 
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.errors import (
@@ -34,8 +33,8 @@ from zephyr_lab.orders.errors import (
     SlotsFull,
     StatusRefused,
 )
-from zephyr_lab.orders.metrics import Metrics
 from zephyr_lab.orders.models import Order, Plan, Slot, Status
+from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.statements import insert_order
@@ -118,20 +117,21 @@ def _translating_errors(method: Any) -> Any:
 class OrderService:
     """Over a psycopg pool, synchronous or asyncio, and a redis-py client of the same kind where the strategy needs one.
 
-    Its coroutines are awaited on asyncio; over synchronous connections they go through `session.run`.
+    Its coroutines are awaited on asyncio; over synchronous connections they go through `session.run_sync`. `opened`
+    are the days known to have their slots.
     """
 
     pool: Any
     strategy: Strategy
     redis: Any = None
     plan: Plan = field(default_factory=Plan)
-    metrics: Metrics = field(default_factory=Metrics)
-    _days: set[date] = field(default_factory=set)
+    observer: Observer = field(default_factory=Observer)
+    opened: set[date] = field(default_factory=set)
 
     @asynccontextmanager
     async def session(self, isolation: IsolationLevel | None = None) -> AsyncIterator[Session]:
         """A session on a connection of the pool, for a `with` block."""
-        wait = self.metrics.lock_wait_seconds.observe
+        wait = self.observer.waited
         if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
             async with self.pool.connection() as connection:
                 yield Session(connection, self.redis, isolation, wait)
@@ -155,7 +155,7 @@ class OrderService:
         async def attempt() -> Slot | None:
             nonlocal tries, was_lost
             tries += 1
-            self.metrics.attempts.inc()
+            self.observer.attempt_began()
             began = time.perf_counter()
             try:
                 async with self.session(self.strategy.isolation) as session:
@@ -167,18 +167,18 @@ class OrderService:
                 was_lost = was_lost or is_lost(error)
                 raise
             finally:
-                self.metrics.transaction_seconds.observe(time.perf_counter() - began)
+                self.observer.attempt_ended(time.perf_counter() - began)
 
         try:
             slot = await self._retrying()(attempt)
         except AlreadyCreated:
             return await self._created_before(order)
         finally:
-            self.metrics.retries.observe(tries - 1)
+            self.observer.order_tried(tries - 1)
         if slot is None:
-            self.metrics.outcomes.labels("full").inc()
+            self.observer.order_ended("full")
             raise SlotsFull(f"no slot from {window.first:%H:%M} UTC on has room for {order.final_price} roubles today")
-        self.metrics.outcomes.labels("created").inc()
+        self.observer.order_ended("created")
         return Created(order.id, order.display_id, order.status, slot, is_new=True)
 
     async def _is_known(self, session: Session, order: Order) -> bool:
@@ -188,7 +188,7 @@ class OrderService:
     def _retrying(self) -> Any:
         policy = self.strategy.retry or retry.SAVE
         whole = replace(policy, wanted=is_retryable_by_id)
-        return whole.retrying(self._sleep, self._refused)
+        return whole.retrying(self._sleep, self.observer.refused)
 
     async def _sleep(self, seconds: float) -> None:
         if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
@@ -196,20 +196,16 @@ class OrderService:
         else:
             time.sleep(seconds)
 
-    def _refused(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self.metrics.failures.labels(getattr(error, "sqlstate", None) or type(error).__name__).inc()
-
     async def _open_day(self, day: date) -> None:
         """A day's slots, made when its first order comes."""
-        if day in self._days:
+        if day in self.opened:
             return
         async with self.session() as session:
             async with session.transaction():
                 await session.rows("select plan_slots(%s)", (day,))
             if self.strategy.load is Load.REDIS:
                 await RedisSlots(self.redis, capacity=self.plan.capacity).publish(session, day)
-        self._days.add(day)
+        self.opened.add(day)
 
     async def _created_before(self, order: Order) -> Created:
         """What is there under the order's id."""
@@ -223,7 +219,7 @@ class OrderService:
             raise gone
         if digest != order.digest:
             raise InvalidOrder("id", f"{order.id} is taken by an order with another content")
-        self.metrics.outcomes.labels("repeated").inc()
+        self.observer.order_ended("repeated")
         return Created(order.id, order.display_id, Status(status), Slot(id=slot_id, start=start), is_new=False)
 
     # -- save
@@ -266,7 +262,7 @@ class OrderService:
     async def cancel(self, order_id: UUID) -> bool:
         """Cancels an order and gives its place back, once; False where it was cancelled already."""
         return (
-            await retry.SAVE.retrying(self._sleep, self._refused)(self.set_status, order_id, Status.CANCELLED)
+            await retry.SAVE.retrying(self._sleep, self.observer.refused)(self.set_status, order_id, Status.CANCELLED)
             is not Status.CANCELLED
         )
 

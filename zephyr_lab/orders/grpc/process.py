@@ -14,6 +14,7 @@ from zephyr_lab.errors import BadInput, ServerUnavailable
 from zephyr_lab.orders import clients, schema
 from zephyr_lab.orders.errors import NotInstalled
 from zephyr_lab.orders.grpc.servicer import Server
+from zephyr_lab.orders.metrics import Metrics
 from zephyr_lab.orders.service import OrderService
 from zephyr_lab.orders.strategies import Load, Strategy
 
@@ -60,9 +61,10 @@ async def _serve(
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(clients.async_pool(dsn))
         redis = await stack.enter_async_context(clients.async_redis_client(redis_url)) if redis_url else None
-        service = OrderService(pool, strategy, redis)
+        metrics = Metrics()
+        service = OrderService(pool, strategy, redis, observer=metrics)
         if metrics_port is not None:
-            server, _ = start_http_server(metrics_port, addr=host, registry=service.metrics.registry)
+            server, _ = start_http_server(metrics_port, addr=host, registry=metrics.registry)
             stack.callback(server.shutdown)
         try:
             serving = await stack.enter_async_context(Server(service, host, port))

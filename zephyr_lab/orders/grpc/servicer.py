@@ -25,7 +25,7 @@ from zephyr_lab.orders.errors import (
     SlotsFull,
 )
 from zephyr_lab.orders.grpc.messages import SERVICE, OrderResponse, PizzaOrderRequest
-from zephyr_lab.orders.models import Item, Order, menu
+from zephyr_lab.orders.models import Item, Order
 from zephyr_lab.orders.retry import is_refused
 from zephyr_lab.orders.service import OrderService
 
@@ -63,11 +63,8 @@ def order_from(message: bytes, order_id: UUID, now: datetime) -> Order:
         asked = PizzaOrderRequest.FromString(message)
     except DecodeError:
         raise InvalidOrder("request", "is no PizzaOrderRequest, or one of its strings is not UTF-8") from None
-    price = menu().get(asked.pizza_name, {"price": 1})["price"]  # what is not on the menu is refused by name
-    item = Item.checked(
-        pizza_name=asked.pizza_name, quantity=asked.quantity, price=price,
-        ingredients=tuple(asked.ingredients), extras=tuple(asked.extras),
-    )  # fmt: skip
+    ingredients, extras = tuple(asked.ingredients), tuple(asked.extras)
+    item = Item.from_menu(asked.pizza_name, asked.quantity, ingredients=ingredients, extras=extras)
     return Order.of(
         [item], id=order_id, now=now, customer_id=asked.customer_id, customer_first_name=asked.customer_first_name,
         customer_last_name=asked.customer_last_name, customer_phone=asked.customer_phone,

@@ -1,0 +1,25 @@
+"""What can be observed of the service while it works; Prometheus (`metrics`) is one observer, the load another."""
+
+from __future__ import annotations
+
+
+class Observer:
+    """Ignores every event; an observer overrides the methods for those that it wants."""
+
+    def attempt_began(self) -> None:
+        """A transaction that creates an order begins, the first one or a retry."""
+
+    def attempt_ended(self, seconds: float) -> None:
+        """It has ended, in whatever way, after so long; the wait for a connection is included."""
+
+    def waited(self, seconds: float) -> None:
+        """A statement that may wait for a lock was answered after so long."""
+
+    def refused(self, code: str) -> None:
+        """A transaction failed and will run again; `code` is its SQLSTATE, or the error's name."""
+
+    def order_tried(self, retries: int) -> None:
+        """No more attempts for this order; it needed so many after the first."""
+
+    def order_ended(self, outcome: str) -> None:
+        """`created`, `repeated` (it was saved before) or `full`."""
