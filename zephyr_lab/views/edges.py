@@ -3,7 +3,7 @@
 Adya's dependencies between committed transactions, as far as an observed transcript shows them. A change concerns the
 rows that its WHERE finds before and after it, and those that are new when it is committed; a read concerns what its
 WHERE finds. Left out, rather than guessed: a statement on several tables, a WHERE that is more than comparisons of
-columns with constants, and what an UPDATE itself reads.
+columns with constants, a row of which it is unknown whether the WHERE finds it, and what an UPDATE itself reads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlglot
@@ -212,30 +213,61 @@ def _is_plain(where: exp.Expr | None) -> bool:
     return type(where) in _COMPARED and isinstance(where.this, exp.Column) and _constant(where.expression) is not None
 
 
-def _constant(node: exp.Expr) -> str | float | None:
+def _constant(node: exp.Expr) -> str | Decimal | None:
     if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal):  # as drivers write them
         same = exp.DataType.TEXT_TYPES if node.this.is_string else exp.DataType.INTEGER_TYPES
         node = node.this if node.to.is_type(*same) else node
     if not isinstance(node, exp.Literal):
         return None
-    return str(node.this) if node.is_string else float(node.this)
+    return str(node.this) if node.is_string else _number(node.this)
 
 
-def _holds(where: exp.Expr | None, row: Row) -> bool:
-    """Whether a row meets a plain WHERE; a part without columns, such as a call, is taken to be met."""
+def _number(value: Any) -> Decimal | None:
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    return None if number.is_nan() else number  # PostgreSQL's order has a place for it, Python's has none
+
+
+def _holds(where: exp.Expr | None, row: Row) -> bool | None:
+    """Whether a row meets a plain WHERE, in SQL's three-valued logic: None is unknown.
+
+    A part without columns, such as a call, is taken to be met.
+    """
     if where is None or where.find(exp.Column) is None:
         return True
-    if isinstance(where, exp.And):
-        return _holds(where.left, row) and _holds(where.right, row)
-    if isinstance(where, exp.Or):
-        return _holds(where.left, row) or _holds(where.right, row)
+    if isinstance(where, (exp.And, exp.Or)):
+        both = {_holds(where.left, row), _holds(where.right, row)}
+        decides = isinstance(where, exp.Or)
+        return decides if decides in both else None if None in both else not decides
     if isinstance(where, exp.Paren):
         return _holds(where.this, row)
     if isinstance(where, exp.Not):
-        return not _holds(where.this, row)
+        inner = _holds(where.this, row)
+        return None if inner is None else not inner
     if isinstance(where, exp.Column):
-        return row.get(where.name) is True
-    value, constant = row.get(where.this.name), _constant(where.expression)
-    if isinstance(constant, float) and isinstance(value, (int, float)):
-        return _COMPARED[type(where)](value, constant)
-    return isinstance(value, str) and _COMPARED[type(where)](value, str(constant))
+        value = row.get(where.name)
+        return value if isinstance(value, bool) else None
+    return _compared(where, row.get(where.this.name))
+
+
+def _compared(where: exp.Expr, value: Any) -> bool | None:
+    """Unknown for NULL, and if the answer depends on the column's type and the values do not say which it is.
+
+    A number in the statement says that the column is one. A string takes the column's type, and a column that is
+    neither an integer nor boolean comes as text: `'10' < '9'` holds for text only.
+    """
+    constant = _constant(where.expression)
+    if value is None or isinstance(value, bool):
+        return None
+    holds = _COMPARED[type(where)]
+    answers = set()
+    if isinstance(value, str) and isinstance(constant, str):
+        answers.add(holds(value, constant))
+        if isinstance(where.expression, exp.Cast):  # to text
+            return answers.pop()
+    number, limit = _number(value), _number(constant)
+    if number is not None and limit is not None:
+        answers.add(holds(number, limit))
+    return answers.pop() if len(answers) == 1 else None
