@@ -60,9 +60,16 @@ def _check(history: History, level: str, assumptions: Assumptions) -> Report:
     elif valid and why:
         valid = None
     return Report(
-        history, level, valid, found.cycles, found.cases, tuple(found.names_of_existence),
-        "" if valid is False else why, inference.notes, time.perf_counter() - begun,
-    )  # fmt: skip
+        history,
+        level,
+        valid,
+        found.cycles,
+        found.cases,
+        tuple(found.names_of_existence),
+        "" if valid is False else why,
+        inference.notes,
+        time.perf_counter() - begun,
+    )
 
 
 def _axiom(history: History, level: str, found: Findings) -> str:

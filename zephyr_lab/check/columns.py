@@ -90,9 +90,14 @@ class Columns:
         return True
 
     def _columns(
-        self, lines: Sequence[int], sessions: Sequence[Any], types: Sequence[Any], ops: Sequence[Any],
-        begins: Sequence[Any], ends: Sequence[Any],
-    ) -> tuple[Ints, ...]:  # fmt: skip
+        self,
+        lines: Sequence[int],
+        sessions: Sequence[Any],
+        types: Sequence[Any],
+        ops: Sequence[Any],
+        begins: Sequence[Any],
+        ends: Sequence[Any],
+    ) -> tuple[Ints, ...]:
         n = len(lines)
         if not set(map(type, ops)) <= {list}:
             raise TypeError
@@ -121,9 +126,16 @@ class Columns:
         return (
             self._numbered(self.sessions, sessions, n),
             np.fromiter(map(STATUS.__getitem__, types), np.int8, n),
-            _times(begins), _times(ends), np.array(lines, np.int64), counts, kind,
-            self._numbered(self.keys, keys, m), value, size, elements,
-        )  # fmt: skip
+            _times(begins),
+            _times(ends),
+            np.array(lines, np.int64),
+            counts,
+            kind,
+            self._numbered(self.keys, keys, m),
+            value,
+            size,
+            elements,
+        )
 
     def _numbered(self, numbering: _Numbering, names: Iterable[Any], count: int) -> Ints:
         if not set(map(type, names)) <= {int, str}:
@@ -178,13 +190,19 @@ class Columns:
         names = False
         if self.workload is None:
             kinds = {
-                op[0] for one in records if isinstance(one.ops, list) for op in one.ops
+                op[0]
+                for one in records
+                if isinstance(one.ops, list)
+                for op in one.ops
                 if isinstance(op, list) and op and isinstance(op[0], str)
-            }  # fmt: skip
+            }
             lists = any(
-                isinstance(op[2], list) for one in records if isinstance(one.ops, list) for op in one.ops
+                isinstance(op[2], list)
+                for one in records
+                if isinstance(one.ops, list)
+                for op in one.ops
                 if isinstance(op, list) and len(op) > 2
-            )  # fmt: skip
+            )
             self.workload = _LIST if "append" in kinds or lists else _REGISTER if "w" in kinds else None
         for record in records:
             where = f"{self.source}, line {record.line}"
@@ -251,10 +269,25 @@ class Columns:
         start = np.zeros(len(session) + 1, np.int64)
         np.cumsum(counts, out=start[1:])
         return History(
-            workload, session, status, begin, end, line, start, kind, key, value, at, size, elements,
-            [_told(name) for name in self.sessions], [_told(name) for name in self.keys],
-            None if self.values is None else [_told(name) for name in self.values], self._replaced, source=self.source,
-        )  # fmt: skip
+            workload,
+            session,
+            status,
+            begin,
+            end,
+            line,
+            start,
+            kind,
+            key,
+            value,
+            at,
+            size,
+            elements,
+            [_told(name) for name in self.sessions],
+            [_told(name) for name in self.keys],
+            None if self.values is None else [_told(name) for name in self.values],
+            self._replaced,
+            source=self.source,
+        )
 
 
 def _padded(op: Any) -> Any:
@@ -301,10 +334,23 @@ def predicate_history(source: str, records: Iterable[Record]) -> History:
         Workload.PREDICATE,
         np.fromiter((sessions[_plain(one.session)] for one in kept), np.int32, n),
         np.fromiter((one.status for one in kept), np.int8, n),
-        _times([one.begin for one in kept]), _times([one.end for one in kept]),
-        np.fromiter((one.line for one in kept), np.int64, n), np.zeros(n + 1, np.int64),
-        empty, empty, empty, empty, empty, empty, list(sessions), [], None, {}, kept, source=source,
-    )  # fmt: skip
+        _times([one.begin for one in kept]),
+        _times([one.end for one in kept]),
+        np.fromiter((one.line for one in kept), np.int64, n),
+        np.zeros(n + 1, np.int64),
+        empty,
+        empty,
+        empty,
+        empty,
+        empty,
+        empty,
+        list(sessions),
+        [],
+        None,
+        {},
+        kept,
+        source=source,
+    )
 
 
 def _check_frame(where: str, record: Record) -> None:

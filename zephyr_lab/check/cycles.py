@@ -358,6 +358,11 @@ def _renumbered(edges: Edges) -> tuple[Ints, Edges]:
     nodes, places = np.unique(np.concatenate([edges.source, edges.target]), return_inverse=True)
     half = len(edges)
     return nodes, Edges(
-        places[:half].astype(np.int32), places[half:].astype(np.int32), edges.kind, edges.first, edges.second,
-        edges.predicate, len(nodes),
-    )  # fmt: skip
+        places[:half].astype(np.int32),
+        places[half:].astype(np.int32),
+        edges.kind,
+        edges.first,
+        edges.second,
+        edges.predicate,
+        len(nodes),
+    )

@@ -51,18 +51,28 @@ class Edges:
 
     @classmethod
     def of(
-        cls, source: Ints, target: Ints, kind: int, nodes: int,
-        first: Ints | None = None, second: Ints | None = None, predicate: bool = False,
-    ) -> Edges:  # fmt: skip
+        cls,
+        source: Ints,
+        target: Ints,
+        kind: int,
+        nodes: int,
+        first: Ints | None = None,
+        second: Ints | None = None,
+        predicate: bool = False,
+    ) -> Edges:
         """Edges of one kind, without those from a node to itself."""
         other = source != target
         count = int(other.sum())
         none = np.full(count, -1, np.int32)
         return cls(
-            source[other].astype(np.int32), target[other].astype(np.int32), np.full(count, kind, np.int8),
+            source[other].astype(np.int32),
+            target[other].astype(np.int32),
+            np.full(count, kind, np.int8),
             none if first is None else first[other].astype(np.int32),
-            none if second is None else second[other].astype(np.int32), np.full(count, predicate, np.bool_), nodes,
-        )  # fmt: skip
+            none if second is None else second[other].astype(np.int32),
+            np.full(count, predicate, np.bool_),
+            nodes,
+        )
 
     @classmethod
     def joined(cls, parts: list[Edges], nodes: int) -> Edges:
@@ -70,16 +80,25 @@ class Edges:
         if not parts:
             parts = [cls.of(np.zeros(0, int), np.zeros(0, int), Kind.WW, nodes)]
         return cls(
-            np.concatenate([part.source for part in parts]), np.concatenate([part.target for part in parts]),
-            np.concatenate([part.kind for part in parts]), np.concatenate([part.first for part in parts]),
-            np.concatenate([part.second for part in parts]), np.concatenate([part.predicate for part in parts]), nodes,
-        )  # fmt: skip
+            np.concatenate([part.source for part in parts]),
+            np.concatenate([part.target for part in parts]),
+            np.concatenate([part.kind for part in parts]),
+            np.concatenate([part.first for part in parts]),
+            np.concatenate([part.second for part in parts]),
+            np.concatenate([part.predicate for part in parts]),
+            nodes,
+        )
 
     def where(self, chosen: Bools | Ints) -> Edges:
         return Edges(
-            self.source[chosen], self.target[chosen], self.kind[chosen], self.first[chosen], self.second[chosen],
-            self.predicate[chosen], self.nodes,
-        )  # fmt: skip
+            self.source[chosen],
+            self.target[chosen],
+            self.kind[chosen],
+            self.first[chosen],
+            self.second[chosen],
+            self.predicate[chosen],
+            self.nodes,
+        )
 
 
 def process_edges(history: History, nodes: int) -> Edges:
@@ -115,9 +134,14 @@ def realtime_edges(history: History, nodes: int) -> Edges:
 
 
 def anti_dependencies(
-    group_of_read: Ints, read_txn: Ints, read_op: Ints,
-    group_of_write: Ints, write_txn: Ints, write_op: Ints, nodes: int,
-) -> tuple[Edges, int]:  # fmt: skip
+    group_of_read: Ints,
+    read_txn: Ints,
+    read_op: Ints,
+    group_of_write: Ints,
+    write_txn: Ints,
+    write_op: Ints,
+    nodes: int,
+) -> tuple[Edges, int]:
     """rw from every reader of a group to every writer of the same group, in linear size, and the new number of nodes.
 
     Few are linked pair by pair. Where they are many, readers lead to a hub and the hub to the writers. A reader that
@@ -147,9 +171,14 @@ def anti_dependencies(
     other = columns[0] != columns[1]
     of, to, kinds, one, two = (column[other] for column in columns)
     edges = Edges(
-        of.astype(np.int32), to.astype(np.int32), kinds.astype(np.int8), one.astype(np.int32), two.astype(np.int32),
-        np.zeros(len(of), np.bool_), nodes,
-    )  # fmt: skip
+        of.astype(np.int32),
+        to.astype(np.int32),
+        kinds.astype(np.int8),
+        one.astype(np.int32),
+        two.astype(np.int32),
+        np.zeros(len(of), np.bool_),
+        nodes,
+    )
     return edges, nodes
 
 

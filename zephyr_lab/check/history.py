@@ -65,9 +65,14 @@ class Transaction:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "transaction": self.number, "line": self.line, "session": self.session,
-            "type": self.status.name.lower(), "ops": [list(op) for op in self.ops], "t0": self.begin, "t1": self.end,
-        }  # fmt: skip
+            "transaction": self.number,
+            "line": self.line,
+            "session": self.session,
+            "type": self.status.name.lower(),
+            "ops": [list(op) for op in self.ops],
+            "t0": self.begin,
+            "t1": self.end,
+        }
 
 
 def name(number: int) -> str:
@@ -180,10 +185,14 @@ class History:
         first, last = int(self.start[number]), int(self.start[number + 1])
         begin, end = int(self.begin[number]), int(self.end[number])
         return Transaction(
-            int(number), self.sessions[self.session[number]], Status(int(self.status[number])),
-            [self.op(i) for i in range(first, last)], None if begin < 0 else begin, None if end < 0 else end,
+            int(number),
+            self.sessions[self.session[number]],
+            Status(int(self.status[number])),
+            [self.op(i) for i in range(first, last)],
+            None if begin < 0 else begin,
+            None if end < 0 else end,
             int(self.line[number]),
-        )  # fmt: skip
+        )
 
     def op(self, i: int) -> list[Any]:
         """One operation as the file has it."""

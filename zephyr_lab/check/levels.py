@@ -38,7 +38,10 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
     "update-serializable": ("forward-consistent-view",),
     "repeatable-read": ("cursor-stability", "monotonic-atomic-view"),
     "snapshot-isolation": (
-        "forward-consistent-view", "monotonic-atomic-view", "monotonic-snapshot-read", "parallel-snapshot-isolation",
+        "forward-consistent-view",
+        "monotonic-atomic-view",
+        "monotonic-snapshot-read",
+        "parallel-snapshot-isolation",
         "prefix",
     ),
     "serializable": ("repeatable-read", "snapshot-isolation", "update-serializable"),
@@ -54,29 +57,41 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
     "strong-session-monotonic-atomic-view": ("monotonic-atomic-view", "strong-session-read-committed"),
     "strong-session-read-atomic": ("read-atomic", "strong-session-monotonic-atomic-view"),
     "strong-session-causal": ("causal-cerone", "strong-session-read-atomic"),
-}  # fmt: skip
+}
 """Each level with the weaker ones that it implies directly."""
 
 ALIASES = {
-    "strict-serializable": "strong-serializable", "pl-1": "read-uncommitted", "pl-2": "read-committed",
-    "pl-2l": "monotonic-view", "pl-cs": "cursor-stability", "pl-2+": "consistent-view",
+    "strict-serializable": "strong-serializable",
+    "pl-1": "read-uncommitted",
+    "pl-2": "read-committed",
+    "pl-2l": "monotonic-view",
+    "pl-cs": "cursor-stability",
+    "pl-2+": "consistent-view",
     "pl-msr": "monotonic-snapshot-read",
-    "pl-fcv": "forward-consistent-view", "pl-2.99": "repeatable-read", "pl-3u": "update-serializable",
-    "pl-si": "snapshot-isolation", "pl-3": "serializable", "pl-ss": "strong-serializable",
-    "conflict-serializable": "serializable", "rola": "update-atomic", "causal": "strong-session-causal",
+    "pl-fcv": "forward-consistent-view",
+    "pl-2.99": "repeatable-read",
+    "pl-3u": "update-serializable",
+    "pl-si": "snapshot-isolation",
+    "pl-3": "serializable",
+    "pl-ss": "strong-serializable",
+    "conflict-serializable": "serializable",
+    "rola": "update-atomic",
+    "causal": "strong-session-causal",
     "causal-consistency": "strong-session-causal",
-}  # fmt: skip
+}
 
 AXIOMS = {
-    "strong-session-monotonic-atomic-view": "monotonic-atomic-view", "strong-session-read-atomic": "read-atomic",
+    "strong-session-monotonic-atomic-view": "monotonic-atomic-view",
+    "strong-session-read-atomic": "read-atomic",
     "strong-session-causal": "causal",
-}  # fmt: skip
+}
 """Levels that are decided for registers by an axiom on visibility, when they are asked for."""
 
 OF_REGISTERS = {
-    "monotonic-atomic-view": "strong-session-monotonic-atomic-view", "read-atomic": "strong-session-read-atomic",
+    "monotonic-atomic-view": "strong-session-monotonic-atomic-view",
+    "read-atomic": "strong-session-read-atomic",
     "causal-cerone": "strong-session-causal",
-}  # fmt: skip
+}
 """What is checked of registers where the weak level is asked for: with sessions, as its axiom has it."""
 
 _VARIANTS = ("", "-process", "-realtime")
@@ -85,14 +100,25 @@ _VARIANTS = ("", "-process", "-realtime")
 def _anomalies() -> dict[str, tuple[str, ...]]:
     """Each anomaly with those it is a special case of."""
     implied: dict[str, tuple[str, ...]] = {
-        "G1a": ("G1",), "G1b": ("G1",), "incompatible-order": ("G1a",), "dirty-update": ("G1a",),
-        "future-read": ("G1c",), "lost-update": ("write-skew", "G2-item"), "write-skew": ("G2",),
-    }  # fmt: skip
+        "G1a": ("G1",),
+        "G1b": ("G1",),
+        "incompatible-order": ("G1a",),
+        "dirty-update": ("G1a",),
+        "future-read": ("G1c",),
+        "lost-update": ("write-skew", "G2-item"),
+        "write-skew": ("G2",),
+    }
     special = {
-        "G0": ("G1c",), "G1c": ("G1",), "G1": (), "G-single-item": ("G-single", "G-nonadjacent-item"),
-        "G-single": ("G-nonadjacent",), "G-nonadjacent-item": ("G-nonadjacent", "G2-item"), "G-nonadjacent": ("G2",),
-        "G2-item": ("G2",), "G2": (),
-    }  # fmt: skip
+        "G0": ("G1c",),
+        "G1c": ("G1",),
+        "G1": (),
+        "G-single-item": ("G-single", "G-nonadjacent-item"),
+        "G-single": ("G-nonadjacent",),
+        "G-nonadjacent-item": ("G-nonadjacent", "G2-item"),
+        "G-nonadjacent": ("G2",),
+        "G2-item": ("G2",),
+        "G2": (),
+    }
     for name, wider in special.items():
         for i, variant in enumerate(_VARIANTS):
             # What is a cycle without the order of sessions is one with it; and that is a part of real time.

@@ -156,9 +156,11 @@ class _Lists:
         for i in np.flatnonzero(~self.agrees)[:MOST_CASES]:
             op, key = int(full[i]), int(h.key[full[i]])
             self.result.add(
-                "incompatible-order", key=h.keys[key], values=[h.list_of(op), h.list_of(int(self.longest[key]))],
+                "incompatible-order",
+                key=h.keys[key],
+                values=[h.list_of(op), h.list_of(int(self.longest[key]))],
                 transactions=[int(self.owner[op]), int(self.owner[self.longest[key]])],
-            )  # fmt: skip
+            )
         self._repeats()
 
     def _unwritten(self) -> None:
@@ -264,9 +266,12 @@ class _Lists:
                 if listed != known if whole else listed[max(len(listed) - len(known), 0) :] != known:
                     internal = True
                     self.result.add(
-                        "internal", key=h.keys[key], expected=known if whole else ["...", *known], read=listed,
+                        "internal",
+                        key=h.keys[key],
+                        expected=known if whole else ["...", *known],
+                        read=listed,
                         transactions=[number],
-                    )  # fmt: skip
+                    )
             state[key] = (True, listed)
             read.setdefault(key, {}).update(dict.fromkeys(listed, op))
 
@@ -290,10 +295,11 @@ class _Lists:
                 later = np.flatnonzero(committed[at + 1 : end])
                 if len(later):
                     self.result.add(
-                        "dirty-update", key=h.keys[self.order_key[at]],
+                        "dirty-update",
+                        key=h.keys[self.order_key[at]],
                         values=[h.value_of(dead_op[at]), h.value_of(int(self.writer_op[at + 1 + later[0]]))],
                         transactions=[int(self.owner[dead_op[at]]), int(self.owner[self.writer_op[at + 1 + later[0]]])],
-                    )  # fmt: skip
+                    )
         for op in self.full[~self.agrees & self.ok[self.full]]:
             codes = self._elements(op)
             failed = np.where(self.live.get(codes) < 0, self.failed.get(codes), -1)
@@ -303,9 +309,11 @@ class _Lists:
     def _aborted_read(self, op: int, write: int) -> None:
         h = self.history
         self.result.add(
-            "G1a", key=h.key_of(op), value=h.named(h.value[write]),
+            "G1a",
+            key=h.key_of(op),
+            value=h.named(h.value[write]),
             transactions=[int(self.owner[write]), int(self.owner[op])],
-        )  # fmt: skip
+        )
 
     def _intermediate(self) -> None:
         """G1b: a read that ends in an append which its transaction followed with another."""
@@ -316,9 +324,11 @@ class _Lists:
         hit = (write >= 0) & overwritten[write] & (self.owner[write] != self.owner[self.full]) & self.ok[self.full]
         for i in np.flatnonzero(hit)[:MOST_CASES].tolist():
             self.result.add(
-                "G1b", key=h.key_of(int(write[i])), value=h.value_of(int(write[i])),
+                "G1b",
+                key=h.key_of(int(write[i])),
+                value=h.value_of(int(write[i])),
                 transactions=[int(self.owner[write[i]]), int(self.owner[self.full[i]])],
-            )  # fmt: skip
+            )
 
     def _lost_updates(self) -> None:
         """Two committed transactions that read the same version of a key first, and then append to it."""
@@ -345,9 +355,11 @@ class _Lists:
         for at, many in zip(begin[count > 1], count[count > 1], strict=True):
             colliding = ops[by_version[at : at + many]]
             self.result.add(
-                "lost-update", key=h.key_of(colliding[0]), value=h.list_of(int(colliding[0])),
+                "lost-update",
+                key=h.key_of(colliding[0]),
+                value=h.list_of(int(colliding[0])),
                 transactions=[int(self.owner[op]) for op in colliding],
-            )  # fmt: skip
+            )
 
     # ------------------------------------------------------------------ edges
 
@@ -386,7 +398,5 @@ class _Lists:
         hit = after >= 0
         parts.append(Edges.of(owner[inner[hit]], owner[after[hit]], Kind.RW, n, inner[hit], after[hit]))
         at_end = reads[ends]
-        anti, nodes = anti_dependencies(
-            h.key[at_end], owner[at_end], at_end, h.key[unread], owner[unread], unread, n
-        )  # fmt: skip
+        anti, nodes = anti_dependencies(h.key[at_end], owner[at_end], at_end, h.key[unread], owner[unread], unread, n)
         self.result.edges = Edges.joined([*parts, anti], nodes)

@@ -65,9 +65,12 @@ def matcher(predicate: Any, where: str) -> Callable[[Any], bool]:
     if isinstance(predicate, list) and predicate[:1] in (["="], [":="]) and len(predicate) == 2:
         return lambda value: value not in (UNBORN, DEAD) and value == predicate[1]
     if (
-        isinstance(predicate, list) and predicate[:1] == ["mod"] and len(predicate) == 3
-        and all(type(one) is int for one in predicate[1:]) and predicate[1]
-    ):  # fmt: skip
+        isinstance(predicate, list)
+        and predicate[:1] == ["mod"]
+        and len(predicate) == 3
+        and all(type(one) is int for one in predicate[1:])
+        and predicate[1]
+    ):
         return lambda value: type(value) is int and value % predicate[1] == predicate[2]
     raise BadInput(f'{where}: unknown predicate {predicate!r:.60}; known are "true", ["=", v], ["mod", m, r], "len>n"')
 
@@ -100,14 +103,17 @@ class _Predicates:
                         self._predicate_read(one, op)
         self._follow()
         n = len(self.history)
-        source, target, kind, predicate = (
-            np.array([edge[i] for edge in self.edges], np.int64) for i in range(4)
-        )  # fmt: skip
+        source, target, kind, predicate = (np.array([edge[i] for edge in self.edges], np.int64) for i in range(4))
         number = np.arange(len(self.edges))
         self.result.edges = Edges(
-            source.astype(np.int32), target.astype(np.int32), kind.astype(np.int8), number.astype(np.int32),
-            number.astype(np.int32), predicate.astype(np.bool_), n,
-        )  # fmt: skip
+            source.astype(np.int32),
+            target.astype(np.int32),
+            kind.astype(np.int8),
+            number.astype(np.int32),
+            number.astype(np.int32),
+            predicate.astype(np.bool_),
+            n,
+        )
         self.result.notes = self.notes
         return self.result
 
@@ -155,9 +161,12 @@ class _Predicates:
 
     def _aborted(self) -> None:
         written = {
-            (_key(op[1]), repr(op[2])): one.number for one in self.history.records if one.status == Status.FAIL
-            for op in one.ops if op[0] in ("w", "insert", "append")
-        }  # fmt: skip
+            (_key(op[1]), repr(op[2])): one.number
+            for one in self.history.records
+            if one.status == Status.FAIL
+            for op in one.ops
+            if op[0] in ("w", "insert", "append")
+        }
         for one in self.possible:
             for op in one.ops if one.status == Status.OK else ():
                 if op[0] == "r":
@@ -207,37 +216,47 @@ class _Predicates:
                 others = [i for i, fit in enumerate(fits) if not fit]
                 if not others:
                     self.result.add(
-                        "predicate-read-miss", key=key, predicate=op[1], transactions=[reader.number],
+                        "predicate-read-miss",
+                        key=key,
+                        predicate=op[1],
+                        transactions=[reader.number],
                         values=[_version_text(value) for value in versions.values],
-                    )  # fmt: skip
+                    )
                     continue
                 low, high = others[0], others[-1]
             said = f"{reader.name} read where {value_text(op[1])}, and "
             earlier = " or earlier" if low < high else ""
             met = "met" if key in returned else "not returning it met"
             self._edge(
-                versions.makers[low], reader.number, Kind.WR,
+                versions.makers[low],
+                reader.number,
+                Kind.WR,
                 f"{said}{met} {key} = {_version_text(versions.values[low])}{' or later' if low < high else ''}, "
-                f"which {name(versions.makers[low])} made", True,
-            )  # fmt: skip
+                f"which {name(versions.makers[low])} made",
+                True,
+            )
             for i in range(high + 1, len(versions.values)):
                 if fits[i] != fits[high]:
                     self._edge(
-                        reader.number, versions.makers[i], Kind.RW,
+                        reader.number,
+                        versions.makers[i],
+                        Kind.RW,
                         f"{said}{met} {key} = {_version_text(versions.values[high])}{earlier}, and "
                         f"{name(versions.makers[i])} made {_version_text(versions.values[i])}, which changes the match",
                         True,
-                    )  # fmt: skip
+                    )
 
     def _follow(self) -> None:
         for key, versions in self.versions.items():
             for i in range(1, len(versions.values)):
                 one, other = versions.makers[i - 1 : i + 1]
                 self._edge(
-                    one, other, Kind.WW,
+                    one,
+                    other,
+                    Kind.WW,
                     f"{name(other)} replaced {key} = {_version_text(versions.values[i - 1])} with "
                     f"{_version_text(versions.values[i])}",
-                )  # fmt: skip
+                )
 
 
 def _key(name: Any) -> str:

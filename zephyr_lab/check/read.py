@@ -33,8 +33,12 @@ from zephyr_lab.errors import BadInput
 
 CHUNK = 2_000
 BLOCK = 512 << 10  # what fits in the cache is read in two thirds of the time of ten times as much
-_ALIASES = {"closed-predicate": "predicate", "list-append+predicate": "predicate", "append": "list-append",
-            "register": "rw-register"}  # fmt: skip
+_ALIASES = {
+    "closed-predicate": "predicate",
+    "list-append+predicate": "predicate",
+    "append": "list-append",
+    "register": "rw-register",
+}
 LONGEST_LINE = 64 << 20
 LARGEST_TEXT = 2 << 30
 _TEXT = re.compile(rb"\s*([rw])\(\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*\)\s*\Z")
@@ -286,8 +290,10 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
             continue  # the nemesis, and what else a test did
         if kind == "invoke":
             if process in open_:
-                raise BadInput(f"{source}, line {line}: process {process} invokes again before its invocation of line "
-                               f"{open_[process][1]} has ended")  # fmt: skip
+                raise BadInput(
+                    f"{source}, line {line}: process {process} invokes again before its invocation of line "
+                    f"{open_[process][1]} has ended"
+                )
             open_[process] = (position, line, value)
             continue
         if kind not in STATUS:

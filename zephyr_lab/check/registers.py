@@ -96,15 +96,21 @@ class _Registers:
             if not later[number]:
                 later[number] = True
                 self.result.add(
-                    "internal", key=h.key_of(op), expected=h.value_of(int(a.before[op])),
-                    read=h.value_of(op), transactions=[number],
-                )  # fmt: skip
+                    "internal",
+                    key=h.key_of(op),
+                    expected=h.value_of(int(a.before[op])),
+                    read=h.value_of(op),
+                    transactions=[number],
+                )
             if h.kind[a.before[op]] == WRITE:
                 # No history at all in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
                 self.result.add(
-                    "own-write-unseen", key=h.key_of(op), expected=h.value_of(int(a.before[op])),
-                    read=h.value_of(op), transactions=[number],
-                )  # fmt: skip
+                    "own-write-unseen",
+                    key=h.key_of(op),
+                    expected=h.value_of(int(a.before[op])),
+                    read=h.value_of(op),
+                    transactions=[number],
+                )
 
     def _aborted_and_intermediate(self) -> None:
         h, a = self.history, self.a
@@ -253,8 +259,13 @@ class _Registers:
 
     def _cyclic_keys(self, links: set[tuple[int, int]]) -> dict[object, list[object]]:
         h = self.history
-        initial = {(-1 - key, version) for key, versions in self._last_and_first().items()
-                   for pair in versions.values() for version in pair if version >= 0}  # fmt: skip
+        initial = {
+            (-1 - key, version)
+            for key, versions in self._last_and_first().items()
+            for pair in versions.values()
+            for version in pair
+            if version >= 0
+        }
         pairs = sorted(links | initial)
         numbers: dict[int, int] = {}
         for pair in pairs:
@@ -263,8 +274,12 @@ class _Registers:
         source, target = (np.array([numbers[pair[i]] for pair in pairs], np.int64) for i in (0, 1))
         label = components(source, target, len(numbers))
         found: dict[object, list[object]] = {}
-        inside = {version for pair, cyclic in zip(pairs, label[source] == label[target], strict=True) if cyclic
-                  for version in pair}  # fmt: skip
+        inside = {
+            version
+            for pair, cyclic in zip(pairs, label[source] == label[target], strict=True)
+            if cyclic
+            for version in pair
+        }
         names = {self._version(int(op)): self._name(int(op)) for op in np.flatnonzero(self.a.possible)}
         for version in sorted(inside):
             said = names.get(version, {"key": h.keys[-1 - version] if version < 0 else "?", "value": None})

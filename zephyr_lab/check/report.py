@@ -87,14 +87,16 @@ class Report:
         explainer = self._explainer
         found = [
             Finding(
-                name, tuple(cycle.transactions), explainer.cycle(cycle),
+                name,
+                tuple(cycle.transactions),
+                explainer.cycle(cycle),
                 tuple(
                     {"from": step.source, "to": step.target, "type": step.kind.word, "text": explainer.step(step)}
                     for step in cycle.steps
                 ),
             )
             for cycle in self.cycles.get(name, [])[:most]
-        ]  # fmt: skip
+        ]
         for case in self.cases.get(name, [])[:most]:
             found.append(Finding(name, tuple(case["transactions"]), case_text(name, case)))
         return found
@@ -119,16 +121,20 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For JSON. `valid` is true, false or "unknown"."""
         return {
-            "history": self.history.source, "workload": str(self.history.workload), "level": levels.title(self.level),
+            "history": self.history.source,
+            "workload": str(self.history.workload),
+            "level": levels.title(self.level),
             "valid": "unknown" if self.valid is None else self.valid,
             **({"why": self.why} if self.why else {}),
-            "anomalies": {
-                name: [one.to_dict(self.history) for one in found] for name, found in self.anomalies.items()
-            },
-            "forbidden": self.forbidden, "not": self.weakest, "also_not": self.fallen,
-            "transactions": len(self.history), "operations": self.history.operations,
-            "warnings": self.history.warnings, "seconds": round(self.seconds, 3),
-        }  # fmt: skip
+            "anomalies": {name: [one.to_dict(self.history) for one in found] for name, found in self.anomalies.items()},
+            "forbidden": self.forbidden,
+            "not": self.weakest,
+            "also_not": self.fallen,
+            "transactions": len(self.history),
+            "operations": self.history.operations,
+            "warnings": self.history.warnings,
+            "seconds": round(self.seconds, 3),
+        }
 
     def __str__(self) -> str:
         h = self.history
@@ -176,15 +182,20 @@ class Report:
         return {
             "title": f"{self.said} at {levels.title(self.level)}" + (f": {worst.anomaly}" if worst else ""),
             "transactions": [
-                {"name": one.name, "session": str(one.session), "text": one.text(60), "begin": one.begin,
-                 "end": one.end}
+                {
+                    "name": one.name,
+                    "session": str(one.session),
+                    "text": one.text(60),
+                    "begin": one.begin,
+                    "end": one.end,
+                }
                 for one in known
             ],
             "edges": [
                 {**edge, "from": self._explainer.name(edge["from"]), "to": self._explainer.name(edge["to"])}
                 for edge in (worst.edges if worst else ())
             ],
-        }  # fmt: skip
+        }
 
     @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -70,10 +70,7 @@ def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
     pairs = np.stack([order[again], order[again + 1]])
     first, second = pairs[:, pairs[1].argmin()]
     op = int(ops[second])
-    return (
-        int(history.line[owner[first]]), int(history.line[owner[second]]),
-        history.key_of(op), history.value_of(op),
-    )  # fmt: skip
+    return (int(history.line[owner[first]]), int(history.line[owner[second]]), history.key_of(op), history.value_of(op))
 
 
 def unwritten(history: History, codes: Codes, live: Table, failed: Table) -> Ints:

@@ -21,12 +21,29 @@ A step is a message to the server: races inside one statement cannot be schedule
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
 
 for command in (
-    demo.demo, course.course, course.samples, schedules.cases, schedules.run,
-    schedules.explore, schedules.spec, schedules.hermitage, schedules.matrix, check.check,
-    check.record, runbook.doctor, runbook.runbook, service.strategies, service.reconcile,
-    service.serve, load.incident, load.claims, course.notebooks, course.site, course.store,
+    demo.demo,
+    course.course,
+    course.samples,
+    schedules.cases,
+    schedules.run,
+    schedules.explore,
+    schedules.spec,
+    schedules.hermitage,
+    schedules.matrix,
+    check.check,
+    check.record,
+    runbook.doctor,
+    runbook.runbook,
+    service.strategies,
+    service.reconcile,
+    service.serve,
+    load.incident,
+    load.claims,
+    course.notebooks,
+    course.site,
+    course.store,
     course.questions,
-):  # fmt: skip
+):
     app.command()(command)
 app.add_typer(service.partitions, name="partitions")
 

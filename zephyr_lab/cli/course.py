@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 NOTEBOOKS, FIRST = Path("notebooks"), "00-start.ipynb"
 # The README's; each is known by its name in the literature, or from the incident.
 BEST_KNOWN = (
-    "aborted-read", "non-repeatable-read", "phantom", "read-skew", "lost-update", "write-skew", "double-booking",
+    "aborted-read",
+    "non-repeatable-read",
+    "phantom",
+    "read-skew",
+    "lost-update",
+    "write-skew",
+    "double-booking",
     "read-only-anomaly",
-)  # fmt: skip
+)
 
 
 def course(

@@ -99,9 +99,11 @@ def claims(
     with Lab() as lab, Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("preparing", total=None)
         found = lab.claims(
-            numbers or (), rate=rate, seconds=seconds,
+            numbers or (),
+            rate=rate,
+            seconds=seconds,
             on_progress=lambda one: progress.update(task, description=f"{one.number}. {one.said}"),
-        )  # fmt: skip
+        )
     shown: dict[ClaimsFormat, Callable[[Claims], str]] = {
         ClaimsFormat.TEXT: str,
         ClaimsFormat.MARKDOWN: type(found).to_markdown,

@@ -42,9 +42,12 @@ def strategies(
         with labs.Lab() as lab, progress_bar() as progress:
             task = progress.add_task("exploring", total=3 * len(chosen))
             cells = measure(
-                lab, [one.name for one in chosen], sessions=sessions, samples=samples,
+                lab,
+                [one.name for one in chosen],
+                sessions=sessions,
+                samples=samples,
                 on_progress=lambda _: progress.advance(task),
-            )  # fmt: skip
+            )
         print(to_markdown(cells))
         return
     for one in chosen:
@@ -161,6 +164,12 @@ def serve(
             where, install = lab.conninfo(), True
             redis_url = lab.redis_url
         process.serve(
-            chosen, where, redis_url, host, port, metrics_port=metrics_port, install=install,
+            chosen,
+            where,
+            redis_url,
+            host,
+            port,
+            metrics_port=metrics_port,
+            install=install,
             ready=lambda address: print(f"serving {chosen.name} on {address}", flush=True),
-        )  # fmt: skip
+        )

@@ -94,11 +94,18 @@ def execute(job: Job) -> Run:
         # `immediate`: a graceful shutdown of the kernel stalls for seconds now and then.
         with on_disk() if job.measured else nullcontext():
             papermill.execute_notebook(
-                str(job.notebook), str(target), parameters={PARAMETER: job.level} if job.level else {},
-                progress_bar=False, kernel_name="python3", shutdown_kernel="immediate", cwd=str(job.notebook.parent),
-                extra_arguments=QUIET, kernel_manager_class=AsyncManager,
-                request_save_on_cell_execute=False, autosave_cell_every=0,
-            )  # fmt: skip
+                str(job.notebook),
+                str(target),
+                parameters={PARAMETER: job.level} if job.level else {},
+                progress_bar=False,
+                kernel_name="python3",
+                shutdown_kernel="immediate",
+                cwd=str(job.notebook.parent),
+                extra_arguments=QUIET,
+                kernel_manager_class=AsyncManager,
+                request_save_on_cell_execute=False,
+                autosave_cell_every=0,
+            )
     except PapermillExecutionError as failure:
         error = f"cell {failure.exec_count}: {failure.ename}: {failure.evalue}"
     notebook = nbformat.read(target, as_version=4)

@@ -53,9 +53,14 @@ class Panel:
         level = None if self.isolation.value == LEVELS[0] else self.isolation.value
         capacity = 100_000 if self.strategy.value in FIXED_CAPACITY else 50_000
         return Incident(
-            strategy=self.strategy.value, isolation=level, rate=self.rate.value, seconds=self.seconds.value,
-            slots=self.slots.value, pool=self.pool.value, capacity=capacity,
-        )  # fmt: skip
+            strategy=self.strategy.value,
+            isolation=level,
+            rate=self.rate.value,
+            seconds=self.seconds.value,
+            slots=self.slots.value,
+            pool=self.pool.value,
+            capacity=capacity,
+        )
 
     def run(self) -> None:
         """Runs what is chosen; an error is shown in the panel."""

@@ -113,10 +113,17 @@ class Shop:
         with self.connection() as connection:
             accounts: list[SlotMoney] = run_sync(money(Session(connection), self.now.date(), slots))
         rows = [
-            {"slot": f"{one.slot.start:%H:%M}", "orders": one.orders, "booked": one.booked, "redis": one.redis or 0,
-             "capacity": one.capacity, "over": one.over}
-            for one in accounts if one.orders or one.booked or one.redis
-        ]  # fmt: skip
+            {
+                "slot": f"{one.slot.start:%H:%M}",
+                "orders": one.orders,
+                "booked": one.booked,
+                "redis": one.redis or 0,
+                "capacity": one.capacity,
+                "over": one.over,
+            }
+            for one in accounts
+            if one.orders or one.booked or one.redis
+        ]
         return pd.DataFrame(rows, columns=["slot", "orders", "booked", "redis", "capacity", "over"]).set_index("slot")
 
     def picture(self, *accounts: str, documented: bool = False) -> Picture:

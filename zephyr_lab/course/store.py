@@ -61,10 +61,17 @@ def executed_with_widgets(path: Path) -> nbformat.NotebookNode:
 def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
     notebook = read_notebook(path)
     client = NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], record_timing=False, store_widget_state=widgets,
-        coalesce_streams=True, shutdown_kernel="immediate", extra_arguments=QUIET, kernel_manager_class=AsyncManager,
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name=KERNEL["name"],
+        record_timing=False,
+        store_widget_state=widgets,
+        coalesce_streams=True,
+        shutdown_kernel="immediate",
+        extra_arguments=QUIET,
+        kernel_manager_class=AsyncManager,
         resources={"metadata": {"path": str(path.parent)}},
-    )  # fmt: skip
+    )
     try:
         client.execute()
     except CellExecutionError as error:

@@ -17,10 +17,17 @@ from zephyr_lab.schedule.levels import IsolationLevel
 DRAWN = 8
 """Schedules of three sessions where all would be thousands; no proof, but what is wrong with two shows in most."""
 
-FEW_ORDERS = frozenset({
-    "select-for-update", "advisory-lock", "one-statement", "server-side-function", "redis-lua",
-    "redis-lua-serializable", "redis-lua-idempotent",
-})  # fmt: skip
+FEW_ORDERS = frozenset(
+    {
+        "select-for-update",
+        "advisory-lock",
+        "one-statement",
+        "server-side-function",
+        "redis-lua",
+        "redis-lua-serializable",
+        "redis-lua-idempotent",
+    }
+)
 """Strategies with so few round trips, or so early a lock, that all orders of three sessions are at most 150."""
 
 LEVELS = [level for level in IsolationLevel if level is not IsolationLevel.READ_UNCOMMITTED]
@@ -60,8 +67,10 @@ def explore_strategy(
     setup = example.setup(one, partitioned=partitioned)
     explorer = lab.function_explorer(
         [example.booking(one, number + 1) for number in range(sessions)],
-        setup=setup if isinstance(setup, str) else once(setup), isolation=isolation, invariant=example.INVARIANT,
-    )  # fmt: skip
+        setup=setup if isinstance(setup, str) else once(setup),
+        isolation=isolation,
+        invariant=example.INVARIANT,
+    )
     found: Exploration = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), 0), None, None)
     return found
 

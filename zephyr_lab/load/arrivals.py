@@ -82,9 +82,14 @@ def asks(incident: Incident) -> Iterator[Ask]:
     pizzas, people = sorted(menu()), range(len(customers()))
     for number, at in enumerate(times(incident)):
         yield Ask(
-            number, at, UUID(int=chance.getrandbits(128), version=4), chance.choice(pizzas),
-            chance.choice(QUANTITIES), chance.choice(people), chance.randrange(incident.slots),
-        )  # fmt: skip
+            number,
+            at,
+            UUID(int=chance.getrandbits(128), version=4),
+            chance.choice(pizzas),
+            chance.choice(QUANTITIES),
+            chance.choice(people),
+            chance.randrange(incident.slots),
+        )
 
 
 def share_of(incident: Incident, share: int) -> Iterator[Ask]:

@@ -88,14 +88,14 @@ class Table:
 
     def _markdown(self) -> str:
         head = "| | claim | verdict | measured |\n|---|---|---|---|"
-        rows = [f"| {one.claim.number} | {one.claim.said} | {_bold(one.finding)} | "
-                f"{one.finding.measured} |" for one in self.rows]  # fmt: skip
+        rows = [
+            f"| {one.claim.number} | {one.claim.said} | {_bold(one.finding)} | {one.finding.measured} |"
+            for one in self.rows
+        ]
         return "\n".join([head, *rows])
 
     def to_json(self) -> str:
-        rows = [
-            {"number": one.claim.number, "claim": one.claim.said, **asdict(one.finding)} for one in self.rows
-        ]  # fmt: skip
+        rows = [{"number": one.claim.number, "claim": one.claim.said, **asdict(one.finding)} for one in self.rows]
         return json.dumps({"conditions": self.conditions, "claims": rows}, indent=1)
 
     def __repr__(self) -> str:
@@ -118,9 +118,11 @@ class Table:
     def __add__(self, other: Table) -> Table:
         """Both, decided on the same server; the worse of the conditions."""
         return replace(
-            self, rows=[*self.rows, *other.rows], others_share=max(self.others_share, other.others_share),
+            self,
+            rows=[*self.rows, *other.rows],
+            others_share=max(self.others_share, other.others_share),
             with_load=self.with_load or other.with_load,
-        )  # fmt: skip
+        )
 
     def verdicts(self) -> dict[int, Verdict]:
         return {one.claim.number: one.finding.verdict for one in self.rows}

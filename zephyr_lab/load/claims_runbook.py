@@ -184,9 +184,11 @@ def show(bench: Bench) -> Finding:
         service.execute("set default_transaction_isolation = 'serializable'")
         ((own,),), ((its,),) = _rows(here.admin, "isolation-level-show"), _rows(service, "isolation-level-show")
     measured = f"{own} in psql, while the service's session has {its}"
-    return Finding(Verdict.HOLDS, measured) if own == its else Finding(
-        Verdict.HOLDS_WHEN, measured, "the session that asks is meant"
-    )  # fmt: skip
+    return (
+        Finding(Verdict.HOLDS, measured)
+        if own == its
+        else Finding(Verdict.HOLDS_WHEN, measured, "the session that asks is meant")
+    )
 
 
 @RUNBOOK.claim("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE sets the level for the current session")

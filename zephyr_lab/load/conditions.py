@@ -40,8 +40,11 @@ FIXED_CAPACITY = ("redis-get-then-incrby", "redis-lua", "redis-lua-serializable"
 
 
 KNOWN: dict[str, Strategy] = {
-    **STRATEGIES, **WRONG, **HELD, **{one.name: one for one in (lock_timed.STRATEGY, autocommitted.STRATEGY)}
-}  # fmt: skip
+    **STRATEGIES,
+    **WRONG,
+    **HELD,
+    **{one.name: one for one in (lock_timed.STRATEGY, autocommitted.STRATEGY)},
+}
 """Every strategy that can be put under load."""
 
 

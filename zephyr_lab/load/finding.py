@@ -65,7 +65,7 @@ class Bench:
         """A run at the bench's rate, open loop."""
         wanted = Incident(
             strategy=strategy, **{"rate": self.rate, "seconds": self.seconds, "seed": self.seed, **conditions}
-        )  # fmt: skip
+        )
         if wanted not in self.reports:
             self.reports[wanted] = self.run(wanted)
         return self.reports[wanted]

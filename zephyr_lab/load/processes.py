@@ -29,17 +29,23 @@ class Process:
         self.may_go_on = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "zephyr_lab.load.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def begin(self, role: str, share: Share) -> None:
         """A run. Whoever has spoken gRPC has it with one event loop, and is not taken a second time."""
         self.said = {}
         self.may_go_on = role == "clients" and share.where.address is None
         order = {
-            "role": role, "incident": share.incident.to_dict(), "number": share.number, "pool": share.pool,
-            "where": asdict(share.where), "today": share.today.isoformat(),
-        }  # fmt: skip
+            "role": role,
+            "incident": share.incident.to_dict(),
+            "number": share.number,
+            "pool": share.pool,
+            "where": asdict(share.where),
+            "today": share.today.isoformat(),
+        }
         self.tell(json.dumps(order))
 
     @property

@@ -209,10 +209,17 @@ class _Run:
         with self._connected_again() as admin:
             facts = truth.look(admin, self.keyvalue.client if self.keyvalue else None, incident, counts.outcomes)
         return Report(
-            incident=incident, server=self.database.facts.version_name, counts=counts, truth=facts, watched=looked,
-            cpu=cpu, deadlocks=max(0, self._deadlocks() - deadlocks), stopped=self.stopped, killed_at=self.killed_at,
+            incident=incident,
+            server=self.database.facts.version_name,
+            counts=counts,
+            truth=facts,
+            watched=looked,
+            cpu=cpu,
+            deadlocks=max(0, self._deadlocks() - deadlocks),
+            stopped=self.stopped,
+            killed_at=self.killed_at,
             processes_lost=missing,
-        )  # fmt: skip
+        )
 
     def _follow(self, workers: Processes, clients: list[Process], monitor: ServerMonitor, began: float) -> None:
         """Until all clients have given their counts. An interrupt asks them to; a second one is raised."""
@@ -279,9 +286,7 @@ class _Run:
 
     def _deadlocks(self) -> int:
         with self._connected_again() as admin:
-            row = admin.execute(
-                "select deadlocks from pg_stat_database where datname = current_database()"
-            ).fetchone()  # fmt: skip
+            row = admin.execute("select deadlocks from pg_stat_database where datname = current_database()").fetchone()
         return int((row or (0,))[0])
 
     def _postmaster(self) -> int | None:

@@ -52,7 +52,7 @@ class ScratchDatabase:
         its = self.server
         made = kind.connect(
             host=its.host, port=its.port, user=its.user, password=its.password, dbname=NAME, autocommit=True
-        )  # fmt: skip
+        )
         self.opened.append(made)
         if role:
             made.execute(sql.SQL("set role {}").format(sql.Identifier(role)))

@@ -175,9 +175,13 @@ class CpuMeter:
         ours = used["client"] + used["postgresql"] + used["valkey"]
         known = {name: used[name] if self._pids[name] else None for name in ("postgresql", "valkey")}
         return Cpu(
-            used["client"], known["postgresql"], known["valkey"], max(0.0, used["busy"] - ours),
-            psutil.cpu_count() or 1, wall,
-        )  # fmt: skip
+            used["client"],
+            known["postgresql"],
+            known["valkey"],
+            max(0.0, used["busy"] - ours),
+            psutil.cpu_count() or 1,
+            wall,
+        )
 
 
 def _seconds(pid: int) -> float:

@@ -61,9 +61,7 @@ class Truth:
         return found
 
 
-def look(
-    connection: psycopg.Connection[Any], redis: Any, incident: Incident, outcomes: bytearray
-) -> Truth:  # fmt: skip
+def look(connection: psycopg.Connection[Any], redis: Any, incident: Incident, outcomes: bytearray) -> Truth:
     """Compares what was told with what is there. The run is over, and its transactions with it."""
     found = Truth()
     saved: dict[UUID, int] = {}

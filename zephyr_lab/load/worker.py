@@ -89,9 +89,11 @@ async def clients(share: Share) -> None:
 
     def seen(counts: Counts) -> None:
         tell(
-            sent=len(counts.outcomes), created=counts.of_outcome(Outcome.CREATED),
-            errors=sum(counts.errors.values()), hits=counts.hits,
-        )  # fmt: skip
+            sent=len(counts.outcomes),
+            created=counts.of_outcome(Outcome.CREATED),
+            errors=sum(counts.errors.values()),
+            hits=counts.hits,
+        )
 
     tell(counts=(await run_share(share, ready, seen, orders.stop)).to_dict())
 
@@ -133,9 +135,12 @@ def main() -> None:
 def carry_out(told: dict[str, Any]) -> None:
     """One run."""
     share = Share(
-        Incident.of(told["incident"]), told["number"], told["pool"], Where(**told["where"]),
+        Incident.of(told["incident"]),
+        told["number"],
+        told["pool"],
+        Where(**told["where"]),
         date.fromisoformat(told["today"]),
-    )  # fmt: skip
+    )
     try:
         run_with_uvloop(ROLES[told["role"]](share))
     except asyncio.CancelledError:

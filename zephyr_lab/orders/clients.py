@@ -27,9 +27,15 @@ def redis_client(url: str, seconds: float = REDIS_SECONDS, **settings: Any) -> r
 def async_redis_client(url: str, seconds: float = REDIS_SECONDS) -> redis.asyncio.Redis:
     """The same for asyncio; whoever finds all 25 connections taken waits for one."""
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, decode_responses=True, socket_timeout=seconds, socket_connect_timeout=seconds, max_connections=25,
-        timeout=5, retry=AsyncRetry(NoBackoff(), 0), retry_on_timeout=False,
-    )  # fmt: skip
+        url,
+        decode_responses=True,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        max_connections=25,
+        timeout=5,
+        retry=AsyncRetry(NoBackoff(), 0),
+        retry_on_timeout=False,
+    )
     return redis.asyncio.Redis.from_pool(pool)
 
 

@@ -37,10 +37,17 @@ class DocumentedSlots:
         for slot in window.slots():
             booked, _ = await maybe_await(
                 self._redis.eval(
-                    lua("documented_book"), 2, slot.id, f"{slot.id}:info",
-                    str(order_id), price, self._capacity, slot.id, SECONDS_TO_LIVE,
+                    lua("documented_book"),
+                    2,
+                    slot.id,
+                    f"{slot.id}:info",
+                    str(order_id),
+                    price,
+                    self._capacity,
+                    slot.id,
+                    SECONDS_TO_LIVE,
                 )
-            )  # fmt: skip
+            )
             if booked:
                 return slot
         raise SlotsFull(f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles")
@@ -48,9 +55,11 @@ class DocumentedSlots:
     async def assign_slot_with_retry(self, session: Session, order_id: UUID, price: int, window: Window) -> Slot:
         """Three attempts, after any error but a full slot: a time-out, after which the booking may be there, too."""
         policy = retry.Policy(
-            retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter,
+            retry.ASSIGN.attempts,
+            retry.ASSIGN.base,
+            retry.ASSIGN.jitter,
             wanted=lambda error: isinstance(error, redis.exceptions.RedisError),
-        )  # fmt: skip
+        )
         return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window)
 
     async def release_slot(self, order_id: UUID) -> None:

@@ -53,9 +53,13 @@ def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
         "analyze orders, order_ids, slots, slot_ledger;"
     )
     values = {
-        "id": SLOT.id, "start": SLOT.start.isoformat(), "taken": TAKEN, "order": EARLIER.model_dump_json(),
-        "order_id": str(EARLIER.id), "now": NOW.isoformat(),
-    }  # fmt: skip
+        "id": SLOT.id,
+        "start": SLOT.start.isoformat(),
+        "taken": TAKEN,
+        "order": EARLIER.model_dump_json(),
+        "order_id": str(EARLIER.id),
+        "now": NOW.isoformat(),
+    }
     filled = fill.format(**{name: sql.Literal(value) for name, value in values.items()}).as_string(None)
     return "\n".join([*parts, filled])
 

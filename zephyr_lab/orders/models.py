@@ -172,9 +172,15 @@ class Order(_Checked):
         if not isinstance(off, int):
             raise InvalidOrder("discount_amount", "is not a whole number of roubles")
         return cls.checked(
-            id=id, display_id=f"{id.int % 10_000:04}", items=tuple(items), total_price=total, final_price=total - off,
-            created_at=now, updated_at=now, **fields,
-        )  # fmt: skip
+            id=id,
+            display_id=f"{id.int % 10_000:04}",
+            items=tuple(items),
+            total_price=total,
+            final_price=total - off,
+            created_at=now,
+            updated_at=now,
+            **fields,
+        )
 
     def placed(self, slot: Slot) -> Order:
         """The same order, in a slot."""

@@ -82,11 +82,9 @@ async def money(session: Session, day: date, slots: RedisSlots | None = None) ->
     for _, slot_id, price, counts in orders:
         sold[slot_id] = sold.get(slot_id, 0) + (price if counts else 0)
     return [
-        SlotMoney(
-            Slot(id=id, start=start), capacity, sold.get(id, 0), booked, loads.get(id, 0) if slots else None
-        )
+        SlotMoney(Slot(id=id, start=start), capacity, sold.get(id, 0), booked, loads.get(id, 0) if slots else None)
         for id, start, booked, capacity in rows
-    ]  # fmt: skip
+    ]
 
 
 def wrong(accounts: Iterable[SlotMoney], load: Load, *, may_oversell: bool = False) -> list[str]:
@@ -102,9 +100,14 @@ def wrong(accounts: Iterable[SlotMoney], load: Load, *, may_oversell: bool = Fal
 
 
 async def reconcile(
-    session: Session, day: date, slots: RedisSlots | None, *, repair: bool = False, now: datetime | None = None,
+    session: Session,
+    day: date,
+    slots: RedisSlots | None,
+    *,
+    repair: bool = False,
+    now: datetime | None = None,
     grace_seconds: float = GRACE_SECONDS,
-) -> list[Difference]:  # fmt: skip
+) -> list[Difference]:
     """What of a day differs from the orders; with `repair` it is put right, beside running traffic.
 
     With `slots` the account in question is Redis, without it slots.booked. Places without an order that are younger

@@ -21,10 +21,12 @@ TABLES = ("orders", "order_ids", "slots")
 FUNCTIONS = ("plan_slots", "partitions", "create_order")
 
 _PARTITIONED: tuple[tuple[LiteralString, LiteralString], ...] = (
-    ("primary key (id, created_at)  -- a key of a partitioned table must hold the partition key: 0A000 without it",
-     "primary key (id)"),
+    (
+        "primary key (id, created_at)  -- a key of a partitioned table must hold the partition key: 0A000 without it",
+        "primary key (id)",
+    ),
     (") partition by range (created_at);", ");"),
-)  # fmt: skip
+)
 
 
 def statement(name: str) -> LiteralString:

@@ -42,9 +42,14 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = %(oi
 _TABLE_KINDS = "rpmvf"
 # A table's name that cannot be read, a role that does not exist, an interval that is none.
 _MALFORMED = (
-    errors.InvalidName, errors.InvalidParameterValue, errors.SyntaxError, errors.FeatureNotSupported,
-    errors.UndefinedObject, errors.InvalidDatetimeFormat, errors.DatetimeFieldOverflow,
-)  # fmt: skip
+    errors.InvalidName,
+    errors.InvalidParameterValue,
+    errors.SyntaxError,
+    errors.FeatureNotSupported,
+    errors.UndefinedObject,
+    errors.InvalidDatetimeFormat,
+    errors.DatetimeFieldOverflow,
+)
 
 
 @dataclass(frozen=True)
@@ -143,9 +148,12 @@ class Runbook:
         found = cursor.execute(_FIND, {"table": self.table}, prepare=False).fetchone() if find else None
         cursor.execute(_NARROW, prepare=False)
         return {
-            "role": self.role or role, "path": path, "months": str(self.months), "older_than": self.older_than,
+            "role": self.role or role,
+            "path": path,
+            "months": str(self.months),
+            "older_than": self.older_than,
             "table": self._full_name(cursor, found[0], role, path) if found else self.table,
-        }  # fmt: skip
+        }
 
     def _full_name(self, cursor: psycopg.Cursor[tuple[Any, ...]], oid: int | None, role: str, path: str) -> str:
         named = cursor.execute(_NAME, {"oid": oid}, prepare=False).fetchone()

@@ -17,10 +17,22 @@ from zephyr_lab.shipped import shipped
 
 # In the order in which somebody on call would ask.
 ORDER = (
-    "this-connection", "table-exists", "tables", "columns", "partitions", "missing-partitions", "permissions",
-    "role-access", "indexes", "isolation-level", "locks", "who-blocks-whom", "long-transactions", "ssi-locks",
+    "this-connection",
+    "table-exists",
+    "tables",
+    "columns",
+    "partitions",
+    "missing-partitions",
+    "permissions",
+    "role-access",
+    "indexes",
+    "isolation-level",
+    "locks",
+    "who-blocks-whom",
+    "long-transactions",
+    "ssi-locks",
     "counters",
-)  # fmt: skip
+)
 _PARAMETER = re.compile(r"(?<!:):'(\w+)'")
 
 

@@ -65,10 +65,17 @@ def ask_version(program: Path, account: Account) -> str | None:
     try:
         # cwd: a child that cannot enter our own folder would fail for that reason alone.
         done = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=20, cwd="/", check=False,
-            env={"LC_ALL": "C", "PATH": os.defpath}, user=account.uid, group=account.gid,
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            cwd="/",
+            check=False,
+            env={"LC_ALL": "C", "PATH": os.defpath},
+            user=account.uid,
+            group=account.gid,
             extra_groups=None if account.uid is None else [],
-        )  # fmt: skip
+        )
     except PermissionError as error:
         if error.errno == errno.EPERM:
             raise ServerUnavailable(

@@ -54,10 +54,20 @@ class Supervised:
         self.program = program
         account = program.account
         order = {
-            "uid": account.uid, "gid": account.gid, "seconds": START_SECONDS, "files": {}, "setup": [], "stdin": None,
-            "bases": _bases(), "bytes": 0, "copies": program.copies, "cluster": None, "nameless": None,
-            "environment": {"LC_ALL": "C", "PATH": os.defpath, "HOME": "{folder}", "TZ": "UTC"}, **order,
-        }  # fmt: skip
+            "uid": account.uid,
+            "gid": account.gid,
+            "seconds": START_SECONDS,
+            "files": {},
+            "setup": [],
+            "stdin": None,
+            "bases": _bases(),
+            "bytes": 0,
+            "copies": program.copies,
+            "cluster": None,
+            "nameless": None,
+            "environment": {"LC_ALL": "C", "PATH": os.defpath, "HOME": "{folder}", "TZ": "UTC"},
+            **order,
+        }
         # Behind the standard library, and without the packages that are installed: it starts in half the time.
         ours = str(Path(__file__).parents[2])
         program_text = (
@@ -65,8 +75,12 @@ class Supervised:
         )
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", *(["-B"] if sys.dont_write_bytecode else []), "-c", program_text],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
         self._finalizer = weakref.finalize(self, _end, process, os.getpid())
         try:
             answer = _ask(process, order)
@@ -171,9 +185,11 @@ def _mirror(program: Program) -> dict[str, Any]:
     programs = [str(program.path.with_name(name).relative_to(program.tree)) for name in ("initdb", "postgres")]
     links = [[str(one), f"{{folder}}/programs/{one.name}"] for one in program.libraries]
     return {
-        "tree": str(program.tree), "target": f"{{folder}}/programs/{program.tree.name}", "programs": programs,
+        "tree": str(program.tree),
+        "target": f"{{folder}}/programs/{program.tree.name}",
+        "programs": programs,
         "links": links,
-    }  # fmt: skip
+    }
 
 
 def _small_shared_memory() -> list[str]:
@@ -201,26 +217,32 @@ def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
     small = _small_shared_memory()
     # Options by version: `initdb -c` came with 16.
     early = _flatten(lambda setting: ["-c", setting], ["huge_pages=off", *small]) if program.major >= 16 else []
+    # Unformatted, an option stays beside its value.
     initdb = [
         "-D", "{folder}/data", "-U", "postgres", "-A", "scram-sha-256", "--pwfile", "{folder}/password", "-E", "UTF8",
         "--no-locale", "--no-sync", *early,
     ]  # fmt: skip
-    settings = [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + small
-    server = Supervised(program, {
-        "prefix": "zephyr-lab-pg-",
-        "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),
-        "files": {"password": password + "\n"},
-        "setup": [[program.command("initdb", mirrored=nameless), *initdb]],
-        "nameless": _mirror(program) if nameless else None,
-        "cluster": _cluster(program, initdb, password),
-        "server": [
-            program.command("postgres"), "-D", "{folder}/data",
-            "-c", 'unix_socket_directories="{folder}"', "-c", "port=5432",
-            *_flatten(lambda setting: ["-c", setting], settings),
-        ],
-        "ready": ["line", "{folder}/data/postmaster.pid", 8, "ready"],
-        "stop": "SIGINT",
-    })  # fmt: skip
+    settings = ['unix_socket_directories="{folder}"', "port=5432"]
+    settings += [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + small
+    server = Supervised(
+        program,
+        {
+            "prefix": "zephyr-lab-pg-",
+            "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),
+            "files": {"password": password + "\n"},
+            "setup": [[program.command("initdb", mirrored=nameless), *initdb]],
+            "nameless": _mirror(program) if nameless else None,
+            "cluster": _cluster(program, initdb, password),
+            "server": [
+                program.command("postgres"),
+                "-D",
+                "{folder}/data",
+                *_flatten(lambda setting: ["-c", setting], settings),
+            ],
+            "ready": ["line", "{folder}/data/postmaster.pid", 8, "ready"],
+            "stop": "SIGINT",
+        },
+    )
     return server, make_conninfo(
         host=str(server.folder), port=5432, user="postgres", dbname="postgres", password=server.password or password
     )
@@ -234,14 +256,17 @@ def start_valkey() -> tuple[Supervised, str]:
         'port 0\nunixsocket "{folder}/valkey.sock"\nunixsocketperm 700\ndir "{folder}"\n'
         f'save ""\nappendonly no\nrequirepass {password}\n'
     )
-    server = Supervised(program, {
-        "prefix": "zephyr-lab-vk-",
-        "bytes": VALKEY_BYTES + (PROGRAMS_BYTES if program.copied else 0),
-        "stdin": configuration,
-        "server": [program.command(program.path.name), "-"],
-        "ready": ["socket", "{folder}/valkey.sock"],
-        "stop": "SIGTERM",
-    })  # fmt: skip
+    server = Supervised(
+        program,
+        {
+            "prefix": "zephyr-lab-vk-",
+            "bytes": VALKEY_BYTES + (PROGRAMS_BYTES if program.copied else 0),
+            "stdin": configuration,
+            "server": [program.command(program.path.name), "-"],
+            "ready": ["socket", "{folder}/valkey.sock"],
+            "stop": "SIGTERM",
+        },
+    )
     return server, f"unix://:{password}@{quote(str(server.folder))}/valkey.sock"
 
 

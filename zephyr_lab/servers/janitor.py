@@ -45,8 +45,11 @@ class Janitor:
         program = f"import sys; sys.path[:] = {sys.path!r}; from zephyr_lab.servers import janitor; janitor.main()"
         self._process = subprocess.Popen(
             [sys.executable, "-c", program],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         assert self._process.stdin
         assert self._process.stdout
         with contextlib.suppress(BrokenPipeError):

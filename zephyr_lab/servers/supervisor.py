@@ -100,11 +100,13 @@ def main() -> None:
         except Failed as failure:
             answer({"error": str(failure), "log": failure.log})
             return
-    answer({
-        "error": f"no folder for its files. It needs one with {order['bytes'] >> 20} MB free, a path short enough for "
-        f"a socket, open to the account that it runs as: name one in TMPDIR. Tried {'; '.join(problems)}",
-        "log": "",
-    })  # fmt: skip
+    answer(
+        {
+            "error": f"no folder for its files. It needs one with {order['bytes'] >> 20} MB free, a path short enough "
+            f"for a socket, open to the account that it runs as: name one in TMPDIR. Tried {'; '.join(problems)}",
+            "log": "",
+        }
+    )
 
 
 def live(order: dict[str, Any], base: str, owner: int) -> None:
@@ -201,10 +203,17 @@ def start(order: dict[str, Any], place: Place) -> subprocess.Popen[bytes]:
 def run(order: dict[str, Any], place: Place, command: list[str], stdin: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            command, cwd=place.folder, env=order["environment"], stdin=stdin, stdout=place.log, stderr=place.log,
-            preexec_fn=before_exec, user=order["uid"], group=order["gid"],
+            command,
+            cwd=place.folder,
+            env=order["environment"],
+            stdin=stdin,
+            stdout=place.log,
+            stderr=place.log,
+            preexec_fn=before_exec,
+            user=order["uid"],
+            group=order["gid"],
             extra_groups=None if order["uid"] is None else [],
-        )  # fmt: skip
+        )
     except OSError as error:
         raise Failed(f"{command[0]}: {error.strerror}") from error
 

@@ -103,8 +103,9 @@ def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], 
             beside=[path.stem for path in beside],
             limits=limits[1].strip() if limits else "",
             of_notebooks={name: _limits_of(notebook) for name, notebook in notebooks.items()},
-            rows=_measured(notebooks), levels=LEVELS,
-        )  # fmt: skip
+            rows=_measured(notebooks),
+            levels=LEVELS,
+        )
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     for name, title in PAGES.items():
         (source / "api" / f"{name}.rst").write_text(page(name, title), encoding="utf-8")
@@ -153,10 +154,16 @@ def _measured(notebooks: Mapping[str, nbformat.NotebookNode]) -> list[dict[str, 
         found = (read_result(notebook) or {}).get("matrix")
         if found:
             return [
-                {"name": one.name, "title": one.title, "group": one.group, "phenomenon": one.phenomenon,
-                 "words": [found[one.name][level] for level in LEVELS]}
-                for one in CATALOGUE if one.name in found
-            ]  # fmt: skip
+                {
+                    "name": one.name,
+                    "title": one.title,
+                    "group": one.group,
+                    "phenomenon": one.phenomenon,
+                    "words": [found[one.name][level] for level in LEVELS],
+                }
+                for one in CATALOGUE
+                if one.name in found
+            ]
     return []
 
 
@@ -165,9 +172,16 @@ def _sphinx(source: Path, scratch: Path, into: Path) -> list[str]:
     made, warnings = scratch / "made", io.StringIO()
     try:
         app = Sphinx(
-            srcdir=source, confdir=None, outdir=made, doctreedir=scratch / "doctrees", buildername="html",
-            confoverrides=SETTINGS, status=None, warning=warnings, freshenv=True,
-        )  # fmt: skip
+            srcdir=source,
+            confdir=None,
+            outdir=made,
+            doctreedir=scratch / "doctrees",
+            buildername="html",
+            confoverrides=SETTINGS,
+            status=None,
+            warning=warnings,
+            freshenv=True,
+        )
         app.connect("autodoc-process-docstring", as_rst)
         app.build()
     except SphinxError as error:

@@ -22,9 +22,13 @@ from sqlglot.errors import SqlglotError
 from zephyr_lab.sql.classify import Kind, classify
 
 _COMPARED: dict[type[exp.Expr], Callable[[Any, Any], bool]] = {
-    exp.EQ: operator.eq, exp.NEQ: operator.ne, exp.LT: operator.lt, exp.LTE: operator.le,
-    exp.GT: operator.gt, exp.GTE: operator.ge,
-}  # fmt: skip
+    exp.EQ: operator.eq,
+    exp.NEQ: operator.ne,
+    exp.LT: operator.lt,
+    exp.LTE: operator.le,
+    exp.GT: operator.gt,
+    exp.GTE: operator.ge,
+}
 
 _PARSER = logging.getLogger("sqlglot")
 
@@ -72,9 +76,13 @@ def edges(
             key = (one.session, one.transaction, other.session, other.transaction, kind, one.table)
             if kind and key not in found:
                 found[key] = {
-                    "from": one.session, "to": other.session, "kind": kind, "steps": [one.sent, other.sent],
-                    "since": max(one.committed, other.committed) + 1, "text": _words(kind, one, other),
-                }  # fmt: skip
+                    "from": one.session,
+                    "to": other.session,
+                    "kind": kind,
+                    "steps": [one.sent, other.sent],
+                    "since": max(one.committed, other.committed) + 1,
+                    "text": _words(kind, one, other),
+                }
     return list(found.values())
 
 
@@ -143,15 +151,15 @@ def _accesses(
         if event["event"] != "completed" or committed is None:
             continue
         of_step = [
-            place for place in range(at + 1)
+            place
+            for place in range(at + 1)
             if all(events[place][name] == event[name] for name in ("session", "transaction", "step"))
-        ]  # fmt: skip
+        ]
         seen, latest = taken(at)
         for table, where, kind in statements(event):
             yield Access(
-                event["session"], event["transaction"], of_step[0], at, committed, seen, latest,
-                table, where, kind,
-            )  # fmt: skip
+                event["session"], event["transaction"], of_step[0], at, committed, seen, latest, table, where, kind
+            )
 
 
 def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expr | None, str]]:

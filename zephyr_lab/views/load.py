@@ -191,8 +191,9 @@ def live(points: Sequence[tuple[float, int, int]], seconds: float) -> Picture:
         figure = new_figure(WIDTH, 2.4)
         created, oversold = figure.subplots(1, 2)
         for axes, place, colour, title in (
-            (created, 1, SESSIONS[0], "orders created"), (oversold, 2, BAD, "oversold slots"),
-        ):  # fmt: skip
+            (created, 1, SESSIONS[0], "orders created"),
+            (oversold, 2, BAD, "oversold slots"),
+        ):
             axes.plot([point[0] for point in points], [point[place] for point in points], color=colour)
             axes.set_xlim(0, seconds)
             axes.set_ylim(bottom=0)

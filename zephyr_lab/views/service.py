@@ -60,13 +60,23 @@ def _box(
 ) -> None:
     axes.add_patch(
         FancyBboxPatch(
-            (left, bottom), width, height, boxstyle="round,pad=0,rounding_size=0.08", facecolor="white",
-            edgecolor=colour, linewidth=1.6,
+            (left, bottom),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor="white",
+            edgecolor=colour,
+            linewidth=1.6,
         )
-    )  # fmt: skip
+    )
     for number, line in enumerate(lines):
         at = bottom + height - (number + 0.7) * height / (len(lines) + 0.4)
         axes.text(
-            left + width / 2, at, line, ha="center", va="center", color=INK if number == 0 else PALE,
+            left + width / 2,
+            at,
+            line,
+            ha="center",
+            va="center",
+            color=INK if number == 0 else PALE,
             weight="bold" if number == 0 else "normal",
-        )  # fmt: skip
+        )

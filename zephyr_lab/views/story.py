@@ -75,9 +75,12 @@ def _one_line(event: Event) -> str:
 def _shown(event: Event, names: Sequence[str], until: int | None) -> dict[str, Any]:
     swallowed = event["event"] == "completed" and "ROLLBACK, and no error" in event["text"]
     return {
-        "lane": names.index(event["session"]), "sql": "" if event["resumed"] else _one_line(event),
-        "text": event["text"], "tone": "bad" if swallowed else _TONES.get(event["event"], "bad"), "until": until,
-    }  # fmt: skip
+        "lane": names.index(event["session"]),
+        "sql": "" if event["resumed"] else _one_line(event),
+        "text": event["text"],
+        "tone": "bad" if swallowed else _TONES.get(event["event"], "bad"),
+        "until": until,
+    }
 
 
 def _say(events: Sequence[Event], versions: Sequence[dict[str, Any]], at: int) -> str:
@@ -119,10 +122,15 @@ def _tables(tables: dict[str, Any], before: dict[str, Any]) -> list[dict[str, An
         rows = [(row, name in before and row not in before[name]["rows"]) for row in table["rows"]]
         count = f"{len(rows)} rows" if len(rows) > MOST_ROWS else "" if rows else "no rows"
         shown = sorted(rows, key=lambda one: not one[1])[:MOST_ROWS]
-        told.append({
-            "name": name, "columns": table["columns"], "rows": [row for row, _ in shown],
-            "new": [new for _, new in shown], "more": f"... {count}" if len(rows) > MOST_ROWS else count,
-        })  # fmt: skip
+        told.append(
+            {
+                "name": name,
+                "columns": table["columns"],
+                "rows": [row for row, _ in shown],
+                "new": [new for _, new in shown],
+                "more": f"... {count}" if len(rows) > MOST_ROWS else count,
+            }
+        )
     return told
 
 
@@ -211,9 +219,11 @@ class _Tale:
         if ended in ("committed", "rolled back"):
             just_now = last == at - 1 and len([p for p in mine if self._same_transaction(p, event)]) == 1
             return {
-                "state": ended, "tone": "good" if ended == "committed" else "",
-                "note": note if just_now else "", "sees": sees if just_now else None,
-            }  # fmt: skip
+                "state": ended,
+                "tone": "good" if ended == "committed" else "",
+                "note": note if just_now else "",
+                "sees": sees if just_now else None,
+            }
         if failed := [self._events[p]["sqlstate"] for p in mine if self._failed(p, event, at)]:
             return {"state": f"failed: {failed[0]}", "tone": "bad", "note": "", "sees": None}
         return {"state": "in a transaction", "tone": "", "note": note, "sees": sees}
@@ -226,9 +236,10 @@ class _Tale:
         # After a failure behind a savepoint the transaction may go on.
         rescued = any(
             one.kind is Kind.ROLLBACK_TO
-            for later in range(place, at) if self._same_transaction(later, event)
+            for later in range(place, at)
+            if self._same_transaction(later, event)
             for one in classify(self._events[later]["sql"])
-        )  # fmt: skip
+        )
         return self._same_transaction(place, event) and "sqlstate" in self._events[place] and not rescued
 
     def _snapshot(self, mine: Sequence[int]) -> tuple[str, int | None]:

@@ -96,16 +96,20 @@ def _draw_boxes(
         if event["resumed"] and (since := waiting_since.pop(event["session"], None)) is not None:
             _draw_wait(axes, (place + 0.5) * lane, since, top)
         box = FancyBboxPatch(
-            (left, top), lane - 0.24, height, boxstyle="round,pad=0,rounding_size=0.05",
-            facecolor="white", edgecolor=colour, linewidth=1.2,
-        )  # fmt: skip
+            (left, top),
+            lane - 0.24,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.05",
+            facecolor="white",
+            edgecolor=colour,
+            linewidth=1.2,
+        )
         axes.add_patch(box)
         for number, (line, ink) in enumerate(lines):
             bold = "bold" if ink is not INK else "normal"
             axes.text(
-                left + 0.1, top + PAD + (number + 0.5) * LINE, line, va="center", color=ink,
-                family=MONO, weight=bold,
-            )  # fmt: skip
+                left + 0.1, top + PAD + (number + 0.5) * LINE, line, va="center", color=ink, family=MONO, weight=bold
+            )
         if event["event"] == "waits":
             waiting_since[event["session"]] = top + height
         top += height + GAP

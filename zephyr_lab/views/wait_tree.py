@@ -39,9 +39,14 @@ def _draw_session(axes: Axes, one: dict[str, Any], left: float, top: float, abov
         stem = left - INDENT / 2
         axes.plot([stem, stem, left - 0.02], [above, middle, middle], color=PALE, linewidth=1.2, solid_capstyle="butt")
     box = FancyBboxPatch(
-        (left, top), WIDTH - 0.15 - left, ROW, boxstyle="round,pad=0,rounding_size=0.05",
-        facecolor="white", edgecolor=colour, linewidth=1.2,
-    )  # fmt: skip
+        (left, top),
+        WIDTH - 0.15 - left,
+        ROW,
+        boxstyle="round,pad=0,rounding_size=0.05",
+        facecolor="white",
+        edgecolor=colour,
+        linewidth=1.2,
+    )
     axes.add_patch(box)
     name_width = BOLD * len(one["name"]) + 0.25
     axes.text(left + 0.12, middle, one["name"], va="center", color=colour, weight="bold")

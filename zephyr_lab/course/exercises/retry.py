@@ -206,9 +206,14 @@ def _outcome(run: Attempts, returned: Any, raised: BaseException | None) -> Outc
     ends += [Transaction("B", 1, ("B",), End.COMMITTED)] if any(event.session == "B" for event in events) else []
     schedule = " ".join(event.session for event in events[:SHOWN]) + (" ..." if len(events) > SHOWN else "")
     transcript = Transcript(
-        f"exactly-once, with {run.fault.words},", "serializable", schedule, tuple(one.session for one in ends),
-        tuple(events[:SHOWN]), tuple(ends), final,
-    )  # fmt: skip
+        f"exactly-once, with {run.fault.words},",
+        "serializable",
+        schedule,
+        tuple(one.session for one in ends),
+        tuple(events[:SHOWN]),
+        tuple(ends),
+        final,
+    )
     return Outcome(run, returned, raised, transcript, tables)
 
 

@@ -80,7 +80,9 @@ True; if they do not fit into the target, it changes nothing and returns False."
         moving("two moves to the same slot, of which one fits", ("18:00", "18:30", 5_000), ("18:15", "18:30", 5_000)),
         moving(
             "three moves in a circle",
-            ("18:00", "18:15", 5_000), ("18:15", "18:30", 5_000), ("18:30", "18:00", 5_000),
+            ("18:00", "18:15", 5_000),
+            ("18:15", "18:30", 5_000),
+            ("18:30", "18:00", 5_000),
         ),
     ),
     (
@@ -91,4 +93,4 @@ True; if they do not fit into the target, it changes nothing and returns False."
         ),
         nobody_is_aborted("nobody is aborted with an error", "What would have let this session wait instead?"),
     ),
-)  # fmt: skip
+)

@@ -52,9 +52,14 @@ def _prepare(dsn: str, install: bool) -> None:
 
 
 async def _serve(
-    strategy: Strategy, dsn: str, redis_url: str | None, host: str, port: int, metrics_port: int | None,
+    strategy: Strategy,
+    dsn: str,
+    redis_url: str | None,
+    host: str,
+    port: int,
+    metrics_port: int | None,
     ready: Callable[[str], object],
-) -> None:  # fmt: skip
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -66,11 +66,17 @@ def order_from(message: bytes, order_id: UUID, now: datetime) -> Order:
     ingredients, extras = tuple(asked.ingredients), tuple(asked.extras)
     item = Item.from_menu(asked.pizza_name, asked.quantity, ingredients=ingredients, extras=extras)
     return Order.of(
-        [item], id=order_id, now=now, customer_id=asked.customer_id, customer_first_name=asked.customer_first_name,
-        customer_last_name=asked.customer_last_name, customer_phone=asked.customer_phone,
-        delivery_address=asked.delivery_address, is_pickup=asked.is_pickup,
+        [item],
+        id=order_id,
+        now=now,
+        customer_id=asked.customer_id,
+        customer_first_name=asked.customer_first_name,
+        customer_last_name=asked.customer_last_name,
+        customer_phone=asked.customer_phone,
+        delivery_address=asked.delivery_address,
+        is_pickup=asked.is_pickup,
         pickup_location_id=asked.pickup_location_id,
-    )  # fmt: skip
+    )
 
 
 class OrderServicer:
@@ -91,9 +97,7 @@ class OrderServicer:
             if isinstance(error, InvalidOrder):
                 context.set_trailing_metadata((("field", error.field),))
             await context.abort(code, said)
-        return OrderResponse(
-            order_id=str(created.order_id), display_id=created.display_id, status=str(created.status)
-        )  # fmt: skip
+        return OrderResponse(order_id=str(created.order_id), display_id=created.display_id, status=str(created.status))
 
 
 def _order_id(context: grpc.aio.ServicerContext[bytes, Any]) -> UUID:
@@ -133,9 +137,7 @@ class Server:
         handler: grpc.RpcMethodHandler[bytes, Any] = grpc.unary_unary_rpc_method_handler(
             servicer.create_order, response_serializer=OrderResponse.SerializeToString
         )
-        self.server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"CreateOrder": handler}),)
-        )  # fmt: skip
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"CreateOrder": handler}),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)

@@ -29,12 +29,25 @@ from zephyr_lab.orders.strategies.base import Load, Strategy
 STRATEGIES: dict[str, Strategy] = {
     module.STRATEGY.name: replace(module.STRATEGY, documentation=module.__doc__ or "")
     for module in (
-        check_then_insert, read_then_write, conditional_update, select_for_update, skip_locked, repeatable_read_retry,
-        serializable_retry, advisory_lock, advisory_lock_before_snapshot, version_column, unique_constraint,
-        one_statement, server_side_function, redis_get_then_incrby, redis_lua, redis_lua_serializable,
+        check_then_insert,
+        read_then_write,
+        conditional_update,
+        select_for_update,
+        skip_locked,
+        repeatable_read_retry,
+        serializable_retry,
+        advisory_lock,
+        advisory_lock_before_snapshot,
+        version_column,
+        unique_constraint,
+        one_statement,
+        server_side_function,
+        redis_get_then_incrby,
+        redis_lua,
+        redis_lua_serializable,
         redis_lua_idempotent,
     )
-}  # fmt: skip
+}
 """By name, from the simplest to the documented fix and its remedy."""
 
 

@@ -33,6 +33,4 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
             await session.alone(UNLOCK, day)
 
 
-STRATEGY = Strategy(
-    "advisory-lock-before-snapshot", book, isolation=IsolationLevel.SERIALIZABLE, retry=retry.SAVE
-)  # fmt: skip
+STRATEGY = Strategy("advisory-lock-before-snapshot", book, isolation=IsolationLevel.SERIALIZABLE, retry=retry.SAVE)

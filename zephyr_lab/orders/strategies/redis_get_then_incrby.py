@@ -25,4 +25,4 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
 
 STRATEGY = Strategy(
     "redis-get-then-incrby", book, load=Load.REDIS, release=release_nothing, promises=False, idempotent=False
-)  # fmt: skip
+)

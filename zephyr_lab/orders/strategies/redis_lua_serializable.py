@@ -36,6 +36,10 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
 
 
 STRATEGY = Strategy(
-    "redis-lua-serializable", book, isolation=IsolationLevel.SERIALIZABLE, load=Load.REDIS,
-    release=release_as_documented, idempotent=False,
-)  # fmt: skip
+    "redis-lua-serializable",
+    book,
+    isolation=IsolationLevel.SERIALIZABLE,
+    load=Load.REDIS,
+    release=release_as_documented,
+    idempotent=False,
+)
