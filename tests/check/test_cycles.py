@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zephyr_lab.check import cycles as module
 from zephyr_lab.check.cycles import (
     ORDER_KINDS,
     Cycle,
@@ -75,6 +77,46 @@ def classes(edges: Sequence[Edge], order: str = "") -> dict[str, list[tuple[Edge
     return found
 
 
+def turns(cycle: Sequence[Edge]) -> list[list[Edge]]:
+    return [[*cycle[turn:], *cycle[:turn]] for turn in range(len(cycle))]
+
+
+def random_edges(chance: random.Random, order: str) -> list[Edge]:
+    """Between transactions; with hubs of readers and, where time counts, a chain of two barriers."""
+    kinds = [WW, WR, RW, *([PROCESS] if order == "process" else [])]
+    edges: list[Edge] = []
+    for _ in range(chance.randrange(11)):
+        one, other = chance.sample(range(NODES), 2)
+        kind = chance.choice(kinds)
+        edges.append((one, other, kind, kind in (WR, RW) and chance.random() < 0.4))
+    for hub in (NODES, NODES + 1):
+        members = chance.sample(range(NODES), chance.choice([0, 2, 3, 4]))
+        readers = chance.randint(1, max(len(members) - 1, 1))
+        predicate = chance.random() < 0.4
+        edges += [(one, hub, RW, predicate) for one in members[:readers]]
+        edges += [(hub, one, RW_ON, predicate) for one in members[readers:]]
+    if order == "realtime":
+        a, b, c, d, e = chance.sample(range(NODES), NODES)
+        first, second = NODES + 2, NODES + 3
+        edges += [(a, first, REALTIME, False), (b, second, REALTIME, False), (c, second, REALTIME, False)]
+        edges += [(first, b, REALTIME_ON, False), (first, second, REALTIME_ON, False)]
+        edges += [(second, d, REALTIME_ON, False), (second, e, REALTIME_ON, False)]
+    chance.shuffle(edges)
+    return list(dict.fromkeys(edges))
+
+
+def folded(edges: Sequence[Edge]) -> list[Edge]:
+    """What the edges say of transactions: each way through auxiliary nodes as one edge of its first kind."""
+    found = []
+    ways = [edge for edge in edges if edge[0] < NODES]
+    for source, target, kind, predicate in ways:
+        if target < NODES:
+            found.append((source, target, kind, predicate))
+        else:
+            ways += [(source, edge[1], kind, predicate or edge[3]) for edge in edges if edge[0] == target]
+    return list(dict.fromkeys(found))
+
+
 def edges_of(cycle: Cycle) -> list[Edge]:
     return [(step.source, step.target, step.kind, step.predicate) for step in cycle.steps]
 
@@ -94,9 +136,7 @@ def test_each_class_of_which_a_cycle_exists_is_found_and_no_other(order: str, ki
     edges = data.draw(graphs({WW, WR, RW, kind}))
     there, found = classes(edges, order), find(columns(edges), order, NODES)
     for cycle in found:
-        assert edges_of(cycle) in [
-            list(one[turn:] + one[:turn]) for one in there.get(cycle.anomaly, []) for turn in range(len(one))
-        ], cycle
+        assert edges_of(cycle) in [turn for one in there.get(cycle.anomaly, []) for turn in turns(one)], cycle
     suffix = f"-{order}" if order else ""
     names = {cycle.anomaly.removesuffix(suffix) for cycle in found}
     label = components(*(np.array(one, np.int32) for one in _ends(edges, order)), NODES)
@@ -111,6 +151,57 @@ def test_each_class_of_which_a_cycle_exists_is_found_and_no_other(order: str, ki
             narrower = {one for one in names if one.startswith("G") and one not in ("G0", "G1c")}
             assert narrower, name
             assert name in names or _is_found_otherwise(there, name + suffix)
+
+
+@pytest.mark.parametrize("small", [module.SMALL, 0])
+@pytest.mark.parametrize("order", ["", "process", "realtime"])
+def test_through_hubs_and_barriers_and_in_big_components_a_cycle_is_of_its_class(
+    small: int, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared with all simple cycles of the graph without auxiliary nodes. What needs no second rw is missed nowhere,
+    but where it must be by predicate or has an order's edge, and only a walk that meets itself is shorter."""
+    monkeypatch.setattr(module, "SMALL", small)
+    suffix = f"-{order}" if order else ""
+    complete = ("G0", "G1c", "G-single-item", *(() if order else ("G-single",)))
+    for seed in range(50):
+        edges = random_edges(random.Random(seed), order)
+        there = classes(folded(edges), order)
+        found = find(columns(edges, NODES + 4), order, NODES)
+        for cycle in found:
+            assert edges_of(cycle) in [turn for one in there.get(cycle.anomaly, []) for turn in turns(one)], cycle
+        missed = there.keys() - {cycle.anomaly for cycle in found}
+        assert not missed & {name + suffix for name in complete}, (seed, edges)
+        assert not (missed and not order), (seed, edges)
+
+
+def test_of_a_big_component_the_edge_that_leads_farthest_back_has_a_shortest_cycle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the search for other cycles. A cycle of two edges is the shortest there can be, and comes first."""
+    for name, value in (("SMALL", 0), ("VISITS", 1), ("VISITS_IN_ALL", 1), ("VISITS_AT_LEAST", 1)):
+        monkeypatch.setattr(module, name, value)
+    beginning = {"G0": WW, "G1c": WR, "G-single-item": RW}
+    seen = dict.fromkeys(beginning, 0)
+    for seed in range(80):
+        chance = random.Random(seed)
+        edges = list({(*chance.sample(range(NODES), 2), chance.choice([WW, WW, WR, WR, RW]), False) for _ in range(12)})
+        there = classes(edges)
+        label = components(*(np.array(one, np.int32) for one in _ends(edges, "")), NODES)
+        found = find(columns(edges), "", NODES)
+        for name, kind in beginning.items():
+            lengths: dict[int, set[int]] = {}
+            for component in {label[one[0][0]] for one in there.get(name, [])}:
+                its = [one for one in there[name] if label[one[0][0]] == component]
+                begin = {edge for one in its for edge in one if edge[2] is kind}
+                back = max(edge[0] - edge[1] for edge in begin)
+                shortest = {edge: min(len(one) for one in its if edge in one) for edge in begin}
+                two = 2 in shortest.values()
+                lengths[component] = {2} if two else {shortest[one] for one in begin if one[0] - one[1] == back}
+                seen[name] += not two
+            told = {label[one.steps[0].source]: len(one.steps) for one in found if one.anomaly == name}
+            assert told.keys() == lengths.keys(), (seed, name)
+            assert all(length in lengths[component] for component, length in told.items()), (seed, name)
+    assert min(seen.values()) > 5
 
 
 def _ends(edges: Sequence[Edge], order: str) -> tuple[list[int], list[int]]:
@@ -195,6 +286,30 @@ def test_in_a_big_component_the_edge_that_leads_farthest_back_is_seen(kinds: tup
     assert [cycle.anomaly for cycle in cycles] == [anomaly]
     assert len(cycles[0].steps) == 300
     assert sorted(cycles[0].transactions) == list(range(300))
+
+
+def test_a_search_in_a_component_visits_so_many_nodes_and_in_all_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the others have the least that each is given; cycles of two edges need no search."""
+
+    def told(rings: int, size: int = 30) -> list[int]:
+        edges = [(r * size + i, r * size + (i + 1) % size, WW, False) for r in range(rings) for i in range(size)]
+        return [one.steps[0].source // size for one in find(columns(edges, rings * size), "", rings * size)]
+
+    def bounds(visits: int, in_all: int, at_least: int) -> None:
+        for name, value in (("VISITS", visits), ("VISITS_IN_ALL", in_all), ("VISITS_AT_LEAST", at_least)):
+            monkeypatch.setattr(module, name, value)
+
+    bounds(20, 1000, 10)
+    assert told(2) == []
+    assert told(3, 2) == [0, 1, 2]
+    bounds(1000, 1000, 10)
+    assert told(1) == [0]
+    bounds(40, 60, 10)
+    assert told(3) == [0]
+    bounds(40, 100, 10)
+    assert told(4) == [0, 1]
+    bounds(40, 60, 40)
+    assert told(3) == [0, 1, 2]
 
 
 def test_of_every_component_a_cycle_is_told() -> None:

@@ -248,13 +248,10 @@ class _Finder:
         graph = csr_matrix((at + 1, (e.source[at], e.target[at])), shape=(e.nodes, e.nodes))
         back = self.nodes[e.source[starts]] - self.nodes[e.target[starts]]
         for start in np.array(starts)[np.argsort(-back, kind="stable")][:FAR].tolist():
-            home, next_ = self.s[start], self.t[start]
-            begun = [start]
-            if rw == 3:
-                second = [i for i in self.out[self.starts[next_] : self.starts[next_ + 1]] if self.k[i] in _RW]
-                if not second:
-                    continue
-                begun.append(second[0])
+            home = self.s[start]
+            begun = [start, *(self._next_rw(start, usable) if rw == 3 else ())]
+            if rw == 3 and len(begun) == 1:
+                continue
             reached = self.t[begun[-1]]
             _, came = breadth_first_order(graph, reached, directed=True, return_predecessors=True)
             path, node = [], home
@@ -263,9 +260,22 @@ class _Finder:
                 node = int(came[node])
             if node == reached:
                 path = begun + path[::-1]
-                if self._simple(path) and (not self.extra_set or self.extra_set & {self.k[edge] for edge in path}):
+                ordered = not self.extra_set or not self.extra_set.isdisjoint(self.k[edge] for edge in path)
+                if ordered and (items is not False or any(self.p[edge] for edge in path)) and self._simple(path):
                     return path
         return None
+
+    def _next_rw(self, start: int, usable: Bools) -> list[int]:
+        """From an rw edge to a second one that follows it, past the hub where it leads to one."""
+        ways = [[start]]
+        for way in ways:
+            at = self.t[way[-1]]
+            for edge in self.out[self.starts[at] : self.starts[at + 1]]:
+                if usable[edge] and self.k[edge] == Kind.RW:
+                    return [*way[1:], edge]
+                if usable[edge] and self.k[edge] == Kind.RW_ON:
+                    ways.append([*way, edge])
+        return []
 
     def _around(
         self, start: int, allowed: set[int], rw: int, items: bool | None, left: list[int], limit: int | None
