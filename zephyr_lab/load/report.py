@@ -118,11 +118,8 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        failed = [
-            f"{count:,} orders failed: {_named(code)}"
-            for code, count in sorted(self.counts.errors.items())
-            if self.counts.of_outcome(Outcome.FAILED) and code not in REFUSALS
-        ]
+        failed = [f"{count:,} orders failed: {_named(code)}" for code, count in sorted(self.counts.errors.items())
+                  if self.counts.of_outcome(Outcome.FAILED) and code not in REFUSALS]  # fmt: skip
         given_up = [f"{self.given_up:.0%} of the orders given up"] if self.given_up else []
         return "; ".join([*(self.wrong or ["nothing oversold, nothing lost"]), *given_up, *failed])
 
@@ -130,58 +127,31 @@ class Report:
         """Every figure by its name, flat."""
         counts, truth = self.counts, self.truth
         return {
-            "strategy": self.incident.strategy,
-            "isolation": self.incident.isolation or "its own",
-            "through": self.incident.through,
-            "arrivals": self.incident.arrivals,
-            "seed": self.incident.seed,
-            "slots_hot": self.incident.slots,
-            "pool": self.incident.pool,
-            "capacity": self.incident.capacity,
-            "index": self.incident.index,
-            "sent": self.sent,
-            "created": self.created,
-            "offered_rate": self.offered_rate,
-            "achieved_rate": self.achieved_rate,
-            "p50_ms": self.latency(50),
-            "p95_ms": self.latency(95),
-            "p99_ms": self.latency(99),
-            "max_ms": self.latency(100),
-            "attempts": counts.attempts,
-            "refused_attempts": self.refusals,
-            "failed_attempts": self.failed_attempts,
-            "given_up": self.given_up,
-            "retries": self.retries_an_order,
+            "strategy": self.incident.strategy, "isolation": self.incident.isolation or "its own",
+            "through": self.incident.through, "arrivals": self.incident.arrivals, "seed": self.incident.seed,
+            "slots_hot": self.incident.slots, "pool": self.incident.pool, "capacity": self.incident.capacity,
+            "index": self.incident.index, "sent": self.sent, "created": self.created,
+            "offered_rate": self.offered_rate, "achieved_rate": self.achieved_rate,
+            "p50_ms": self.latency(50), "p95_ms": self.latency(95), "p99_ms": self.latency(99),
+            "max_ms": self.latency(100), "attempts": counts.attempts, "refused_attempts": self.refusals,
+            "failed_attempts": self.failed_attempts, "given_up": self.given_up, "retries": self.retries_an_order,
             "transaction_ms": counts.transaction.mean(),
             "transaction_p99_ms": counts.transaction.percentile(99),
-            "pool_wait_p99_ms": counts.pool_wait.percentile(99),
-            "most_waiting_in_pool": counts.most_waiting,
+            "pool_wait_p99_ms": counts.pool_wait.percentile(99), "most_waiting_in_pool": counts.most_waiting,
             "lock_wait_ms": self.lock_wait,
             "longest_lock_wait_ms": None if self.watched.longest_wait is None else 1000 * self.watched.longest_wait,
-            "deadlocks": self.deadlocks,
-            "full": counts.of_outcome(Outcome.FULL),
+            "deadlocks": self.deadlocks, "full": counts.of_outcome(Outcome.FULL),
             "no_connection": counts.of_outcome(Outcome.NO_CONNECTION),
-            "unanswered": counts.of_outcome(Outcome.UNANSWERED),
-            "failed": counts.of_outcome(Outcome.FAILED),
-            "oversold_slots": truth.oversold,
-            "slots_used": truth.slots,
-            "roubles_over": truth.roubles_over,
-            "lost_updates_roubles": truth.lost_updates,
-            "leaked_roubles": truth.leaked,
-            "acknowledged": truth.acknowledged,
-            "rows": truth.rows,
-            "saved_unanswered": truth.saved_unanswered,
-            "lost_orders": len(truth.lost),
-            "unexpected_orders": len(truth.unexpected),
-            "twice": len(truth.twice),
+            "unanswered": counts.of_outcome(Outcome.UNANSWERED), "failed": counts.of_outcome(Outcome.FAILED),
+            "oversold_slots": truth.oversold, "slots_used": truth.slots, "roubles_over": truth.roubles_over,
+            "lost_updates_roubles": truth.lost_updates, "leaked_roubles": truth.leaked,
+            "acknowledged": truth.acknowledged, "rows": truth.rows, "saved_unanswered": truth.saved_unanswered,
+            "lost_orders": len(truth.lost), "unexpected_orders": len(truth.unexpected), "twice": len(truth.twice),
             "detector_hits": counts.hits if self.incident.detector else None,
-            "cpu_client_s": self.cpu.client,
-            "cpu_postgresql_s": self.cpu.postgresql,
-            "cpu_valkey_s": self.cpu.valkey,
-            "cpu_others_s": self.cpu.others,
-            "cpu_others_share": self.cpu.others_share,
+            "cpu_client_s": self.cpu.client, "cpu_postgresql_s": self.cpu.postgresql,
+            "cpu_valkey_s": self.cpu.valkey, "cpu_others_s": self.cpu.others, "cpu_others_share": self.cpu.others_share,
             "seconds_behind": counts.seconds_behind,
-        }
+        }  # fmt: skip
 
     # -- forms
 
@@ -189,28 +159,20 @@ class Report:
         """JSON-able: conditions, figures, refusals and errors by SQLSTATE, the course of the run by period."""
         periods = range(round(self.seconds / PERIOD) + 1)
         return {
-            "incident": asdict(self.incident),
-            "server": self.server,
-            "stopped": self.stopped,
-            "killed_at": self.killed_at,
-            "wrong": self.wrong,
-            "verdict": self.verdict,
-            "figures": self.row(),
-            "refusals": dict(self.counts.refusals),
-            "errors": dict(self.counts.errors),
+            "incident": asdict(self.incident), "server": self.server, "stopped": self.stopped,
+            "killed_at": self.killed_at, "wrong": self.wrong, "verdict": self.verdict, "figures": self.row(),
+            "refusals": dict(self.counts.refusals), "errors": dict(self.counts.errors),
             "retries": {str(number): self.counts.retries[number] for number in sorted(self.counts.retries)},
             "latency_ms": {str(at): self.latency(at) for at in (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)},
             "course": {
-                "period_seconds": PERIOD,
-                "offered": [self.counts.offered[at] for at in periods],
+                "period_seconds": PERIOD, "offered": [self.counts.offered[at] for at in periods],
                 "created": [self.counts.created[at] for at in periods],
                 "oversold": {str(at): slots for at, slots in self.watched.oversold.items()},
             },
-            "not_measured": dict(self.watched.failures),
-            "seconds_not_seen": self.watched.blind,
+            "not_measured": dict(self.watched.failures), "seconds_not_seen": self.watched.blind,
             "lost": [str(id) for id in self.truth.lost[:100]],
             "unexpected": [str(id) for id in self.truth.unexpected[:100]],
-        }
+        }  # fmt: skip
 
     def __str__(self) -> str:
         return _aligned([*self.lines(), *self.machine()])
@@ -225,43 +187,24 @@ class Report:
         asked = f"{one.connections} clients, closed loop" if one.is_closed else f"{one.rate:g}/s, {one.arrivals}"
         said = [
             ("strategy", f"{one.name}, through {one.through}"),
-            (
-                "asked for",
-                f"{self.sent:,} orders in {self.seconds:.1f} s ({asked}), {one.slots} hot, pool of {one.pool}"
-                + (", stopped early" if self.stopped else ""),
-            ),
+            ("asked for", f"{self.sent:,} orders in {self.seconds:.1f} s ({asked}), {one.slots} hot, pool of {one.pool}"
+                          + (", stopped early" if self.stopped else "")),
             ("created", f"{self.created:,} ({self.achieved_share:.1%}), {self.achieved_rate:,.0f}/s"),
-            (
-                "latency",
-                f"p50 {self.latency(50):.1f}, p95 {self.latency(95):.1f}, p99 {self.latency(99):.1f}, "
-                f"longest {self.latency(100):,.1f} ms, from the intended start",
-            ),
-            (
-                "attempts",
-                f"{counts.attempts:,}, of which {self.failed_attempts:.1%} were refused"
-                f"{_by_code(counts.refusals)}; {self.retries_an_order:.2f} retries an order",
-            ),
-            (
-                "transaction",
-                f"{counts.transaction.mean():.1f} ms on average, p99 {counts.transaction.percentile(99):.1f} ms",
-            ),
+            ("latency", f"p50 {self.latency(50):.1f}, p95 {self.latency(95):.1f}, p99 {self.latency(99):.1f}, "
+                        f"longest {self.latency(100):,.1f} ms, from the intended start"),
+            ("attempts", f"{counts.attempts:,}, of which {self.failed_attempts:.1%} were refused"
+                         f"{_by_code(counts.refusals)}; {self.retries_an_order:.2f} retries an order"),
+            ("transaction", f"{counts.transaction.mean():.1f} ms on average, "
+                            f"p99 {counts.transaction.percentile(99):.1f} ms"),
             ("lock wait", self._lock_wait()),
-            (
-                "pool",
-                f"p99 {counts.pool_wait.percentile(99):.1f} ms for a connection; at most {counts.most_waiting} waiting",
-            ),
+            ("pool", f"p99 {counts.pool_wait.percentile(99):.1f} ms for a connection; "
+                     f"at most {counts.most_waiting} waiting"),
             ("not created", self._not_created()),
-            (
-                "slots",
-                f"{truth.oversold} of {truth.slots} oversold, by {truth.roubles_over:,} roubles; "
-                f"counter lacks {truth.lost_updates:,}, has {truth.leaked:,} too many",
-            ),
-            (
-                "orders",
-                f"{truth.acknowledged:,} acknowledged, {truth.rows:,} rows; {len(truth.lost)} lost; of "
-                f"{truth.unanswered} unanswered ones {truth.saved_unanswered} are saved",
-            ),
-        ]
+            ("slots", f"{truth.oversold} of {truth.slots} oversold, by {truth.roubles_over:,} roubles; "
+                      f"counter lacks {truth.lost_updates:,}, has {truth.leaked:,} too many"),
+            ("orders", f"{truth.acknowledged:,} acknowledged, {truth.rows:,} rows; {len(truth.lost)} lost; of "
+                       f"{truth.unanswered} unanswered ones {truth.saved_unanswered} are saved"),
+        ]  # fmt: skip
         if one.detector:
             said.append(
                 ("client's detector", f"{counts.hits} race conditions; oversold slots in truth: {truth.oversold}")
@@ -286,12 +229,9 @@ class Report:
 
     def _not_created(self) -> str:
         names = {
-            Outcome.FULL: "full",
-            Outcome.GIVEN_UP: "given up",
-            Outcome.UNANSWERED: "unanswered",
-            Outcome.NO_CONNECTION: "without a connection",
-            Outcome.FAILED: "failed",
-        }
+            Outcome.FULL: "full", Outcome.GIVEN_UP: "given up", Outcome.UNANSWERED: "unanswered",
+            Outcome.NO_CONNECTION: "without a connection", Outcome.FAILED: "failed",
+        }  # fmt: skip
         found = [f"{count:,} {names[kind]}" for kind in names if (count := self.counts.of_outcome(kind))]
         return (", ".join(found) or "none") + _by_code(self.counts.errors)
 
@@ -378,19 +318,12 @@ def compared(reports: Sequence[Report]) -> str:
     """A line a run."""
     rows = [
         (
-            one.incident.name,
-            f"{one.achieved_rate:,.0f}",
-            f"{one.latency(50):.1f}",
-            f"{one.latency(99):,.1f}",
-            f"{one.failed_attempts:.0%}",
-            f"{one.given_up:.1%}",
-            f"{one.retries_an_order:.2f}",
-            _or_dash(one.lock_wait),
-            f"{one.truth.oversold} of {one.truth.slots}",
-            f"{one.truth.roubles_over:,}",
+            one.incident.name, f"{one.achieved_rate:,.0f}", f"{one.latency(50):.1f}", f"{one.latency(99):,.1f}",
+            f"{one.failed_attempts:.0%}", f"{one.given_up:.1%}", f"{one.retries_an_order:.2f}", _or_dash(one.lock_wait),
+            f"{one.truth.oversold} of {one.truth.slots}", f"{one.truth.roubles_over:,}",
         )
         for one in reports
-    ]
+    ]  # fmt: skip
     widths = [max(len(row[at]) for row in (COLUMNS, *rows)) for at in range(len(COLUMNS))]
     return "\n".join(
         "  ".join(

@@ -41,13 +41,10 @@ def dependencies(drawn: dict[str, Any], text: str) -> Picture:
         top = 0.45 + graph
         for number, line in enumerate(nodes + words):
             axes.text(
-                0.12,
-                top + (number + 0.5) * LINE,
-                line,
-                va="center",
+                0.12, top + (number + 0.5) * LINE, line, va="center",
                 color=INK if number < len(nodes) else PALE,
                 family=MONO if number < len(nodes) else None,
-            )
+            )  # fmt: skip
         if at:
             _draw_lanes(axes, transactions, colours, top + LINE * (len(words) + len(nodes)) + 0.25)
         return Picture.of(figure, text)
@@ -59,13 +56,9 @@ def _words(edge: dict[str, Any]) -> list[str]:
 
 
 def _draw_graph(
-    axes: Axes,
-    transactions: list[dict[str, Any]],
-    edges: list[dict[str, Any]],
-    colours: dict[str, str],
-    middle: float,
+    axes: Axes, transactions: list[dict[str, Any]], edges: list[dict[str, Any]], colours: dict[str, str], middle: float,
     height: float,
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, tuple[float, float]]:  # fmt: skip
     """Nodes on a circle, in the order of the cycle, and an arrow an edge; where the nodes are."""
     count = len(transactions)
     wide, high = (1.6, 0.0) if count < 3 else (2.2, height / 2 - RADIUS - 0.15)
@@ -81,30 +74,17 @@ def _draw_graph(
         bend = 0.28 if count < 3 else 0.16
         axes.add_patch(
             FancyArrowPatch(
-                (x, y),
-                (u, v),
-                arrowstyle="-|>",
-                mutation_scale=13,
-                shrinkA=24,
-                shrinkB=24,
-                color=colour,
+                (x, y), (u, v), arrowstyle="-|>", mutation_scale=13, shrinkA=24, shrinkB=24, color=colour,
                 linewidth=1.5,
-                connectionstyle=f"arc3,rad={bend}",
-                linestyle="-" if edge["type"] in ("ww", "wr", "rw") else "--",
+                connectionstyle=f"arc3,rad={bend}", linestyle="-" if edge["type"] in ("ww", "wr", "rw") else "--",
             )
-        )
+        )  # fmt: skip
         # The bulge of an arc3 is at half of `rad` times the chord, to its right; in these axes y points down.
         dx, dy = u - x, v - y
         axes.text(
-            (x + u) / 2 - dy * bend / 2,
-            (y + v) / 2 + dx * bend / 2,
-            edge["type"],
-            ha="center",
-            va="center",
-            color=colour,
-            weight="bold",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-        )
+            (x + u) / 2 - dy * bend / 2, (y + v) / 2 + dx * bend / 2, edge["type"], ha="center", va="center",
+            color=colour, weight="bold", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        )  # fmt: skip
     for one in transactions:
         axes.add_patch(
             Circle(at[one["name"]], RADIUS, facecolor="white", edgecolor=colours[one["session"]], linewidth=1.6)
@@ -140,21 +120,14 @@ def _draw_lanes(axes: Axes, transactions: list[dict[str, Any]], colours: dict[st
                 x, u = left + wide * begin / last, left + wide * end / last
                 axes.add_patch(
                     FancyBboxPatch(
-                        (x, y - 0.14),
-                        max(u - x, 0.3),
-                        0.28,
-                        boxstyle="round,pad=0,rounding_size=0.05",
+                        (x, y - 0.14), max(u - x, 0.3), 0.28, boxstyle="round,pad=0,rounding_size=0.05",
                         facecolor="white",
-                        edgecolor=colour,
-                        linewidth=1.2,
+                        edgecolor=colour, linewidth=1.2,
                     )
-                )
+                )  # fmt: skip
                 axes.text((x + max(u, x + 0.3)) / 2, y, one["name"], ha="center", va="center", color=INK)
     axes.text(
-        left + wide,
-        top + len(colours) * LANE - 0.14,
+        left + wide, top + len(colours) * LANE - 0.14,
         "events in order, not to scale" if timed else "order within sessions",
-        ha="right",
-        va="center",
-        color=PALE,
-    )
+        ha="right", va="center", color=PALE,
+    )  # fmt: skip
