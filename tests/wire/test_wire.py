@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import psycopg2
 import pytest
 
 from tests.wire import programs
 from zephyr_lab import Lab
-from zephyr_lab.errors import BadInput, ServerLost, StepTimeout
+from zephyr_lab.errors import BadInput, ScheduleError, ServerLost, StepTimeout
 from zephyr_lab.wire.service import Service
 
 DRIVERS = [programs.psycopg3, programs.psycopg2, programs.asyncpg, programs.pg8000]
@@ -90,3 +94,74 @@ def test_a_service_that_crashes_is_reported(lab: Lab, shop: Service) -> None:
 def test_a_program_that_is_not_there_is_named(lab: Lab) -> None:
     with pytest.raises(BadInput, match=r"no program 'no-such-shop'"):
         lab.service("no-such-shop --port {port}", redis=False)
+
+
+def test_what_a_function_raises_is_not_taken_for_what_the_server_said_before(lab: Lab) -> None:
+    """The error of the server was handled; what was raised in the end is the outcome."""
+
+    def book(dsn: str) -> None:
+        booked = programs.psycopg2(dsn)
+        with psycopg.connect(dsn, autocommit=True) as connection, contextlib.suppress(psycopg.errors.DivisionByZero):
+            connection.execute("select 1 / 0")
+        raise ValueError(booked)
+
+    found = lab.explore([book, book], setup=programs.SETUP, may_raise=True, reduction=False, samples=5)
+    assert "ValueError(0)" in str(found)
+
+
+def test_an_error_of_any_driver_is_told_as_the_server_told_it(lab: Lab) -> None:
+    """By its SQLSTATE and constraint."""
+
+    def insert(dsn: str) -> None:
+        connection = psycopg2.connect(dsn)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("insert into slots values (2, 0)")
+        finally:
+            connection.close()
+
+    found = lab.explore([insert, insert], setup=programs.SETUP)
+    assert "was told 23505" in str(found)
+    assert found.anomalous == 0
+
+
+def test_memory_that_functions_share_forbids_reduction_at_the_wire_too(lab: Lab) -> None:
+    seen: dict[str, int] = {}
+
+    def look(dsn: str) -> int:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("select from slots where id = 1")
+            before = seen.get("number", 0)
+            connection.execute("select from slots where id = 1")
+            seen["number"] = before + 1
+        return before
+
+    def fresh() -> None:
+        seen.clear()
+
+    whole = lab.explore([look, look], setup=[programs.SETUP, fresh], reduction=False, shrink=False)
+    reduced = lab.explore([look, look], setup=[programs.SETUP, fresh], reduction=True, shrink=False)
+    assert (reduced.schedules, reduced.anomalous) == (whole.schedules, whole.anomalous)
+    assert whole.anomalous > 0
+
+
+def test_a_transaction_that_a_client_keeps_open_is_refused(lab: Lab) -> None:
+    """Nobody's order would be about it."""
+    with psycopg.connect(lab.wire.dsn) as connection:
+        connection.execute("select 1")
+        with pytest.raises(ScheduleError, match="keeps a transaction open"):
+            lab.explore([programs.psycopg3] * 2, setup=programs.SETUP)
+
+
+def test_a_deadlock_ends_for_one_of_two_requests(lab: Lab) -> None:
+    """The server's choice is the same in each run, as the one who closes the cycle looks first."""
+
+    def move(dsn: str, one: int, other: int) -> None:
+        with psycopg.connect(dsn) as connection:
+            for row in (one, other):
+                connection.execute("update slots set booked = booked + 1 where id = %s", (row,))
+
+    functions = [partial(move, one=1, other=2), partial(move, one=2, other=1)]
+    found = lab.explore(functions, setup=f"{programs.SETUP}, (2, 0)", shrink=False)
+    assert found.run.deadlocks > 0
+    assert found.anomalous == 0

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from zephyr_lab.errors import ScheduleError
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.scheduler import Candidate
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict
@@ -244,15 +245,33 @@ class FunctionExecutor:
         Raises Nondeterminism where more differs than is known to, and BadInput for a column that cannot be ignored.
         """
         order = Schedule(tuple(self._functions))
-        if self.content or self._elsewhere:  # the first run opens connections
-            self._run_in_order(order)
+        try:
+            if self.content or self._elsewhere:  # the first run opens connections
+                self._run_in_order(order)
+        except ScheduleError as error:
+            raise ScheduleError(f"{error}.{self.troubles}" if self.troubles else str(error)) from error
         first = self._run_in_order(order)
-        self._memory = self._memory or Memory(self._here.values())  # what is made once is there
+        self._memory = self._memory or Memory(
+            [*self._here.values(), *self._functions_elsewhere()]
+        )  # what is made once is there
         self.check_ignored(first)
         second = self._run_in_order(order)
         self._known_surrogates = self._surrogates.learned(first, second)
         self.check_same_run(first, second)
         return self._memory
+
+    def _functions_elsewhere(self) -> Sequence[Function]:
+        return self._elsewhere.functions if self._elsewhere else ()
+
+    @property
+    def hides_memory(self) -> bool:
+        """Whether sessions may share memory that cannot be looked at."""
+        return self._elsewhere is not None and self._elsewhere.hides_memory
+
+    @property
+    def troubles(self) -> str:
+        """What may have kept sessions from their work, as a sentence; '' for nothing."""
+        return self._elsewhere.troubles() if self._elsewhere else ""
 
     def check_ignored(self, transcript: Transcript) -> None:
         """Raises BadInput where a column that is to be ignored is not there."""
@@ -263,7 +282,7 @@ class FunctionExecutor:
         check_same_run(one, two, self._surrogates, bool(self._ignore))
 
     def not_compared(self) -> tuple[str, ...]:
-        """What functions were seen to use that is in no outcome."""
+        """What sessions were seen to use that is in no outcome."""
         changed = {f"Python's memory: {name}" for name in self._memory.changed} if self._memory else set()
         seen = set(self._elsewhere.not_compared()) if self._elsewhere else set()
         return tuple(sorted(self._setup.outside | changed | seen))

@@ -100,7 +100,8 @@ class FunctionExplorer:
     ) -> Exploration:
         """Explores all orders: one by one where there are at most FEW, else with reduction, if that is possible.
 
-        True or False for `reduction` has it so in any case, but for functions that do what forbids it.
+        True or False for `reduction` has it so in any case, but for functions that do what forbids it. Requests to a
+        service are reduced only when asked for: what they share in its memory is not seen.
         """
         deadline = None if budget is None else time.monotonic() + budget
 
@@ -116,10 +117,10 @@ class FunctionExplorer:
                 on_progress(found)
 
         try:
-            if reduction is None:
+            if reduction is None and not self._executor.hides_memory:
                 with contextlib.suppress(_TooMany):
                     return run(Exhaustive(), give_up_early)
-            if reduction is not False:
+            if reduction or (reduction is None and not self._executor.hides_memory):
                 with contextlib.suppress(OpaqueMet):
                     return run(Reduced())
                 return run(Reduced())
@@ -134,7 +135,8 @@ class FunctionExplorer:
             texts = [text for some in raised.values() for text in some]
             told = "; ".join(f"session {name} raised {' or '.join(texts)}" for name, texts in raised.items())
             raise NothingTested(
-                f"{told}, in each of {found.schedules:,} schedules: nothing was tested. {_way_on(texts)}? Say "
+                f"{told}, in each of {found.schedules:,} schedules: nothing was tested. {_way_on(texts)}?"
+                f"{self._executor.troubles} Say "
                 "may_raise=True where that is meant"
             )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from zephyr_lab.errors import LabError
 from zephyr_lab.functions.trips import Trips
@@ -94,6 +94,16 @@ class Elsewhere(Protocol):
 
     @property
     def names(self) -> Collection[str]: ...
+
+    @property
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        """Those of its sessions that are functions of this process."""
+        ...
+
+    @property
+    def hides_memory(self) -> bool:
+        """Whether sessions may share memory that cannot be looked at, as those of a service do."""
+        ...
 
     def controlled(self) -> AbstractContextManager[None]:
         """While it lasts, they can be scheduled."""

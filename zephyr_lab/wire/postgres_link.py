@@ -143,6 +143,8 @@ class PostgresLink(Link):
         except LabError as error:
             self._give_up("53300", str(error))
             return
+        if "default_transaction_isolation" in self._startup.get("options", ""):
+            self.wire.note("a client names an isolation level as it connects; it is given that of the exploration")
         self._received = self._batches
         self.server = Stream(self.wire.loop, self.backend.socket(), self._from_server)
         self.server.peer, self.client.peer = self.client, self.server
@@ -181,6 +183,8 @@ class PostgresLink(Link):
         self.server.send(data)
 
     def send(self, ask: Ask) -> None:
+        if self.backend and not self.in_transaction:
+            self.backend.set_level(self.wire.level)
         self.state.expect(ask.batch)
         super().send(ask)
 
@@ -201,7 +205,6 @@ class PostgresLink(Link):
         self._locks_on = self._locks_on or "advisory_lock" in trip.sql
         if self.backend and not self.in_transaction and kinds & {Kind.RESET, Kind.DISCARD}:
             self.backend.forget_settings()
-            self.backend.set_level(self.wire.level)
         self.landed()
         if self._leaves and not self.flying and not self.asked:
             self._release()

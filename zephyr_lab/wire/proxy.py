@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from zephyr_lab.errors import BadInput, LabError
+from zephyr_lab.errors import BadInput, LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.servers.database import Database
 from zephyr_lab.views.abridged import one_line
@@ -206,12 +206,16 @@ class Wire:
     # -- schedules
 
     def begin(self, level: str) -> None:
-        """Before each schedule. What clients have kept open gets the level, and belongs to nobody."""
+        """Before each schedule. What clients have kept open belongs to nobody. Raises ScheduleError."""
         self.level, self.current, self.is_controlled = level, None, True
         for link in self._links:
             link.owner = link.session
-            if isinstance(link, PostgresLink) and link.backend and not link.keeps_owner:
-                link.backend.set_level(level)
+            if isinstance(link, PostgresLink):
+                if link.in_transaction:
+                    raise ScheduleError(
+                        f"a client keeps a transaction open on backend {link.pid} before the schedule begins, which no "
+                        "order would be about: let it commit, or close its connection"
+                    )
                 link.be_patient()
 
     def end(self) -> None:

@@ -64,10 +64,10 @@ class WireSession:
         self.raised: BaseException | None = None
         self._refusal = self._refused_at = ""
         self._said: Told | None = None
-        self._failure: Failure | None = None  # the server's last word, where that was an error
+        self._failures: dict[str, Failure] = {}  # the last of each SQLSTATE that the server has told
         self._links: set[Link] = set()
         self._parked: deque[Link] = deque()
-        self._flying: Link | None = None
+        self._flying: list[Link] = []
         self._may_send = False
         self._is_lost = False
         self._is_done = False  # the thread has nothing more to do
@@ -81,9 +81,11 @@ class WireSession:
         with contextlib.suppress(Abandoned):
             try:
                 self._read(self._work(self._waits_on.append))
+            except Abandoned:
+                raise
             except LabError as error:
                 self.raised, self.misuse = error, self.misuse or error
-            except Exception as error:
+            except BaseException as error:
                 self.raised = error
                 self._read(error)
             finally:
@@ -100,7 +102,7 @@ class WireSession:
             if getattr(end, "failed", False):
                 self.raised = Failed(end)
         except Incomparable as error:
-            if self.raised is None:
+            if self.raised is None or _sqlstate_of(self.raised) not in self._failures:
                 self.misuse = self.misuse or ScheduleError(f"session {self.name}: {error}")
         except Exception as error:
             self.misuse = self.misuse or ScheduleError(
@@ -125,15 +127,15 @@ class WireSession:
 
     def sends(self, link: Link, ask: Ask) -> None:
         self._links.add(link)
-        self._flying = link
+        self._flying.append(link)
         self.log.done.append(ask.trip)
         if not ask.trip.private:
             self.trips += not ask.prepares
             self.misuse = self.misuse or ask.refusal
 
     def answered(self, link: Link, ask: Ask) -> None:
-        if self._flying is link:
-            self._flying = None
+        if link in self._flying:
+            self._flying.remove(link)
         if self._is_done:
             self._wire.wake()
         trip = ask.trip
@@ -142,7 +144,8 @@ class WireSession:
         self._is_lost = self._is_lost or trip.lost
         if trip.redis:
             return
-        self._failure = trip.failure
+        if trip.failure:
+            self._failures[trip.failure.sqlstate] = trip.failure
         if state := refused(trip):
             self._refused_at = state
         elif trip.status == 0 and not (trip.private or trip.failure or _undone(trip)):
@@ -153,8 +156,8 @@ class WireSession:
         self._links.discard(link)
         if link in self._parked:
             self._parked.remove(link)
-        if self._flying is link:
-            self._flying = None
+        if link in self._flying:
+            self._flying.remove(link)
 
     # -- as the schedule asks
 
@@ -208,7 +211,7 @@ class WireSession:
 
     @property
     def pid(self) -> int:
-        return self._flying.pid if self._flying else 0
+        return next((link.pid for link in self._flying if link.pid), 0)
 
     @property
     def backends(self) -> Collection[int]:
@@ -216,7 +219,7 @@ class WireSession:
 
     @property
     def server_is_busy(self) -> bool:
-        return self._flying is not None
+        return any(link.pid for link in self._flying)
 
     @property
     def is_lost(self) -> bool:
@@ -255,8 +258,8 @@ class WireSession:
         said = self._said or "nothing, as it was given up"
         if self.raised is None:
             return Result("RETURN", (AnswerKind.RETURNED.value,), ((said,),))  # type: ignore[arg-type]
-        if self._failure and not isinstance(self.raised, Failed):
-            return self._failure  # as its driver has told it
+        if failure := self._failures.get(_sqlstate_of(self.raised)):
+            return failure  # as its driver has told it
         return Result("RAISE", (AnswerKind.RAISED.value,), ((said,),))  # type: ignore[arg-type]
 
     def stands_at(self) -> str:
@@ -285,6 +288,14 @@ class WireSession:
 
     def close(self) -> None:
         """Nothing of its own is open."""
+
+
+def _sqlstate_of(error: BaseException) -> str:
+    """The SQLSTATE of a driver's exception: psycopg's and asyncpg's, psycopg2's, or pg8000's; '' for any other."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if state is None and error.args and isinstance(error.args[0], dict):
+        state = error.args[0].get("C")
+    return str(state or "")
 
 
 def _undone(trip: RoundTrip) -> bool:

@@ -52,6 +52,14 @@ class Works:
                 )
 
     @property
+    def functions(self) -> list[Callable[..., Any]]:
+        return [one for one in self._works.values() if not isinstance(one, Request)]
+
+    @property
+    def hides_memory(self) -> bool:
+        return len(self.functions) < len(self._works)
+
+    @property
     def names(self) -> frozenset[str]:
         return frozenset(self._works)
 
@@ -97,7 +105,8 @@ class Works:
 
     def not_compared(self) -> set[str]:
         """What was seen that belongs to no session."""
-        return {f"asked while no session moved, {n} times: {sql}" for sql, n in self._wire.background.items()}
+        background = {f"asked while no session moved, {n} times: {sql}" for sql, n in self._wire.background.items()}
+        return background | set(self._wire.troubles)
 
     def troubles(self) -> str:
         """What clients were told by the wire, as a sentence; '' for nothing."""
