@@ -162,6 +162,6 @@ def test_a_deadlock_ends_for_one_of_two_requests(lab: Lab) -> None:
                 connection.execute("update slots set booked = booked + 1 where id = %s", (row,))
 
     functions = [partial(move, one=1, other=2), partial(move, one=2, other=1)]
-    found = lab.explore(functions, setup=f"{programs.SETUP}, (2, 0)", shrink=False)
-    assert found.run.deadlocks > 0
-    assert found.anomalous == 0
+    for _ in range(10):  # one in three hung while a session's park could be missed as another one's was seen
+        found = lab.explore(functions, setup=f"{programs.SETUP}, (2, 0)", shrink=False)
+        assert (found.schedules, found.run.deadlocks, found.anomalous) == (12, 8, 0)
