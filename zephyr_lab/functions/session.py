@@ -215,6 +215,9 @@ class FunctionSession:
     def socket(self) -> int:
         return self.turn.wakeup_fd.fileno()
 
+    def receive(self) -> None:
+        """Its socket is its own: `collect` takes what has come."""
+
     def collect(self) -> bool:
         """Whether the function has come to its next round trip, or to its end."""
         self.busy = not self.turn.heard()

@@ -82,6 +82,9 @@ class Channel:
         except psycopg.Error:
             self._lose()
 
+    def receive(self) -> None:
+        """Its socket is its own: `collect` takes what has come."""
+
     def collect(self) -> bool:
         """Takes what has arrived; True when the step is over, which is when the server is ready for the next one.
 

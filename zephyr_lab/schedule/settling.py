@@ -49,11 +49,14 @@ class Watched(Protocol):
 
     @property
     def socket(self) -> int:
-        """Is readable when there is something to `collect`; asked only while it is busy."""
+        """Is readable when there is something to `receive` or `collect`; asked only while it is busy."""
         ...
 
+    def receive(self) -> None:
+        """Takes what has come, where sessions share a socket: all of them do so before any is asked to `collect`."""
+
     def collect(self) -> bool:
-        """Takes what has come, and gives whether that was the end of what it was busy with; `busy` says no then."""
+        """Whether what has come was the end of what it was busy with; `busy` says no then."""
         ...
 
     def hold_answers(self) -> bool:
@@ -109,9 +112,11 @@ class Settler:
         quiet_from = 0.0
         while busy := [one for one in self._sessions.values() if one.busy]:
             ready, _, _ = select.select([one.socket for one in busy], [], [], pause)
-            ended = {one.name for one in busy if one.socket in ready and one.collect()}
             if ready:
-                over |= ended
+                called = [one for one in busy if one.socket in ready]
+                for one in called:
+                    one.receive()
+                over |= {one.name for one in called if one.collect()}
                 pause = 0
                 continue
             graph = self._ask(busy)

@@ -122,7 +122,6 @@ class WireSession:
             self._parked.append(link)
             ask.trip.where = stands_at(self._thread.ident)
             self.log.next = self._parked[0].asked[0].trip
-            self._wire.wake()  # it may be another session's `collect` that has pumped
         return False
 
     def sends(self, link: Link, ask: Ask) -> None:
@@ -176,9 +175,11 @@ class WireSession:
     def socket(self) -> int:
         return self._wire.loop.fileno
 
+    def receive(self) -> None:
+        self._wire.loop.pump(0)
+
     def collect(self) -> bool:
         """Whether it has come to its next round trip, or to its end."""
-        self._wire.loop.pump(0)
         self.busy = not self._is_at_rest()
         if not self.busy:
             self._may_send = False
