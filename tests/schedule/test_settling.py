@@ -16,7 +16,7 @@ from zephyr_lab.schedule.settling import Settler
 class Sharer:
     """Takes what there is to take for both, as an event loop does; `other` comes to its end meanwhile."""
 
-    pid = 0
+    pid, server_is_busy = 0, True
 
     def __init__(self, name: str, shared: socket.socket) -> None:
         self.name, self._shared = name, shared

@@ -52,11 +52,6 @@ class Scheduled(Watched, Protocol):
     def last_refusal(self) -> str: ...
 
     @property
-    def server_is_busy(self) -> bool:
-        """Whether the server is at work for it."""
-        ...
-
-    @property
     def is_lost(self) -> bool:
         """Whether its backend has ended."""
         ...

@@ -65,6 +65,10 @@ class Channel:
         return self._connection
 
     @property
+    def server_is_busy(self) -> bool:
+        return self.busy
+
+    @property
     def socket(self) -> int:
         return self._connection.socket
 

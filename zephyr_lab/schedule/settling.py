@@ -48,6 +48,11 @@ class Watched(Protocol):
     def busy(self) -> bool: ...
 
     @property
+    def server_is_busy(self) -> bool:
+        """Whether PostgreSQL is at work for it: who is not at the server cannot wait for a lock there."""
+        ...
+
+    @property
     def socket(self) -> int:
         """Is readable when there is something to `receive` or `collect`; asked only while it is busy."""
         ...
@@ -119,8 +124,13 @@ class Settler:
                 over |= {one.name for one in called if one.collect()}
                 pause = 0
                 continue
-            graph = self._ask(busy)
             now = time.monotonic()
+            if any(not one.server_is_busy and one.name not in self._stopped for one in busy):
+                if now > deadline:
+                    raise TimeoutError
+                pause = _longer(pause)
+                continue
+            graph = self._ask(busy)
             if any(graph.get(one.pid) != seen.get(one.pid) for one in busy if one.name in self.impatient):
                 quiet_from = now + IMPATIENCE_IS_OVER
             seen = graph
@@ -129,7 +139,7 @@ class Settler:
                 break
             if now > deadline:
                 raise TimeoutError
-            pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+            pause = _longer(pause)
         return over
 
     def _moving(self, busy: Sequence[Watched], graph: Graph) -> list[str]:
@@ -185,3 +195,7 @@ class Settler:
         self._sessions[name].hand_over()
         self._stopped.pop(name, None)
         return True
+
+
+def _longer(pause: float) -> float:
+    return min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
