@@ -73,6 +73,8 @@ class FunctionExecution:
         """Has functions run until their first round trips, one after another: what they do before has an order."""
         for name in names:
             self._follow(self.sessions[name].start, [])
+            if name in self._settler.waits:
+                self.events.append(self._wait(name, resumed=False))
 
     def observe(self) -> None:
         """Looks from now on, after every turn, what is committed in the tables."""
@@ -90,7 +92,9 @@ class FunctionExecution:
         What is not `scheduled` comes after the schedule. Raises StepTimeout, ScheduleError.
         """
         session, before = self.sessions[name], self._settler.waits
-        waiting = sorted(before, key=lambda one: max(i for i, word in enumerate(self.taken) if word == one))
+        waiting = sorted(
+            before, key=lambda one: max((i for i, word in enumerate(self.taken) if word == one), default=-1)
+        )
         if self.sessions[name].trips >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
         if scheduled:
@@ -104,13 +108,7 @@ class FunctionExecution:
         events = session.log.events(resumed=False) if name in over else []
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
-                trip = self.sessions[one].log.underway()
-                events.append(
-                    Event(
-                        one, one, trip.sql, EventKind.WAITS,
-                        resumed=one != name, wait=waits[one][1], where=trip.where,
-                    )
-                )  # fmt: skip
+                events.append(self._wait(one, resumed=one != name))
         for one in waiting:
             if one in over:
                 events += self.sessions[one].log.events(resumed=True)
@@ -118,6 +116,10 @@ class FunctionExecution:
         if self._glances:
             self._glances.append(Glance(len(self.events), self._runner.workspace.tables_now()))
         return events
+
+    def _wait(self, name: str, *, resumed: bool) -> Event:
+        wait, trip = self._settler.waits[name][1], self.sessions[name].log.underway()
+        return Event(name, name, trip.sql, EventKind.WAITS, resumed=resumed, wait=wait, where=trip.where)
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
         try:

@@ -186,6 +186,14 @@ class FunctionSession:
         return (self.pid,)
 
     @property
+    def can_move(self) -> bool:
+        return self.is_under_way and not self.busy
+
+    def stands_still(self) -> bool:
+        """That is not known of a thread."""
+        return False
+
+    @property
     def server_is_busy(self) -> bool:
         return self.channel.status == pq.TransactionStatus.ACTIVE
 

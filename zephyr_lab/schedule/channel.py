@@ -68,6 +68,12 @@ class Channel:
     def server_is_busy(self) -> bool:
         return self.busy
 
+    can_move = False
+
+    def stands_still(self) -> bool:
+        """It is at the server, or at rest."""
+        return False
+
     @property
     def socket(self) -> int:
         return self._connection.socket

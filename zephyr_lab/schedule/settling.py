@@ -24,6 +24,7 @@ from zephyr_lab.schedule.transcript import Wait
 from zephyr_lab.schedule.waiting import Observer, in_a_cycle
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0003, 0.010  # seconds between looks; most steps are over within the first
+INSIDE = "inside its program"
 IMPATIENCE_IS_OVER = 0.005  # seconds after which an impatient session that waits has looked for a deadlock
 
 Graph = Mapping[int, frozenset[int]]
@@ -50,6 +51,15 @@ class Watched(Protocol):
     @property
     def server_is_busy(self) -> bool:
         """Whether PostgreSQL is at work for it: who is not at the server cannot wait for a lock there."""
+        ...
+
+    @property
+    def can_move(self) -> bool:
+        """Whether it is at rest, and has a step left to take."""
+        ...
+
+    def stands_still(self) -> bool:
+        """Whether it has done nothing for long, with nothing of its at the server: it waits inside its own program."""
         ...
 
     @property
@@ -125,22 +135,30 @@ class Settler:
                 pause = 0
                 continue
             now = time.monotonic()
-            if any(not one.server_is_busy and one.name not in self._stopped for one in busy):
+            at_server = [one for one in busy if one.server_is_busy]
+            if not self._all_stand_still([one for one in busy if one not in at_server]):
                 if now > deadline:
                     raise TimeoutError
                 pause = _longer(pause)
                 continue
-            graph = self._ask(busy)
+            graph = self._ask(at_server) if at_server else {}
             if any(graph.get(one.pid) != seen.get(one.pid) for one in busy if one.name in self.impatient):
                 quiet_from = now + IMPATIENCE_IS_OVER
             seen = graph
-            if not self._moving(busy, graph) and now >= quiet_from:
+            if not self._moving(at_server, graph) and now >= quiet_from:
                 self._last_look = graph
                 break
             if now > deadline:
                 raise TimeoutError
             pause = _longer(pause)
         return over
+
+    def _all_stand_still(self, away: Sequence[Watched]) -> bool:
+        """Whether whoever is not at the server waits for what another session has yet to do."""
+        free = [one for one in away if one.name not in self._stopped]
+        # All are asked: one that stands still may find there what it has been waiting for.
+        still = [one.stands_still() for one in free]
+        return all(still) and (not free or any(one.can_move for one in self._sessions.values()))
 
     def _moving(self, busy: Sequence[Watched], graph: Graph) -> list[str]:
         """Who can go on without us: whoever does not wait, and whoever is in a deadlock, which the server will end."""
@@ -164,6 +182,9 @@ class Settler:
         """Who waits, by the look that found all quiet."""
         waits: Waits = {}
         for session in (one for one in self._sessions.values() if one.busy):
+            if not session.server_is_busy:
+                waits[session.name] = frozenset(), Wait((), INSIDE)
+                continue
             held_up_by = self._last_look.get(session.pid, frozenset())
             known = self.waits.get(session.name)
             if known is None or known[0] != held_up_by:

@@ -38,6 +38,13 @@ class Traffic(Protocol):
         """The session that moves."""
         ...
 
+    def is_contested(self, link: Link) -> bool:
+        """Whether what a link's client asks may be of one of several sessions; it is given back when that is known."""
+        ...
+
+    def stir(self) -> None:
+        """Notes that something has come."""
+
     def pass_on(self, ask: Ask) -> None:
         """Notes what nobody of the schedule has asked."""
 
@@ -74,15 +81,21 @@ class Link(ABC):
     # -- questions
 
     def ask(self, ask: Ask) -> None:
+        self.wire.stir()
         self.asked.append(ask)
         if len(self.asked) == 1:
             self.go_on()
 
-    def go_on(self) -> None:
-        """Sends what may be sent now; the rest waits for its session's turn."""
+    def go_on(self, claimed: Owner | None = None) -> None:
+        """Sends what may be sent now; the rest waits for its session's turn. `claimed`: whose it is, where that was
+        not clear."""
         while self.asked and not self.flying and self.is_open:
-            ask, owner = self.asked[0], self._whose()
+            ask, owner = self.asked[0], claimed or self._whose()
+            if owner is not None and not claimed and not self._is_owned and self.wire.is_contested(self):
+                return
             if owner is not None:
+                if self.owner is not None and self.owner is not owner:
+                    self.owner.left(self)
                 self.owner = owner
                 if not owner.lets_through(self, ask):
                     return
@@ -91,10 +104,12 @@ class Link(ABC):
             self.asked.popleft()
             self._fly(ask, owner)
 
+    @property
+    def _is_owned(self) -> bool:
+        return self.session is not None or self.keeps_owner
+
     def _whose(self) -> Owner | None:
-        if self.session is not None or self.keeps_owner:
-            return self.owner
-        return self.wire.current
+        return self.owner if self._is_owned else self.wire.current
 
     def _fly(self, ask: Ask, owner: Owner | None) -> None:
         self.flying = ask
@@ -109,6 +124,7 @@ class Link(ABC):
 
     def landed(self) -> None:
         """What was under way has been answered."""
+        self.wire.stir()
         ask, self.flying = self.flying, None
         if ask and self.owner:
             self.owner.answered(self, ask)

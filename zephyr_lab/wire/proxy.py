@@ -28,6 +28,7 @@ from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink
 from zephyr_lab.wire.redis_link import RedisLink
 from zephyr_lab.wire.session import WireSession, Work
+from zephyr_lab.wire.stillness import Stillness
 from zephyr_lab.wire.streams import Loop
 
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ class Wire:
         self.background: Counter[str] = Counter()
         self.troubles: list[str] = []
         self.is_controlled = False
+        self.stillness = Stillness()
+        self._sessions: dict[str, WireSession] = {}
+        self._contested: list[Link] = []
         self._links: set[Link] = set()
         self._endpoints: dict[str, Endpoint] = {}
         self.stream_ids = int(time.time() * 1000) + DAY_MS
@@ -143,7 +147,7 @@ class Wire:
 
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession:
         """A session of a schedule. With `own`, connections to the endpoint of its name are its own."""
-        session = WireSession(name, work, self, answers, own=own)
+        session = self._sessions[name] = WireSession(name, work, self, answers, own=own)
         if own:
             self.endpoint(name).session = session
         return session
@@ -208,6 +212,8 @@ class Wire:
     def begin(self, level: str) -> None:
         """Before each schedule. What clients have kept open belongs to nobody. Raises ScheduleError."""
         self.level, self.current, self.is_controlled = level, None, True
+        self._sessions.clear()
+        self._contested.clear()
         for link in self._links:
             link.owner = link.session
             if isinstance(link, PostgresLink):
@@ -221,10 +227,29 @@ class Wire:
     def end(self) -> None:
         """After an exploration: nobody takes turns."""
         self.is_controlled, self.current = False, None
+        self._sessions.clear()
         for link in list(self._links):
             link.go_on()
 
     # -- as the links ask
+
+    def stir(self) -> None:
+        self.stillness.stir()
+
+    def is_contested(self, link: Link) -> bool:
+        """Whether another session, which waits inside the service, may have been let go on there, and ask this."""
+        if not any(one.is_inside for one in self._sessions.values()):
+            return False
+        if link not in self._contested:
+            self._contested.append(link)
+        return True
+
+    def claim(self) -> None:
+        links, self._contested = self._contested, []
+        for link in links:
+            link.go_on(self.current)
+        if links:
+            self.wake()
 
     def add(self, link: Link) -> None:
         self._links.add(link)

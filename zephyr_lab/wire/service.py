@@ -18,6 +18,7 @@ from types import TracebackType
 
 from zephyr_lab.errors import BadInput, ServerLost, ServerUnavailable
 from zephyr_lab.wire.http import HttpRequest, Verbs
+from zephyr_lab.wire.processes import computes
 from zephyr_lab.wire.proxy import Wire
 
 READY_SECONDS = 30.0
@@ -69,6 +70,7 @@ class Service(Verbs):
         self._environment = {**os.environ, **own}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and is gone with this process
         self._start()
+        wire.stillness.programs.add(self.is_working)
 
     def _check_program(self) -> None:
         program = self._words[0]
@@ -134,6 +136,10 @@ class Service(Verbs):
             self._keeper.wait(seconds)
             raise ServerLost(self._ended())
 
+    def is_working(self) -> bool:
+        """Whether one of its threads computes, as far as this system tells."""
+        return computes(self._keeper.pid)
+
     def put_back(self) -> None:
         """Has it forget what it keeps in memory, as `reset` says. Raises ServerLost, ServerUnavailable."""
         if self.reset == RESTART:
@@ -154,6 +160,7 @@ class Service(Verbs):
 
     def close(self) -> None:
         """Ends it: SIGTERM, and after three seconds SIGKILL, to it and all that it has started."""
+        self._wire.stillness.programs.discard(self.is_working)
         self._end()
         self._log.close()
 

@@ -21,6 +21,7 @@ from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink, refused
+from zephyr_lab.wire.stillness import Stillness
 from zephyr_lab.wire.streams import Loop
 
 Work = Callable[[Callable[[Any], object]], Any]  # is given what notes how to end its wait
@@ -31,11 +32,14 @@ class Switch(Protocol):
 
     loop: Loop
     current: WireSession | None
+    stillness: Stillness
 
     def wake(self) -> None:
         """Has whoever serves look again."""
 
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession: ...
+    def claim(self) -> None:
+        """Gives the session that moves what has come and may be another's."""
 
 
 @runtime_checkable
@@ -90,6 +94,7 @@ class WireSession:
                 self._read(error)
             finally:
                 self._is_done = True
+                self._wire.stillness.stir()
                 self._wire.wake()
 
     def _read(self, end: Any) -> None:
@@ -151,7 +156,7 @@ class WireSession:
             self._refused_at = ""
 
     def left(self, link: Link) -> None:
-        """One of its links is over."""
+        """One of its links is over, or another session's now."""
         self._links.discard(link)
         if link in self._parked:
             self._parked.remove(link)
@@ -163,12 +168,14 @@ class WireSession:
     def start(self) -> None:
         self.busy = True
         self._wire.current = self
+        self._wire.stillness.stir()
         self._thread.start()
 
     def go(self) -> None:
         self.busy, self._may_send = True, True
         self._wire.current = self
         self.log.next = None
+        self._wire.stillness.stir()
         self._parked.popleft().go_on()
 
     @property
@@ -211,6 +218,22 @@ class WireSession:
         return self._thread.ident is not None and not self.ended
 
     @property
+    def can_move(self) -> bool:
+        return self.is_under_way and not self.busy
+
+    def stands_still(self) -> bool:
+        """What has come meanwhile, and may be another's, is its own then."""
+        if self._flying or not self._wire.stillness.lasts((self.name, self.log.underway().sql)):
+            return False
+        self._wire.claim()
+        return not self._parked
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it waits inside its program, while another one moves."""
+        return self.busy and self._wire.current is not self and not (self._flying or self._parked or self._is_done)
+
+    @property
     def pid(self) -> int:
         return next((link.pid for link in self._flying if link.pid), 0)
 
@@ -233,10 +256,11 @@ class WireSession:
         return True
 
     def hand_over(self) -> None:
-        if self.busy:
-            self._wire.current = self
         for link in self._links:
             link.hold(False)
+        if self.busy:
+            self._wire.current = self
+            self._wire.claim()
 
     def make_impatient(self, milliseconds: int) -> bool:
         link = self._parked[0] if self._parked else None

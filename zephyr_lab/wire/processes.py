@@ -1,0 +1,46 @@
+"""What Linux tells of a program's threads."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    session: int
+
+
+def computes(keeper: int) -> bool:
+    """Whether a thread of what a keeper has started runs, or waits for a processor or a disk.
+
+    False where the system does not tell. Programs are those of the sessions that the
+    keeper's children lead. Fields as in proc(5).
+    """
+    processes = _processes()
+    led = {one.pid for one in processes if one.parent == keeper}
+    return any(_has_running_thread(one.pid) for one in processes if one.session in led)
+
+
+def _processes() -> list[_Process]:
+    found = []
+    for folder in PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            _, parent, _, session = _fields(folder / "stat")[:4]
+            found.append(_Process(int(folder.name), int(parent), int(session)))
+    return found
+
+
+def _has_running_thread(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return any(_fields(thread / "stat")[0] in ("R", "D") for thread in (PROC / str(pid) / "task").iterdir())
+    return False
+
+
+def _fields(stat: Path) -> list[str]:
+    """Those after the program's name, which may hold blanks: state, parent, group, session, ..."""
+    return stat.read_text().rpartition(")")[2].split()
