@@ -171,7 +171,8 @@ class Zephyr:
         if asked.cut_short(found):
             # In the summary the place of the test, not this line.
             raise pytest.skip.Exception(
-                f"incomplete after {asked.options.budget:g} s: {_none_of(found)} anomalous, which is no proof",
+                f"incomplete{_why_incomplete(found, asked.options.budget)}: {_none_of(found)} anomalous, which is no "
+                "proof",
                 _use_item_location=True,
             )  # fmt: skip
         return found
@@ -352,6 +353,10 @@ def _scope(found: Exploration) -> str:
     total = found.known.schedules
     counted = f"{total:,} schedule{'s' if total != 1 else ''}"
     return f"all {counted}" if found.complete else f"the {counted} that were run (not all)"
+
+
+def _why_incomplete(found: Exploration, budget: float | None) -> str:
+    return f", {found.unordered}" if found.unordered else f" after {budget:g} s"
 
 
 def _none_of(found: Exploration) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psycopg2.errors
 import psycopg2.pool
 
+MUTEX = threading.Lock()
 POOL = psycopg2.pool.ThreadedConnectionPool(2, 10, os.environ["DATABASE_URL"])
 
 
@@ -30,6 +33,28 @@ class Shop(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if self.path == "/crash":
             os._exit(3)
+        if self.path == "/computes":
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                pass
+        if self.path not in ("/mutex", "/half-mutex"):
+            self.book()
+            return
+        with MUTEX:
+            connection = POOL.getconn()
+            cursor = connection.cursor()
+            cursor.execute("select booked from slots where id = 1")
+            booked = cursor.fetchone()[0] + 5000
+            if self.path == "/mutex":
+                cursor.execute("update slots set booked = %s where id = 1", (booked,))
+                connection.commit()
+        if self.path == "/half-mutex":
+            cursor.execute("update slots set booked = %s where id = 1", (booked,))
+            connection.commit()
+        POOL.putconn(connection)
+        self.answer(201, {"booked": booked})
+
+    def book(self) -> None:
         connection = POOL.getconn()
         try:
             with connection.cursor() as cursor:

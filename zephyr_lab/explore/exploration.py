@@ -76,9 +76,10 @@ class Exploration:
     schedule, when shrunk with as few switches as any; None where none was found. `explanation`: its name with
     the remedies, and the level that refuses it, where they are known. `violation`: the first schedule that violates the
     invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run nobody can judge,
-    by the reason. `not_compared`: what functions were seen to use that is in no outcome. `easiest`: of the anomalous
-    schedules that were run the first with the fewest switches, behind their number. `shrunk`: none that was not run has
-    fewer than the counterexample.
+    by the reason. `not_compared`: what functions were seen to use that is in no outcome. `unordered`: why there
+    may be orders that the lab cannot bring about, although it has run all that it can; '' for nothing. `easiest`: of
+    the anomalous schedules that were run the first with the fewest switches, behind their number. `shrunk`: none that
+    was not run has fewer than the counterexample.
     """
 
     case: str
@@ -95,6 +96,7 @@ class Exploration:
     violation: str | None = None
     interrupted: bool = False
     not_compared: tuple[str, ...] = ()
+    unordered: str = ""
     easiest: tuple[int, str] | None = field(default=None, repr=False)
     shrunk: bool = field(default=False, repr=False)
 
@@ -214,6 +216,7 @@ class Exploration:
                 for one in self.by_count()
             ],
             "not_compared": list(self.not_compared),
+            "unordered": self.unordered,
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
@@ -253,6 +256,8 @@ class Exploration:
         lines += [f"undecided {times}: {reason}" for reason, times in self.undecided_because.items()]
         if not (self.complete and not self.undecided_because) and not self.run.anomalous:
             lines.append("none of these was anomalous, which is no proof")
+        if self.unordered:
+            lines.append(self.unordered)
         if self.not_compared:
             lines.append(f"used, and not compared: {'; '.join(self.not_compared)}")
         return "\n".join(lines)

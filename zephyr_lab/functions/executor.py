@@ -273,6 +273,11 @@ class FunctionExecutor:
         """What may have kept sessions from their work, as a sentence; '' for nothing."""
         return self._elsewhere.troubles() if self._elsewhere else ""
 
+    @property
+    def unordered(self) -> str:
+        """Why there may be orders that cannot be had, as a sentence; '' for nothing."""
+        return self._elsewhere.unordered() if self._elsewhere else ""
+
     def check_ignored(self, transcript: Transcript) -> None:
         """Raises BadInput where a column that is to be ignored is not there."""
         check_ignored(transcript, self._ignore)

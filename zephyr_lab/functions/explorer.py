@@ -92,7 +92,8 @@ class FunctionExplorer:
             found = self._explorer.explore(scheduler, on_progress, budget)
             if scheduler.wants_effects and memory.is_shared:
                 raise NotReducible
-            found.not_compared = self._executor.not_compared()
+            found.not_compared, found.unordered = self._executor.not_compared(), self._executor.unordered
+            found.complete = found.complete and not found.unordered
             return found
 
     def search(

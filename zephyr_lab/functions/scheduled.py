@@ -113,6 +113,10 @@ class Elsewhere(Protocol):
         """What was seen of them that is in no outcome."""
         ...
 
+    def unordered(self) -> str:
+        """Why there may be orders of them that cannot be had, as a sentence; '' for nothing."""
+        ...
+
     def troubles(self) -> str:
         """What may have kept them from their work, as a sentence; '' for nothing."""
         ...

@@ -67,6 +67,7 @@ class Works:
     def controlled(self) -> Iterator[None]:
         """While it lasts, whoever connects waits for turns."""
         with self._wire.controlled():
+            self._wire.stillness.places.clear()
             try:
                 yield
             finally:
@@ -107,6 +108,17 @@ class Works:
         """What was seen that belongs to no session."""
         background = {f"asked while no session moved, {n} times: {sql}" for sql, n in self._wire.background.items()}
         return background | set(self._wire.troubles)
+
+    def unordered(self) -> str:
+        """What is said where sessions have waited inside their program."""
+        names = sorted({name for name, _ in self._wire.stillness.places})
+        if not names:
+            return ""
+        return (
+            f"session{'s' * (len(names) > 1)} {' and '.join(names)} waited inside the program for another session: who "
+            "goes on there first is decided by the program, so there may be other orders; explore the sessions also "
+            "in another order"
+        )
 
     def troubles(self) -> str:
         """What clients were told by the wire, as a sentence; '' for nothing."""

@@ -1,0 +1,49 @@
+"""Sessions that wait for each other inside their program, where no database knows of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.wire import programs
+from zephyr_lab import Lab
+from zephyr_lab.wire.processes import computes
+from zephyr_lab.wire.service import Service
+
+
+@pytest.fixture(scope="module")
+def shop(lab: Lab) -> Iterator[Service]:
+    with lab.service([sys.executable, Path(__file__).with_name("shop.py")], ready="/", redis=False) as one:
+        yield one
+
+
+def test_a_mutex_keeps_requests_apart_and_that_is_seen(lab: Lab, shop: Service) -> None:
+    """Nothing is proved by it: which of two requests a mutex lets in first is not the lab's to decide."""
+    found = lab.explore([shop.post("/mutex")] * 2, setup=programs.SETUP)
+    assert (found.schedules, found.anomalous, found.complete) == (1, 0, False)
+    assert "session B waited inside the program" in str(found)
+    assert "no proof" in str(found)
+    shown = str(lab.replay([shop.post("/mutex")] * 2, "A A A B B B", setup=programs.SETUP).transcript)
+    assert "B                                                waits for another session (inside its program)" in shown
+    assert "B  BEGIN; select booked from slots where id = 1  -> 5000" in shown
+
+
+def test_a_mutex_that_is_left_too_early_loses_an_update(lab: Lab, shop: Service) -> None:
+    """What B asks as A has let it in is B's, not A's."""
+    found = lab.explore([shop.post("/half-mutex")] * 2, setup=programs.SETUP)
+    assert found.anomalous
+    shown = str(found.counterexample.transcript)
+    assert shown.count("A  BEGIN") == shown.count("B  BEGIN") == 1
+
+
+def test_who_computes_is_not_taken_for_one_that_waits(lab: Lab, shop: Service) -> None:
+    """It is silent for longer than a wait has to be."""
+    found = lab.explore([shop.post("/orders"), shop.post("/computes")], setup=programs.SETUP, samples=1)
+    assert found.unordered == ""
+
+
+def test_a_program_that_is_not_there_computes_nothing() -> None:
+    assert not computes(0)
