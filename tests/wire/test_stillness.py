@@ -39,10 +39,25 @@ def test_a_mutex_that_is_left_too_early_loses_an_update(lab: Lab, shop: Service)
     assert shown.count("A  BEGIN") == shown.count("B  BEGIN") == 1
 
 
+def test_a_pool_of_one_keeps_no_requests_apart(lab: Lab, shop: Service) -> None:
+    """It is a queue: each waits there after its first statement, and so both read before one of them writes.
+
+    One connection serves both, outside of transactions: whose a statement is follows from what each has asked alone.
+    """
+    requests = [shop.post("/pool-of-one")] * 2
+    found = lab.explore(requests, setup=programs.SETUP, shrink=False)
+    assert (found.schedules, found.anomalous) == (1, 1)
+    events = lab.replay(requests, "A B A B", setup=programs.SETUP).transcript.events
+    told = [(one.session, one.sql[:6]) for one in events if one.results]
+    assert told[:4] == [("A", "select"), ("B", "select"), ("A", "update"), ("B", "update")]
+
+
 def test_who_computes_is_not_taken_for_one_that_waits(lab: Lab, shop: Service) -> None:
     """It is silent for longer than a wait has to be."""
-    found = lab.explore([shop.post("/orders"), shop.post("/computes")], setup=programs.SETUP, samples=1)
-    assert found.unordered == ""
+    requests = [shop.post("/orders"), shop.post("/computes")]
+    shown = str(lab.replay(requests, "A A A B B B", setup=programs.SETUP).transcript)
+    assert "return" in shown
+    assert "inside its program" not in shown
 
 
 def test_a_program_that_is_not_there_computes_nothing() -> None:

@@ -105,9 +105,11 @@ class FunctionExecution:
         self._make_impatient(session)
         over = self._follow(session.go, waiting)
         waits = self._settler.waits
-        events = session.log.events(resumed=False) if name in over else []
+        events = [] if name in waits and session.server_is_busy else session.log.events(resumed=False)
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
+                if one != name and not self.sessions[one].server_is_busy:
+                    events += self.sessions[one].log.events(resumed=True)
                 events.append(self._wait(one, resumed=one != name))
         for one in waiting:
             if one in over:
@@ -118,6 +120,7 @@ class FunctionExecution:
         return events
 
     def _wait(self, name: str, *, resumed: bool) -> Event:
+        """What it waits with: a round trip, but for a wait inside its program."""
         wait, trip = self._settler.waits[name][1], self.sessions[name].log.underway()
         return Event(name, name, trip.sql, EventKind.WAITS, resumed=resumed, wait=wait, where=trip.where)
 

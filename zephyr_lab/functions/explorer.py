@@ -89,7 +89,12 @@ class FunctionExplorer:
             memory = self._executor.learn()
             if scheduler.wants_effects and memory.is_shared:
                 raise NotReducible
-            found = self._explorer.explore(scheduler, on_progress, budget)
+            try:
+                found = self._explorer.explore(scheduler, on_progress, budget)
+            except Nondeterminism as error:
+                if why := self._executor.unordered:
+                    raise Nondeterminism(f"{error}; {why}") from error
+                raise
             if scheduler.wants_effects and memory.is_shared:
                 raise NotReducible
             found.not_compared, found.unordered = self._executor.not_compared(), self._executor.unordered

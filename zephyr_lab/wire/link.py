@@ -81,7 +81,6 @@ class Link(ABC):
     # -- questions
 
     def ask(self, ask: Ask) -> None:
-        self.wire.stir()
         self.asked.append(ask)
         if len(self.asked) == 1:
             self.go_on()
@@ -91,7 +90,7 @@ class Link(ABC):
         not clear."""
         while self.asked and not self.flying and self.is_open:
             ask, owner = self.asked[0], claimed or self._whose()
-            if owner is not None and not claimed and not self._is_owned and self.wire.is_contested(self):
+            if not (claimed or self._is_owned) and self.wire.is_contested(self):
                 return
             if owner is not None:
                 if self.owner is not None and self.owner is not owner:
@@ -124,7 +123,6 @@ class Link(ABC):
 
     def landed(self) -> None:
         """What was under way has been answered."""
-        self.wire.stir()
         ask, self.flying = self.flying, None
         if ask and self.owner:
             self.owner.answered(self, ask)

@@ -149,6 +149,7 @@ class PostgresLink(Link):
         self.server = Stream(self.wire.loop, self.backend.socket(), self._from_server)
         self.server.peer, self.client.peer = self.client, self.server
         self.client.send(self.backend.greeting + backends.ready())
+        self.wire.stir()
         if rest:
             self._batches(rest)
 

@@ -28,7 +28,7 @@ from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink
 from zephyr_lab.wire.redis_link import RedisLink
 from zephyr_lab.wire.session import WireSession, Work
-from zephyr_lab.wire.stillness import Stillness
+from zephyr_lab.wire.stillness import Habits, Stillness
 from zephyr_lab.wire.streams import Loop
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ class Wire:
         self.background: Counter[str] = Counter()
         self.troubles: list[str] = []
         self.is_controlled = False
-        self.stillness = Stillness()
+        self.stillness, self.habits = Stillness(), Habits()
         self._sessions: dict[str, WireSession] = {}
         self._contested: list[Link] = []
+        self._is_over = False
         self._links: set[Link] = set()
         self._endpoints: dict[str, Endpoint] = {}
         self.stream_ids = int(time.time() * 1000) + DAY_MS
@@ -211,9 +212,7 @@ class Wire:
 
     def begin(self, level: str) -> None:
         """Before each schedule. What clients have kept open belongs to nobody. Raises ScheduleError."""
-        self.level, self.current, self.is_controlled = level, None, True
-        self._sessions.clear()
-        self._contested.clear()
+        self.level, self.current, self.is_controlled, self._is_over = level, None, True, False
         for link in self._links:
             link.owner = link.session
             if isinstance(link, PostgresLink):
@@ -226,9 +225,16 @@ class Wire:
 
     def end(self) -> None:
         """After an exploration: nobody takes turns."""
-        self.is_controlled, self.current = False, None
-        self._sessions.clear()
+        self.release()
+        self.is_controlled = False
         for link in list(self._links):
+            link.go_on()
+
+    def release(self) -> None:
+        self.current, self._is_over = None, True
+        self._sessions.clear()
+        contested, self._contested = self._contested, []
+        for link in contested:
             link.go_on()
 
     # -- as the links ask
@@ -241,24 +247,29 @@ class Wire:
         if not any(one.is_inside for one in self._sessions.values()):
             return False
         if link not in self._contested:
+            self.stir()
             self._contested.append(link)
         return True
 
     def claim(self) -> None:
         links, self._contested = self._contested, []
         for link in links:
-            link.go_on(self.current)
+            # Pools are queues: of those that may ask this, who has waited comes before the one that moves.
+            able = [*(one for one in self._sessions.values() if one.is_inside), self.current]
+            likely = (one for one in able if one and link.asked and one.may_ask(link.asked[0].trip.sql))
+            link.go_on(next(likely, self.current))
         if links:
             self.wake()
 
     def add(self, link: Link) -> None:
+        self.stir()
         self._links.add(link)
 
     def forget(self, link: Link) -> None:
         self._links.discard(link)
 
     def pass_on(self, ask: Ask) -> None:
-        if not ask.trip.private:
+        if not (ask.trip.private or self._is_over):
             self.background[one_line(ask.trip.sql, 80)] += 1
 
     def note(self, trouble: str) -> None:

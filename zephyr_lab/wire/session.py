@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Protocol, runtime_checkable
@@ -21,7 +22,7 @@ from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink, refused
-from zephyr_lab.wire.stillness import Stillness
+from zephyr_lab.wire.stillness import Habits, Stillness
 from zephyr_lab.wire.streams import Loop
 
 Work = Callable[[Callable[[Any], object]], Any]  # is given what notes how to end its wait
@@ -33,6 +34,7 @@ class Switch(Protocol):
     loop: Loop
     current: WireSession | None
     stillness: Stillness
+    habits: Habits
 
     def wake(self) -> None:
         """Has whoever serves look again."""
@@ -40,6 +42,9 @@ class Switch(Protocol):
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession: ...
     def claim(self) -> None:
         """Gives the session that moves what has come and may be another's."""
+
+    def release(self) -> None:
+        """The schedule is over: what comes now is nobody's."""
 
 
 @runtime_checkable
@@ -73,9 +78,10 @@ class WireSession:
         self._parked: deque[Link] = deque()
         self._flying: list[Link] = []
         self._may_send = False
+        self._asked = ""  # last, without its values
         self._is_lost = False
         self._is_done = False  # the thread has nothing more to do
-        self._closing = False
+        self._closing = self._is_given_up = False
         self._waits_on: list[Any] = []
         self._thread = threading.Thread(name=f"session {name}", target=self._run, daemon=True)
 
@@ -118,18 +124,21 @@ class WireSession:
 
     def lets_through(self, link: Link, ask: Ask) -> bool:
         """Whether a link may send now what its client asks; else it waits for the session's turn."""
-        if ask.trip.private:
+        if ask.trip.private or self._is_given_up:
             return True
         if self._may_send:
             self._may_send = ask.prepares
             return True
         if link not in self._parked:
+            self._wire.stillness.stir()
             self._parked.append(link)
             ask.trip.where = stands_at(self._thread.ident)
             self.log.next = self._parked[0].asked[0].trip
         return False
 
     def sends(self, link: Link, ask: Ask) -> None:
+        self._wire.stillness.stir()
+        self._asked = self._wire.habits.follow(self.name, self._asked, ask.trip.sql)
         self._links.add(link)
         self._flying.append(link)
         self.log.done.append(ask.trip)
@@ -138,6 +147,7 @@ class WireSession:
             self.misuse = self.misuse or ask.refusal
 
     def answered(self, link: Link, ask: Ask) -> None:
+        self._wire.stillness.stir()
         if link in self._flying:
             self._flying.remove(link)
         if self._is_done:
@@ -176,7 +186,7 @@ class WireSession:
         self._wire.current = self
         self.log.next = None
         self._wire.stillness.stir()
-        self._parked.popleft().go_on()
+        self._parked.popleft().go_on(self)
 
     @property
     def socket(self) -> int:
@@ -227,6 +237,10 @@ class WireSession:
             return False
         self._wire.claim()
         return not self._parked
+
+    def may_ask(self, sql: str) -> bool:
+        """Whether it has asked this before at the same place, in a schedule of this exploration."""
+        return self._wire.habits.has(self.name, self._asked, sql)
 
     @property
     def is_inside(self) -> bool:
@@ -280,8 +294,8 @@ class WireSession:
         return bool(self._refusal or (self._refused_at and self.raised))
 
     def told(self) -> Result | Failure:
-        said = self._said or "nothing, as it was given up"
-        if self.raised is None:
+        said = "nothing, as it was given up" if self._is_given_up or not self._said else self._said
+        if self.raised is None or self._is_given_up:
             return Result("RETURN", (AnswerKind.RETURNED.value,), ((said,),))  # type: ignore[arg-type]
         if failure := self._failures.get(_sqlstate_of(self.raised)):
             return failure  # as its driver has told it
@@ -294,6 +308,17 @@ class WireSession:
         return stands_at(self._thread.ident)
 
     def abandon(self) -> None:
+        """Has it run to its end out of turn, where others use its connections after it; else these are closed."""
+        self._is_given_up = not self._is_done
+        if self._own:
+            self._cut_off()
+        else:
+            self._wire.release()
+            parked, self._parked = self._parked, deque()
+            for link in parked:
+                link.go_on(self)
+
+    def _cut_off(self) -> None:
         """Has what it waits for end: its connections are closed, its backends cancelled."""
         self._parked.clear()
         if not self._is_done:
@@ -304,15 +329,18 @@ class WireSession:
                 link.close()
 
     def interrupt(self) -> None:
+        self._cut_off()
         if self._thread.ident and self._thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
 
     def join(self, seconds: float) -> None:
-        if self._thread.ident:
-            self._thread.join(seconds)
+        deadline = time.monotonic() + seconds
+        while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            self._wire.loop.pump(min(left, 0.05))
 
     def close(self) -> None:
-        """Nothing of its own is open."""
+        """Ends the transactions that it has left open."""
+        self._cut_off()
 
 
 def _sqlstate_of(error: BaseException) -> str:

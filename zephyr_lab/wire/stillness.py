@@ -7,10 +7,11 @@ computes is not silent: threads of a service's that are about to run are looked 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
-FIRST_SECONDS, AGAIN_SECONDS = 1.0, 0.15
+FIRST_SECONDS, AGAIN_SECONDS = 1.0, 0.2
 
 Place = tuple[str, str]  # a session's name, and the last thing that it asked
 
@@ -37,3 +38,28 @@ class Stillness:
             return False
         self.places.add(place)
         return True
+
+
+class Habits:
+    """What each session has asked after what, so that it is known whose a question is that may be of several.
+
+    Values are left out: a session computes them from what it has read.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, str, str]] = set()
+
+    def follow(self, session: str, last: str, sql: str) -> str:
+        """Notes that a session asks this after `last`; gives what is `last` then."""
+        asked = _VALUES.sub("?", sql)
+        self._known.add((session, last, asked))
+        return asked
+
+    def has(self, session: str, last: str, sql: str) -> bool:
+        return (session, last, _VALUES.sub("?", sql)) in self._known
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+_VALUES = re.compile(r"'[^']*'|\b\d+\b")

@@ -39,6 +39,8 @@ class Works:
     def __init__(self, wire: Wire, works: Mapping[str, Any], answers: Answers) -> None:
         self._wire, self._works, self._answers = wire, works, answers
         self._loops = Loops()
+        wire.stillness.places.clear()
+        wire.habits.clear()
         for name, one in works.items():
             if not isinstance(one, Request) and Kind.REDIS_URL in parameters_of(one).kinds():
                 _ = wire.endpoint(name).redis_url  # starts Redis, before imports are watched
@@ -67,7 +69,6 @@ class Works:
     def controlled(self) -> Iterator[None]:
         """While it lasts, whoever connects waits for turns."""
         with self._wire.controlled():
-            self._wire.stillness.places.clear()
             try:
                 yield
             finally:
