@@ -158,6 +158,8 @@ class FunctionExplorer:
     def follow(self, schedule: str) -> Verdict:
         """Runs a schedule as nearly as the functions allow, and judges it. Raises BadInput."""
         with self.intercepted():
+            if self._executor.hides_memory:
+                self._executor.learn()  # connections are open then, and it is known what each asks alone
             executed = self._explorer.execute(Following(schedule, tuple(self._functions)))
             assert executed
             self._executor.check_ignored(executed.transcript)
