@@ -373,6 +373,6 @@ def _never_returned(found: Exploration) -> str | None:
     for session, texts in found.raised_only().items():
         return (
             f"session {session} returned in none of {_scope(found)}, it raised {' or '.join(texts)}: "
-            "nothing was tested; say may_raise=True where that is meant"
+            "nothing was tested; say may_raise=True if that is intended"
         )
     return None

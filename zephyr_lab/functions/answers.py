@@ -1,4 +1,4 @@
-"""How the end of a function is read: which answers are refusals, and how what is returned is compared."""
+"""How the end of a function is interpreted: which results are refusals, and how returned objects are compared."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Refusal = type[BaseException] | str | Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Answers:
-    """`compare` gives plain data for objects of a class.
+    """`compare` maps a class to a function that turns its objects into plain data.
 
-    A function that ends in one of `refusals` was refused, as by 40001, and did nothing: an exception of one of these
-    classes or SQLSTATEs, or a returned value of which a function of it says so. Raises BadInput for anything else.
+    A function that ends in one of `refusals` was refused, as by 40001, and had no effect: exception classes, SQLSTATEs,
+    or predicates on the returned value. Raises BadInput for anything else.
     """
 
     compare: Compare = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Answers:
                 raise BadInput(f"compare= has classes and functions, as in {{Ticket: vars}}, not {kind!r}: {how!r}")
 
     def refusal(self, returned: Any, raised: BaseException | None) -> str:
-        """How a function was refused: an SQLSTATE, an exception's name, or what it returned; '' where it was not."""
+        """The refusal: an SQLSTATE, an exception's name, or the returned value as text; '' if it was not refused."""
         if raised is None:
             told = any(not isinstance(one, type | str) and one(returned) for one in self.refusals)
             return f"returned {returned!r}" if told else ""
@@ -51,7 +51,7 @@ class Answers:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """An exception and what it was raised from, as `sqlstate_among` follows it."""
+    """An exception and its causes, as `sqlstate_among` follows them."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

@@ -1,7 +1,7 @@
-"""What a function is given: by its parameters' annotations, else their names.
+"""Chooses a function's arguments by its parameters' annotations, else their names.
 
 A psycopg connection, a Redis client, a psycopg pool, a SQLAlchemy engine, ORM session or connection: each leads to
-connections that wait for the session's turn; or a DSN or a Redis URL, for a driver of the function's own.
+connections that wait for the session's turn; or a DSN or a Redis URL, for a driver that the function brings.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def name_of(function: Callable[..., Any]) -> str:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a function is given: by place, and by name where it takes it by name only.
+    """A function's arguments: positional, and by name for keyword-only parameters.
 
-    `guessed`: it does not say what it takes.
+    `guessed`: its signature does not say what it takes.
     """
 
     positional: tuple[Kind, ...]
@@ -78,7 +78,7 @@ class Parameters:
 
 @lru_cache(maxsize=256)
 def parameters_of(function: Callable[..., Any]) -> Parameters:
-    """What each parameter without a default is given. Raises BadInput where that cannot be told."""
+    """An argument for each parameter without a default. Raises BadInput if a parameter's kind is unknown."""
     try:
         signature = inspect.signature(function)
     except TypeError:
@@ -117,7 +117,7 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
 
 
 def _takes_nothing(function: Callable[..., Any]) -> bool:
-    """Whether a function of C's is one that is given nothing, such as a dict's `clear` (METH_NOARGS)."""
+    """Whether a function written in C takes no arguments, such as a dict's `clear` (METH_NOARGS)."""
     if not isinstance(function, types.BuiltinFunctionType):
         return False
     return bool(ctypes.pythonapi.PyCFunction_GetFlags(ctypes.py_object(function)) & _METH_NOARGS)
@@ -128,7 +128,7 @@ def _by_name(name: str) -> Kind:
 
 
 def _foreign(annotation: Any) -> str:
-    """The driver out of reach whose class an annotation names, if it does."""
+    """The uncontrollable driver whose class an annotation names, if any."""
     named = annotation if isinstance(annotation, str) else getattr(annotation, "__module__", "")
     package = named.strip("\"'").partition(".")[0]
     return package if package in ("asyncpg", "psycopg2", "aiopg", "pg8000") else ""

@@ -1,7 +1,7 @@
-"""What is run beside the sessions: a setup, an invariant. Its own connections go where a session's go.
+"""Runs code beside the sessions: a setup, an invariant. Connections that it opens lead into the lab's schema.
 
-It runs in a thread of its own, as a session does: a framework that keeps a connection for each thread, such as Django,
-opens another one, and that one leads into the lab's schema.
+It runs in a thread of its own, as a session does, so that a framework with a connection per thread, such as Django,
+opens a new one.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from zephyr_lab.servers.database import Database, environment_for
 if TYPE_CHECKING:
     from zephyr_lab.functions.content import Content
 
-T = TypeVar("T")  # what is run returns
-END_SECONDS = 2.0  # that an interrupted thread is given to end
+T = TypeVar("T")
+END_SECONDS = 2.0  # for an interrupted thread to end
 
 
 class Beside:
-    """An owner of threads, as `Turn` is: it may open as many connections as it likes, and waits for no turn.
+    """An owner of threads, like `Turn`, but with any number of connections, and without turns.
 
-    `title` says who it is, such as `setup make_tables`; `said` is all that it has said to PostgreSQL.
+    `title` names it, such as `setup make_tables`; `said` is every statement that it sent to PostgreSQL.
     """
 
     def __init__(self, title: str, database: Database, content: Content | None) -> None:
         self.title, self.content, self._database = title, content, database
         self.bounds = database.bounds
         self.misuse: LabError | None = None
-        self.said: list[str] = []  # to PostgreSQL
-        self.kept: dict[str, Any] = {}  # what a framework has one of
+        self.said: list[str] = []
+        self.kept: dict[str, Any] = {}  # singletons of frameworks
         self.at_end = contextlib.ExitStack()
         self._opened: list[Any] = []
 
@@ -53,7 +53,7 @@ class Beside:
         return f"search_path={self._database.schema}" in (connection.info.get_parameters().get("options") or "")
 
     def connecting(self, connect: Callable[[str], Generator[Any, Any, Any]]) -> Generator[Any, Any, Any]:
-        """psycopg's generator that connects, to the lab's schema whatever the DSN was."""
+        """psycopg's connecting generator, redirected to the lab's schema."""
         with environment_for(self._database.is_embedded):
             connection = yield from connect(self._database.conninfo("setup"))
         self._database.verify(connection.pgconn)
@@ -61,7 +61,7 @@ class Beside:
         return connection
 
     def run(self, call: Callable[[], T]) -> T:
-        """Runs it to its end, closes what it has opened. Raises LabError for what it misused, and what it raises."""
+        """Runs `call` and closes what it has opened. Raises LabError for misuse, and what `call` raises."""
         context, told, raised = contextvars.copy_context(), list[T](), list[BaseException]()
         ended = threading.Event()  # a `join` that is interrupted holds the thread for ended (Python below 3.13)
 
@@ -98,7 +98,7 @@ class Beside:
         return told[0]
 
     def _interrupt(self, thread: threading.Thread, ended: threading.Event) -> None:
-        """As an interrupt would: what its connections do is cancelled, and Python goes no further."""
+        """As an interrupt would: cancels its connections' statements and stops its Python code."""
         for connection in list(self._opened):
             with contextlib.suppress(psycopg.Error):
                 connection.pgconn.get_cancel().cancel()
@@ -106,13 +106,13 @@ class Beside:
         ended.wait(END_SECONDS)
 
     def _close(self) -> None:
-        """As at the end of a process: what is still open is closed, which rolls its transaction back."""
+        """As at a process's end: closes what is still open, which rolls its transaction back."""
         self.at_end.close()
         while self._opened:
             self._opened.pop().pgconn.finish()
 
 
 def run_beside(title: str, call: Callable[[], T], database: Database, content: Content | None = None) -> T:
-    """Runs something while no exploration does, as a setup is run. Raises as `Beside.run`."""
+    """Runs `call` as a setup runs, outside of any exploration. Raises as `Beside.run`."""
     with intercepted():
         return Beside(title, database, content).run(call)

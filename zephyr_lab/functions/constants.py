@@ -1,4 +1,4 @@
-"""Numbers and texts that functions are written with: no id is to be taken for one of them."""
+"""Numbers and texts in the functions' source: ids must not be confused with them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def constants_of(thing: Any, seen: dict[int, Any] | None = None) -> Iterator[str]:
-    """Those in a function's code, defaults and closure, and in what it names of its own module."""
+    """The constants in a function's code, defaults and closure, and in what it names of its own module."""
     seen = {} if seen is None else seen
-    kind = type(thing)  # isinstance would have an object that is lazy ask what it is
+    kind = type(thing)  # isinstance would evaluate a lazy object
     if id(thing) in seen:
         return
     seen[id(thing)] = thing  # which keeps its id from being another's

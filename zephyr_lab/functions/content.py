@@ -1,7 +1,7 @@
-"""What is in the lab's Redis, in all of its databases: compared when a schedule is over, and put back before the next.
+"""The content of the lab's Redis, in all databases: compared after a schedule, and restored before the next.
 
-Whatever differs in Redis differs here: kinds are told apart, bytes that are no UTF-8 are shown as bytes, a stream's
-entries and its groups are read. Of a time to live it is compared whether there is one.
+Every difference in Redis shows here: types are distinguished, bytes that are no UTF-8 are shown as bytes, a stream's
+entries and its groups are read. Of a time to live only its presence is compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zephyr_lab.servers.keyvalue import KeyValue, client
 _OF_TRANSACTIONS = {"MULTI", "EXEC", "DISCARD", "WATCH"}
 DAY_MS = 86_400_000
 
-Kept = tuple[int, bytes, int, bytes]  # database, key, time to live in milliseconds or 0, what DUMP gives
+Kept = tuple[int, bytes, int, bytes]  # database, key, time to live in milliseconds or 0, output of DUMP
 
 # ARGV: a pattern, and the only database to look at, or nothing for all.
 _DATABASES = """
@@ -80,11 +80,11 @@ return kept"""
 
 
 class Content:
-    """The keys of the lab's Redis: on ours all of every database, on somebody else's those with the lab's prefix in
-    the database of its URL.
+    """The keys of the lab's Redis: on an embedded server all of every database, on an external one those with the
+    lab's prefix in the database of its URL.
 
-    `stream_ids` is the time part that ids of streams are given in place of the clock's, in milliseconds: a day ahead,
-    so that none which the clock has given can come after; None where the server is too old for it (before 7).
+    `stream_ids` replaces the clock in ids of streams, in milliseconds: a day ahead, so that no id from the clock can be
+    greater; None if the server is too old for it (before 7).
     """
 
     def __init__(self, keyvalue: KeyValue) -> None:
@@ -104,11 +104,11 @@ class Content:
         self.put(())
 
     def keep(self) -> list[Kept]:
-        """What is there, for `put`."""
+        """A snapshot, for `put`."""
         return [(int(db), bytes(key), int(ttl), bytes(value)) for db, key, ttl, value in self._ask(_KEEP)]
 
     def put(self, kept: Iterable[Kept]) -> None:
-        """Makes it what it was when it was kept. Raises SetupFailed."""
+        """Restores a snapshot of `keep`. Raises SetupFailed."""
         now = self._database
         try:
             with self._client.pipeline(transaction=False) as pipe:
@@ -161,7 +161,7 @@ class Content:
         return f"{kind} [{', '.join(parts)}]"
 
     def _stream(self, entries: list[Any], groups: list[Any]) -> str:
-        """Ids that the clock has given are shown as the entry's place; `#-` where the entry is gone."""
+        """Ids from the clock are shown as the entry's position; `#-` if the entry is gone."""
         places = {bytes(entry[0]): f"#{place}" for place, entry in enumerate(entries, start=1)}
 
         def name(entry_id: bytes) -> str:
@@ -179,13 +179,13 @@ class Content:
         return f"stream [{', '.join(parts)}]"
 
     def is_behind(self, connection: Any) -> bool:
-        """Whether a connection of redis-py's leads here; on a server of somebody else's, to the same database."""
+        """Whether a redis-py connection leads to this server; if it is external, to the same database."""
         settings = vars(connection)
         same = self._is_embedded or int(settings.get("db") or 0) == self._database
         return same and _address(settings) == self._address
 
     def is_free_to(self, command: list[str]) -> bool:
-        """Whether a command that may write names a key of the lab's, as far as can be told, or none."""
+        """Whether a command that may write names a key of the lab's, or no known key."""
         prefix, name = self._prefix.decode(), command[0].upper()
         elsewhere = name in ("MOVE", "SWAPDB") or (name == "COPY" and "DB" in map(str.upper, command[3:]))
         if prefix and (elsewhere or (name == "SELECT" and command[1:] != [str(self._database)])):
@@ -214,7 +214,7 @@ _STRUCTURE = re.compile(r"""["'\\\[\]{}]|, |: |^[ #]|[ ,:]$|^$|\(expires\)$""")
 
 
 def as_word(value: Any) -> str:
-    """Bytes as text, other bytes as another text: bare where nothing in it could be taken for something else."""
+    """Bytes as text, one to one: without quotes if that is unambiguous."""
     if not isinstance(value, bytes):
         return str(value)
     with contextlib.suppress(UnicodeDecodeError):

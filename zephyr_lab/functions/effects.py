@@ -1,8 +1,7 @@
-"""What a function's round trip does to others, as `explore.effect` tells it of a step.
+"""The effect of a function's round trip, as `explore.effect` gives it for a step.
 
-What a function will send is known when it parks, and not before: so rows of a table are never told apart. Where one
-says what is not understood the search is to begin again without reduction, and where it first says what is opaque, with
-that in mind.
+What a function sends is known only when it parks, so effects are by table, never by row. After a statement that is
+not understood the search begins again without reduction; after the first opaque one, with that taken into account.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ _REDIS = frozenset({Rows("", "redis")})
 
 
 class NotReducible(Exception):
-    """A function chose a level of its own, or said what is not understood."""
+    """A function chose an isolation level of its own, or sent what is not understood."""
 
 
 class OpaqueMet(Exception):
-    """A function may touch whatever others touch: what was taken to be nobody else's business may not have been."""
+    """A function may touch whatever others touch: round trips that were taken as local may not have been."""
 
 
 class FunctionEffects(Effects):
@@ -57,7 +56,7 @@ class FunctionEffects(Effects):
         return footprint
 
     def next_is_local(self, session: Scheduled) -> bool:
-        """Whether nobody else will be able to tell when the session's next round trip happens."""
+        """Whether no other session can notice when the session's next round trip happens."""
         trip = session.log.upcoming()
         if trip is None or trip.redis:
             return False
@@ -79,7 +78,7 @@ class FunctionEffects(Effects):
             statuses[event.session] = trip.status if trip else 0
             asked.append(event)
         whole = whole.joined(self.after(asked, statuses))
-        # Who sleeps may go on once somebody else has moved, whoever it is.
+        # A sleeping session may go on after any other session's turn.
         napping = any(sessions[event.session].sleeps for event in events)
         return replace(whole, opaque=True) if napping else whole
 

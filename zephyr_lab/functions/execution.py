@@ -1,4 +1,4 @@
-"""One run of functions, turn by turn: who could move, who waits, and what has happened."""
+"""One run of functions, turn by turn: which sessions are runnable, which are blocked, and what has happened."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _PREPARED = "select gid from pg_prepared_xacts where database = current_database
 MOST_TURNS = 500
 MOST_RETRIES = 5
 MOST_SLEEPS = 2
-"""How often in a row a session may sleep and go on while others could move: who waits in a loop for another session,
-by sleeping, makes endless many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
+"""How often in a row a session may sleep while others are runnable: a loop that sleeps until another session has acted
+has infinitely many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
 
 
 class FunctionExecution:
-    """Sessions by name, each under way from its `start`, from what `ground` makes to the end of all."""
+    """Sessions by name, from their `start` until all have ended."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class FunctionExecution:
         self._runner, self._spec, self._isolation, self._setup = runner, spec, isolation, ground
         ready = runner.prepare(spec, isolation, preparation=ground)
         self.sessions: dict[str, Scheduled] = {}
-        self._earlier: list[Scheduled] = []  # attempts that were refused, and tried again
+        self._earlier: list[Scheduled] = []  # attempts that were refused, and retried
         self.events: list[Event] = []
         self.taken: list[str] = []
         self._glances: list[Glance] = []
@@ -70,26 +70,26 @@ class FunctionExecution:
             raise
 
     def start(self, *names: str) -> None:
-        """Has functions run until their first round trips, one after another: what they do before has an order."""
+        """Runs each function until its first round trip, one after another, so that the code before it has an order."""
         for name in names:
             self._follow(self.sessions[name].start, [])
             if name in self._settler.waits:
                 self.events.append(self._wait(name, resumed=False))
 
     def observe(self) -> None:
-        """Looks from now on, after every turn, what is committed in the tables."""
+        """Reads the committed rows after every turn from now on."""
         self._glances = [Glance(0, self._runner.workspace.tables_now())]
 
     def runnable(self) -> tuple[str, ...]:
-        """Sessions that have begun and could move now; who sleeps on and on lets the others go first."""
+        """Started sessions that can move now; one that has slept too often in a row comes after the others."""
         able = [name for name, one in self.sessions.items() if one.is_under_way and name not in self._settler.waits]
         awake = [name for name in able if self.sessions[name].sleeps <= MOST_SLEEPS]
         return tuple(awake or able)
 
     def take(self, name: str, *, scheduled: bool = True) -> list[Event]:
-        """Lets a function make its next round trip and run on until another one; gives what happened.
+        """Lets a function make its next round trip and run on until another one; returns the events.
 
-        What is not `scheduled` comes after the schedule. Raises StepTimeout, ScheduleError.
+        Not `scheduled`: after the schedule's end. Raises StepTimeout, ScheduleError.
         """
         session, before = self.sessions[name], self._settler.waits
         waiting = sorted(
@@ -154,7 +154,7 @@ class FunctionExecution:
                 "which PostgreSQL does not say whose it is. Two-phase commit of several sessions cannot be explored: "
                 "let the functions commit at once"
             )
-        # Where the server is at it, the thread will end with the statement; what else holds it up may be its own.
+        # If the server is executing, the thread ends with the statement; other causes may lie in the function.
         if moving and all(one.server_is_busy for one in moving):
             reason = f"{what}: no answer within {self._turn_seconds:g} s, and it waits for no session; cancelled"
             return StepTimeout(f"{reason}. After the schedule {schedule!r}", schedule=schedule, reason=reason)
@@ -179,13 +179,13 @@ class FunctionExecution:
         )
 
     def _make_impatient(self, session: Scheduled) -> None:
-        """As in `schedule.execution`: whoever holds up another session, and could close a cycle, looks first."""
+        """As in `schedule.execution`: the session that could close a cycle of waits runs its deadlock check first."""
         holds_up = any(not held_up_by.isdisjoint(session.backends) for held_up_by, _ in self._settler.waits.values())
         if self._patient and holds_up and session.make_impatient(IMPATIENT_MS):
             self._settler.impatient.add(session.name)
 
     def retry(self) -> None:
-        """When all have ended, has whoever was refused try again, one after another, until that ends well."""
+        """Retries refused sessions when all have ended, one after another, until they succeed."""
         if any(not one.ended for one in self.sessions.values()):
             return
         for name, session in self.sessions.items():
@@ -201,7 +201,7 @@ class FunctionExecution:
                     self.take(name, scheduled=False)
 
     def finish(self, question: str | None = None) -> Transcript:
-        """Ends what is still open, reads the tables, and gives the transcript: round trips, then what came of each."""
+        """Ends what is still open, reads the tables, and returns the transcript: round trips, then each outcome."""
         attempts = [*self._earlier, *self.sessions.values()]
         if not any(one.trips for one in attempts):
             self.abandon()
@@ -236,7 +236,7 @@ class FunctionExecution:
         )  # fmt: skip
 
     def _transaction(self, session: Scheduled, number: int) -> Transaction:
-        """A function that returns in spite of a refusal says that all is well: it is judged as committed first."""
+        """A function that returns in spite of a refusal reports success: it is judged as committed first."""
         name, told = session.name, session.told()
         if session.was_refused:
             return Transaction(name, number, (name,), End.ABORTED, session.last_refusal)
@@ -251,18 +251,18 @@ class FunctionExecution:
 
 
 def _numbers(attempts: list[Scheduled]) -> list[int]:
-    """Each one's place, from 1, among the attempts of its session."""
+    """The number, from 1, of each attempt of its session."""
     names = [one.name for one in attempts]
     return [names[: place + 1].count(name) for place, name in enumerate(names)]
 
 
 def _with_others(tables: Mapping[str, Table], others: Mapping[str, Table]) -> dict[str, Table]:
-    """Both; where a table of the schema's has a name of the others, these give way."""
+    """Both; a table of the schema takes precedence over another one of its name."""
     return {**tables, **{name if name not in tables else f"{name} (beside)": one for name, one in others.items()}}
 
 
 def _ending(session: Scheduled, number: int) -> Event:
-    """What a function returned or raised, as what its one transaction was told."""
+    """What a function returned or raised, in the place of its transaction's results."""
     told, kind = session.told(), EventKind.FAILED if session.raised else EventKind.COMPLETED
     if isinstance(told, Failure):
         return Event(session.name, session.name, RETURN, kind, transaction=number, failure=told)
@@ -270,7 +270,7 @@ def _ending(session: Scheduled, number: int) -> Event:
 
 
 def _last_end(events: Sequence[Event]) -> End:
-    """What became of the last transaction among these round trips."""
+    """The end of the last transaction among these round trips."""
     end, failed = End.COMMITTED, False
     for event in events:
         last = next((one.kind for one in reversed(classify(event.sql))), Kind.UNKNOWN)

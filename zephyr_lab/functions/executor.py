@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 
 class RunningFunctions:
-    """A schedule of functions. With `effects` these are followed, and so is Python's `memory`, which they do not see.
+    """A schedule of functions. With `effects`, these are tracked, and so is Python's `memory`, which they do not cover.
 
-    With `retry`, whoever was refused tries again when the schedule is over.
+    With `retry`, refused sessions are retried after the schedule.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RunningFunctions:
         return self._effects is not None and self._effects.next_is_local(self._execution.sessions[session])
 
     def take(self, session: str) -> Effect | None:
-        """Also raises NotReducible, where functions share memory, or say what is not understood, and OpaqueMet."""
+        """Also raises NotReducible, if functions share memory or send what is not understood, and OpaqueMet."""
         if self._memory and self._memory.is_shared:
             raise NotReducible
         events = self._execution.take(session)
@@ -65,7 +65,7 @@ class RunningFunctions:
         return self._effects.after_turn(events, self._execution.sessions) if self._effects else None
 
     def finish(self, question: str | None = None) -> Transcript:
-        if not self._execution.runnable():  # else the schedule was given up
+        if not self._execution.runnable():  # else the schedule was abandoned
             if self._retry:
                 self._execution.retry()
             if self._memory:
@@ -76,9 +76,8 @@ class RunningFunctions:
 class FunctionExecutor:
     """The `Executor` of functions, by session, after `setup` (SQL, or a function) in a schema of the lab's own.
 
-    `keyvalue` gives the lab's Redis, and `uses_redis` says that it is to be put back before each schedule although no
-    function takes it as a parameter. Whatever is run is run within `intercepted`. `elsewhere` makes the sessions that
-    are no functions under control.
+    `keyvalue` returns the lab's Redis; `uses_redis`: restore it before each schedule although no function takes it as a
+    parameter. Run everything within `intercepted`. `elsewhere` makes the sessions that are not functions in threads.
     """
 
     name = "functions"
@@ -121,7 +120,7 @@ class FunctionExecutor:
         self._effects: FunctionEffects | None = None
         self._memory: Memory | None = None
         self._known_surrogates: Surrogates | None = None
-        # By whether the outcomes that are judged hold the positions of sequences: they do once a function has read one.
+        # By whether outcomes hold the positions of sequences: they do once a function has read one.
         self._serial = {known: SerialOutcomes(partial(self._run_serially, known)) for known in (False, True)}
         for function, some in zip((*self._here.values(), *prepares), kinds, strict=True):
             self._providers.prepare(some, is_async(function))
@@ -131,7 +130,7 @@ class FunctionExecutor:
 
     @contextlib.contextmanager
     def intercepted(self) -> Iterator[None]:
-        """While it lasts, functions are under control, and connections of theirs are kept from search to search."""
+        """Controls functions inside the block, and keeps their connections from search to search."""
         if self._is_intercepted:
             yield
             return
@@ -145,11 +144,11 @@ class FunctionExecutor:
             yield
 
     def _close(self) -> None:
-        """Lets go of connections of its own; what is done later opens them again."""
+        """Closes its own connections; they are reopened on demand."""
         self._setup.close()
         self._providers.close()
 
-    # -- as the explorer asks
+    # -- for the explorer
 
     def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
         try:
@@ -210,7 +209,7 @@ class FunctionExecutor:
         return self._serial[POSITIONS in transcript.final]
 
     def is_false_positive(self, verdict: Verdict) -> bool:
-        """Never asked: functions are run at one level only."""
+        """Never called: functions are run at one level only."""
         return False
 
     # -- one function after another
@@ -221,7 +220,7 @@ class FunctionExecutor:
         return self.compared(replace(found, final=final))
 
     def _run_in_order(self, order: Schedule) -> Transcript:
-        """One function after another, from what Python does before its first round trip to its end."""
+        """Runs one function after another, each from its beginning to its end."""
         functions = {name: self._functions[name] for name in order.steps}
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
         try:
@@ -232,7 +231,7 @@ class FunctionExecutor:
                 execution.start(name)
                 while name in execution.runnable():
                     execution.take(name)
-                    memory.look()  # what is put back in the end may have been seen by others
+                    memory.look()  # a value that is restored in the end may have been read meanwhile
             memory.look()
             return execution.finish()
         except BaseException:
@@ -240,9 +239,9 @@ class FunctionExecutor:
             raise
 
     def learn(self) -> Memory:
-        """Runs the functions in their order, twice: which values differ by chance, and what memory is there to follow.
+        """Runs the functions in their order, twice, to learn which values differ by chance and what memory to track.
 
-        Raises Nondeterminism where more differs than is known to, and BadInput for a column that cannot be ignored.
+        Raises Nondeterminism if anything else differs, and BadInput for a column that cannot be ignored.
         """
         order = Schedule(tuple(self._functions))
         try:
@@ -253,7 +252,7 @@ class FunctionExecutor:
         first = self._run_in_order(order)
         self._memory = self._memory or Memory(
             [*self._here.values(), *self._functions_elsewhere()]
-        )  # what is made once is there
+        )  # setups that run once have run
         self.check_ignored(first)
         second = self._run_in_order(order)
         self._known_surrogates = self._surrogates.learned(first, second)
@@ -265,12 +264,12 @@ class FunctionExecutor:
 
     @property
     def hides_memory(self) -> bool:
-        """Whether sessions may share memory that cannot be looked at."""
+        """Whether sessions may share memory that cannot be inspected."""
         return self._elsewhere is not None and self._elsewhere.hides_memory
 
     @property
     def troubles(self) -> str:
-        """What may have kept sessions from their work, as a sentence; '' for nothing."""
+        """What may have kept sessions from their work, as a sentence, or ''."""
         return self._elsewhere.troubles() if self._elsewhere else ""
 
     @property
@@ -279,15 +278,15 @@ class FunctionExecutor:
         return self._elsewhere.unordered() if self._elsewhere else ""
 
     def check_ignored(self, transcript: Transcript) -> None:
-        """Raises BadInput where a column that is to be ignored is not there."""
+        """Raises BadInput if a column to be ignored does not exist."""
         check_ignored(transcript, self._ignore)
 
     def check_same_run(self, one: Transcript, two: Transcript) -> None:
-        """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same."""
+        """Raises Nondeterminism, naming the first difference, if two runs of one schedule differ."""
         check_same_run(one, two, self._surrogates, bool(self._ignore))
 
     def not_compared(self) -> tuple[str, ...]:
-        """What sessions were seen to use that is in no outcome."""
+        """What sessions used that is in no outcome."""
         changed = {f"Python's memory: {name}" for name in self._memory.changed} if self._memory else set()
         seen = set(self._elsewhere.not_compared()) if self._elsewhere else set()
         return tuple(sorted(self._setup.outside | changed | seen))

@@ -1,4 +1,4 @@
-"""Explores functions: every order of their round trips, judged by the serial ones."""
+"""Explores functions: every order of their round trips, judged by the serial orders."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ FEW = 200
 
 
 class _TooMany(Exception):
-    """There are more orders than are run one by one."""
+    """There are more schedules than are run exhaustively."""
 
 
 class FunctionExplorer:
-    """What is asked of functions, by session, at one level: all orders, or a single one; else as `FunctionExecutor`."""
+    """Explores functions, by session, at one level, or runs a single schedule; parameters as of `FunctionExecutor`."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class FunctionExplorer:
     def explore(
         self, scheduler: Scheduler, on_progress: OnProgress | None = None, budget: float | None = None
     ) -> Exploration:
-        """As for a spec. Raises Nondeterminism where the first schedule, run again, goes another way.
+        """As for a spec. Raises Nondeterminism if the first schedule, run again, differs.
 
-        Raises NotReducible where a scheduler wants effects and functions share what is not seen by them.
+        Raises NotReducible if a scheduler needs effects and functions share state that effects do not cover.
         """
         with self.intercepted():
             memory = self._executor.learn()
@@ -104,10 +104,10 @@ class FunctionExplorer:
     def search(
         self, reduction: bool | None, on_progress: OnProgress | None = None, budget: float | None = None
     ) -> Exploration:
-        """Explores all orders: one by one where there are at most FEW, else with reduction, if that is possible.
+        """Explores all schedules: exhaustively if there are at most FEW, else with reduction, if that is possible.
 
-        True or False for `reduction` has it so in any case, but for functions that do what forbids it. Requests to a
-        service are reduced only when asked for: what they share in its memory is not seen.
+        `reduction` True or False decides it, but for functions that rule it out. Requests to a service are reduced only
+        on request: what they share in the service's memory is not visible.
         """
         deadline = None if budget is None else time.monotonic() + budget
 
@@ -135,7 +135,7 @@ class FunctionExplorer:
         return run(Exhaustive())
 
     def check_tested(self, found: Exploration) -> None:
-        """Raises NothingTested where every function raised in all orders."""
+        """Raises NothingTested if every function raised in all schedules."""
         raised = found.raised_only()
         if raised and raised.keys() == self._functions.keys():
             texts = [text for some in raised.values() for text in some]
@@ -143,11 +143,11 @@ class FunctionExplorer:
             raise NothingTested(
                 f"{told}, in each of {found.schedules:,} schedules: nothing was tested. {_way_on(texts)}?"
                 f"{self._executor.troubles} Say "
-                "may_raise=True where that is meant"
+                "may_raise=True if that is intended"
             )
 
     def replay(self, schedule: str, *, observed: bool = False) -> Transcript:
-        """One schedule, as it was printed. Raises BadInput, and Nondeterminism where it cannot be had."""
+        """Runs one schedule, as it was printed. Raises BadInput, and Nondeterminism if it cannot be reproduced."""
         replay = Replay(schedule)
         replay.new_execution()
         with self.intercepted():
@@ -166,9 +166,9 @@ class FunctionExplorer:
             return self._explorer.verdict(executed.transcript)
 
     def counterexample(self, found: Exploration, deadline: float | None = None) -> Counterexample:
-        """An anomalous schedule with as few switches as any, where some were found. Raises Nondeterminism.
+        """An anomalous schedule with the fewest switches, if any was found. Raises Nondeterminism.
 
-        The deadline (of time.time) ends the search for a better one; who has interrupted the search waits for none.
+        The deadline (of time.time) ends the search for a better one; after an interrupt there is none.
         """
         if found.interrupted:
             deadline = 0.0
@@ -178,11 +178,11 @@ class FunctionExplorer:
             self._executor.check_same_run(transcript, self.replay(schedule))
             verdict = self._explorer.verdict(transcript)
         if not verdict.anomalous:
-            raise Nondeterminism(f"{schedule!r} was anomalous once, and is not when it is run again. {WHY}")
+            raise Nondeterminism(f"{schedule!r} was anomalous in one run, and not in the next. {WHY}")
         return Counterexample.of(schedule, replace(verdict, transcript=transcript), self.replay)
 
     def explain(self, schedule: str) -> tuple[str, ...]:
-        """What is known of an anomalous schedule: its name with the remedies, and the level that refuses it."""
+        """The name of an anomalous schedule's pattern with its remedies, and the level that refuses it."""
         with self.intercepted():
             return explain(
                 schedule,
@@ -195,7 +195,7 @@ class FunctionExplorer:
 def _asked_beside(
     invariant: Callable[[Transcript], bool], database: Database, content: Content | None, transcript: Transcript
 ) -> bool:
-    """What an invariant that is a function says, whose own connections lead to the lab's schema."""
+    """The result of an invariant that is a function; connections that it opens lead to the lab's schema."""
     return bool(Beside(f"invariant {name_of(invariant)}", database, content).run(partial(invariant, transcript)))
 
 
@@ -203,7 +203,7 @@ _OF_PYTHON = tuple(name for name, one in vars(builtins).items() if isinstance(on
 
 
 def _way_on(raised: Sequence[str]) -> str:
-    """What may be wrong where nothing but errors came, by their texts."""
+    """Hints at what may be wrong if every function raised, by the errors' texts."""
     if any("UnicodeDecodeError" in text for text in raised):
         return (
             "The Redis client that is handed in decodes what it reads: for bytes ask for url = lab.redis_url "

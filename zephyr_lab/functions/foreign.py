@@ -1,7 +1,7 @@
-"""Ways to a database that the lab has no hold on: refused before a byte is sent, in sessions, setups and invariants.
+"""Ways to a database that the lab does not control: refused before a byte is sent, in sessions, setups and invariants.
 
 psycopg2 and what is built on it, asyncpg, pg8000, other PostgreSQL drivers on Python's sockets, and other programs.
-Their connections that were open already are refused when they are used.
+Their open connections are refused when they are used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zephyr_lab.functions.outside import FILES, SERVERS
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.turn import Owner, Turn, owner
 
-# By module, where each connection of a driver begins, and where one that is open is used. aiopg is built on psycopg2.
+# By module, where a driver's connections are opened, and where they are used. aiopg is built on psycopg2.
 _ENTRANCES = {
     "psycopg2": ("_connect",),
     "psycopg2._psycopg": ("connection", "cursor"),
@@ -34,9 +34,9 @@ _ENTRANCES = {
     "valkey.connection": ("AbstractConnection.connect", "AbstractConnection.send_packed_command"),
     "valkey.asyncio.connection": ("AbstractConnection.connect", "AbstractConnection.send_packed_command"),
 }
-# Of a whole class, all but what sends nothing.
+# Methods of a patched class that send nothing.
 _HARMLESS_METHODS = frozenset({"close", "fileno", "isexecuting", "poll", "get_transaction_status"})
-# Ways to start a process, or to use one that has been started, that Python's audit hooks do not tell of.
+# Ways to start a process, or to use a running one, that raise no audit event.
 _PROCESSES = {
     "multiprocessing.process": ("BaseProcess.start",),
     "concurrent.futures.process": ("ProcessPoolExecutor.submit",),
@@ -44,7 +44,7 @@ _PROCESSES = {
 _PROGRAMS = frozenset(
     {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn"}
 )
-# What the standard library asks about the machine: ctypes.util.find_library, platform, uuid.
+# Programs by which the standard library examines the machine: ctypes.util.find_library, platform, uuid.
 _HARMLESS = frozenset({"ldconfig", "gcc", "cc", "ld", "objdump", "uname", "file", "ifconfig", "ip", "arp"})
 _PORTS = frozenset({5432, 5433, 6432})
 
@@ -60,12 +60,12 @@ _DRIVERS = frozenset(name.partition(".")[0] for name in _ENTRANCES)
 
 
 def refused(who: Owner, what: str) -> ScheduleError:
-    """What `who` is told, and whoever explores it, whatever it makes of being told."""
+    """The error for `who`; the exploration raises it too, even if the function catches it."""
     return who.refuse(ScheduleError(f"{who.title} {what}"))  # type: ignore[return-value]
 
 
 def refuse_of_driver(who: Owner, connection: Any) -> None:
-    """Raises ScheduleError where a connection is one of those drivers'."""
+    """Raises ScheduleError for a connection of one of those drivers."""
     driver = type(connection).__module__.partition(".")[0]
     if driver in _DRIVERS:
         raise refused(who, f"used a connection of {driver}'s that was open already. {_REMEDY}")
@@ -108,10 +108,10 @@ _listening = False
 
 @contextlib.contextmanager
 def foreign_refused() -> Iterator[None]:
-    """While it lasts, threads that have an owner are refused such ways; other threads notice nothing."""
+    """Refuses such ways in threads that have an owner, inside the block; other threads are not affected."""
     global _users, _listening
     if not _listening:
-        sys.addaudithook(_heard)  # for good: Python knows no way to take one away
+        sys.addaudithook(_heard)  # for good: an audit hook cannot be removed
         _listening = True
     ways = {**_ENTRANCES, **_PROCESSES}
     with when_imported({module: partial(_shut_all, module, paths) for module, paths in ways.items()}):

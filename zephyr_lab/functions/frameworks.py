@@ -1,7 +1,7 @@
-"""What frameworks share between threads of one process, and sessions do not: each session has its own.
+"""State that frameworks share between the threads of a process: each session gets its own.
 
-asgiref, for Django's asynchronous ORM, has one thread for all that is synchronous: whoever parks in it would hold up
-all others. Celery has one flag for whether a task is being run, and makes up an id for each.
+asgiref, for Django's asynchronous ORM, has one thread for all synchronous code: a session that parks in it would
+block all others. Celery has one flag for whether a task is running, and a random id for each task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def frameworks_keep_sessions_apart() -> contextlib.AbstractContextManager[None]:
 
 
 class _OneThreadEach:
-    """In the place of asgiref's executor of one thread: an executor of one thread for each owner of threads."""
+    """Replaces asgiref's executor of one thread by one for each owner of threads."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -67,7 +67,7 @@ def _set_will_block(real: Any) -> Any:
 
 
 def _task_id(real: Any) -> Any:
-    """The same whenever a schedule is run."""
+    """The same id in every run of a schedule."""
 
     def task_id(*args: Any, **kwargs: Any) -> str:
         if (turn := current_session()) is None:

@@ -1,7 +1,7 @@
-"""Ids and tokens that sessions make up: the same ones whenever a schedule is run, and never another session's.
+"""Random ids and tokens of sessions: the same in every run of a schedule, and different between sessions.
 
-UUIDs of versions 1 and 4, and `secrets.token_bytes`, `token_hex` and `token_urlsafe`. Numbers drawn at random are left
-to chance, and refused as such: they decide where to go on, and one way would be explored only.
+UUIDs of versions 1 and 4, and `secrets.token_bytes`, `token_hex` and `token_urlsafe`. Random numbers are not fixed,
+and are refused as nondeterminism: they choose a branch, and only one branch would be explored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zephyr_lab.functions.turn import Turn, current_session
 
 @contextlib.contextmanager
 def ids_are_the_sessions() -> Iterator[None]:
-    """Patches what the functions call, as models hold on to these: `default=uuid.uuid4`."""
+    """Patches what these functions call, since models keep references to them: `default=uuid.uuid4`."""
     with contextlib.ExitStack() as patches:
         patches.enter_context(patched(uuid, "os", _os_of_uuid))
         if getattr(uuid, "_generate_time_safe", None):
@@ -34,7 +34,7 @@ def _next(turn: Turn, size: int) -> bytes:
 
 
 def _os_of_uuid(real: types.ModuleType) -> types.ModuleType:
-    """The module as `uuid` sees it; everybody else's chance is what it was."""
+    """The module as `uuid` sees it; other modules keep the real one."""
     seen = types.ModuleType("os")
     vars(seen).update(vars(real))
     vars(seen)["urandom"] = _urandom
@@ -57,7 +57,7 @@ def _generate_time_safe(real: Callable[[], tuple[bytes, int | None]]) -> Callabl
 
 
 def tokens_are_the_sessions(real: Callable[..., bytes]) -> Callable[..., bytes]:
-    """In the place of secrets.token_bytes, wherever it has been imported; the other tokens are made of it."""
+    """Replaces secrets.token_bytes, wherever it has been imported; the other tokens are derived from it."""
 
     def token_bytes(nbytes: int | None = None) -> bytes:
         if (turn := current_session()) is None:

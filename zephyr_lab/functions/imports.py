@@ -1,4 +1,4 @@
-"""What is to be done to modules as soon as they have been imported, by whatever statement, and each time they are."""
+"""Hooks that run as soon as a module has been imported, however it is imported, and each time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Then = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class _Finder:
-    """On `sys.meta_path`, before all others: it lets them find, and has `ready` called when a module has been run."""
+    """First on `sys.meta_path`: delegates to the other finders, and calls `ready` when a module has been executed."""
 
     def __init__(self, names: Mapping[str, Any], ready: Callable[[str], None]) -> None:
         self._names, self._ready = names, ready
@@ -45,7 +45,7 @@ class _Loader:
 
 @contextlib.contextmanager
 def when_imported(what: Mapping[str, Then]) -> Iterator[None]:
-    """Enters each context when the module of that name is there, now or later, and leaves them all at the end."""
+    """Enters each context once the module of that name is imported, now or later, and leaves them all at the end."""
     with contextlib.ExitStack() as stack:
 
         def ready(name: str) -> None:
@@ -57,6 +57,6 @@ def when_imported(what: Mapping[str, Then]) -> Iterator[None]:
         stack.callback(lambda: sys.meta_path.remove(finder) if finder in sys.meta_path else None)
         for name in what:
             if name in sys.modules:
-                importlib.import_module(name)  # another thread may be in the midst of it
+                importlib.import_module(name)  # another thread may be importing it
                 stack.enter_context(what[name]())
         yield

@@ -2,8 +2,8 @@
 
 Sleeps return at once: the scheduler decides when a function goes on. A connection that a function opens itself
 is the session's own, and one that a setup or an invariant opens leads to the lab's schema. Redis commands wait for the
-session's turn, whichever client sends them. What the lab does not control is refused, not overlooked. Threads that a
-function starts are its session's, and ids that it makes up are the same whenever a schedule is run.
+session's turn, whichever client sends them. What the lab does not control is refused. Threads that a function starts
+belong to its session, and its random ids are the same in every run of a schedule.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from zephyr_lab.functions.turn import (
 
 _lock = threading.Lock()
 _users, _patches = 0, contextlib.ExitStack()
-_started: weakref.WeakKeyDictionary[Any, Owner] = weakref.WeakKeyDictionary()  # threads that an owner has started
+_started: weakref.WeakKeyDictionary[Any, Owner] = weakref.WeakKeyDictionary()  # threads started by an owner
 
 
 @contextlib.contextmanager
 def intercepted() -> Iterator[None]:
-    """Patches drivers, pools, time and asyncio, for threads that have an owner; for all explorations at a time once."""
+    """Patches drivers, pools, time and asyncio, for threads that have an owner; once for concurrent explorations."""
     global _users, _patches
     with _lock:
         if _users == 0:
@@ -84,7 +84,7 @@ def _patch(patches: contextlib.ExitStack) -> None:
         (psycopg.connection_async, "conninfo_attempts_async", _attempts_async),
     ):
         patches.enter_context(patched(place, name, make))
-    # Of their common base: both classes inherit it.
+    # On their common base class: both inherit it.
     base = next(one for one in psycopg.Connection.__mro__ if "_connect_gen" in vars(one))
     patches.enter_context(patched(base, "_connect_gen", lambda real: classmethod(_connect(real.__func__))))
     patches.enter_context(ids_are_the_sessions())
@@ -115,8 +115,8 @@ def _connect(real: Any) -> Any:
 
 
 def _places_of(functions: dict[Any, Any]) -> list[tuple[Any, str, Any]]:
-    """The modules that have one of the functions, under which name, and what is said of it: `from time import sleep`
-    too; but for `threading`, whose threads are another matter."""
+    """The modules that have one of the functions, with its name there and its replacement: `from time import sleep`
+    too; but for `threading`, which is patched elsewhere."""
     by_id = {id(function): said for function, said in functions.items()}
     modules = [module for module in list(sys.modules.values()) if isinstance(getattr(module, "__dict__", None), dict)]
     return [
@@ -128,8 +128,7 @@ def _places_of(functions: dict[Any, Any]) -> list[tuple[Any, str, Any]]:
 
 @contextlib.contextmanager
 def held(run: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """The same function, for a thread that is started here: until that ends, all stays as it is, also when the
-    exploration is over."""
+    """The same function, for a thread that is started here: patches stay until it ends, even after the exploration."""
     hold = contextlib.ExitStack()
     hold.enter_context(intercepted())
 
@@ -139,7 +138,7 @@ def held(run: Callable[[], None]) -> Iterator[Callable[[], None]]:
 
     try:
         yield until_the_end
-    except BaseException:  # it has not been started
+    except BaseException:  # it could not be started
         hold.close()
         raise
 
@@ -176,7 +175,7 @@ def _pools_of_before() -> contextlib.AbstractContextManager[None]:
 
 
 def _check_running(real: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Each way to hand work to a pool of multiprocessing's begins with it."""
+    """Every way to submit work to a multiprocessing pool begins with it."""
 
     def check_running(self: Any) -> None:
         if (who := owner()) is not None and any(_started.get(one) is not who for one in self._pool):
@@ -190,7 +189,7 @@ def _check_running(real: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _submit(real: Callable[..., Any]) -> Callable[..., Any]:
-    """Its threads are used again by other sessions, so each call is the session's that has submitted it."""
+    """Its threads are reused by other sessions, so each call runs for the session that submitted it."""
 
     def submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if (who := owner()) is None:
@@ -201,13 +200,13 @@ def _submit(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _call_elsewhere(real: Callable[..., Any]) -> Callable[..., Any]:
-    """An event loop of nobody's, such as a service's own that runs all the time, does its work in no session's turn."""
+    """An event loop without an owner, such as a service's permanent one, works in no session's turn."""
 
     def call_soon_threadsafe(self: Any, *args: Any, **kwargs: Any) -> Any:
         thread = getattr(self, "_thread_id", None)
         if (who := owner()) is not None and thread is not None and owner_of(thread) is not who:
             raise refused(
-                who, "handed work to an event loop that runs in a thread of nobody's, where the lab cannot order it: "
+                who, "handed work to an event loop in a thread of no session, where the lab cannot order it: "
                 "run the loop inside the function (asyncio.run), or let the function be asynchronous itself",
             )  # fmt: skip
         return real(self, *args, **kwargs)
@@ -249,7 +248,7 @@ def _wait_of_uncontrolled(real: Any) -> Any:
 
 
 def _attempts(real: Any) -> Any:
-    """No name is looked up for a connection that is not made."""
+    """Looks up no name: the connection is replaced."""
     return lambda params: real(params) if owner() is None else [params]
 
 

@@ -1,4 +1,4 @@
-"""Redis in an exploration: commands take turns as round trips do, and what is left in it is part of the outcome.
+"""Redis in an exploration: commands take turns as round trips do, and its content is part of the outcome.
 
 redis-py sends everything through `send_packed_command`, whichever client it comes from; a pipeline, a transaction or a
 script is one message, and one turn.
@@ -37,7 +37,7 @@ def _reply(value: Any) -> str:
 
 @contextlib.contextmanager
 def redis_takes_turns() -> Iterator[None]:
-    """Has every Redis command of a session's thread wait for its turn; one to a Redis not the lab's is refused."""
+    """Makes every Redis command of a session's thread wait for its turn; refuses one to a Redis not the lab's."""
     sync, asynchronous = redis.connection.AbstractConnection, redis.asyncio.connection.AbstractConnection
     with contextlib.ExitStack() as patches:
         for place, connects, sends, reads in (
@@ -62,7 +62,7 @@ def _refuse_elsewhere(who: Owner | None, connection: Any) -> None:
 
 
 def _begin(connection: Any, message: Any) -> None:
-    """Waits for the turn of a message, unless it belongs to another one, as a handshake does."""
+    """Waits for the turn of a message, unless it is part of another one, as a handshake is."""
     _refuse_elsewhere(owner(), connection)
     turn = current_session()
     if turn is None or id(connection) in turn.inside:
@@ -103,7 +103,7 @@ def _not_ours(turn: Turn, command: list[str]) -> ScheduleError:
 
 
 def _is_unknown_script(commands: list[list[str]], content: Content) -> bool:
-    """Whether the server will not know the script, so that nothing is done, and the client sends the script first."""
+    """Whether the server does not know the script, so that EVALSHA has no effect, and the client loads the script."""
     if len(commands) != 1 or commands[0][0].upper() != "EVALSHA":
         return False
     return not content.knows_script(commands[0][1])
@@ -132,7 +132,7 @@ def _commands(message: Any) -> list[list[bytes]]:
 
 
 def _with_stream_ids(message: Any) -> Any:
-    """The same message, in which an entry's id does not depend on the clock."""
+    """The same message, but the new entry's id does not depend on the clock."""
     who = owner()
     message = message if isinstance(message, str | bytes) else list(message)
     if who is None or who.content is None or who.content.stream_ids is None:
@@ -158,7 +158,7 @@ def _note_refusal(connection: Any, error: Exception) -> None:
 
 
 def _acquire(real: Any) -> Any:
-    """A lock's token, which redis-py makes up, is the same whenever a schedule is run."""
+    """Makes a redis-py lock's random token the same in every run of a schedule."""
 
     def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
         turn = current_session()
@@ -235,7 +235,7 @@ def _read_async(real: Any) -> Any:
 
 @contextlib.contextmanager
 def _inside(connection: Any) -> Iterator[None]:
-    """What a client sends meanwhile is part of what it is doing."""
+    """Treats what a client sends meanwhile as part of the same command."""
     turn = current_session()
     if turn is None or id(connection) in turn.inside:
         yield

@@ -1,4 +1,4 @@
-"""Objects of libraries, by columns, fields, or status and body; no library is imported: classes are known by name."""
+"""Library objects, by columns, fields, or status and body; no library is imported: classes are recognised by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Reader(Protocol):
 
 
 def mapped(reader: Reader, value: Any) -> Told:
-    """An object that SQLAlchemy has mapped: what is loaded; asking for more would go to the database."""
+    """An object mapped by SQLAlchemy: its loaded attributes; others would be fetched from the database."""
     state, kind = value._sa_instance_state, type(value)
     loaded = {name: one for name, one in value.__dict__.items() if name != "_sa_instance_state"}
     columns = [one.key for one in state.mapper.column_attrs]
@@ -32,7 +32,7 @@ def mapped(reader: Reader, value: Any) -> Told:
 
 
 def _model(reader: Reader, value: Any) -> Told:
-    """Of Django's: columns, and what annotations and prefetches have put beside them."""
+    """A Django model: columns, annotations and prefetched relations."""
     if missing := sorted(value.get_deferred_fields()):
         raise Incomparable(
             f"cannot compare {article(type(value))}: {', '.join(missing)} of it not loaded: return plain data"
@@ -58,7 +58,7 @@ def _struct(reader: Reader, value: Any) -> Told:
 
 
 def _cursor(reader: Reader, value: Any) -> Told:
-    """One that was answered without rows; rows would have to be fetched."""
+    """A result without rows; rows would have to be fetched."""
     if value.pgresult is None or value.description is not None:
         raise not_run(type(value))
     return reader.fields(type(value), (("rowcount", value.rowcount), ("statusmessage", value.statusmessage)))
@@ -77,7 +77,7 @@ def _response(reader: Reader, value: Any) -> Told:
     status = next(getattr(value, n) for n in ("status_code", "status") if hasattr(value, n))
     try:
         body = next(getattr(value, n) for n in ("content", "body", "data") if hasattr(value, n))
-    except Exception as error:  # a library's own word for a body that has not been read
+    except Exception as error:  # sentinel of a body that has not been read
         body = error
     if not isinstance(body, bytes | str):
         raise Incomparable(
@@ -130,7 +130,7 @@ def _json(reader: Reader, value: Any) -> Told:
     return reader.read(value.obj)
 
 
-# By the package that a class is from, and its name there: modules move within a package.
+# By a class's package and name: modules move within a package.
 KNOWN: dict[str, Callable[[Reader, Any], Told]] = {
     "django.Model": _model,
     "django.QuerySet": _query_set,

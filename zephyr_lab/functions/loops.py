@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class Loops:
-    """Loops that are used again and again, each by one thread at a time: a loop made anew takes 0.2 ms."""
+    """Reusable event loops, each for one thread at a time: creating one takes 0.2 ms."""
 
     def __init__(self) -> None:
         self._idle: list[asyncio.AbstractEventLoop] = []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine to its end; a loop that is left with tasks is not used again."""
+        """Runs a coroutine to its end; a loop with tasks left is not reused."""
         loop = self._idle.pop() if self._idle else asyncio.new_event_loop()
         in_order = True
         try:
@@ -38,7 +38,7 @@ class Loops:
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
-            if tasks:  # a gathering of nothing looks for a loop of the thread's own
+            if tasks:  # an empty gather looks for the thread's current loop
                 loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         with contextlib.suppress(RuntimeError):
             loop.close()

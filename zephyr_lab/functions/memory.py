@@ -1,7 +1,7 @@
-"""Python's own objects that functions can reach, and which of them change while the functions run.
+"""Python objects that functions can reach, and which of them change while the functions run.
 
-Reduction knows what round trips do to one another, and nothing of a dict that two functions read and write. So plain
-objects are looked at: what code that is no library's names, closes over, has as defaults or as attributes.
+Reduction knows the effects of round trips, but not of a dict that two functions read and write. So plain objects are
+inspected: those that application code names, closes over, or has as defaults or attributes.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from typing import Any
 
 from zephyr_lab.functions.places import is_library
 
-MOST = 20_000  # objects that are looked at; where there are more, memory counts as changing
-MOST_OFTEN = 200  # that take no time beside a schedule: 100 objects take a millisecond
+MOST = 20_000  # objects that are inspected; if there are more, memory counts as shared
+MOST_OFTEN = 200  # objects that are cheap to inspect after every turn: 100 objects take a millisecond
 
 _VALUES = (bool, int, float, complex, str, bytes, type(None))
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _CACHES = (type(lru_cache(lambda: None)),)
-# Libraries' objects that do nothing but hold others.
+# Libraries' containers.
 _HOLDERS = ("collections", "queue", "types", "weakref", "cachetools")
 _DRIVERS = frozenset({"psycopg", "psycopg_pool", "redis", "valkey", "asyncpg", "psycopg2", "socket", "logging"})
-# What libraries keep for the whole process, where applications put what they share.
+# Process-wide storage of libraries, where applications put what they share.
 _OF_LIBRARIES = {"django.core.cache.backends.locmem": "_caches", "django.core.mail": "outbox"}
 
 
 class _Unclear(Exception):
-    """There is more than is looked at, or something whose state cannot be seen."""
+    """There are too many objects, or one whose state cannot be inspected."""
 
 
 class Memory:
-    """What `functions` can reach. `changed` names what has changed between a `begin` and a `look`.
+    """The objects that `functions` can reach. `changed` names those that changed between a `begin` and a `look`.
 
-    `is_shared`: it may be that one function sees what another one does to it.
+    `is_shared`: one function may see what another one does to it.
     """
 
     def __init__(self, functions: Iterable[Callable[..., Any]]) -> None:
@@ -57,7 +57,7 @@ class Memory:
 
     @property
     def is_small(self) -> bool:
-        """Whether it can be looked at after every turn of every schedule."""
+        """Whether it can be inspected after every turn of every schedule."""
         return self._before is None or len(self._before.seen) <= MOST_OFTEN
 
     def begin(self) -> None:
@@ -72,13 +72,13 @@ class Memory:
     def _picture(self) -> _Picture | None:
         try:
             return None if self._unclear else _Picture(self._functions)
-        except (_Unclear, RuntimeError):  # a thread of theirs is at it
+        except (_Unclear, RuntimeError):  # changed by a thread meanwhile
             self._unclear = True
             return None
 
 
 class _Picture:
-    """`places`: by name, what is there, as tokens; an object is named by its id, and `seen` keeps it alive."""
+    """`places`: by name, the content as tokens; an object is named by its id, and `seen` keeps it alive."""
 
     def __init__(self, functions: Iterable[Callable[..., Any]]) -> None:
         self.seen: dict[int, Any] = {}
@@ -99,7 +99,7 @@ class _Picture:
             if kind in _VALUES:
                 tokens.append((kind, value))
                 continue
-            tokens.append(tuple if kind is tuple else id(value))  # one that is equal is as good
+            tokens.append(tuple if kind is tuple else id(value))  # equal values are interchangeable
             if id(value) in self.seen:
                 continue
             self.seen[id(value)] = value
@@ -110,7 +110,7 @@ class _Picture:
             stack += reversed(inside)
 
     def _inside(self, value: Any) -> Iterable[Any]:
-        """What an object is made of; what has a name of its own is looked at by that."""
+        """The parts of an object; what has a name of its own is inspected under that name."""
         match value:
             case types.FunctionType():
                 return self._of_function(value)

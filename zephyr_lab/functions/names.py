@@ -1,8 +1,7 @@
-"""An outcome with names for the ids, so that two outcomes are equal if their ids can be exchanged one for one.
+"""Replaces ids in an outcome by names, so that outcomes are equal if their ids can be exchanged one for one.
 
-A name is the row that the id represents, and a number where several rows are alike (`refinement`): rows that are
-mentioned in other places are other rows. Ids 1 and 3, because a refused attempt had taken the 2, are as good as 1
-and 2.
+A name is the row that the id represents, with a number if several rows are alike (`refinement`): rows that are
+mentioned in different places are different rows. Ids 1 and 3, because a refused attempt took the 2, equal 1 and 2.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from zephyr_lab.schedule.transcript import Event, Table, Transcript, Value
 
 
 def without_surrogates(transcript: Transcript, surrogates: Surrogates) -> Transcript:
-    """The same transcript, without such values in tables and in what functions returned or raised."""
+    """The same transcript, without surrogates in tables and in what functions returned or raised."""
     if not (surrogates.filled_in or surrogates.ignored or surrogates.sequences):
         return transcript
     named = _Names(surrogates, transcript)
@@ -91,7 +90,7 @@ class _Names:
         return value
 
     def _named(self, cell: Cell) -> Value:
-        """In a table: by the row alone where that says it."""
+        """The name in a table: by the row alone if that identifies it."""
         if isinstance(cell, tuple):
             return "".join(str(self._named(one)) for one in cell)
         if not isinstance(cell, Id):
@@ -103,7 +102,7 @@ class _Names:
         return f"{where}{base}{number}"
 
     def _full(self, one: Id) -> str:
-        """In what functions say."""
+        """The name in what functions return or raise."""
         base = self._base[one]
         where = "" if base.startswith("of ") else f"{_place(one)} "
         return f"<{where}{base} #{self._numbers[one]}>"
@@ -140,7 +139,7 @@ class _Names:
         return Table(tuple(columns[place] for place in kept), tuple(sorted(final, key=repr)))
 
     def _linked(self, name: str, bare: list[tuple[Value, ...]]) -> set[str]:
-        """The columns whose ids have to be said, as their names do not say which rows they are of."""
+        """The columns whose ids must be shown, since their names do not identify the rows."""
         by_base: dict[tuple[str, str], set[tuple[Value, ...]]] = {}
         mentioned: set[tuple[str, str]] = set()
         linked = set()
@@ -157,7 +156,7 @@ class _Names:
 
     def event(self, event: Event) -> Event:
         if not event.is_return:
-            # What a function was told may be in what it asks next; UUIDs and times are others in each run.
+            # Results may recur in a function's next statements; UUIDs and times differ from run to run.
             results = tuple(
                 replace(one, rows=tuple(tuple(map(self._in_result, row)) for row in one.rows)) for one in event.results
             )
@@ -210,7 +209,7 @@ def _place(one: Id) -> str:
 
 
 def _shape(value: Any, leaf: Callable[[Leaf], Cell]) -> Any:
-    """What was said, as tuples; a list for what has no order."""
+    """A returned value as tuples; unordered parts as a list."""
     if isinstance(value, Leaf):
         return (value.kind, leaf(value))
     if value is None or isinstance(value, int | str):

@@ -1,4 +1,4 @@
-"""A setup that is run once, and put back by its rows."""
+"""A setup that is run once; afterwards its rows are restored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Once:
-    """A setup function whose rows are put back before each schedule, where it would be run again otherwise."""
+    """A setup function whose rows are restored before each schedule, instead of running it again."""
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func = func
@@ -19,9 +19,9 @@ class Once:
 
 
 def once(function: Callable[..., Any]) -> Once:
-    """Says of a setup function that all it does is in the lab's PostgreSQL and Redis, which the lab can put back.
+    """Declares that a setup function changes only the lab's PostgreSQL and Redis, which the lab can restore.
 
-    It is run again only where rows alone do not put it back. For what takes long, such as migrations:
+    It is run again only if restoring rows is not enough. For what takes long, such as migrations:
     `setup=[once(migrate), clear_mailbox]`, or as a decorator. What it does in Python's memory is done once.
     """
     return Once(function)

@@ -1,4 +1,4 @@
-"""What functions are seen to use that is in no outcome: it is named, so that nobody takes it for compared."""
+"""Names what functions use that is in no outcome, so that nobody takes it for compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REDIS = [
 
 
 def seen_in(statements: Iterable[str]) -> set[str]:
-    """What statements, as transcripts show them, use of it."""
+    """Which of these the statements of a transcript use."""
     found = set()
     for statement in statements:
         patterns = _REDIS if statement.startswith("redis: ") else _SQL

@@ -1,4 +1,4 @@
-"""Another attribute in the place of one, and back."""
+"""Replaces attributes, and restores them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def patched(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """Puts what `make` makes of an attribute in its place; also a method's of a type that is written in C."""
+    """Replaces an attribute by `make(attribute)`; also a method of a type that is written in C."""
     before = vars(owner)[name]
     _put(owner, name, make(before))
     try:
@@ -23,7 +23,7 @@ def patched(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]
 def _put(owner: Any, name: str, value: Any) -> None:
     try:
         setattr(owner, name, value)
-    except TypeError:  # of C's: its dictionary is behind a view that can only be read
+    except TypeError:  # a type written in C: its dictionary is behind a read-only view
         (names,) = (one for one in gc.get_referents(vars(owner)) if isinstance(one, dict))
         names[name] = value
         ctypes.pythonapi.PyType_Modified(ctypes.py_object(owner))

@@ -1,4 +1,4 @@
-"""Which line of somebody's own code a thread is at: the innermost one that is no library's and not the lab's."""
+"""The line of application code that a thread is at: the innermost one that is neither a library's nor the lab's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LIBRARIES = tuple(
 
 
 def line_of_yours() -> str:
-    """`shop.py:41`, or `cell line 3` of a notebook; nothing where only libraries are at work."""
+    """`shop.py:41`, or `cell line 3` of a notebook; '' if only libraries are on the stack."""
     return next(filter(None, map(_line, _stacks())), "")
 
 
 def stands_at(thread: int | None) -> str:
-    """The line of somebody's own code that another thread is in, with what it says: `stock.py:12: with lock:`."""
+    """The line of application code that another thread is in, with its text: `stock.py:12: with lock:`."""
     frame = _yours(sys._current_frames().get(thread or 0))
     if frame is None:
         return ""
@@ -43,7 +43,7 @@ def _line(innermost: FrameType) -> str:
 
 
 def _stacks() -> Iterator[FrameType]:
-    """The thread's own, and those that its greenlet was switched to from: SQLAlchemy's asyncio side runs in one."""
+    """The thread's own frames, and those of its greenlet's parents: SQLAlchemy's asyncio side runs in a greenlet."""
     yield sys._getframe(2)
     greenlet: Any = sys.modules.get("greenlet")
     current = greenlet.getcurrent().parent if greenlet else None
@@ -55,14 +55,14 @@ def _stacks() -> Iterator[FrameType]:
 
 @lru_cache(maxsize=4096)
 def _shown(file: str) -> str:
-    """What stands before the number of a line of this file; nothing for a library's."""
+    """The prefix of a line number in this file; '' for a library's."""
     if "ipykernel_" in file or file.startswith("<ipython-input"):
         return "cell line "
     if file.startswith("<") or is_library(file):
         return ""
     path = os.path.realpath(file)
     inside = os.path.relpath(path)
-    # Elsewhere the last two parts: what is stored does not depend on whose machine it is.
+    # Elsewhere the last two parts: stored output must not depend on the machine.
     return f"{inside if not inside.startswith(os.pardir) else Path(*Path(path).parts[-2:])}:"
 
 

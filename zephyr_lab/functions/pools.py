@@ -107,13 +107,13 @@ def _nothing_async(real: Any) -> Any:
 
 
 def _initialize(real: Callable[[Any, Any], None]) -> Any:
-    """What an engine asks on its first connection is asked once, whoever comes first, and under a lock of its own."""
+    """An engine's queries on its first connection are made once, by any session, under the engine's lock."""
 
     def initialize(self: Any, connection: Any) -> None:
         turn = current_session()
         with turn.outside_schedule() if turn else contextlib.nullcontext():
             real(self, connection)
-            if turn:  # else SQLAlchemy rolls back afterwards, in a turn that comes while the lock is held
+            if turn:  # else SQLAlchemy rolls back afterwards, in a turn taken while the lock is held
                 self.do_rollback(connection.connection)
 
     return initialize
@@ -125,6 +125,6 @@ def _checked_in(connection: Any, record: Any) -> None:
 
 
 def _checked_out(connection: Any, record: Any, proxy: Any) -> None:
-    """One of another driver's, which the engine's pool has kept, does not connect any more."""
+    """Refuses another driver's connection that the engine's pool has kept and that does not connect again."""
     if (who := owner()) is not None:
         refuse_of_driver(who, record.driver_connection)

@@ -24,12 +24,12 @@ from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.transcript import Failure
 from zephyr_lab.sql.classify import Kind, classify, is_local
 
-# Generators of psycopg's that send nothing. Rows of a stream or of COPY are on their way once it has begun.
+# psycopg's generators that send nothing. Rows of a stream or of COPY follow without another request.
 _SILENT = (
     "_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen", "_set_deferrable_gen",
     "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "_end_copy_out_gen",
 )  # fmt: skip
-_OF_THREADS = re.compile(r"\bs\d+_x(\d+)\b")  # Django's savepoints, which bear a thread's number
+_OF_THREADS = re.compile(r"\bs\d+_x(\d+)\b")  # Django's savepoints, which are named by the thread's id
 _HELD_ON = b"select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
 _WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
 
@@ -41,7 +41,7 @@ def _dead() -> pq.abc.PGconn:
 
 
 class _Controlled:
-    """What both kinds of connection share."""
+    """What synchronous and asyncio connections share."""
 
     turn: Turn
     pgconn: pq.abc.PGconn
@@ -51,11 +51,11 @@ class _Controlled:
     _failed: bool  # whether the last round trip was made in a failed transaction
     _data: list[Any]  # of a COPY, held back
 
-    # What is prepared when would depend on how often the function ran before.
+    # Otherwise, when a statement is prepared depends on how often the function ran before.
     prepare_threshold = property(lambda self: None, lambda self, value: None)
 
     def _begin_trip(self, gen: Any) -> RoundTrip | None:
-        """Waits for the turn of what `gen` is going to send; None where it sends nothing."""
+        """Waits for the turn of what `gen` is going to send; None if it sends nothing."""
         name, known = gen.__name__, gen.gi_frame.f_locals
         idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         if name in _SILENT or (idle and name in _WORDS) or self.closed or self.turn.is_aside:
@@ -86,14 +86,14 @@ class _Controlled:
             self.turn.refused = ""
 
     def _holds_back(self, gen: Any) -> bool:
-        """Whether `gen` is data of a COPY: sent before its end, the server would work on it in others' turns."""
+        """Whether `gen` is data of a COPY: sent before its end, the server would process it in others' turns."""
         if gen.__name__ != "copy_to":
             return False
         self._data.append(gen)
         return True
 
     def _whole(self, gen: Any) -> Any:
-        """The same generator, until the server has done what it is asked for."""
+        """The same generator, continued until the server has executed its request."""
         if gen.__name__ == "copy_end":
             return self._end_copy(gen)
         return _with_first_row(gen) if gen.__name__ == "_stream_send_gen" else gen
@@ -116,14 +116,14 @@ class _Controlled:
     def _fail_trip(self, trip: RoundTrip | None, error: psycopg.Error) -> None:
         if state := sqlstate_among(REFUSALS, error):
             self.turn.refused = state
-        if trip is None or isinstance(error, psycopg.errors.PipelineAborted):  # told after the error itself, or not
+        if trip is None or isinstance(error, psycopg.errors.PipelineAborted):  # may arrive after the error itself
             return
         trip.failure = Failure(error.sqlstate or "08006", error.diag.constraint_name or "")
         trip.lost, trip.status = self.closed, self.pgconn.transaction_status
 
     @classmethod
     def of(cls, backend: pq.abc.PGconn, turn: Turn) -> Self:
-        """A new connection object for a backend that is connected."""
+        """A new connection object for a connected backend."""
         connection = cls(backend)  # type: ignore[call-arg]
         connection.turn, connection._data = turn, []
         return connection
@@ -135,7 +135,7 @@ class _Controlled:
 
 
 class ControlledConnection(_Controlled, psycopg.Connection[Any]):  # pyright: ignore[reportIncompatibleVariableOverride]
-    """An ordinary connection but for this: it waits for its turn before each round trip."""
+    """An ordinary connection that waits for its turn before each round trip."""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         if self._holds_back(gen):
@@ -160,7 +160,7 @@ class ControlledConnection(_Controlled, psycopg.Connection[Any]):  # pyright: ig
 
 
 class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):  # pyright: ignore[reportIncompatibleVariableOverride]
-    """The same for asyncio. A session's thread runs its event loop, and stands still with it until its turn."""
+    """The same for asyncio. A session's thread runs its event loop, and is paused with it until its turn."""
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         if self._holds_back(gen):
@@ -185,7 +185,7 @@ class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):  # p
 
 
 def _with_first_row(gen: Any) -> Iterator[Any]:
-    """A stream is sent and left; the server has looked at the rows when the first one is there."""
+    """A stream is sent without waiting for its end; the server has read the rows when the first one arrives."""
     yield from gen
     yield Wait.R
 
@@ -195,7 +195,7 @@ def _begin_of(connection: Any) -> str:
 
 
 def text_of(generator: str, known: dict[str, Any], connection: Any) -> str:
-    """What a generator of psycopg's sends, its parameters filled in, as far as it can be told before it does."""
+    """What a psycopg generator is going to send, with its parameters filled in, as far as is known."""
     owner, query = known.get("self"), known.get("query", known.get("statement"))
     if isinstance(owner, psycopg.Transaction | psycopg.AsyncTransaction):
         name, fails = owner.savepoint_name, known.get("exc_type") is not None or owner.force_rollback
@@ -211,7 +211,7 @@ def text_of(generator: str, known: dict[str, Any], connection: Any) -> str:
         kind: Any = (
             psycopg.AsyncClientCursor if isinstance(connection, psycopg.AsyncConnection) else psycopg.ClientCursor
         )
-        with contextlib.suppress(Exception):  # which the function is going to be told
+        with contextlib.suppress(Exception):  # the function will get this error
             return str(kind(connection).mogrify(query, known["params"]))
     if isinstance(query, bytes):
         return query.decode()

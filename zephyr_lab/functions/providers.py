@@ -1,7 +1,7 @@
-"""Hands functions what they take: each leads to the session's own, controlled connection.
+"""Provides functions with their arguments: each leads to the session's own, controlled connection.
 
-Commits what a function has left open when it returns, and rolls it back when it raises, where the connection or ORM
-session was given to it: as `with psycopg.connect(...)` does.
+A transaction that a function leaves open on a provided connection or ORM session is committed when the function
+returns, and rolled back when it raises, as `with psycopg.connect(...)` does.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ OpenConnection = Callable[[type], Any]  # another connection object, of that cla
 
 
 class Providers:
-    """What the sessions of one exploration share. `keyvalue` starts the lab's Redis when first called.
+    """What the sessions of one exploration share. `keyvalue` starts the lab's Redis on its first call.
 
-    `content` is what is in it, where it is explored.
+    `content` is its content, if it is explored.
     """
 
     def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
@@ -44,7 +44,7 @@ class Providers:
 
     @contextlib.contextmanager
     def provide(self, open_connection: OpenConnection, kind: Kind) -> Iterator[Any]:
-        """What a parameter of that kind is given, until the function ends."""
+        """The argument for a parameter of that kind, until the function ends."""
         match kind:
             case Kind.CONNECTION:
                 with open_connection(psycopg.Connection) as connection:
@@ -95,7 +95,7 @@ class Providers:
         return self._keyvalue().client
 
     def async_redis(self) -> Any:
-        """The client of the event loop that runs."""
+        """The client of the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async_redis:
             self._async_redis[loop] = self._keyvalue().async_client()
@@ -111,7 +111,7 @@ class Providers:
             ) from None
         return psycopg_pool
 
-    # What an engine asks on its first connection is asked of a plain one, outside of all schedules.
+    # An engine's first queries are made on a plain connection, outside of all schedules.
 
     @cached_property
     def engine(self) -> Any:
@@ -146,7 +146,7 @@ class Providers:
         return engine
 
     def prepare(self, kinds: tuple[Kind, ...], asynchronous: bool) -> None:
-        """Makes what is made once, before any schedule."""
+        """Creates what is created once, before any schedule."""
         if {Kind.ENGINE, Kind.ORM, Kind.CORE} & set(kinds):
             _ = self.async_engine if asynchronous else self.engine
         if Kind.POOL in kinds:

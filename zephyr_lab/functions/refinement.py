@@ -1,4 +1,4 @@
-"""Colour refinement (Weisfeiler and Leman, 1968): numbers for ids by where they are mentioned, not by their values."""
+"""Colour refinement (Weisfeiler and Leman, 1968): numbers ids by where they are mentioned, not by their values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from zephyr_lab.functions.surrogates import Id
 
 Thing = tuple[Any, Any, set[Id]]
-"""A row, or what a function has said: where it is, what it is made of, and the ids in it."""
+"""A row, or a function's result: its place, its parts, and the ids in it."""
 
 
 def thing(where: Any, made_of: Any) -> Thing:
@@ -17,7 +17,7 @@ def thing(where: Any, made_of: Any) -> Thing:
 
 
 def numbered(things: list[Thing], rows: Collection[Id]) -> dict[Id, int]:
-    """The ids that are mentioned elsewhere than as the one id of its row, each with a number of its own.
+    """Numbers the ids that are mentioned anywhere but as the one id of their row.
 
     Two runs whose ids can be exchanged one for one number them alike.
     """
@@ -30,13 +30,13 @@ def numbered(things: list[Thing], rows: Collection[Id]) -> dict[Id, int]:
         several = [one for one in ids if alike[colours[one]] > 1]
         if not several:
             return colours
-        # Whichever is taken, equal names mean equal outcomes.
+        # The choice is free: equal names mean equal outcomes in any case.
         least = min(colours[one] for one in several)
         same = [one for one in several if colours[one] == least]
         beside = {one for _, _, within in things if not within.isdisjoint(same) for one in within & colours.keys()}
         meet = any(len(within.intersection(same)) > 1 for _, _, within in things)
         free = not meet and all(alike[colours[one]] == 1 for one in beside.difference(same))
-        # Where no two of them meet, nor any others that are alike, all can be numbered at once.
+        # If no two of them, nor other equal ones, are mentioned together, all can be numbered at once.
         for place, one in enumerate(same if free else same[:1]):
             colours[one] = len(ids) + place
 
@@ -50,7 +50,7 @@ def ids_in(thing: Any) -> Iterator[Id]:
 
 
 def _seen(thing: Any, colours: Mapping[Id, int], me: Id) -> Any:
-    """The same, as it looks from one of the ids in it."""
+    """The same thing, as seen from one of its ids."""
     if isinstance(thing, Id):
         return "me" if thing == me else f"id {colours[thing]}" if thing in colours else f"some {thing.kind}"
     if isinstance(thing, tuple):
@@ -66,7 +66,7 @@ def _ranked(seen: Mapping[Id, Any]) -> dict[Id, int]:
 
 
 def _stable(colours: dict[Id, int], things: list[Thing]) -> dict[Id, int]:
-    """Colours that tell apart what is seen in other surroundings."""
+    """Colours that distinguish ids by their surroundings."""
     while True:
         surroundings: dict[Id, list[str]] = {one: [] for one in colours}
         for where, made_of, within in things:

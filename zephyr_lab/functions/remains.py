@@ -1,7 +1,7 @@
-"""What setups and functions make beside the rows of the schema's tables: compared, and gone before the next schedule.
+"""What setups and functions create beside the schema's rows: compared, and removed before the next schedule.
 
-On the lab's own servers that are the tables of all other schemas, `public` among them; anywhere materialized views,
-definitions (a default, an index, a function, a right), and the positions of sequences where functions read them.
+On embedded servers these are the tables of all other schemas, such as `public`; on any server materialized views,
+definitions (defaults, indexes, functions, privileges), and the positions of sequences if functions read them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Execute = Callable[[str], list[Result]]
 POSITIONS, DEFINITIONS = "positions of sequences", "definitions"
 _READS_POSITIONS = re.compile(r"(?i)\b(last_value|is_called|setval|pg_sequences|pg_sequence_last_value)\b")
 
-# The schemas that count: the lab's, and on a server of the lab's all others but the system's and those of other labs.
+# The schemas that count: the lab's, and on an embedded server all but the system's and those of other labs.
 _HERE = """
 here as materialized (
   select oid, nspname, nspacl, nspname = current_schema as own from pg_namespace
@@ -49,7 +49,7 @@ from pg_class join here on here.oid = relnamespace
 where (relkind = 'm' or not own and relkind in ('r', 'p')) and relispopulated and not relispartition
 order by nspname collate "C", relname collate "C" """
 
-# What runs out of sight, such as a trigger, may do anything.
+# Code that is not in the statements, such as a trigger, may do anything.
 _HIDDEN = """
 with {here} select exists (select from pg_proc join here on here.oid = pronamespace)
   or exists (select from pg_rewrite join pg_class on pg_class.oid = ev_class join here on here.oid = relnamespace
@@ -109,23 +109,23 @@ select replace(line, current_schema || '.', '') from lines order by 1"""
 
 
 def here(ours: bool) -> str:
-    """The schemas that count, as `here (oid, nspname, nspacl, own)` of a WITH; `ours`: the server is the lab's own."""
+    """The schemas that count, as `here (oid, nspname, nspacl, own)` of a WITH; `ours`: the server is embedded."""
     return _HERE.format(ours=ours)
 
 
 class Remains:
-    """What there was when it was first looked at stays; what came afterwards is taken away by `drop`.
+    """Keeps what existed at the first `drop`; later ones drop what has been created since.
 
-    `execute` runs SQL outside of all sessions, where `ours` says whether the server is the lab's own.
+    `execute` runs SQL outside of all sessions; `ours`: the server is embedded.
     """
 
     def __init__(self, execute: Execute, *, ours: bool) -> None:
         self._execute, self._ours = execute, ours
         self._here = here(ours)
         self._stay: frozenset[str] | None = None
-        self._made: frozenset[str] | None = None  # definitions, as the setup has made them
-        self.others = False  # whether the setup has made tables elsewhere
-        self._hidden = False  # whether something runs out of sight
+        self._made: frozenset[str] | None = None  # definitions after the setup
+        self.others = False  # whether the setup created tables elsewhere
+        self._hidden = False  # whether there are triggers or the like
         self._positions = False
 
     def _ask(self, sql: str) -> list[Result]:
@@ -135,7 +135,7 @@ class Remains:
         return [str(statement) for (statement,) in self._execute(_OTHERS)[0].rows]
 
     def drop(self) -> None:
-        """Drops what has come since. Raises SetupFailed."""
+        """Drops what has been created since. Raises SetupFailed."""
         if self._ours:
             others = self._others()
             self._stay = frozenset(others) if self._stay is None else self._stay
@@ -143,12 +143,12 @@ class Remains:
                 self._execute("; ".join(came))
 
     def note(self) -> None:
-        """Sees what there is beside the tables of the schema."""
+        """Looks for tables and hidden code beside the schema's tables."""
         others, hidden = self._ask(f"{_TABLES}; {_HIDDEN}")
         self.others, self._hidden = bool(others.rows), hidden.rows[0][0] is True
 
     def keep_definitions(self) -> None:
-        """Remembers those that the setup has made."""
+        """Remembers the definitions after the setup."""
         if self._made is None:
             self._made = self._definitions()
 
@@ -156,7 +156,7 @@ class Remains:
         return frozenset(str(line) for (line,) in self._ask(_DEFINITIONS)[0].rows)
 
     def tables(self, statements: Iterable[str]) -> dict[str, Table]:
-        """By name, what there is now, where `statements` are all that functions have said."""
+        """What exists now, by name; `statements` are all that functions sent."""
         said = [one for one in statements if not one.startswith("redis: ")]
         self._positions = self._positions or any(map(_READS_POSITIONS.search, said))
         found: dict[str, Table] = {}

@@ -1,4 +1,4 @@
-"""Do functions depend on their schedule alone? Asked by running one schedule twice."""
+"""Checks that functions depend on their schedule alone, by running one schedule twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHY = (
 
 
 def check_same_run(one: Transcript, two: Transcript, surrogates: Surrogates, ignores: bool) -> None:
-    """Raises Nondeterminism, naming where they parted, if two runs of one schedule are not the same.
+    """Raises Nondeterminism, naming the first difference, if two runs of one schedule differ.
 
     `ignores`: whether columns are left out of the comparison.
     """
@@ -27,7 +27,7 @@ def check_same_run(one: Transcript, two: Transcript, surrogates: Surrogates, ign
     one, two = without_surrogates(one, surrogates), without_surrogates(two, surrogates)
 
     def compared(event: Event | None) -> Event | None:
-        """Whoever has columns ignored may well put a clock's time into a statement."""
+        """With ignored columns, times in statements may differ too."""
         seen = surrogates.without_values(event) if event else None
         return replace(seen, sql="") if seen and ignores else seen
 
@@ -51,7 +51,7 @@ def _shown(event: Event | None, session: str) -> str:
 
 
 def _differing(one: Table | None, two: Table | None) -> tuple[str, ...]:
-    """The columns in which two tables with as many rows differ."""
+    """The columns in which two tables with equally many rows differ."""
     if one is None or two is None or len(one.rows) != len(two.rows):
         return ()
     rows = list(zip(one.rows, two.rows, strict=True))
@@ -61,11 +61,11 @@ def _differing(one: Table | None, two: Table | None) -> tuple[str, ...]:
 
 
 def check_ignored(transcript: Transcript, ignore: Sequence[str]) -> None:
-    """Raises BadInput where a column that is to be ignored is not there."""
+    """Raises BadInput if a column to be ignored does not exist."""
     for one in ignore:
         table, _, column = one.rpartition(".")
         if table not in transcript.final:
-            if table.startswith("redis"):  # it may hold nothing
+            if table.startswith("redis"):  # it may be empty
                 continue
             tables = ", ".join(transcript.final) or "none at all"
             raise BadInput(f"ignore={one!r}: there is no table {table!r} in the end; there are: {tables}")

@@ -1,4 +1,4 @@
-"""What a schedule needs of a session: a function in a thread, or a request whose round trips are seen at the wire."""
+"""The interface of a session in a schedule: a function in a thread, or a request whose round trips pass the wire."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from zephyr_lab.schedule.transcript import Failure, Result
 
 
 class Scheduled(Watched, Protocol):
-    """A session as `FunctionExecution` runs it: it parks before each round trip until it is let `go`.
+    """A session as `FunctionExecution` runs it: it parks before each round trip until `go` resumes it.
 
     `sleeps` counts sleeps since another session moved, `trips` round trips. `misuse` is what cannot be explored,
-    `outside` what was used that no outcome holds, as sentences.
+    `outside` what was used that is in no outcome, as sentences.
     """
 
     sleeps: int
@@ -40,12 +40,12 @@ class Scheduled(Watched, Protocol):
 
     @property
     def raised(self) -> BaseException | None:
-        """What it ended with, where that says that something went wrong."""
+        """The error with which it ended, if any."""
         ...
 
     @property
     def was_refused(self) -> bool:
-        """Whether it was refused on account of another session, and says so."""
+        """Whether it was refused because of another session, and reported that."""
         ...
 
     @property
@@ -57,17 +57,17 @@ class Scheduled(Watched, Protocol):
         ...
 
     def start(self) -> None:
-        """Has it run until its first round trip, or its end."""
+        """Runs it until its first round trip, or its end."""
 
     def go(self) -> None:
-        """Has it make the round trip that it waits to make, and run until the next one, or its end."""
+        """Lets it make its pending round trip, and run until the next one, or its end."""
 
     def again(self) -> Scheduled:
-        """A session that tries the same again."""
+        """A new session that retries the same."""
         ...
 
     def make_impatient(self, milliseconds: int) -> bool:
-        """Shortens its deadlock_timeout; False where that cannot be done now."""
+        """Shortens its deadlock_timeout; False if that is not possible now."""
         ...
 
     def told(self) -> Result | Failure:
@@ -75,7 +75,7 @@ class Scheduled(Watched, Protocol):
         ...
 
     def stands_at(self) -> str:
-        """The line of code that it is in; '' if that is not known."""
+        """The line of code that it is in, or ''."""
         ...
 
     def abandon(self) -> None: ...
@@ -85,32 +85,32 @@ class Scheduled(Watched, Protocol):
 
 
 class Elsewhere(Protocol):
-    """Makes the sessions of an exploration that are no functions in threads under control, by `names`."""
+    """Makes those sessions of an exploration, by `names`, that are not functions in threads of this process."""
 
     @property
     def names(self) -> Collection[str]: ...
 
     @property
     def functions(self) -> Sequence[Callable[..., Any]]:
-        """Those of its sessions that are functions of this process."""
+        """Its sessions that are functions of this process."""
         ...
 
     @property
     def hides_memory(self) -> bool:
-        """Whether sessions may share memory that cannot be looked at, as those of a service do."""
+        """Whether sessions may share memory that cannot be inspected, as those of a service do."""
         ...
 
     def controlled(self) -> AbstractContextManager[None]:
-        """While it lasts, they can be scheduled."""
+        """Makes them schedulable inside the block."""
         ...
 
     def begin(self, level: str) -> None:
-        """Before each schedule."""
+        """Called before each schedule."""
 
     def session(self, name: str) -> Scheduled: ...
 
     def not_compared(self) -> Collection[str]:
-        """What was seen of them that is in no outcome."""
+        """What they used that is in no outcome."""
         ...
 
     def unordered(self) -> str:
@@ -118,7 +118,7 @@ class Elsewhere(Protocol):
         ...
 
     def troubles(self) -> str:
-        """What may have kept them from their work, as a sentence; '' for nothing."""
+        """What may have kept them from their work, as a sentence, or ''."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Sequences that are set far apart, so that an id says which of them has handed it out."""
+"""Sets sequences far apart, so that an id identifies the sequence that generated it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from zephyr_lab.schedule.transcript import Result
 
-FIRST, APART = 7_000_000, 1_000_000  # where sequences go on, and how many numbers each has to itself
+FIRST, APART = 7_000_000, 1_000_000  # where sequences continue, and how many numbers each has for itself
 SMALL, SMALL_APART = 20_000, 1_000  # of smallint
-MOST_BANDS = 3_000  # that are tried; a sequence without one goes on where it was, and its ids are compared as they are
+MOST_BANDS = 3_000  # ranges to try; a sequence that finds none is left alone, and its ids are compared as they are
 
-# Those that count up.
+# Ascending sequences.
 _SEQUENCES = """
 with {here}
 select quote_literal(format('%I.%I', nspname, relname)), format('%I.%I', nspname, relname),
@@ -39,22 +39,22 @@ _TABLES = """
 with {here}
 select format('%I.%I', nspname, relname) from pg_class join here on here.oid = relnamespace
 where relkind in ('r', 'm') and relispopulated"""
-# In thousands, the numbers of five digits or more in a table, also in its texts.
+# The numbers of five digits or more in a table, its texts included, in thousands.
 _NUMBERS_IN = """
 select distinct div(found[1]::numeric, 1000)::text
 from {table} as t, lateral regexp_matches(t::text, '[0-9]{{5,18}}', 'g') as found"""
 
-Column = tuple[str, str]  # of a table
+Column = tuple[str, str]  # table, column
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """The numbers from `first` on are the `column`'s; None where the sequence fills in none."""
+    """The numbers from `first` on are those of `column`; None if the sequence fills in no column."""
 
     name: str
     first: int
     column: Column | None
-    quoted: str = ""  # as SQL says its name
+    quoted: str = ""  # its name in SQL
 
 
 def spread(
@@ -63,10 +63,10 @@ def spread(
     before: Iterable[Sequence] = (),
     other: Callable[[], Iterable[str]] = tuple,
 ) -> tuple[Sequence, ...]:
-    """Has the sequences `here` (as `remains.here`) go on at numbers of their own, and says which those are.
+    """Makes each sequence `here` (as of `remains.here`) continue in a range of its own, and returns the ranges.
 
-    That is where they went on `before`; else far from all that is in tables and in `other` texts, which are asked for
-    where they are needed.
+    A sequence of `before` keeps its range; others get one far from all numbers in tables and in `other` texts, which
+    are read only if needed.
     """
     found = execute(_SEQUENCES.format(here=here))[0].rows
     if not found:
@@ -89,7 +89,7 @@ def spread(
 
 
 def _numbers(execute: Callable[[str], list[Result]], here: str, other: Callable[[], Iterable[str]]) -> set[int]:
-    """All numbers of five digits or more that there are, in thousands."""
+    """All numbers of five digits or more in tables and texts, in thousands."""
     tables = [str(table) for (table,) in execute(_TABLES.format(here=here))[0].rows]
     results = execute("; ".join(_NUMBERS_IN.format(table=table) for table in tables)) if tables else []
     said = {int(number) // 1000 for text in other() for number in re.findall(r"\d{5,18}", text)}
@@ -97,7 +97,7 @@ def _numbers(execute: Callable[[str], list[Result]], here: str, other: Callable[
 
 
 def _band(taken: set[int], last: int, most: int) -> int | None:
-    """Where a sequence can go on; its numbers become `taken`."""
+    """Where a sequence can continue; adds its numbers to `taken`."""
     first, apart = (FIRST, APART) if most > FIRST + APART else (SMALL, SMALL_APART)
     for _ in range(MOST_BANDS):
         band = range(first // 1000 - 1, (first + apart) // 1000 + 1)

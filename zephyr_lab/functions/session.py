@@ -31,7 +31,7 @@ from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 
 Function = Callable[..., Any]
 
-END_SECONDS = 2.0  # that abandoned threads are given to end
+END_SECONDS = 2.0  # for abandoned threads to end
 
 
 class FunctionSession:
@@ -43,7 +43,7 @@ class FunctionSession:
         self.busy = False
         self.ended = False
         self.raised: BaseException | None = None
-        self.refusal = ""  # as what the function's end is one, by `Answers`
+        self.refusal = ""  # the refusal by which the function ended, by `Answers`
         self._said: Told | None = None
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -52,7 +52,7 @@ class FunctionSession:
         self._thread = threading.Thread(name=f"session {self.name}", daemon=True)
 
     def start(self) -> None:
-        """Has the function run until its first round trip, or its end."""
+        """Runs the function until its first round trip, or its end."""
         self.busy = True
         with held(self._run) as self._thread.run:  # type: ignore[method-assign]
             self._thread.start()
@@ -60,7 +60,7 @@ class FunctionSession:
     # -- in the thread
 
     def open_connection(self, asked: type) -> ControlledConnection | AsyncControlledConnection:
-        """Another connection object for the session's backend. Raises ScheduleError while one is open."""
+        """A new connection object for the session's backend. Raises ScheduleError while one is open."""
         if self._connection is not None and not self._connection.closed:
             raise self.turn.refuse(
                 ScheduleError(
@@ -69,7 +69,7 @@ class FunctionSession:
                 )
             )
         if self.channel.connection.status != pq.ConnStatus.OK:
-            raise psycopg.OperationalError("the session's backend has ended, and there is no other one for it")
+            raise psycopg.OperationalError("the session's backend has ended, and it gets no other one")
         kind = AsyncControlledConnection if issubclass(asked, psycopg.AsyncConnection) else ControlledConnection
         self._connection = kind.of(self.channel.connection, self.turn)
         return self._connection
@@ -91,7 +91,7 @@ class FunctionSession:
             self.turn.notify()
 
     def _read(self, end: Any) -> None:
-        """What was returned or raised, here where it was made; it may be changed by others later."""
+        """Reads what was returned or raised, in the function's thread, before others may change it."""
         try:
             self.refusal = self._answers.refusal(None if self.raised else end, self.raised)
             self._said = told(end, self._answers.compare)
@@ -121,7 +121,7 @@ class FunctionSession:
             given = self.function(*give, **named)
             if not inspect.iscoroutine(given):
                 return given
-            given.close()  # of a lambda that calls an async function; nothing of that has been run
+            given.close()  # from a lambda that calls an async function, which has not started
             if self._connection is not None:
                 self._connection.disown()
         return self._providers.loops.run(self._call_async())
@@ -142,7 +142,7 @@ class FunctionSession:
             return await self.function(*give, **named)
 
     def _drop_connection(self) -> None:
-        """As at the end of a process: what is still open is closed, which rolls its transaction back."""
+        """As at a process's end: closes what is still open, which rolls its transaction back."""
         if self._connection is None or self._connection.closed:
             return
         self._connection.disown()
@@ -217,17 +217,17 @@ class FunctionSession:
         return False
 
     def hand_over(self) -> None:
-        """Nothing was held."""
+        """Nothing is held back."""
 
     @property
     def socket(self) -> int:
         return self.turn.wakeup_fd.fileno()
 
     def receive(self) -> None:
-        """Its socket is its own: `collect` takes what has come."""
+        """Its socket is its own: `collect` reads what has arrived."""
 
     def collect(self) -> bool:
-        """Whether the function has come to its next round trip, or to its end."""
+        """Whether the function has reached its next round trip, or its end."""
         self.busy = not self.turn.heard()
         return not self.busy
 
@@ -237,17 +237,17 @@ class FunctionSession:
 
     @property
     def last_refusal(self) -> str:
-        """The refusal on another's account that was the last word on what it did, else ''."""
+        """The refusal because of another session that was its last outcome, or ''."""
         return self.refusal or self.turn.refused
 
     @property
     def was_refused(self) -> bool:
-        """Whether it was refused, and says so: it did nothing. Who returns in spite of that says that all is well."""
+        """Whether it was refused and reported that. A function that returns in spite of a refusal reports success."""
         return bool(self.refusal or (self.turn.refused and self.raised))
 
     def told(self) -> Result | Failure:
         """What the function returned or raised, as part of the outcome."""
-        said = self._said or "nothing, as it was given up"
+        said = self._said or "nothing: its schedule was abandoned"
         if self.raised is None:
             return Result("RETURN", (AnswerKind.RETURNED.value,), ((said,),))  # type: ignore[arg-type]  # a Told, compared as a value is
         if isinstance(self.raised, psycopg.Error) and is_from_server(self.raised):
@@ -256,18 +256,18 @@ class FunctionSession:
         return Result("RAISE", (AnswerKind.RAISED.value,), ((said,),))  # type: ignore[arg-type]
 
     def stands_at(self) -> str:
-        """The line of the function's own code that its thread is in; '' if none."""
+        """The line of application code that its thread is in, or ''."""
         return stands_at(self._thread.ident)
 
     def abandon(self) -> None:
-        """Has its thread end at its next round trip, or in the midst of one."""
+        """Ends its thread at its next round trip, or in the current one."""
         self.turn.abandon()
         if not self.ended:
             with contextlib.suppress(psycopg.Error):
                 self.channel.connection.get_cancel().cancel()
 
     def interrupt(self) -> None:
-        """Has its thread end where it waits in an event loop, or is busy with Python only."""
+        """Ends its thread while it waits in an event loop, or runs Python only."""
         if self._loop and self._task:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._task.cancel)
@@ -283,7 +283,7 @@ class FunctionSession:
 
 
 def end(sessions: Iterable[Scheduled]) -> None:
-    """Ends the threads; one that even then goes on, in C, is left to itself."""
+    """Ends the threads; one that is still running, in C, is abandoned."""
     sessions = list(sessions)
     for one in sessions:
         one.abandon()

@@ -1,6 +1,6 @@
-"""What every schedule of functions begins with: what the setup has made, in PostgreSQL and in Redis.
+"""The initial state of every schedule of functions, in PostgreSQL and in Redis.
 
-SQL, and a function that is run `once`, are put back by their rows; any other function is run before every schedule.
+After SQL, and a function that is run `once`, rows are restored; any other function is run before every schedule.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Setup = Part | Sequence[Part]
 
 _numbers = itertools.count(1)
 
-# With rows, and never analysed. An empty table is left as it is: analysed, it would be taken for one that stays empty.
+# With rows, and never analysed. Not an empty table: once analysed, the planner would expect it to stay empty.
 _UNANALYSED = """
 select format('%I.%I', nspname, relname) from pg_class join pg_namespace on pg_namespace.oid = relnamespace
 where relkind in ('r', 'm') and relpersistence <> 't' and pg_relation_size(pg_class.oid) > 0
@@ -47,11 +47,11 @@ order by 1"""
 
 
 class FunctionSetup:
-    """Runs setups that are functions, and puts Redis back before each schedule.
+    """Runs setups that are functions, and restores Redis before each schedule.
 
-    `setups` stand for those that are put back by rows, among the setups of a spec: SQL, and a comment of its own for
-    what comes after it; `outside` is what functions have used that no outcome holds. `execute` runs SQL outside of all
-    sessions. Raises BadInput for what cannot be a setup.
+    `setups` represent, as setups of a spec, those whose rows are restored: SQL, and a unique comment for what follows
+    it; `outside` is what functions used that is in no outcome. `execute` runs SQL outside of all sessions. Raises
+    BadInput for what cannot be a setup.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class FunctionSetup:
         self.setups: tuple[str, ...] = (*map(str, sql), f"-- functions, {next(_numbers)}")
         self._providers, self._database, self._execute = providers, database, execute
         self.content, self._functions = content, list(functions)
-        self.sequences: tuple[Spread, ...] | None = None  # as `sequences.spread` has left them
+        self.sequences: tuple[Spread, ...] | None = None  # ranges of `sequences.spread`
         self._remains = Remains(execute, ours=database.is_embedded)
-        self._kept: list[Kept] = []  # of Redis, by what is run once
-        self._begins: list[Kept] | None = None  # of Redis, before the first schedule
+        self._kept: list[Kept] = []  # Redis after setups that run once
+        self._begins: list[Kept] | None = None  # Redis before the first schedule
         self._connection: psycopg.Connection[Any] | None = None
         self.outside: set[str] = set()
 
-    # -- as the runner asks
+    # -- for the runner
 
     @property
     def repeats(self) -> bool:
@@ -104,7 +104,7 @@ class FunctionSetup:
             self._kept = self.content.keep()
 
     def repeat(self) -> bool:
-        """Runs what is run before every schedule; whether more than rows may have changed. Raises SetupFailed."""
+        """Runs setups before a schedule; returns whether more than rows may have changed. Raises SetupFailed."""
         if self.content:
             self.content.put(self._kept)
         if not self._again:
@@ -119,22 +119,22 @@ class FunctionSetup:
         return any(map(may_change_more_than_rows, said))
 
     def _is_made(self) -> None:
-        """Whatever the setups make is there."""
+        """Called when all setups have run."""
         self._analyze()
-        if self.sequences != ():  # a setup that has made none makes none
+        if self.sequences != ():  # a setup that created none before creates none again
             self.sequences = spread(self._execute, here(self._database.is_embedded), self.sequences or (), self._texts)
         self._remains.note()
         self._remains.keep_definitions()
 
     def _texts(self) -> list[str]:
-        """What the setup has said, what it has put into Redis, and what functions are written with."""
+        """Texts that may hold numbers: of the setup, of Redis, and of the functions' source."""
         tables = self.content.tables().values() if self.content else ()
         said = [one for one in self.parts if isinstance(one, str)]
         said += [text for one in self._functions for text in constants_of(one)]
         return said + [f"{key} {value}" for table in tables for key, value in table.rows]
 
     def _analyze(self) -> None:
-        """What the planner does not know it guesses, and SERIALIZABLE locks what the plan reads."""
+        """Without statistics the planner guesses, and SERIALIZABLE locks what the plan reads."""
         found = self._execute(_UNANALYSED.format(ours=self._database.is_embedded))[0].rows
         if found:
             self._execute(f"analyze {', '.join(str(table) for (table,) in found)}")
@@ -142,7 +142,7 @@ class FunctionSetup:
     # -- running
 
     def _run_all(self, parts: Iterable[Part]) -> list[str]:
-        """Runs them, each in a thread of its own; what they have said to PostgreSQL."""
+        """Runs them, each in a thread of its own; returns the statements that they sent to PostgreSQL."""
         said: list[str] = []
         for part in parts:
             name = "SQL" if isinstance(part, str) else name_of(part)
@@ -152,7 +152,7 @@ class FunctionSetup:
             except Exception as error:
                 told = str(error) if error is beside.misuse else f"{beside.title}: {type(error).__name__}: {error}"
                 if callable(part) and parameters_of(unwrapped(part)).guessed:
-                    told += ". It does not say what it takes, and was given a connection: hand in a lambda"
+                    told += ". It does not say what it takes, and was given a connection: pass a lambda"
                 raise SetupFailed(told) from error
             said += beside.said
         return said
@@ -170,7 +170,7 @@ class FunctionSetup:
         setup(*(give[kind] for kind in parameters.positional), **{k: give[v] for k, v in parameters.named.items()})
 
     def _give(self, kind: Kind) -> Any:
-        """What is not a connection or Redis leads to plain connections too, in a thread that is no session's."""
+        """An engine leads to plain connections, too: the thread is no session's."""
         match kind:
             case Kind.CONNECTION:
                 if self._connection is None or self._connection.closed:
@@ -201,16 +201,16 @@ class FunctionSetup:
             if Kind.CONNECTION in give:
                 await give[Kind.CONNECTION].close()
 
-    # -- when a schedule is over
+    # -- after a schedule
 
     def remains(self, events: Iterable[Event]) -> dict[str, Table]:
-        """What is there beside the rows of the schema's tables, as tables among them."""
+        """What exists beside the rows of the schema's tables, as further tables."""
         statements = [event.sql for event in events]
         self.outside |= seen_in(statements)
         return {**self._remains.tables(statements), **(self.content.tables() if self.content else {})}
 
     def handed_out(self) -> dict[str, int]:
-        """The last number of each sequence of `sequences`; one that is gone has handed out none."""
+        """The last number of each sequence of `sequences`; 0 for a dropped one."""
         if not self.sequences:
             return {}
         asked = ", ".join(f"pg_sequence_last_value(to_regclass('{one.quoted}'))" for one in self.sequences)
@@ -220,14 +220,14 @@ class FunctionSetup:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        with contextlib.suppress(LabError):  # whatever ended the exploration has been said
+        with contextlib.suppress(LabError):  # the exploration's own error has been raised
             self._remains.drop()
         if self.content:
             self.content.close()
 
 
 def unwrapped(part: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself, where it is to be run once."""
+    """The function itself, without `Once`."""
     return part.func if isinstance(part, Once) else part
 
 

@@ -1,4 +1,4 @@
-"""Ids of Redis's streams that do not depend on the clock: `XADD key *` becomes `XADD key ms-*`."""
+"""Ids of Redis streams that do not depend on the clock: `XADD key *` becomes `XADD key ms-*`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def with_stream_id(words: list[bytes], ms: int) -> list[bytes]:
-    """A command; where it is an XADD that leaves the id to the server, with `ms` for the id's time."""
+    """A command; in an XADD that leaves the id to the server, `ms` becomes the id's time."""
     place = _place_of_id(words)
     if place and words[place] == b"*":
         return [*words[:place], b"%d-*" % ms, *words[place + 1 :]]
@@ -14,12 +14,12 @@ def with_stream_id(words: list[bytes], ms: int) -> list[bytes]:
 
 
 def packed(words: Sequence[bytes]) -> bytes:
-    """A command as RESP has it."""
+    """A command in RESP."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
 def _place_of_id(words: list[bytes]) -> int:
-    """Where an XADD has its entry's id; 0 where it has none."""
+    """The position of the entry's id in an XADD, or 0."""
     if words[0].upper() != b"XADD":
         return 0
     place = 2

@@ -1,4 +1,4 @@
-"""What a value is made of, so that it can be compared: parts, and leaves that have none."""
+"""The structure of a value, for comparison: nodes with parts, and leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Incomparable(Exception):
 
 @dataclass(frozen=True)
 class Leaf:
-    """Something that has no parts; `kind` keeps apart what `==` keeps apart. `text` is how it is shown."""
+    """A value without parts; `kind` distinguishes what `==` distinguishes. `text` is how it is shown."""
 
     kind: str
     value: Any
@@ -28,7 +28,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Parts:
-    """Something that has parts: in an order (a tuple), or without one (a frozenset), but shown in that of `order`."""
+    """A value with parts: ordered (a tuple), or unordered (a frozenset), but shown in the order of `order`."""
 
     kind: str
     parts: tuple[Told, ...] | frozenset[Told]
@@ -55,7 +55,7 @@ _PAIRS = {"item": ": ", "field": "="}
 
 
 def replaced(value: Told, leaf: Callable[[Leaf], Told]) -> Told:
-    """The same with every leaf as `leaf` has it."""
+    """The same with `leaf` applied to every leaf."""
     if isinstance(value, Leaf):
         return leaf(value)
     parts = tuple(replaced(one, leaf) for one in value.in_order())

@@ -1,11 +1,11 @@
-"""Values that say nothing about order: what a sequence, a clock or chance fills in while functions run.
+"""Surrogates: values that a sequence, a clock or chance fills in while functions run, and that reveal no order.
 
-They are known by where they come from. Each sequence of the lab's schema, and on a server of the lab's of all others,
-goes on at a number far from all that the setup has made (`sequences`), and only what it has handed out in a run is
-taken for an id. A clock's value is one that its column's default gives at that time. What the setup has made is the
-same in every run, and is compared as it is; so is what a function says itself.
+They are recognised by their origin. Each sequence of the lab's schema, and on an embedded server of all others,
+continues far from all numbers of the setup (`sequences`), and only numbers that it generated in a run are ids. A
+clock's value is one that its column's default gives at that time. Values of the setup are the same in every run, and
+are compared as they are; so are values that a function writes itself.
 
-`names` has for each id what it is compared by.
+`names` gives each id the name by which it is compared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CLOCKS = (
     "|current_time|localtimestamp|localtime"
 )
 
-# By the names that tables have in a transcript; how SQL says the column and the table; and the default of a clock's.
+# Tables as named in a transcript, their columns; a query for the column's values; and the default if it is a clock.
 _FILLED_IN = f"""
 with {{here}}
 select case when own then '' else nspname || '.' end || relname, attname,
@@ -62,25 +62,25 @@ _SLACK = datetime.timedelta(seconds=2)
 
 @dataclass(frozen=True)
 class Id:
-    """What a sequence or chance has made: `kind` names the sequence, or the column."""
+    """A value from a sequence or chance: `kind` names the sequence, or the column."""
 
     kind: str
     value: int | str
     column: Column | None
 
 
-Cell = Any  # a value, an Id, or what text is made of: a tuple of both
+Cell = Any  # a value, an Id, or a text's pieces: a tuple of both
 
 
 @dataclass(frozen=True)
 class _Clock:
-    """What a column's default said at a time, as the server writes it."""
+    """The value of a column's default at a time, as the server writes it."""
 
     value: str
     at: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
 
     def could_say(self, text: str) -> bool:
-        """Whether the default has said so since."""
+        """Whether the default may have given this value since."""
         since, said = _time(self.value), _time(text)
         if since is None or said is None or (since.tzinfo is None) != (said.tzinfo is None):
             return False
@@ -88,7 +88,7 @@ class _Clock:
 
 
 class Time(str):
-    """Stands for a time, or what else says nothing but where it comes from: one reading is as good as another."""
+    """Replaces a time, or another value that only its origin matters of: all its values are equivalent."""
 
 
 def of(column: Column) -> Time:
@@ -97,10 +97,10 @@ def of(column: Column) -> Time:
 
 @dataclass(frozen=True)
 class Surrogates:
-    """The columns that a clock or chance fills in, those that are ignored, which columns refer to which, and what the
-    setup's rows hold in the first, where that is the same in every run.
+    """The columns that a clock or chance fills in, the ignored ones, foreign keys, and the values of the first in the
+    setup's rows, if these are the same in every run.
 
-    `constant` is what looks like chance, and was the same in two runs.
+    `constant` are values that look like chance, and were the same in two runs.
     """
 
     filled_in: Mapping[Column, _Clock | None] = field(default_factory=dict)
@@ -115,9 +115,9 @@ class Surrogates:
         cls, execute: Callable[[str], list[Result]], here: str, ignore: Iterable[str] = (),
         sequences: Iterable[Sequence] = (), *, stable: bool = True,
     ) -> Surrogates:  # fmt: skip
-        """What the server says of the tables `here`, and columns named `table.column`. Raises BadInput.
+        """Reads the catalogue for the tables `here`; `ignore` has columns named `table.column`. Raises BadInput.
 
-        `stable`: what the setup's rows hold is the same in every run.
+        `stable`: the setup's rows are the same in every run.
         """
         filled, references = execute(f"{_FILLED_IN.format(here=here)}; {_REFERENCES.format(here=here)}")
         named = set()
@@ -144,12 +144,12 @@ class Surrogates:
         )  # fmt: skip
 
     def learned(self, one: Transcript, two: Transcript) -> Surrogates:
-        """The same, that takes nothing for chance that two runs have in common."""
+        """The same, but values that two runs have in common are not chance."""
         both = Origins(self, one).of_chance.keys() & Origins(self, two).of_chance.keys()
         return replace(self, constant=self.constant | both) if both else self
 
     def without_values(self, event: Event) -> Event:
-        """The same event, with results that leave columns of such names out."""
+        """The same event without columns of such names in its results."""
         names = {column for _, column in (*self.filled_in, *self.ignored)}
         names |= {column for (_, column), there in self.references if there in self.filled_in}
         results = tuple(
@@ -172,7 +172,7 @@ class Origins:
         self._note_values()
 
     def _note_values(self) -> None:
-        """What a clock and chance have filled in, in one way of writing it, with the column that it was filled into."""
+        """Collects the values that a clock and chance filled in, normalised, with their columns."""
         for column in sorted(self._all.filled_in):
             table = self._transcript.final.get(column[0])
             if table and column[1] in table.columns:
@@ -180,7 +180,7 @@ class Origins:
                 for row in table.rows:
                     self._note(column, row[place])
             for statement in self._setting(column) if self._all.filled_in[column] else ():
-                for said in TIME.findall(statement):  # by a clock of Python's; another may have set it again since
+                for said in TIME.findall(statement):  # by a clock of Python's; another may have overwritten it since
                     self._note(column, said)
         for event in self._transcript.events:
             for result in () if event.is_return else event.results:
@@ -193,7 +193,7 @@ class Origins:
         if not isinstance(value, str) or (column, value) in self._all.in_setup or not (way := _one_way(value)):
             return
         if UUID.fullmatch(value):
-            # What hashing a name gives is no chance: versions 3, 5 and 8.
+            # Versions 3, 5 and 8 are hashes, not chance.
             made = uuid.UUID(way).version in (1, 4, 6, 7) if "-" in value else not self._setting(column)
             if made and way not in self._all.constant:
                 self.of_chance.setdefault(way, column)
@@ -201,7 +201,7 @@ class Origins:
             self._times.setdefault(way, column)
 
     def _owners(self, column: str, sql: str) -> list[Column]:
-        """The columns from which a result's column of that name may come."""
+        """The columns from which a result column of that name may come."""
         owners = [of for of in sorted(self._all.filled_in) if column == of[1]]
         owners += [
             there for (_, here), there in self._all.references if here == column and there in self._all.filled_in
@@ -209,7 +209,7 @@ class Origins:
         return [of for of in owners if re.search(rf"(?i)\b{re.escape(of[0])}\b", sql)] or owners
 
     def _is_of_clock(self, column: Column, value: str) -> bool:
-        """Whether the column's default says so, or a statement that sets it to a clock's time, and to no other."""
+        """Whether it is from the column's default, or from a statement that sets it to a clock's time only."""
         clock, setting = self._all.filled_in[column], self._setting(column)
         if clock is None or (setting and self._is_reckoned(column, value)):
             return False
@@ -219,14 +219,14 @@ class Origins:
         return any(map(_CLOCK_WORD.search, setting)) and _one_way(value) not in said
 
     def _is_reckoned(self, column: Column, value: str) -> bool:
-        """Whether it is whole seconds from what the setup's rows hold: an end put off, say."""
+        """Whether it is whole seconds from a value of the setup's rows, such as a postponed end."""
         fraction = (_one_way(value) or "").partition(".")[2].partition("+")[0]
         there = {(_one_way(str(held)) or "").partition(".")[2].partition("+")[0]
                  for of, held in self._all.in_setup if of == column}  # fmt: skip
         return bool(fraction) and fraction in there
 
     def _setting(self, column: Column) -> list[str]:
-        """Statements that name it where they write."""
+        """Writing statements that name the column."""
         return [one for one in self._statements if re.search(rf"(?i)\b{re.escape(column[1])}\b", one)]
 
     def _id(self, value: object) -> Id | None:
@@ -248,13 +248,13 @@ class Origins:
         return self._id(value) or value
 
     def _is_filled_in(self, column: Column, value: Value) -> bool:
-        """Whether a value that is neither a time nor a UUID is what the default has said."""
+        """Whether a value that is neither a time nor a UUID comes from the default."""
         if isinstance(value, str) and (_one_way(value) or re.fullmatch(r"\d{4}-\d\d-\d\d", value)):
             return False
         return (column, value) not in self._all.in_setup and not self._setting(column)
 
     def _pieces(self, text: str) -> Iterator[str | Id]:
-        """What a text is made of."""
+        """The pieces of a text."""
         last = 0
         for found in _SURROGATE.finditer(text):
             piece = self.piece(found[0])
@@ -298,7 +298,7 @@ def _time(text: str) -> datetime.datetime | None:
 
 
 def _one_way(text: str) -> str | None:
-    """A UUID or a time in one way of writing it, in UTC; None for what is neither."""
+    """A UUID or a time, normalised, in UTC; None for other texts."""
     if UUID.fullmatch(text):
         return text.replace("-", "").lower()
     time = _time(text)

@@ -1,4 +1,4 @@
-"""The round trips of a session: what it has sent and what it was told, as the events of a transcript tell it."""
+"""The round trips of a session, requests and results, as events of a transcript."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class RedisAccess(Enum):
 
 @dataclass
 class RoundTrip:
-    """What a session asked a server, and what it was told. A `private` one takes no turn.
+    """A request and its result. A `private` one takes no turn.
 
-    `whole` is all that is sent, an implicit BEGIN included; `status` is how the session's transaction stood then, as a
-    pq.TransactionStatus; `redis` is of a message to Redis; `where` is the line that asked for it.
+    `whole` is all that is sent, an implicit BEGIN included; `status` is the transaction's state before it, as a
+    pq.TransactionStatus; `redis` describes a message to Redis; `where` is the line that sent it.
     """
 
     sql: str
@@ -35,17 +35,17 @@ class RoundTrip:
 
 @dataclass
 class Trips:
-    """A session's round trips: `next` is what it waits to send, `done` what it has sent since `events` was called."""
+    """A session's round trips: `next` is pending, `done` were made since `events` was called."""
 
     session: str
     next: RoundTrip | None = None
     done: list[RoundTrip] = field(default_factory=list)
-    last: RoundTrip | None = None  # what the last events told, if it was one round trip
+    last: RoundTrip | None = None  # the round trip of the last events, if it was one
 
     def events(self, *, resumed: bool) -> list[Event]:
-        """The round trips since the last time; the first of them may have waited."""
+        """The events of the round trips since the last call; the first of them may have been blocked."""
         trips = merged(self.done)
-        # Private ones go with what comes after them.
+        # Private ones are shown with the next one.
         self.done = self.done[_end_of_told(self.done) :]
         self.last = trips[-1] if len(trips) == 1 else None
         return [self._event(trip, resumed and place == 0) for place, trip in enumerate(trips)]
@@ -58,25 +58,25 @@ class Trips:
         )  # fmt: skip
 
     def underway(self) -> RoundTrip:
-        """What the session was last let go to do."""
+        """What the session was last resumed to do."""
         trips = merged(self.done)
         return trips[-1] if trips else RoundTrip("")
 
     def last_of(self, event: Event) -> RoundTrip | None:
-        """The round trip that an event of the last turn tells of, if it was the only one."""
+        """The round trip of an event of the last turn, if it was the only one."""
         if event.kind is not EventKind.WAITS:
             return self.last
         trips = merged(self.done)
         return trips[-1] if len(trips) == 1 else None
 
     def upcoming(self) -> RoundTrip | None:
-        """What the session waits to send, with what private ones came before it."""
+        """The pending round trip, with the private ones before it."""
         trips = merged([*self.done, self.next]) if self.next else []
         return trips[-1] if len(trips) == 1 else None
 
 
 def _end_of_told(trips: Sequence[RoundTrip]) -> int:
-    """Where the private round trips begin that nothing has come after."""
+    """The index of the trailing private round trips."""
     place = len(trips)
     while place and trips[place - 1].private and not trips[place - 1].failure:
         place -= 1
@@ -84,7 +84,7 @@ def _end_of_told(trips: Sequence[RoundTrip]) -> int:
 
 
 def merged(trips: Iterable[RoundTrip]) -> list[RoundTrip]:
-    """Private round trips are told together with the one that follows."""
+    """Groups private round trips with the one that follows."""
     told: list[RoundTrip] = []
     before: list[RoundTrip] = []
     for trip in trips:

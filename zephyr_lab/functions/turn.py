@@ -1,7 +1,7 @@
-"""A function's thread waits for its turn before each round trip; the scheduler says whose turn it is.
+"""A function's thread waits for its turn before each round trip; the scheduler decides whose turn it is.
 
-Between two turns a function runs on until its next round trip, or to its end. A thread knows its own turn (`here`), so
-that clients that nobody handed to it, such as a Redis client in a global variable, can be asked to wait as well.
+Between two turns a function runs on until its next round trip, or to its end. The turn is found by thread
+(`current_session`), so that clients that were not provided, such as a global Redis client, wait as well.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 
 
 class Abandoned(BaseException):
-    """Raised in a function's thread when its schedule is given up; no `except Exception` catches it."""
+    """Raised in a function's thread when its schedule is abandoned; no `except Exception` catches it."""
 
 
 class Owner(Protocol):
-    """On whose behalf a thread runs: a session's `Turn`, or what is run beside the sessions.
+    """The owner of a thread: a session's `Turn`, or code that runs beside the sessions.
 
-    `title` says who it is, `content` is the lab's Redis where one is explored; `bounds` is how far SQL may go, on a
-    server of somebody else's; `said`, what it has said to PostgreSQL, where nobody else keeps that;
-    `kept` is what a framework has one of, and `at_end` lets go of it.
+    `title` names it, `content` is the lab's Redis if one is explored; `bounds` limits SQL on an external server; `said`
+    are statements sent to PostgreSQL that are kept nowhere else; `kept` are singletons, which `at_end` releases.
     """
 
     title: str
@@ -41,15 +40,15 @@ class Owner(Protocol):
     bounds: Bounds | None
 
     def refuse(self, error: LabError) -> LabError:
-        """Keeps the first thing that cannot be explored, for whoever explores to raise."""
+        """Keeps the first error of what cannot be explored, for the exploration to raise."""
         ...
 
 
 class Unscheduled(Owner, Protocol):
-    """An owner that is no session: its connections lead to the lab's schema, and wait for no turn."""
+    """An owner that is no session: its connections lead to the lab's schema, without turns."""
 
     def connecting(self, connect: Callable[[str], Generator[Any, Any, Any]]) -> Generator[Any, Any, Any]:
-        """psycopg's generator that connects, to the lab's schema whatever the DSN was."""
+        """psycopg's connecting generator, redirected to the lab's schema."""
         ...
 
     def controls(self, connection: Any) -> bool:
@@ -58,13 +57,12 @@ class Unscheduled(Owner, Protocol):
 
 
 class Turn:
-    """Stands between a function's thread and the scheduler: the thread parks before a round trip until it is let go.
+    """Passes control between a function's thread and the scheduler: the thread parks before each round trip.
 
-    `log` is what it waits to send and has sent; `sleeps` counts sleeps since somebody else moved. `misuse` is what the
-    function did that cannot be explored, whatever it makes of the error
-    that it was told. `refused` is the SQLSTATE with which the last transaction was aborted; what is committed after
-    it clears it. `outside` is what it has used that no outcome holds, as sentences. `locks_on`: it may hold locks that
-    a transaction's end does not let go. `made_up` counts the ids and tokens that it was given.
+    `log` has its round trips; `sleeps` counts sleeps since another session moved. `misuse` is what the function did
+    that cannot be explored, even if it caught the error. `refused` is the SQLSTATE that aborted the last transaction; a
+    later commit clears it. `outside` is what it used that is in no outcome, as sentences. `locks_on`: it may hold locks
+    that outlive a transaction. `made_up` counts the random ids and tokens that it got.
     """
 
     def __init__(
@@ -72,7 +70,7 @@ class Turn:
     ) -> None:
         self.name, self.title = name, f"session {name}"
         self.content, self.bounds = content, bounds
-        self.open_connection = open_connection  # for the class of psycopg's that is asked for one
+        self.open_connection = open_connection  # for the requested psycopg class
         self.log = Trips(name)
         self.sleeps = 0
         self.trips = 0
@@ -85,7 +83,7 @@ class Turn:
         self.refused = ""
         self.locks_on = False
         self.is_aside = False
-        # Redis connections by id: those whose messages belong to a larger one, and what each has asked last.
+        # Redis connections by id: those whose messages are part of a larger one, and the last command of each.
         self.inside: set[int] = set()
         self.on_the_wire: dict[int, RoundTrip | None] = {}
         self._go = threading.Semaphore(0)
@@ -95,7 +93,7 @@ class Turn:
     # -- the thread's side
 
     def take(self, trip: RoundTrip) -> RoundTrip:
-        """Waits until it is this session's turn, unless the trip is private. Raises Abandoned."""
+        """Waits for this session's turn, unless the trip is private. Raises Abandoned."""
         self._check()
         trip.where = line_of_yours()
         if not trip.private:
@@ -118,7 +116,7 @@ class Turn:
 
     @contextlib.contextmanager
     def outside_schedule(self) -> Iterator[None]:
-        """What is asked meanwhile is part of no schedule."""
+        """Round trips inside the block are part of no schedule."""
         self.is_aside = True
         try:
             yield
@@ -130,12 +128,12 @@ class Turn:
             raise Abandoned
 
     def refuse(self, error: LabError) -> LabError:
-        """Keeps the first thing that cannot be explored, for the scheduler to raise."""
+        """Keeps the first error of what cannot be explored, for the scheduler to raise."""
         self.misuse = self.misuse or error
         return error
 
     def notify(self) -> None:
-        """Tells the scheduler that the thread has parked, or has ended."""
+        """Notifies the scheduler that the thread has parked, or has ended."""
         with contextlib.suppress(OSError):
             self._notify_fd.send(b".")
 
@@ -145,7 +143,7 @@ class Turn:
         self._go.release()
 
     def heard(self) -> bool:
-        """Whether the thread has parked or ended since it was let go."""
+        """Whether the thread has parked or ended since it was resumed."""
         return bool(self.wakeup_fd.recv(1))
 
     def abandon(self) -> None:
@@ -159,7 +157,7 @@ class Turn:
 
 
 def check_bounds(owner: Owner, sql: str) -> None:
-    """Raises BadInput, and keeps it, for SQL that would leave the lab's schema on a server of somebody else's."""
+    """Raises BadInput, and keeps it, for SQL that would leave the lab's schema on an external server."""
     if owner.bounds is None:
         return
     try:
@@ -169,27 +167,27 @@ def check_bounds(owner: Owner, sql: str) -> None:
 
 
 _local = threading.local()
-_owners: dict[int, Owner] = {}  # by thread, for those that another thread asks for
+_owners: dict[int, Owner] = {}  # by thread, for lookups from another thread
 
 
 def owner() -> Owner | None:
-    """On whose behalf the thread that asks runs; None for anybody else's."""
+    """The owner of the calling thread, or None."""
     return getattr(_local, "owner", None)
 
 
 def owner_of(thread: int) -> Owner | None:
-    """On whose behalf another thread runs, by its ident."""
+    """The owner of another thread, by its ident."""
     return _owners.get(thread)
 
 
 def current_session() -> Turn | None:
-    """The turn of the thread that asks; None where it is not a session's."""
+    """The turn of the calling thread; None if it is not a session's."""
     found = owner()
     return found if isinstance(found, Turn) else None
 
 
 def bind_thread(owner: Owner | None) -> None:
-    """Makes the thread that calls a session's."""
+    """Makes `owner` the owner of the calling thread."""
     _local.owner = owner
     if owner is None:
         _owners.pop(threading.get_ident(), None)
@@ -198,7 +196,7 @@ def bind_thread(owner: Owner | None) -> None:
 
 
 def on_behalf_of(owner: Owner | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; what it does is done for that owner, whichever thread it runs in."""
+    """The same function, which runs for `owner` in whichever thread."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
         before = getattr(_local, "owner", None)

@@ -1,8 +1,8 @@
 """What a function returned or raised, as a value that can be compared: by its structure, never by its repr.
 
 Plain data is compared as Python's `==` does (sets and dicts whatever their order, NaN equal to itself), objects of
-kinds that are known by their fields, columns, or status and body. Nothing is evaluated that is not there yet, and no
-library is imported: classes are known by their names. What is not known is refused, with what to do instead.
+known kinds by their fields, columns, or status and body. Nothing lazy is evaluated, and no library is imported:
+classes are recognised by name. Unknown kinds are refused, with the remedy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 from zephyr_lab.functions.library_objects import KNOWN, mapped
 from zephyr_lab.functions.structure import Incomparable, Leaf, Parts, Told, article, not_run
 
-Compare = Mapping[type, Callable[[Any], Any]]  # a class to what gives plain data for an object of it
+Compare = Mapping[type, Callable[[Any], Any]]  # a class to a function that turns its objects into plain data
 
 
 _NUMBERS = (int, float, complex, decimal.Decimal, fractions.Fraction)
@@ -46,7 +46,7 @@ _LAZY = frozenset({
     "django.RawQuerySet", "sqlalchemy.Query", "sqlalchemy.AsyncResult", "_asyncio.Future", "concurrent.Future",
 })  # fmt: skip
 _DRIVERS = ("psycopg", "psycopg_pool")
-_CLIENTS = (*_DRIVERS, "redis", "valkey")  # whose errors have attributes of the connection, and for statistics
+_CLIENTS = (*_DRIVERS, "redis", "valkey")  # their errors have attributes of the connection and of statistics
 
 
 def told(value: Any, compare: Compare | None = None) -> Told:
@@ -94,14 +94,14 @@ class _Reader:
         if isinstance(value, type):
             if not _is_importable(value):
                 raise Incomparable(
-                    f"cannot compare the class {value.__name__}, which is made while functions run, and has no place "
-                    "to be found at: return plain data"
+                    f"cannot compare the class {value.__name__}, which is defined while functions run, and cannot "
+                    "be found by its name: return plain data"
                 )
             return Leaf("class", _name(value), repr(value))
         return self._plain(value)
 
     def _plain(self, value: Any) -> Told:
-        """What Python itself has, and classes that say what their fields are."""
+        """Python's own types, and classes that declare their fields."""
         kind = type(value)
         of_attrs = getattr(kind, "__attrs_attrs__", None)
         fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else of_attrs
@@ -119,7 +119,7 @@ class _Reader:
         raise Incomparable(f"cannot compare {article(kind)}: return plain data{_how(value)}")
 
     def _built_in(self, value: Any) -> Told | None:
-        """As what Python has built in, whatever a class derived from it makes of its methods; None for what is not."""
+        """A built-in value, whatever methods a derived class overrides; None for other objects."""
         kind = type(value)
         if isinstance(value, _NUMBERS):
             return _number(_plain_number(value))
@@ -141,7 +141,7 @@ class _Reader:
         if isinstance(value, _SETS):
             base = next(one for one in _SETS if isinstance(value, one))
             return Parts("set", frozenset(map(self.read, base.__iter__(value))))
-        if isinstance(value, collections.OrderedDict):  # whose `==` counts the order
+        if isinstance(value, collections.OrderedDict):  # its `==` depends on the order
             return Parts("OrderedDict", self._pairs(collections.OrderedDict.items(value)))
         if isinstance(value, dict):
             return self.items(dict.items(value))
@@ -155,7 +155,7 @@ class _Reader:
                 f"cannot compare {article(kind)}: what compare= has for it raised {type(error).__name__}: {error}"
             ) from error
         if plain == {} and how is vars and _is_of_python(type(value)):
-            raise Incomparable(f"cannot compare {article(kind)}: vars() says nothing of it; return plain data")
+            raise Incomparable(f"cannot compare {article(kind)}: vars() shows nothing of it; return plain data")
         return self.read(plain)
 
     def _pairs(self, items: Iterable[tuple[Any, Any]]) -> tuple[Parts, ...]:
@@ -171,7 +171,7 @@ class _Reader:
         )
 
     def _with_attributes(self, value: Any, plain: Told) -> Told:
-        """A class derived from plain data may have attributes beside it."""
+        """A class derived from plain data may have attributes, too."""
         attributes = _attributes(value)
         if isinstance(value, _WRAPPED):
             del attributes["data"]
@@ -185,13 +185,13 @@ class _Reader:
             state = _sqlstate(error)
             if message := raised_in(error):
                 return Parts(kind.__name__, (Leaf("name", state, state), self.read(message)))
-            # The server's own words have process and transaction numbers in them.
+            # The server's messages contain process and transaction numbers.
             constraint = getattr(getattr(error, "diag", None), "constraint_name", None) or ""
             return Leaf(_name(kind), (state, constraint), f"{kind.__name__}({f'{state} {constraint}'.strip()!r})")
         parts: list[Told] = []
         from_driver = getattr(error, "orig", None) or error.__cause__
         if isinstance(from_driver, BaseException) and _sqlstate(from_driver) and _is_wrapper(kind):
-            return Parts(kind.__name__, (self.read(from_driver),))  # its own arguments are the driver's words
+            return Parts(kind.__name__, (self.read(from_driver),))  # its arguments are the driver's message
         attempt = getattr(error, "last_attempt", None)  # tenacity.RetryError
         if attempt is not None and callable(getattr(attempt, "exception", None)):
             return Parts(kind.__name__, (self.read(attempt.exception()),))
@@ -216,17 +216,17 @@ def _name(kind: type) -> str:
 
 
 def is_from_server(error: BaseException) -> bool:
-    """Whether it is what a server has said, and not an error that Python has made of a driver's class."""
+    """Whether it comes from a server, and is not an error of a driver's class raised by Python code."""
     return bool(_sqlstate(error)) and getattr(error, "pgresult", None) is not None
 
 
 def raised_in(error: BaseException) -> str:
-    """What RAISE, in a function of the server, has said."""
+    """The message of RAISE in a server-side function."""
     return str(error.diag.message_primary or "") if _sqlstate(error).startswith("P0") else ""  # type: ignore[attr-defined]
 
 
 def _is_importable(kind: type) -> bool:
-    """Whether its name leads to it, and to no other."""
+    """Whether it can be found by its name."""
     found: Any = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         found = getattr(found, name, None)
@@ -238,7 +238,7 @@ def _is_of_python(kind: type) -> bool:
 
 
 def _how(value: Any) -> str:
-    """How to say what counts of it: closures, modules and their like keep it where `vars` does not look."""
+    """How to make it comparable: `vars` does not show the state of closures, modules and their like."""
     kind = type(value)
     if _is_of_python(kind):
         return ""
@@ -250,12 +250,12 @@ def _sqlstate(error: BaseException) -> str:
 
 
 def _is_wrapper(kind: type) -> bool:
-    """Whether it is a library's name for a driver's error, with the driver's words."""
+    """Whether it is a library's wrapper of a driver's error, with the driver's message."""
     return kind.__module__.startswith(("django.db", "sqlalchemy."))
 
 
 def _plain_number(value: Any) -> Any:
-    """The number itself, of a class that may have its own notion of what equals it."""
+    """The plain number, of a class that may define its own equality."""
     if isinstance(value, int):
         return value if isinstance(value, bool) else int.__int__(value)
     if isinstance(value, float):
@@ -280,7 +280,7 @@ def _leaf(value: Any) -> Leaf:
     if not (isinstance(value, str) or _is_of_python(equals)):
         raise Incomparable(f"cannot compare {article(type(value))}, which has its own ==: return plain data")
     if isinstance(value, datetime.datetime | datetime.time):
-        # Two times that are equal in two zones are told apart by nothing that `==` looks at.
+        # `==` does not distinguish equal times of two zones.
         return Leaf("time", value, repr(value))
     if isinstance(value, str):
         value = str.__str__(value)
