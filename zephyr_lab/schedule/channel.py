@@ -1,4 +1,4 @@
-"""One session's connection: sends a step without waiting for it, and collects the answer when there is one.
+"""One session's connection: sends a step without waiting for it, and collects the results when they arrive.
 
 Uses libpq's asynchronous calls through `psycopg.pq`, and its simple protocol, so that a step may hold several
 statements, as in isolationtester.
@@ -28,7 +28,7 @@ _WITH_ROWS = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.SINGLE_TUPLE)
 
 
 class Channel:
-    """A session's connection. `step` is the last step sent; `busy` says that it has not been answered yet."""
+    """A session's connection. `step` is the last step sent; `busy` until it is completed."""
 
     def __init__(self, name: str, connection: pq.abc.PGconn) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Channel:
         return False
 
     def hand_over(self) -> None:
-        """Nothing was held."""
+        """Nothing is held back."""
 
     @property
     def connection(self) -> pq.abc.PGconn:
@@ -84,7 +84,7 @@ class Channel:
         return self._connection.transaction_status
 
     def send(self, step: Step) -> None:
-        """Sends a step and returns at once; `collect` gathers what the server answers."""
+        """Sends a step and returns at once; `collect` reads the results."""
         self._clear()
         self.step, self.busy = step, True
         try:
@@ -93,10 +93,10 @@ class Channel:
             self._lose()
 
     def receive(self) -> None:
-        """Its socket is its own: `collect` takes what has come."""
+        """Its socket is its own: `collect` reads what has arrived."""
 
     def collect(self) -> bool:
-        """Takes what has arrived; True when the step is over, which is when the server is ready for the next one.
+        """Reads what has arrived; True when the step is over, which is when the server is ready for the next one.
 
         An error message arrives before the failed transaction's locks are gone; ReadyForQuery arrives after.
         """
@@ -143,13 +143,13 @@ class Channel:
         return self.finish(seconds)
 
     def start(self, sql: str, what: str) -> None:
-        """Sends SQL that is no step; `finish` waits for its answer."""
-        if self.busy:  # what was running was interrupted, and so was its cancelling
+        """Sends SQL that is no step; `finish` waits for its end."""
+        if self.busy:  # an earlier query and its cancellation were both interrupted
             self.cancel()
         self.send(Step(what, self.name, sql))
 
     def finish(self, seconds: float = OWN_SECONDS) -> list[Result]:
-        """The answer to what was started. Raises SetupFailed, also after `seconds`."""
+        """Waits for the results of `start`. Raises SetupFailed, also after `seconds`."""
         assert self.step is not None
         what, deadline = self.step.name, time.monotonic() + seconds
         while not self.lost and not self.collect():
@@ -164,21 +164,21 @@ class Channel:
         return self.results
 
     def cancel(self) -> bool:
-        """Cancels what is running and waits a bounded time for the answer; True if the connection is usable after."""
+        """Cancels what is running and waits a bounded time for its end; True if the connection is usable then."""
         if self.lost:
             return False
         deadline = time.monotonic() + CANCEL_SECONDS
         while self.busy:
             if time.monotonic() > deadline:
                 return False
-            # Once more on every round: a request that meets the server between two statements has no effect.
+            # Again in every round: a request that arrives between two statements has no effect.
             self.request_cancel()
             select.select([self.socket], [], [], 0.1)
-            self.collect()  # also with nothing to read: an interrupt may have come between an answer and our noting it
+            self.collect()  # even with nothing to read: an interrupt may have come before a read result was recorded
         return not self.lost
 
     def request_cancel(self) -> None:
-        """Asks the server to cancel what is running; the answer comes as any other, with SQLSTATE 57014."""
+        """Asks the server to cancel what is running; the error arrives as any other, with SQLSTATE 57014."""
         with contextlib.suppress(psycopg.Error):
             self._connection.get_cancel().cancel()
 

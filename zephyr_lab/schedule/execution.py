@@ -1,12 +1,12 @@
-"""One run of a spec, step by step: who could move, who waits, and what has happened.
+"""One run of a spec, step by step: which sessions are runnable, which wait, and what has happened.
 
 Only quiet states are recorded (see `settling`): the sent step first, and then the sessions that it woke, in the order
 in which they had been sent.
 
-A deadlock's victim is the session whose step closes the cycle. The server aborts whoever's `deadlock_timeout` runs
-out first, and a session looks once per wait. So all sessions are patient, and a session that holds up another one,
-hence could close a cycle, is made impatient before it is sent on. If a woken session closes the cycle, the first one
-in the spec's order is the victim. A spec that sets `deadlock_timeout` itself is left alone.
+A deadlock's victim is the session whose step closes the cycle. The server aborts the session whose `deadlock_timeout`
+expires first, and a session checks once per wait. So all sessions are patient (a long timeout), and a session that
+blocks another one, hence could close a cycle, is made impatient before its step. If a woken session closes the cycle,
+the first one in the spec's order is the victim. A spec that sets `deadlock_timeout` itself is left alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ IMPATIENT_MS = 1
 
 @dataclass
 class _Transaction:
-    """What is known of a transaction while it goes on."""
+    """The state of an open transaction."""
 
     steps: list[str] = field(default_factory=list)
     end: End = End.UNFINISHED
@@ -51,7 +51,7 @@ class _Transaction:
 
 
 class Execution:
-    """One run of a spec: which sessions could move, and what has happened so far."""
+    """One run of a spec: which sessions are runnable, and what has happened so far."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Execution:
         sessions: Sessions,
         observer: Observer,
     ) -> None:
-        """`patience` is each session's deadlock_timeout in milliseconds; None where it is not ours to set."""
+        """`patience` is each session's deadlock_timeout in milliseconds; None if the lab does not set it."""
         self.spec = spec
         self.isolation = isolation
         self.events: list[Event] = []
@@ -78,16 +78,16 @@ class Execution:
             channels, observer, may_stop=workspace.database.is_embedded, on_deadlock=self._check_victim
         )
         self._programs = {session.name: session.steps for session in spec.sessions}
-        self._places = dict.fromkeys(self._programs, 0)  # how much of its program each session has behind it
-        self._sent: dict[str, int] = {}  # the place in `taken` of each session's last step
+        self._places = dict.fromkeys(self._programs, 0)  # the number of steps each session has taken
+        self._sent: dict[str, int] = {}  # the index in `taken` of each session's last step
         self._transactions: dict[str, list[_Transaction]] = {name: [] for name in self._programs}
         self._glances: list[Glance] | None = None
 
     def observe(self) -> None:
-        """Looks from now on, after every step, what is committed in the tables: for whoever shows the run later."""
+        """Reads the committed rows after every step from now on, to show them later."""
         self._glances = [Glance(0, self._workspace.tables_now())]
 
-    # -- what a scheduler sees
+    # -- for the scheduler
 
     def runnable(self) -> tuple[str, ...]:
         """Sessions that have a step left and could take it now."""
@@ -105,15 +105,15 @@ class Execution:
         return program[place]
 
     def waiting(self, session: str) -> Wait | None:
-        """What a session waits for; None where it does not wait."""
+        """What a session waits for, or None."""
         return self._settler.waits[session][1] if session in self._settler.waits else None
 
     def statuses(self) -> dict[str, int]:
-        """How each session's transaction stands, as a pq.TransactionStatus."""
+        """Each session's transaction status, as a pq.TransactionStatus."""
         return {name: channel.status for name, channel in self._channels.items()}
 
     def add(self, session: str, sql: str) -> Step:
-        """A further step at the end of a session's program, for whoever decides on the way; a new session joins."""
+        """Appends a step to a session's program, for callers that decide as they go; a new session joins."""
         program = self._programs.get(session, ())
         step = Step(f"{session}_{len(program) + 1}", session, sql)
         programs = {**self._programs, session: (*program, step)}
@@ -127,7 +127,7 @@ class Execution:
         return step
 
     def take(self, step: Step) -> list[Event]:
-        """Sends a step, waits until all is quiet, gives what happened. Raises ScheduleError, StepTimeout."""
+        """Sends a step, waits until all is quiet, returns the events. Raises ScheduleError, StepTimeout."""
         channel = self._channels[step.session]
         if self.waiting(step.session):
             raise ScheduleError(self._refusal(step))
@@ -144,11 +144,11 @@ class Execution:
             raise self._never_ends() from None
 
     def cancel(self, session: str) -> list[Event]:
-        """Cancels a step that goes on, as Ctrl-C does in psql, and gives what happened. Raises TimeoutError."""
+        """Cancels a running step, as Ctrl-C does in psql, and returns the events. Raises TimeoutError."""
         return self._follow(session, self._channels[session].request_cancel, CANCEL_SECONDS)
 
     def _follow(self, session: str, send: Callable[[], None], seconds: float) -> list[Event]:
-        """What comes of `send`: for its session, then for the others that wait, in the order of their steps."""
+        """The events of `send`: of its session, then of the waiting ones, in the order of their steps."""
         before = self._settler.waits
         waiting = sorted(before.keys() - {session}, key=self._sent.__getitem__)
         over = self._settler.send_and_settle(send, waiting, time.monotonic() + seconds)
@@ -166,14 +166,14 @@ class Execution:
     # -- what is recorded
 
     def _begin_transaction(self, channel: Channel, step: Step) -> None:
-        """Notes to which transaction of its session a step belongs; an autocommitted step is one of its own."""
+        """Records to which transaction of its session a step belongs; an autocommitted step is one of its own."""
         transactions = self._transactions[channel.name]
         if channel.status == pq.TransactionStatus.IDLE or not transactions:
             transactions.append(_Transaction())
         transactions[-1].steps.append(step.name)
 
     def _event(self, name: str) -> Event:
-        """What a session's step was answered with."""
+        """The event of a completed step."""
         channel = self._channels[name]
         step, transactions = channel.step, self._transactions[name]
         assert step is not None
@@ -202,8 +202,8 @@ class Execution:
         return events
 
     def finish(self, question: str | None = None) -> Transcript:
-        """Ends what is still open, reads the tables, asks a `question` of them, tears down, gives the transcript."""
-        # Last in the queue first, and before any rollback: whoever is let through would still change rows.
+        """Ends what is still open, reads the tables, runs `question` on them, tears down, returns the transcript."""
+        # Last in the queue first, and before any rollback: a session that got its lock would still change rows.
         for name in sorted(self._settler.waits, key=self._sent.__getitem__, reverse=True):
             self._channels[name].cancel()
         usable = {name: channel for name, channel in self._channels.items() if not channel.lost}
@@ -218,7 +218,7 @@ class Execution:
         return self._transcript(left.final, left.answer)
 
     def so_far(self) -> Transcript:
-        """What has happened up to now, and what is committed by now; nothing is ended. Raises ServerLost."""
+        """The transcript so far, with the rows committed so far; ends nothing. Raises ServerLost."""
         return self._transcript(self._workspace.tables_now(), ())
 
     def _transcript(self, final: Mapping[str, Table], answer: tuple[tuple[Value, ...], ...]) -> Transcript:
@@ -244,7 +244,7 @@ class Execution:
                 what = f"{self.spec.name}, teardown of session {session.name}"
                 usable[session.name].execute(session.teardown, what, self._workspace.step_seconds)
 
-    # -- errors that say how to go on
+    # -- errors with their remedy
 
     def _schedule(self) -> str:
         return Schedule(tuple(self.taken)).text(self.spec)
@@ -268,12 +268,12 @@ class Execution:
     # -- deadlocks
 
     def _make_impatient(self, channel: Channel) -> None:
-        """Makes a session impatient if a deadlock could begin with its step: if it holds up a session that waits."""
+        """Makes a session impatient if its step could close a deadlock: if another one waits for it."""
         if self._patience is None or self._victim or channel.status == pq.TransactionStatus.INERROR:
             return
         holds_up = any(channel.pid in held_up_by for held_up_by, _ in self._settler.waits.values())
         if holds_up or channel.name in self._settler.impatient:
-            # Also where it is impatient already: a rollback may have taken the setting back.
+            # Even if it is impatient already: a rollback may have reverted the setting.
             milliseconds = IMPATIENT_MS if holds_up else self._patience[channel.name]
             channel.execute(f"set deadlock_timeout = '{milliseconds}ms'", f"session {channel.name}")
             self._settler.impatient.add(channel.name)
@@ -287,7 +287,7 @@ class Execution:
 
 
 def _end_after(event: Event, before: End, channel: Channel) -> End:
-    """How a transaction stands after a step; `before` is how it stood before that step."""
+    """The state of a transaction after a step; `before` is the state before it."""
     if channel.lost:
         return End.LOST
     status = channel.status
@@ -297,6 +297,6 @@ def _end_after(event: Event, before: End, channel: Channel) -> End:
         return End.ABORTED
     ended_by = [result.tag for result in event.results if result.tag in ("COMMIT", "ROLLBACK")]
     if ended_by and ended_by[-1] == "ROLLBACK":
-        # Whether COMMIT or ROLLBACK was asked for: a failed transaction is answered with ROLLBACK.
+        # Whether COMMIT or ROLLBACK was sent: COMMIT of a failed transaction returns ROLLBACK.
         return before if before is End.ABORTED else End.ROLLED_BACK
     return End.COMMITTED

@@ -1,4 +1,4 @@
-"""Reads tests of transaction isolation written down as Hermitage does (github.com/ept/hermitage), and compares.
+"""Runs isolation tests written in the format of Hermitage (github.com/ept/hermitage), and compares.
 
 A Markdown file: SQL blocks whose lines end in a comment that says which session sends them and what is seen then:
 `update ...; -- T2, BLOCKS`, `commit; -- T1. This unblocks T2`, `select ...; -- T1. Shows 1 => 11, 2 => 21`, `-- T2.
@@ -20,7 +20,7 @@ _LINE = re.compile(r"^(?P<sql>.+?;)\s*--\s*(?P<who>T\d+|[Ee]ither)\b[.,]?\s*(?P<
 _ERROR = re.compile(r'(?:(?P<whom>T\d+) now )?prints(?: out)? "ERROR: (?P<text>[^"]*)"', re.IGNORECASE)
 _ROW = re.compile(r"(\S+) => ([^,\s]+)")
 
-# A documented message stands for its SQLSTATE; what the server says in words may change.
+# Documented messages are compared by SQLSTATE: the server's wording may change.
 _MESSAGES = {
     "could not serialize access": SERIALIZATION_FAILURE,
     "deadlock detected": DEADLOCK_DETECTED,
@@ -30,7 +30,7 @@ _MESSAGES = {
 
 @dataclass(frozen=True)
 class Documented:
-    """A test: its title, its spec and schedule, and what its comments say of each step, by the step's name."""
+    """A test: its title, its spec and schedule, and the comments by step name."""
 
     title: str
     spec: Spec
@@ -38,7 +38,7 @@ class Documented:
     says: dict[str, str]
 
     def differences(self, transcript: Transcript) -> list[str]:
-        """Where the server did otherwise than documented, in words; empty where it still does the same."""
+        """Differences of the server from the documentation, in words."""
         found = []
         resumed = {event.session: event for event in transcript.events if event.resumed}
         woken_by = _who_woke_whom(transcript)
@@ -88,7 +88,7 @@ def _compare_rows(event: Event, says: str) -> list[str]:
 
 
 def _who_woke_whom(transcript: Transcript) -> dict[str, list[Event]]:
-    """Step -> what became of the sessions that it woke."""
+    """Step -> the events of the sessions that it woke."""
     woken: dict[str, list[Event]] = {}
     last = ""
     for event in transcript.events:
@@ -138,7 +138,7 @@ def _test(title: str, setup: str, lines: list[str], where: str) -> Documented:
         found = _LINE.match(line)
         if found is None:
             raise BadInput(f"{where}: {line.strip()!r} does not end in its session, such as `-- T1`")
-        # "either": whoever it is, all transactions are over by then.
+        # "either": in any case all transactions are over by then.
         session = steps[0].session if found["who"].lower() == "either" else found["who"]
         step = Step(f"{number}", session, found["sql"])
         steps.append(step)

@@ -1,10 +1,10 @@
-"""Runs a spec the way PostgreSQL's isolationtester runs it, and says what it says, byte for byte.
+"""Runs a spec as PostgreSQL's isolationtester does, with the same output, byte for byte.
 
-The rules are those of src/test/isolation/README: sessions live on from permutation to permutation, a step that waits
-is reported as `<waiting ...>` and later as `<... completed>`, marks behind a step of a permutation hold its report
-back, and a file without permutations means all interleavings, first session first. Values and messages are the
-server's own text. What that program says on standard error and goes on after is part of the output, as it is of
-PostgreSQL's files of expected outputs.
+The rules are those of src/test/isolation/README: sessions are kept from permutation to permutation, a step that waits
+is reported as `<waiting ...>` and later as `<... completed>`, marks behind a step of a permutation delay its report,
+and a file without permutations means all interleavings, first session first. Values and messages are the server's own
+text. Errors that the program prints to standard error and survives are part of the output, as they are in
+PostgreSQL's expected files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zephyr_lab.servers.database import decoded
 TICK = 0.010  # seconds: how long isolationtester lets a step run before it asks whether it waits
 FIRST_PAUSE = TICK / 31  # the fifth pause, each twice as long, ends with the tick
 NUMBER = frozenset(b"0123456789.Ee -")
-# With these in a spec a wait may end although no session that could end it is busy any more.
+# With these in a spec a wait may end although no busy session could end it.
 CUTS_SHORT = re.compile(r"(?i)_timeout\b|\bpg_(cancel|terminate)_backend\b")
 
 Connect = Callable[[str], pq.abc.PGconn]
@@ -34,7 +34,7 @@ Write = Callable[[str], object]
 
 
 def run(spec: Spec, connect: Connect, write: Write, step_seconds: float) -> None:
-    """Runs every permutation of `spec` and gives the output to `write`, piece by piece.
+    """Runs every permutation of `spec` and passes the output to `write`, piece by piece.
 
     `connect` opens a connection for the name of a session. Raises SetupFailed, StepTimeout, ServerLost.
     """
@@ -47,7 +47,7 @@ def run(spec: Spec, connect: Connect, write: Write, step_seconds: float) -> None
 
 
 def interleavings(sessions: Sequence[Session]) -> Iterator[tuple[ScheduledStep, ...]]:
-    """Every order of all steps that keeps each session's own, those that begin with the first session first."""
+    """Every order of all steps that keeps each session's order, first session first."""
 
     def recurse(taken: list[int], steps: list[ScheduledStep]) -> Iterator[tuple[ScheduledStep, ...]]:
         ended = True
@@ -66,7 +66,7 @@ def interleavings(sessions: Sequence[Session]) -> Iterator[tuple[ScheduledStep, 
 
 
 def _unused(spec: Spec) -> list[str]:
-    """The steps that no permutation takes, in the order of the bytes of their names."""
+    """The steps in no permutation, sorted by the bytes of their names."""
     used = {one.step for permutation in spec.permutations for one in permutation}
     return sorted(spec.steps.keys() - used, key=str.encode) if used else []
 
@@ -78,7 +78,7 @@ def _blocks(spec: Spec) -> list[str]:
 
 
 class _Running:
-    """A step that has been launched, with the marks that hold its report back and what they count up to."""
+    """A launched step, with the marks that delay its report and their limits."""
 
     def __init__(self, step: Step, blockers: Sequence[Blocker], targets: dict[Blocker, int]) -> None:
         self.step = step
@@ -174,9 +174,9 @@ class _Tester:
             self.write(f"{failed}: {decoded(session.connection.error_message)}")
 
     def _execute(self, session: _Session, sql: str, failed: str) -> bool:
-        """Whether a block went well; one without a statement does not, to isolationtester.
+        """Whether a block succeeded; for isolationtester one without a statement does not.
 
-        Unlike there it may not take for ever. Raises StepTimeout, which names the sessions that could be waited for.
+        Unlike there it has a time limit. Raises StepTimeout, which names the sessions that may block it.
         """
         try:
             result = self._last_result(session, sql, failed)
@@ -187,7 +187,7 @@ class _Tester:
         return result is not None and result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
     def _last_result(self, session: _Session, sql: str, failed: str) -> pq.abc.PGresult | None:
-        """As PQexec gives it, which no signal interrupts."""
+        """Waits like PQexec, which no signal interrupts."""
         connection, last = session.connection, None
         deadline = time.monotonic() + self.step_seconds
         connection.send_query(sql.encode())
@@ -200,7 +200,7 @@ class _Tester:
                     if select.select([connection.socket], [], [], left)[0]:
                         try:
                             connection.consume_input()
-                        except psycopg.OperationalError:  # the result says why
+                        except psycopg.OperationalError:  # the result has the reason
                             break
                 result = connection.get_result()
                 if result is None:
@@ -255,7 +255,7 @@ class _Tester:
                 raise StepTimeout(f"step {earlier.step.name} timed out after {2 * self.step_seconds:g} seconds")
 
     def _try_complete_all(self, waiting: list[_Running], may_block: bool = True) -> None:
-        """Completes whichever of the waiting steps it can; again, while one held back may have been released."""
+        """Completes the waiting steps that it can, repeatedly, while a delayed report may have been released."""
         while True:
             before, notices = len(waiting), sum(session.notices for session in self.sessions.values())
             for running in list(waiting):
@@ -290,7 +290,7 @@ class _Tester:
                 continue
             now = time.monotonic()
             if may_block and self._waits(session, patient=now - began >= TICK):
-                session.consume()  # a notice may have come while we asked
+                session.consume()  # a notice may have arrived during the query
                 return not session.is_busy()
             if not canceled and now - began > self.step_seconds:
                 self.write(f"isolationtester: canceling step {running.step.name} after {int(now - began)} seconds\n")
@@ -302,7 +302,7 @@ class _Tester:
         return True
 
     def _waits(self, session: _Session, patient: bool) -> bool:
-        """Whether a session waits. Before the tick is over only a wait counts that nobody busy could end."""
+        """Whether a session waits. Before the tick is over only a wait counts that no busy session could end."""
         busy = [one.pid for one in self.sessions.values() if one.active]
         graph = self.observer.who_waits(busy, self.names)
         if session.pid not in graph or patient:
@@ -377,7 +377,7 @@ def _is_number(value: bytes) -> bool:
 
 
 def _failure(result: pq.abc.PGresult) -> str:
-    """An error's first line; all that libpq says where the error is its own, such as the loss of a connection."""
+    """An error's first line; the whole message if it is libpq's own, such as the loss of a connection."""
     severity = result.error_field(pq.DiagnosticField.SEVERITY)
     message = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)
     if severity is None or message is None:

@@ -18,7 +18,7 @@ class IsolationLevel(StrEnum):
 
     @classmethod
     def of(cls, level: Any) -> IsolationLevel:
-        """The level that is meant: a name in any case (`_` and `-` count as blanks), or a `psycopg.IsolationLevel`.
+        """Parses a level: a name in any case (`_` and `-` count as blanks), or a `psycopg.IsolationLevel`.
 
         Raises BadInput for anything else, and lists the four.
         """

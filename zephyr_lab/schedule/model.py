@@ -1,4 +1,4 @@
-"""What is to be run, as plain data: sessions of steps, and a schedule that says whose step comes next.
+"""Specs and schedules as plain data: sessions of steps, and an order that says whose step comes next.
 
 The words are isolationtester's: a *spec* has setup and teardown blocks, sessions, steps and permutations.
 """
@@ -53,7 +53,7 @@ class ScheduledStep:
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole case: what is set up, who does what, and which orders the file asks for."""
+    """A whole case: the setup, each session's steps, and the permutations of the file."""
 
     name: str
     sessions: tuple[Session, ...]
@@ -69,7 +69,7 @@ class Spec:
         object.__setattr__(self, "_by_name", {session.name: session for session in self.sessions})
 
     def with_steps(self, sql: Mapping[str, str]) -> Spec:
-        """The same spec with other SQL in the named steps. Raises BadInput for a step that it does not have."""
+        """The same spec with other SQL in the named steps. Raises BadInput for an unknown step."""
         for name in sql:
             if name not in self.steps:
                 raise BadInput(f"{self.name} has no step {name!r}; its steps are {', '.join(self.steps)}")
@@ -80,7 +80,7 @@ class Spec:
         return replace(self, sessions=sessions)
 
     def with_sessions(self, number: int) -> Spec:
-        """The same spec with `number` sessions: the first of the file's, or copies of the last one behind them.
+        """The same spec with `number` sessions: the file's first ones, followed by copies of its last one if needed.
 
         A copy is named by the next free letter, and its steps after it: `B_read` becomes `C_read`. Its SQL is the same.
         Raises BadInput for no sessions, or more than there are letters.
@@ -104,7 +104,7 @@ class Spec:
         return replace(self, sessions=kept, permutations=tuple(permutations))
 
     def listing(self) -> str:
-        """The spec to read: what is set up, then each session's steps, a line each."""
+        """The spec as text: setup, then each session's steps, one per line."""
         lines = [line for block in self.setups for line in textwrap.dedent(block).strip().splitlines()]
         width = max(len(name) for name in self.steps)
         for session in self.sessions:
@@ -113,7 +113,7 @@ class Spec:
         return "\n".join(lines)
 
     def blocks(self) -> Iterator[tuple[str, str]]:
-        """All of its SQL, each piece after whose it is."""
+        """All of its SQL, each piece with its place."""
         yield from ((f"{self.name}, setup block {number}", sql) for number, sql in enumerate(self.setups, start=1))
         for session in self.sessions:
             around = (("setup", session.setup), ("teardown", session.teardown))
@@ -123,7 +123,7 @@ class Spec:
             yield f"{self.name}, teardown", self.teardown
 
     def mentions(self, words: str) -> bool:
-        """Whether words occur in the SQL of a session, in any case, with any blanks between."""
+        """Whether words occur in the SQL of a session, case-insensitive, with any blanks between."""
         pattern = r"(?i)\b" + r"\s+".join(map(re.escape, words.split())) + r"\b"
         return any(
             re.search(pattern, sql)
@@ -182,7 +182,7 @@ class Schedule:
 
     @classmethod
     def serial(cls, spec: Spec, order: Sequence[str]) -> Schedule:
-        """One session after another, each from its first step to its last."""
+        """The serial schedule: one session after another, each from its first step to its last."""
         return cls(tuple(step.name for name in order for step in spec.session(name).steps))
 
     @classmethod
@@ -190,7 +190,7 @@ class Schedule:
         return cls(tuple(scheduled.step for scheduled in permutation))
 
     def text(self, spec: Spec) -> str:
-        """Words that `parse` reads back: sessions' names, or steps' names where programs are not taken in order."""
+        """Words that `parse` reads back: sessions' names, or steps' names if a program is not taken in order."""
         words = [spec.steps[name].session for name in self.steps]
         try:
             if Schedule.parse(words, spec) == self:
@@ -201,7 +201,7 @@ class Schedule:
 
 
 def _split(words: str) -> list[str]:
-    """Words as a shell takes them apart: names with blanks in them are quoted."""
+    """Words as split by a shell: names with blanks are quoted."""
     try:
         return shlex.split(words)
     except ValueError as error:
@@ -209,7 +209,7 @@ def _split(words: str) -> list[str]:
 
 
 def example(spec: Spec) -> str:
-    """A schedule that `spec` admits, to show in errors: its first permutation, else its sessions one after another."""
+    """A valid schedule of `spec` for errors: its first permutation, else the serial one."""
     if spec.permutations:
         return Schedule.of(spec.permutations[0]).text(spec)
     return Schedule.serial(spec, spec.session_names).text(spec)

@@ -1,8 +1,8 @@
-"""Puts back the rows that a spec's setup has made, faster than making the schema again.
+"""Restores the rows after a spec's setup, faster than recreating the schema.
 
-A schema made anew costs milliseconds, and the steps of a schedule hardly more than one. Where steps can have changed
-rows only, the rows are put back instead: the same rows in the same order, in tables and indexes of the same size, by
-statistics that have not moved. Whatever is not as it was is made anew.
+Recreating a schema costs milliseconds, and the steps of a schedule hardly more than one. If steps can have changed
+rows only, the rows are restored instead: the same rows in the same order, in tables and indexes of the same size, with
+unchanged statistics. If anything else has changed, the schema is recreated.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from zephyr_lab.sql.tokens import Token, UnclearSQL, called, names, tokens
 
 Execute = Callable[[str], list[Result]]
 
-# Rows that are put back lie behind the dead ones of earlier runs, in their order, as do their later versions: as long
-# as the server does not prune the page, which it does when nine tenths are full, and then fills the gaps.
-ONE_PAGE, BEFORE_PRUNING, LINE_POINTER = 8192, 5800, 8  # bytes; a run has the rest for versions of its own
+# Restored rows and their later versions lie behind the dead ones of earlier runs, in order, until the server prunes
+# the page, which it does when nine tenths are full, and then fills the gaps.
+ONE_PAGE, BEFORE_PRUNING, LINE_POINTER = 8192, 5800, 8  # bytes; the rest is for a run's own versions
 
-# Any other could change more than rows.
+# Other statements could change more than rows.
 _ROW_STATEMENTS = set(Kind) - {
     Kind.UNKNOWN, Kind.PREPARE_TRANSACTION, Kind.COMMIT_PREPARED, Kind.ROLLBACK_PREPARED, Kind.LISTEN, Kind.NOTIFY,
 }  # fmt: skip
-# Names before a parenthesis that are no function, or one that changes rows at most: any other counts as changing more.
+# Names before a parenthesis: keywords, and functions that change rows at most. Any other counts as changing more.
 _HARMLESS = names(
     # grammar
     "values in exists any all some as and or not on where select from when then case else using row having union",
@@ -50,18 +50,18 @@ _HARMLESS = names(
     "generate_series unnest cardinality array_length array_append array_prepend array_cat array_remove array_position",
     "array_to_string string_to_array to_json to_jsonb row_to_json json_build_object jsonb_build_object",
     "json_build_array jsonb_build_array jsonb_set random gen_random_uuid uuidv4 uuidv7",
-    # what a session's end or the undoing takes back
+    # effects that a session's end or the reset reverts
     "nextval currval lastval set_config current_setting pg_sleep pg_backend_pid",
     "pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all",
     "pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared",
     "pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared",
 )
-# Seen or changed, and not brought back with the rows: places, transaction ids, catalogues, statistics, large objects.
+# Visible or changeable, but not restored with the rows: ctid, transaction ids, catalogues, statistics, large objects.
 _BEYOND_ROWS = re.compile(r"ctid|xmin|xmax|cmin|cmax|tableoid|setval|(pg|lo|txid)_.*|lo(read|write)")
 _ELSEWHERE = re.compile(r"(?i)\bpublic\s*\.|\bcreate\s+schema\b|\bsearch_path\b")
 _CHANCE = re.compile(r"(?i)now|_timestamp|current_|local_?time|timeofday|random|uuid")
 _ONLY_DROPS = re.compile(r"(?i)\s*(drop\s+(table|function|view|sequence|type|domain)\b[^;.]*;?\s*)*")
-# A function's plan may come from an earlier run; one that touches no table has none that matters.
+# A function's plan may come from an earlier run; that of one without tables does not matter.
 _TOUCHES_TABLES = (
     r"\m(from|into|update|delete|insert|merge|execute|create|alter|drop|truncate|table|lock|perform|call|copy|do|setval"
     r"|notify|listen|analyze|vacuum|comment|grant|revoke|refresh|reindex|cluster|security|import|(pg|lo|txid)_\w+)\M"
@@ -101,7 +101,7 @@ select string_agg(format('%I', attname), ', ' order by attnum),
                   order by attnum)
 from pg_attribute where attrelid = '{table}'::regclass and attnum > 0 and not attisdropped and attgenerated = ''"""
 
-# Of rows as they lie. Where it is the same they stay there: each time they are put back they take up new room.
+# A digest of rows in physical order. If it is unchanged they are not restored, which would use up space.
 _SAME = "select coalesce(md5(string_agg(t::text, e'\\n' order by ctid)), '') from {table} as t"
 
 _SEQUENCES = """
@@ -110,9 +110,9 @@ select format('%I', relname) from pg_class where relnamespace = current_schema::
 
 @lru_cache(maxsize=1_024)
 def may_change_more_than_rows(sql: str, own: frozenset[str] = frozenset()) -> bool:
-    """Whether a message could change more than rows, or see more than rows: what is not understood could.
+    """Whether a message could change or see more than rows; what is not understood could.
 
-    `own` names functions that the setups make; what they do is asked of the server when the reset is surveyed.
+    `own` names functions that the setups create; the survey asks the server what they do.
     """
     return any(one.kind not in _ROW_STATEMENTS or _more_than_rows(one.tokens, own) for one in classify(sql))
 
@@ -126,7 +126,7 @@ def _more_than_rows(statement: Sequence[Token], own: frozenset[str]) -> bool:
         seen = word not in _HARMLESS and word != "pg_catalog" and _BEYOND_ROWS.fullmatch(word)
         if into or public or seen:
             return True
-    # A name behind `into` or `as` is that of a table with its columns, one behind a colon that of a type.
+    # A name after `into` or `as` is a table with its columns, one after a colon a type.
     return any(
         name not in _HARMLESS and name not in own and before.lower() not in ("into", "as", "with", ":")
         for name, before in called(statement)
@@ -135,7 +135,7 @@ def _more_than_rows(statement: Sequence[Token], own: frozenset[str]) -> bool:
 
 @lru_cache
 def functions_of(setups: tuple[str, ...]) -> frozenset[str]:
-    """Names of the functions that setups make."""
+    """Names of the functions that setups create."""
     try:
         words = [token.name for sql in setups for token in tokens(sql)]
     except UnclearSQL:
@@ -145,7 +145,7 @@ def functions_of(setups: tuple[str, ...]) -> frozenset[str]:
 
 @lru_cache
 def changes_rows_only(spec: Spec) -> bool:
-    """Whether no step of `spec` can leave anything but other rows behind, and its teardown would drop all."""
+    """Whether no step of `spec` can change more than rows, and its teardown drops everything."""
     messages = [step.sql for step in spec.steps.values()]
     messages += [session.setup for session in spec.sessions if session.setup]
     return (
@@ -158,9 +158,9 @@ def changes_rows_only(spec: Spec) -> bool:
 
 @dataclass(frozen=True)
 class RowReset:
-    """The tables of a schema (name and quoted name), and SQL that puts their rows back.
+    """The tables of a schema (name and quoted name), and SQL that restores their rows.
 
-    The last result but one of `undo` tells, by table, the size of heap and indexes, and the line pointer of the last
+    The second to last result of `undo` has, by table, the size of heap and indexes, and the line pointer of the last
     row. The sizes must be `sizes`, and the line pointers at most `room`.
     """
 
@@ -170,7 +170,7 @@ class RowReset:
     room: tuple[int, ...]
 
     def is_as_new(self, results: Sequence[Result]) -> bool:
-        """Whether rows that come next will lie as in tables made anew, by the results of `undo`."""
+        """Whether further rows will be placed as in new tables, by the results of `undo`."""
         told = results[-2].rows[0]
         pointers = [int(pointer or 0) for pointer in told[1::2]]
         return told[::2] == self.sizes and all(map(operator.le, pointers, self.room))
@@ -182,14 +182,14 @@ def tables_of(execute: Execute) -> tuple[tuple[str, str], ...]:
 
 
 def survey(execute: Execute) -> RowReset | None:
-    """How to come back to the present rows of the schema; None where it holds more than small plain tables."""
+    """How to restore the present rows of the schema; None if it holds more than small plain tables."""
     others, found = execute(f"{_OTHER_THAN_TABLES}; {_SIZES}")
     if others.rows != ((0,),) or not found.rows or any(int(heap or 0) > ONE_PAGE for _, heap, _, _ in found.rows):
         return None
     tables = tables_of(execute)
     ask = "select " + ", ".join(f"{size}, {pointer}" for size, _, pointer, _ in found.rows)
     widths = [int(result.rows[0][0] or 0) for result in execute("; ".join(str(sql) for *_, sql in found.rows))]
-    # Replica: no trigger fires and no foreign key is checked meanwhile.
+    # As a replica, no trigger fires and no foreign key is checked.
     undo = ["begin", "set local session_replication_role = replica", *_undo(tables, execute), ask, "commit"]
     reset = RowReset(
         tables, "; ".join(undo), sizes=execute(ask)[0].rows[0][::2],
@@ -199,19 +199,19 @@ def survey(execute: Execute) -> RowReset | None:
 
 
 def contents(execute: Execute) -> tuple[str, ...]:
-    """SQL that puts the present rows into the schema's tables, whatever is in them; nothing where they are large."""
+    """SQL that restores the present rows of the schema's tables, whatever is in them; nothing if they are large."""
     if execute(_LARGE)[0].rows != ((False,),):
         return ()
     return ("set local session_replication_role = replica", *_undo(tables_of(execute), execute))
 
 
 def may_differ(setups: Iterable[str]) -> bool:
-    """Whether a clock or chance may fill in other values when they are run again."""
+    """Whether a clock or chance may fill in other values when the setups run again."""
     return any(map(_CHANCE.search, setups))
 
 
 def _can_be_undone(reset: RowReset, execute: Execute) -> bool:
-    """Tries it once: old rows may break a constraint, triggers may always fire, text may not give a value back."""
+    """Tries it: old rows may violate a constraint, a trigger may always fire, a value may change in its text form."""
     reads = "; ".join(f"select t.*, t::text from {quoted} as t order by ctid" for _, quoted in reset.tables)
     before = execute(reads)
     try:

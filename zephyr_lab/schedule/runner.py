@@ -1,4 +1,4 @@
-"""Carries out schedules on a real server: a workspace, the sessions' connections, an `Execution` for each run."""
+"""Runs schedules on a real server: a workspace, the sessions' connections, an `Execution` for each run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zephyr_lab.servers.database import Database
 @dataclass(frozen=True)
 class Prepared:
     """Sessions that are ready for their first step; `patience` is each one's deadlock_timeout in milliseconds, None
-    where it is not ours to set."""
+    if the lab does not set it."""
 
     channels: dict[str, Channel]
     patience: dict[str, int] | None
@@ -33,12 +33,12 @@ class Prepared:
 class Runner:
     """Runs schedules on one database, one at a time.
 
-    Not for use from two threads at once. Raises BadInput where `step_seconds` is no positive number of seconds.
+    Not thread-safe. Raises BadInput if `step_seconds` is not positive.
     """
 
     def __init__(self, database: Database, step_seconds: float = STEP_SECONDS) -> None:
         self.database = database
-        self.begun = 0  # executions up to now
+        self.begun = 0  # executions so far
         self._held = False
         self._connect(_checked(step_seconds))
 
@@ -54,7 +54,7 @@ class Runner:
 
     @property
     def step_seconds(self) -> float:
-        """How long a step may take that waits for nobody."""
+        """The seconds that a step may take without waiting for a session."""
         return self.workspace.step_seconds
 
     @step_seconds.setter
@@ -70,9 +70,9 @@ class Runner:
         victim: str | None = None,
         observed: bool = False,
     ) -> Transcript:
-        """Sets up, carries out the schedule, tears down. `victim` is the session that is to lose a deadlock.
+        """Sets up, runs the schedule, tears down. `victim` is the session to be aborted in a deadlock.
 
-        `observed`: the transcript also tells what was committed after each step.
+        `observed`: the transcript also has the rows committed after each step.
 
         Raises ScheduleError (a step for a waiting session), SetupFailed, StepTimeout, ServerLost.
         """
@@ -89,7 +89,7 @@ class Runner:
 
     @contextlib.contextmanager
     def steps_within(self, seconds: float | None) -> Iterator[None]:
-        """While it lasts a step may take so many seconds; None leaves it as it is. Raises BadInput."""
+        """Sets the seconds that a step may take inside the block; None leaves them unchanged. Raises BadInput."""
         before = self.step_seconds
         self.step_seconds = before if seconds is None else _checked(seconds)
         try:
@@ -99,9 +99,9 @@ class Runner:
 
     @contextlib.contextmanager
     def hold(self, spec: Spec, schedule: Schedule, isolation: IsolationLevel) -> Iterator[Execution]:
-        """Carries out a schedule, and keeps its sessions as they are, open or waiting, until the block ends.
+        """Runs a schedule, and keeps its sessions as they are, open or waiting, until the block ends.
 
-        Raises what `run` raises; meanwhile nothing else can be run.
+        Raises what `run` raises; inside the block nothing else can be run.
         """
         execution = self.begin(spec, isolation)
         try:
@@ -122,10 +122,10 @@ class Runner:
         isolation: IsolationLevel,
         *,
         victim: str | None = None,
-        anew: bool = False,
+        recreate: bool = False,
     ) -> Execution:
-        """Sets up a fresh schema and the sessions; steps are then taken one by one. `anew` as in `prepare`."""
-        ready = self.prepare(spec, isolation, victim=victim, anew=anew)
+        """Sets up a fresh schema and the sessions; steps are then taken one by one. `recreate` as in `prepare`."""
+        ready = self.prepare(spec, isolation, victim=victim, recreate=recreate)
         return Execution(
             spec, isolation, ready.channels, ready.patience, victim,
             workspace=self.workspace, sessions=self.sessions, observer=self.observer,
@@ -138,11 +138,11 @@ class Runner:
         *,
         victim: str | None = None,
         preparation: Preparation | None = None,
-        anew: bool = False,
+        recreate: bool = False,
     ) -> Prepared:
         """Sets up a fresh schema and the sessions. Raises ScheduleError, SetupFailed, ServerLost.
 
-        `anew`: the schema is made anew in any case, and once only, since nobody knows yet what the steps will be.
+        `recreate`: recreates the schema, without learning how to restore it, since the steps are not known yet.
         """
         if self._held:
             raise ScheduleError("a schedule is held: leave its `with` block before another one is run")
@@ -155,7 +155,7 @@ class Runner:
             self.abandon()
         try:
             channels = self.sessions.start(spec, isolation, patience)
-            self.workspace.prepare(spec, preparation, anew=anew)
+            self.workspace.prepare(spec, preparation, recreate=recreate)
             self.sessions.settle(channels, spec, isolation, patience)
             for session in spec.sessions:
                 if session.setup is not None:
@@ -169,7 +169,7 @@ class Runner:
     def abandon(self) -> None:
         """Ends all sessions, whatever they are doing, and rolls their transactions back.
 
-        But not those that are held: whoever asks meanwhile was refused, and has begun nothing.
+        Except held ones: a caller that was refused meanwhile has begun nothing.
         """
         if not self._held:
             self._end_all()
@@ -180,7 +180,7 @@ class Runner:
         self.workspace.cancel()
 
     def connect_again(self) -> None:
-        """For a server that ended all sessions itself, and has recovered from a crash. Raises ServerUnavailable."""
+        """Reconnects after the server has recovered from a crash that ended all sessions. Raises ServerUnavailable."""
         self.close()
         self._connect(self.step_seconds)
 

@@ -1,4 +1,4 @@
-"""The sessions' connections, kept from run to run, and how patiently each waits before it looks for a deadlock."""
+"""The sessions' connections, kept from run to run, and each one's `deadlock_timeout`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ Settings = dict[str, str]
 
 IN_TRANSACTION = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 
-# deadlock_timeout of sessions that are not to be a deadlock's victim. Two waits rarely begin further apart than the
-# distance, so of sessions that wait for each other the first one of the spec is aborted, unless somebody impatient is
-# among them.
+# deadlock_timeout of sessions that should not be a deadlock's victim. Two waits rarely begin further apart than the
+# distance, so in a deadlock the first session of the spec is aborted, unless an impatient one is involved.
 PATIENCE_MS, DISTANCE_MS = 1_000, 300
 CHOSEN_VICTIM_MS, SPARED_MS = 500, 20_000
 
 
 class Sessions:
-    """Connections by the session's name, each with what it was opened with."""
+    """Connections by the session's name, each with the parameters that it was opened with."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,13 +33,13 @@ class Sessions:
 
     @property
     def unfinished(self) -> bool:
-        """Whether somebody is in a transaction, or busy: in an execution that nobody has finished."""
+        """Whether a session is in a transaction, or busy: its execution was not finished."""
         return any(channel.busy or channel.status in IN_TRANSACTION for channel, _ in self._channels.values())
 
     def start(self, spec: Spec, isolation: IsolationLevel, patience: dict[str, int] | None) -> dict[str, Channel]:
-        """The connections of a spec's sessions, which begin to forget what they were told; `settle` waits for that.
+        """The connections of a spec's sessions, which start DISCARD ALL; `settle` waits for its end.
 
-        Those of others are closed: what an absent session still holds, an advisory lock say, would hold up the others.
+        Others are closed: what an absent session still holds, such as an advisory lock, could block the others.
         """
         wanted = _settings(spec, isolation, patience)
         self.release([name for name in self._channels if name not in wanted])
@@ -53,7 +52,7 @@ class Sessions:
         self._settle(channels, _settings(spec, isolation, patience))
 
     def patience(self, spec: Spec, victim: str | None) -> dict[str, int] | None:
-        """Each session's deadlock_timeout in milliseconds; None where the role may not set it, or the spec does."""
+        """Each session's deadlock_timeout in milliseconds; None if the role may not set it, or the spec does."""
         if not self._database.facts.may_set_deadlock_timeout or spec.mentions("deadlock_timeout"):
             return None
         if victim:
@@ -61,7 +60,7 @@ class Sessions:
         return {name: PATIENCE_MS + place * DISTANCE_MS for place, name in enumerate(spec.session_names)}
 
     def _open(self, wanted: dict[str, Settings]) -> dict[str, Channel]:
-        """Each session's connection; it begins to forget whatever it was told since it was opened."""
+        """Each session's connection, which starts DISCARD ALL."""
         channels = {}
         for name, settings in wanted.items():
             known = self._channels.get(name)
@@ -75,7 +74,7 @@ class Sessions:
         return channels
 
     def join(self, spec: Spec, isolation: IsolationLevel, session: str) -> Channel:
-        """The connection of a session of `spec` that comes to an execution underway."""
+        """The connection of a session of `spec` that joins a running execution."""
         wanted = {session: _settings(spec, isolation, self.patience(spec, None))[session]}
         channels = self._open(wanted)
         self._settle(channels, wanted)
@@ -88,7 +87,7 @@ class Sessions:
             except SetupFailed:
                 if not channel.lost:
                     raise
-                self.release([name])  # an earlier run had it ended when all was over
+                self.release([name])  # an earlier run terminated its backend at the end
                 channels |= self._open({name: wanted[name]})
                 channels[name].finish()
             opened_with = self._channels[name][1]
@@ -97,7 +96,7 @@ class Sessions:
                 channels[name].execute("; ".join(other), f"session {name}")
 
     def abandon(self) -> None:
-        """Ends all, whatever they are doing, and rolls their transactions back."""
+        """Ends all connections, whatever they are doing, and rolls their transactions back."""
         for channel, _ in self._channels.values():
             with contextlib.suppress(psycopg.Error):
                 channel.cancel()
@@ -105,7 +104,7 @@ class Sessions:
         self._channels.clear()
 
     def release(self, names: Iterable[str]) -> None:
-        """Forgets connections that cannot be used again."""
+        """Removes connections that cannot be used again."""
         for name in names:
             self._channels.pop(name)[0].close()
 

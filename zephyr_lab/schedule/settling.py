@@ -1,13 +1,13 @@
-"""Waits until all is quiet: every session has answered, or waits for another one of the schedule.
+"""Waits for a quiet state: every session has completed its step, or waits for another one of the schedule.
 
-Quiet is a property of one look at the whole: no session that is busy can move on its own. Then each that waits does
-so, over however many others, for one that is idle, and nothing more will happen until the next step is sent.
+Quiet is a property of one observation of all sessions: no busy session can proceed on its own. Then each waiting one
+waits, directly or through others, for an idle one, and nothing more happens until the next step is sent.
 
-Sessions that wait are *stopped* (SIGSTOP, where the server is our own) while a step is carried out, and let go one
-after another in the order in which they had been sent, each followed until it is quiet. Otherwise two sessions that
-are woken at once would race inside the server: measured, two updates of one row behind a table lock ended 111 to 89
-in 200 runs. A session that waits for a lock holds none of the server's internal locks, but in the moment in which it
-looks for a deadlock; a step's deadline bounds what would follow from stopping it just then.
+Waiting sessions are *stopped* (SIGSTOP, on an embedded server) while a step runs, and continued one after another in
+the order in which their steps were sent, each until quiet. Otherwise two sessions woken at once would race inside the
+server: measured, two updates of one row behind a table lock ended 111 to 89 in 200 runs. A session that waits for a
+lock holds none of the server's internal locks, except during its deadlock check; if it is stopped just then, the
+step's deadline limits the harm.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import Protocol
 from zephyr_lab.schedule.transcript import Wait
 from zephyr_lab.schedule.waiting import Observer, in_a_cycle
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.0003, 0.010  # seconds between looks; most steps are over within the first
+FIRST_PAUSE, LONGEST_PAUSE = 0.0003, 0.010  # seconds between observations; most steps are over within the first
 INSIDE = "inside its program"
-IMPATIENCE_IS_OVER = 0.005  # seconds after which an impatient session that waits has looked for a deadlock
+IMPATIENCE_IS_OVER = 0.005  # seconds after which a waiting impatient session has run its deadlock check
 
 Graph = Mapping[int, frozenset[int]]
 Waits = dict[str, tuple[frozenset[int], Wait]]
 
 
 class Watched(Protocol):
-    """What there is to follow of a session: the backend `pid`, and whether it is `busy` with what it was last sent."""
+    """A session as settling sees it: the backend's `pid`, and whether it is `busy` with its last request."""
 
     @property
     def name(self) -> str: ...
@@ -64,29 +64,29 @@ class Watched(Protocol):
 
     @property
     def socket(self) -> int:
-        """Is readable when there is something to `receive` or `collect`; asked only while it is busy."""
+        """Readable when there is something to `receive` or `collect`; used only while the session is busy."""
         ...
 
     def receive(self) -> None:
-        """Takes what has come, where sessions share a socket: all of them do so before any is asked to `collect`."""
+        """Reads what has arrived; if sessions share a socket, all of them do so before any is asked to `collect`."""
 
     def collect(self) -> bool:
-        """Whether what has come was the end of what it was busy with; `busy` says no then."""
+        """Whether its request is completed by what has arrived; then `busy` is False."""
         ...
 
     def hold_answers(self) -> bool:
-        """Keeps what its backend answers from it until `hand_over`; False where that cannot be had."""
+        """Withholds its backend's results until `hand_over`; False if it cannot do that."""
         ...
 
     def hand_over(self) -> None: ...
 
 
 class Settler:
-    """The sessions of a run, and the server's word on who waits for whom.
+    """Follows the sessions of a run, and asks the server which one waits for which.
 
     `sessions` is held, not copied.
-    `waits` maps each waiting session's name to the backends that hold it up, and the wait in words. `impatient` names
-    the sessions whose deadlock_timeout is short. `on_deadlock` is told the graph when there is a cycle in it.
+    `waits` maps each waiting session's name to the backends that block it, and the wait in words. `impatient` names
+    the sessions whose deadlock_timeout is short. `on_deadlock` gets the graph when there is a cycle in it.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class Settler:
         self._observer = observer
         self._may_stop = may_stop
         self._on_deadlock = on_deadlock
-        self._stopped: dict[str, int] = {}  # the backends, by session; 0 where only answers are held
+        self._stopped: dict[str, int] = {}  # the backends, by session; 0 if only results are withheld
         self._last_look: Graph = {}
 
     def send_and_settle(self, send: Callable[[], None], waiting: Sequence[str], deadline: float) -> set[str]:
-        """Calls `send`, and follows it and then each of `waiting` until all is quiet. Gives the names of who answered.
+        """Calls `send`, and follows it and then each of `waiting` until all is quiet.
 
-        Raises TimeoutError at the deadline (of time.monotonic) if somebody still moves.
+        Returns the names of the sessions that completed. Raises TimeoutError at the deadline (of time.monotonic).
         """
         try:
             for name in waiting:
@@ -161,7 +161,7 @@ class Settler:
         return all(still) and (not free or any(one.can_move for one in self._sessions.values()))
 
     def _moving(self, busy: Sequence[Watched], graph: Graph) -> list[str]:
-        """Who can go on without us: whoever does not wait, and whoever is in a deadlock, which the server will end."""
+        """The sessions that proceed by themselves: those not waiting, and those in a deadlock."""
         deadlocked = [one.name for one in busy if in_a_cycle(one.pid, graph)]
         if deadlocked:
             self._on_deadlock(graph)
@@ -171,7 +171,7 @@ class Settler:
         return free + deadlocked
 
     def moving(self) -> list[str]:
-        """Who moves now, by name."""
+        """The names of the sessions that move now."""
         busy = [one for one in self._sessions.values() if one.busy]
         return self._moving(busy, self._ask(busy)) if busy else []
 
@@ -179,7 +179,7 @@ class Settler:
         return self._observer.who_waits([one.pid for one in busy], self.names)
 
     def _describe(self) -> Waits:
-        """Who waits, by the look that found all quiet."""
+        """The waiting sessions, by the observation that found all quiet."""
         waits: Waits = {}
         for session in (one for one in self._sessions.values() if one.busy):
             if not session.server_is_busy:
@@ -201,13 +201,13 @@ class Settler:
         session = self._sessions[name]
         if session.hold_answers() or self._may_stop:
             pid = session.pid if self._may_stop else 0
-            self._stopped[name] = pid  # before and, in _let_go, after: an interrupt may come in between
+            self._stopped[name] = pid  # before the signal and, in _let_go, after it: an interrupt may come in between
             if pid:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGSTOP)
 
     def _let_go(self, name: str) -> bool:
-        """Lets a stopped session go on; False where it was not stopped."""
+        """Continues a stopped session; False if it was not stopped."""
         if name not in self._stopped:
             return False
         if pid := self._stopped[name]:

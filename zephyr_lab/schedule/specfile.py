@@ -71,7 +71,7 @@ class _Parser:
             found = _TOKEN.match(text, place)
             if found is None:
                 trouble = {"{": "a `{` without its `}`", '"': 'a `"` without its `"` on the same line'}
-                # Told only when it is its turn: a word that does not belong there, further up, is the better clue.
+                # Reported only when it is reached: an unexpected word before it is the better clue.
                 yield _Token("unreadable", trouble.get(text[place], f"unexpected character {text[place]!r}"), line)
                 return
             match found.lastgroup:
@@ -90,7 +90,7 @@ class _Parser:
         yield _Token("end", "the end of the file", line)
 
     def swallowed(self) -> str:
-        """Which SQL block may have ended elsewhere than was meant: the last one, if another brace opens in it."""
+        """A hint at a SQL block that ended too early: the last one, if another brace opens in it."""
         if not self.at or (block := self.tokens[self.at - 1]).kind != "sql" or "{" not in block.text:
             return ""
         return f"; the `{{` of line {block.line} is closed by the next `}}`, behind another `{{`"
@@ -175,7 +175,7 @@ class _Parser:
         return tuple(scheduled)
 
     def check_marks(self, permutation: list[ScheduledStep], steps: Mapping[str, str], line: int) -> None:
-        """A mark names a step of the same permutation and of another session: no other one could hold a step back."""
+        """Checks that a mark names a step of the same permutation and of another session."""
         taken = {one.step for one in permutation}
         marks = [(one.step, blocker.step) for one in permutation for blocker in one.blockers]
         for step, other in marks:

@@ -1,4 +1,4 @@
-"""Sessions that are sent one statement after another by hand, as in two psql windows, and recorded as any schedule is.
+"""Interactive sessions, as in two psql windows, recorded as any schedule is.
 
 Each statement is a message of its own, as psql sends it; a step of a spec may hold several.
 """
@@ -29,18 +29,18 @@ _SESSION = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,15}")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of statements: events in their order, and statements that were not sent, for the session waits."""
+    """The events of statements in order, and the statements that were not sent because the session waits."""
 
     events: tuple[Event, ...]
     unsent: tuple[str, ...] = ()
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """Session, SQL and what came of it; a single statement's SQL is left out, for it was just written."""
+        """Session, SQL and result; a single statement's SQL is left out, as it was just written."""
         alone = len(self.events) == 1
         return [(one.session, "" if alone else one_line(one.sql, SQL_WIDTH), one.text()) for one in self.events]
 
     def to_dict(self) -> dict[str, Any]:
-        """The form for views."""
+        """The data for views."""
         events = [
             {
                 "session": event.session, "sql": sql, "event": str(event.kind), "text": text,
@@ -74,9 +74,9 @@ class Answer:
 
 
 class Terminals:
-    """Sessions by name, each with a connection from its first statement on, in a schema that `setup` has made.
+    """Sessions by name, each with a connection from its first statement on, in a schema created by `setup`.
 
-    Another schedule that runs on the same runner ends them.
+    Another schedule on the same runner ends them.
     """
 
     def __init__(self, runner: Runner, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> None:
@@ -85,15 +85,15 @@ class Terminals:
         self.setup = setup
         self.isolation = IsolationLevel.of(isolation)
         spec = Spec(NAME, (), setups=(setup,) if setup.strip() else ())
-        self._execution: Execution = _talk(lambda: runner.begin(spec, self.isolation, anew=True))
+        self._execution: Execution = _talk(lambda: runner.begin(spec, self.isolation, recreate=True))
         self._begun = runner.begun
         _talk(self._execution.observe)
 
     def send(self, session: str, sql: str) -> Answer:
         """Sends SQL as a session, statement by statement, until it waits.
 
-        Raises BadInput where there is nothing to send, ScheduleError for a session that waits (nothing was sent then),
-        StepTimeout for a statement that went on for too long and was cancelled, ServerLost.
+        Raises BadInput if there is nothing to send, ScheduleError for a session that waits (nothing was sent then),
+        StepTimeout for a statement that ran too long and was cancelled, ServerLost.
         """
         todo = _statements(sql)
         if not _SESSION.fullmatch(session):
@@ -133,14 +133,14 @@ class Terminals:
             raise
 
     def transcript(self) -> Transcript:
-        """What has happened so far; the tables as they are committed by now. Raises BadInput before the first step."""
+        """The transcript so far, with the rows committed so far. Raises BadInput before the first step."""
         self._check_current()
         if not self._execution.taken:
             raise BadInput("no session has been sent anything yet: begin a cell with %%session A")
         return _talk(self._execution.so_far)
 
     def tables(self) -> str:
-        """The tables as they are committed by now, a line each."""
+        """The committed rows of the tables, one line per table."""
         self._check_current()
         final = _talk(self._execution.so_far).final
         return "\n".join(f"{name}: {table.text()}" for name, table in final.items())
@@ -155,7 +155,7 @@ class Terminals:
 
 
 def _talk(talk: Callable[[], T]) -> T:
-    """What `talk` gives. Raises ServerLost where the server is gone: all sessions are, then."""
+    """The result of `talk`. Raises ServerLost if the server is gone, and all sessions with it."""
     try:
         return talk()
     except (psycopg.Error, TimeoutError, ServerLost, ServerUnavailable):
@@ -163,7 +163,7 @@ def _talk(talk: Callable[[], T]) -> T:
 
 
 def _statements(sql: str) -> list[str]:
-    """SQL cut at semicolons as psql cuts it. Raises BadInput for what no server can read: an open quote, `\\d`."""
+    """SQL split at semicolons as psql does. Raises BadInput for what no server can read: an open quote, `\\d`."""
     if sql.lstrip().startswith("\\"):
         raise BadInput(f"{sql.split()[0]} is a command of psql's; a session takes SQL")
     try:

@@ -1,4 +1,4 @@
-"""What happened, step by step, as plain data that is the same for the same schedule on any machine.
+"""Transcripts: what happened, step by step, as plain data that is equal for equal schedules on any machine.
 
 No pids, clocks, ports or server sentences: sessions' names, SQLSTATEs and rows. A transcript has a text form (`str`),
 a form for JSON (`to_dict`), and shows itself in Jupyter as a timeline.
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 SQL_WIDTH = 72
 ROWS_SHOWN = 4
 
-Value = int | bool | str | None  # or, of what a function returned or raised, its `functions.structure.Told`
+Value = int | bool | str | None  # or a `functions.structure.Told`: what a function returned or raised
 
 
 def _shown(value: Value) -> str:
     return "null" if value is None else str(value)
 
 
-RETURN = "return"  # stands for the SQL of a function's end
+RETURN = "return"  # in place of SQL at a function's end
 
 
 class AnswerKind(StrEnum):
-    """How a function ended: the column in which that is told."""
+    """How a function ended: the name of the result's column."""
 
     RETURNED = "returned"
     RAISED = "raised"
@@ -53,7 +53,7 @@ class Result:
 
     @property
     def answered(self) -> AnswerKind | None:
-        """Of what a function returned or raised: which of the two it is."""
+        """Whether a function returned or raised, if this is its result."""
         return AnswerKind(self.columns[0]) if self.columns in _ANSWERS else None
 
     def text(self) -> str:
@@ -61,7 +61,7 @@ class Result:
             if not self.rows:
                 return "-> no rows"
             if all(value == "" for row in self.rows for value in row):
-                return "ok"  # what a void function returns
+                return "ok"  # the result of a void function
             shown = [" | ".join(_shown(value) for value in row) for row in self.rows[:ROWS_SHOWN]]
             more = f", ... {len(self.rows)} rows" if len(self.rows) > ROWS_SHOWN else ""
             return "-> " + ("; ".join(shown)) + more
@@ -73,9 +73,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error by its SQLSTATE, with the constraint it names where it names one.
+    """An error by its SQLSTATE, with the constraint that it names, if any.
 
-    `message` is what RAISE has said in a function of the server; never the server's own words.
+    `message` is that of RAISE in a server-side function; never the server's own.
     """
 
     sqlstate: str
@@ -90,7 +90,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Wait:
-    """Whom a session waits for, and on what: pg_locks' lock type, and the relation where the server tells it."""
+    """Which sessions a session waits for, and on what: pg_locks' lock type, and the relation if there is one."""
 
     sessions: tuple[str, ...]
     lock: str
@@ -111,10 +111,10 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a step: at once, or (`resumed`) after a wait that another session's step ended.
+    """The result of a step: at once, or (`resumed`) after a wait that another session's step ended.
 
     `transaction` numbers the transactions of the session, from 1; an autocommitted step is a transaction of its own.
-    `where`, such as `shop.py:41`, is the line of a function that asked for it, and no part of what is compared.
+    `where`, such as `shop.py:41`, is the line of a function that sent it, and is not compared.
     """
 
     session: str
@@ -135,7 +135,7 @@ class Event:
         return self.sql == RETURN
 
     def text(self) -> str:
-        """What is said behind the SQL: `-> 90000`, `1 row`, `waits for A (transactionid)`, `resumes: 40001 ...`."""
+        """The text after the SQL: `-> 90000`, `1 row`, `waits for A (transactionid)`, `resumes: 40001 ...`."""
         if self.kind is EventKind.WAITS and self.wait:
             return self.wait.text() if not self.resumed else f"still {self.wait.text()}"
         if self.kind is EventKind.NOT_SENT:
@@ -157,7 +157,7 @@ class Event:
 
 
 class End(StrEnum):
-    """How a transaction stood when the schedule was over. `aborted`: the server ended it with an error."""
+    """The state of a transaction at the schedule's end. `aborted`: the server ended it with an error."""
 
     COMMITTED = "committed"
     ROLLED_BACK = "rolled back"
@@ -170,9 +170,9 @@ class End(StrEnum):
 
 @dataclass(frozen=True)
 class Transaction:
-    """One transaction of a session: its number there, its steps, how it ended, the first SQLSTATE it was told.
+    """One transaction of a session: its number there, its steps, how it ended, its first SQLSTATE.
 
-    `answered`: it is a function's, whose caller has what it returned or `raised`, whatever became of its changes.
+    `answered`: it is a function's, whose caller got what it returned or `raised`, whether it committed or not.
     """
 
     session: str
@@ -191,13 +191,13 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a table, sorted, when the schedule was over."""
+    """The rows of a table, sorted, at the schedule's end."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
 
     def text(self) -> str:
-        """`slot=18:00, booked=95000`, row by row; only their number where there are many."""
+        """`slot=18:00, booked=95000`, row by row; only the number of rows if there are many."""
         if len(self.rows) > ROWS_SHOWN or (self.rows and not self.columns):
             return f"{len(self.rows)} row{'s' if len(self.rows) > 1 else ''}"
         rows = [
@@ -218,9 +218,9 @@ class Glance:
 class Transcript:
     """One execution of a schedule; `final` holds every table of the lab's schema as committed.
 
-    `answer` holds the rows that a question asked at the end was answered with. `glances` are there where the run was
-    observed: one before the first step and one after each; then it shows itself as a stepper that stands at the end.
-    `handed_out`: the last number of each sequence that goes on at numbers of its own.
+    `answer` holds the rows of a question asked at the end. An observed run has `glances`: one before the first step and
+    one after each; then it is displayed as a stepper, at its last step. `handed_out`: the last number of each sequence
+    that continues in a range of its own.
     """
 
     case: str
@@ -236,12 +236,12 @@ class Transcript:
 
     @property
     def ends(self) -> dict[str, End]:
-        """How each session stood: its last transaction's end, or `idle` if it took no step."""
+        """The state of each session: its last transaction's end, or `idle` if it took no step."""
         ends = dict.fromkeys(self.sessions, End.IDLE)
         return ends | {one.session: one.end for one in self.transactions}
 
     def told(self, session: str, number: int | None = None) -> tuple[Result | Failure, ...]:
-        """Everything the server told a session, or one of its transactions, in order: results and errors, no waits."""
+        """All results and errors of a session, or of one of its transactions, in order; no waits."""
         told: list[Result | Failure] = []
         for event in self.events:
             if event.session == session and number in (None, event.transaction):
@@ -251,13 +251,13 @@ class Transcript:
         return tuple(told)
 
     def rows(self, step: str) -> tuple[tuple[Value, ...], ...]:
-        """The rows that a step read, over all its statements; empty where it never completed."""
+        """The rows that a step read, over all its statements; empty if it never completed."""
         return tuple(
             row for event in self.events if event.step == step for result in event.results for row in result.rows
         )
 
     def failures(self) -> dict[str, str]:
-        """The first SQLSTATE that each failed session was told."""
+        """The first SQLSTATE of each failed session."""
         first: dict[str, str] = {}
         for event in self.events:
             if event.failure:
@@ -265,7 +265,7 @@ class Transcript:
         return first
 
     def summary(self) -> list[str]:
-        """How the sessions ended, then what is in each table, a line each."""
+        """How the sessions ended, then each table's rows, one line each."""
         last = {one.session: one.text() for one in self.transactions}
         ends = ", ".join(f"{name} {last.get(name, End.IDLE)}" for name in self.sessions)
         return [f"ends:   {ends}"] + [f"final:  {name}: {table.text()}" for name, table in self.final.items()]
@@ -296,7 +296,7 @@ class Transcript:
         return said
 
     def stepper(self) -> Stepper:
-        """The transcript step by step: forward, back, play; what each session's snapshot sees, if it was observed."""
+        """A stepper through the transcript: forward, back, play; with each session's snapshot, if it was observed."""
         with needed_by("the stepper"):
             from zephyr_lab.views.stepper import stepper
 
@@ -340,7 +340,7 @@ def _plain(value: Value) -> Value:
 
 
 def _event(event: Event) -> dict[str, Any]:
-    """An event for JSON; what does not apply to it is left out."""
+    """An event for JSON, without fields that do not apply."""
     said: dict[str, Any] = {
         "session": event.session, "step": event.step, "sql": event.sql, "event": str(event.kind),
         "resumed": event.resumed, "text": event.text(), "transaction": event.transaction,

@@ -1,6 +1,6 @@
-"""Asks the server which sessions wait, for whom, and on what. Nobody else asks that of the sessions of a schedule.
+"""Asks the server which sessions wait, for whom, and on what: the only place that does so for schedules.
 
-`pg_isolation_test_session_is_blocked` is what PostgreSQL's own isolationtester asks: it sees lock waits *and* the
+`pg_isolation_test_session_is_blocked` is what PostgreSQL's own isolationtester uses: it sees lock waits *and* the
 wait of a READ ONLY DEFERRABLE transaction for a safe snapshot. Like pg_blocking_pids and pg_locks it looks at the
 lock manager itself; `pg_stat_activity.wait_event` may still show a wait that is over.
 """
@@ -33,7 +33,7 @@ from pg_locks wanted where wanted.pid = $1 and not wanted.granted"""
 
 
 class Observer:
-    """A connection of the lab's own that watches the sessions; `pids` maps a backend's pid to its session's name."""
+    """The lab's own connection that watches the sessions; `pids` maps a backend's pid to its session's name."""
 
     def __init__(self, connection: pq.abc.PGconn) -> None:
         self._connection = connection
@@ -41,12 +41,12 @@ class Observer:
             self._check(connection.prepare(name, sql))
 
     def who_waits(self, asked: Iterable[int], pids: Mapping[int, str]) -> dict[int, frozenset[int]]:
-        """Of the backends in `asked`, those that wait for one of `pids`, with all pids that hold each up."""
+        """Those backends in `asked` that wait for one of `pids`, with all pids that block each."""
         result = self._ask(b"who_waits", _array(asked), _array(pids))
         return {int(row[0]): frozenset(_numbers(row[1])) for row in result}
 
     def describe(self, pid: int, held_up_by: Iterable[int], pids: Mapping[int, str], order: Iterable[str]) -> Wait:
-        """The wait of `pid` in words: sessions in `order`, whoever is none of ours left out."""
+        """The wait of `pid` in words: sessions in `order`, without foreign backends."""
         names = {pids[other] for other in held_up_by if other in pids}
         rows = self._ask(b"on_what", str(pid).encode())
         # A wait without an entry in pg_locks is the wait for a safe snapshot.
@@ -54,7 +54,7 @@ class Observer:
         return Wait(tuple(name for name in order if name in names), lock, relation)
 
     def _ask(self, statement: bytes, *values: bytes) -> list[list[bytes]]:
-        while self._answer() is not None:  # to a question that an interrupt has cut short
+        while self._answer() is not None:  # of a query that was interrupted
             pass
         self._connection.send_query_prepared(statement, list(values))
         result = self._check(self._answer())
@@ -63,7 +63,7 @@ class Observer:
         return [[result.get_value(row, i) or b"" for i in range(result.nfields)] for row in range(result.ntuples)]
 
     def _answer(self) -> pq.abc.PGresult | None:
-        """The next result of what was asked; None when there is no more. Raises ServerLost after a bounded time."""
+        """The next result of the query; None if there is no more. Raises ServerLost after a bounded time."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while self._connection.is_busy():
             if not select.select([self._connection.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -83,7 +83,7 @@ class Observer:
 
 
 def in_a_cycle(pid: int, graph: Mapping[int, frozenset[int]]) -> bool:
-    """Whether `pid` waits, over however many others, for itself: a deadlock that the server has yet to notice."""
+    """Whether `pid` waits, directly or through others, for itself: a deadlock that the server has yet to detect."""
     seen: set[int] = set()
     todo = list(graph.get(pid, ()))
     while todo:

@@ -1,4 +1,4 @@
-"""The schema that schedules run in: made as a spec's setups say, looked at when a run is over, put back for the next.
+"""The schema that schedules run in: created by a spec's setups, read after a run, restored for the next one.
 
 All of it goes over one connection of the lab's own, outside of all sessions.
 """
@@ -22,38 +22,38 @@ from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.janitor import PREPARED_IN_SCHEMA
 
 STEP_SECONDS = 30.0
-GLANCE_MS = 100  # how long a look at a table waits; whoever locks it is at rest, and will not let go meanwhile
+GLANCE_MS = 100  # how long reading a table waits; a session that locks it is idle, and does not release it meanwhile
 
 Rows = tuple[tuple[Value, ...], ...]
 
 
 class Preparation(Protocol):
-    """What goes on beside the setups of a spec, where these are not all. All of it raises SetupFailed."""
+    """Further setup beside the setups of a spec. All methods raise SetupFailed."""
 
     @property
     def repeats(self) -> bool:
-        """Whether `repeat` makes rows, as a setup does."""
+        """Whether `repeat` creates rows, as a setup does."""
         ...
 
     @property
     def is_rows_only(self) -> bool:
-        """Whether rows of the schema's tables are all that `prepare` has made."""
+        """Whether `prepare` has created nothing but rows of the schema's tables."""
         ...
 
     def clear(self) -> None:
-        """Called before the schema is made anew."""
+        """Called before the schema is recreated."""
 
     def prepare(self) -> None:
-        """Goes on with a schema that the spec's setups have just made."""
+        """Called after the spec's setups have recreated the schema."""
 
     def repeat(self) -> bool:
-        """Called before every schedule; whether more than rows may have changed."""
+        """Called before every schedule; returns whether more than rows may have changed."""
         ...
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a run has left: the tables by name, the answer to a question about them, and whether rows were put back."""
+    """The state after a run: tables by name, the answer to a question about them, and whether rows were restored."""
 
     final: dict[str, Table]
     answer: Rows
@@ -61,25 +61,25 @@ class Left:
 
 
 class Workspace:
-    """A schema of the lab's own, and the connection that sets it up. `step_seconds` is how long a setup may take."""
+    """The lab's own schema, and the connection that sets it up. `step_seconds` is how long a setup may take."""
 
     def __init__(self, database: Database, step_seconds: float) -> None:
         self.database, self.step_seconds = database, step_seconds
-        self._reset: tuple[tuple[str, ...], RowReset] | None = None  # the setups that made it, and the way back to it
-        self._first: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # setups, and the rows they first made
-        self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be put back
+        self._reset: tuple[tuple[str, ...], RowReset] | None = None  # the setups that created it, and how to restore it
+        self._first: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # setups, and the rows they first created
+        self._unfit: set[tuple[str, ...]] = set()  # setups whose rows cannot be restored
         self._others: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
-        self._within: Spec | None = None  # the bounds of a server that is somebody else's
+        self._within: Spec | None = None  # the bounds on an external server
         self._control = Channel("lab", database.open("lab", client_min_messages="error", lock_timeout="10s"))
 
-    def prepare(self, spec: Spec, preparation: Preparation | None = None, *, anew: bool = False) -> None:
+    def prepare(self, spec: Spec, preparation: Preparation | None = None, *, recreate: bool = False) -> None:
         """The schema as `spec` and the preparation set it up. Raises SetupFailed, ServerLost.
 
-        `anew`: it is made anew in any case, and once only, since nobody knows yet what the steps will be.
+        `recreate`: recreates it, without learning how to restore it, since the steps are not known yet.
         """
-        if anew:
+        if recreate:
             self.forget()
-            self._make_anew(spec, preparation)
+            self._recreate(spec, preparation)
         else:
             self._prepare_schema(spec, preparation)
         if preparation:
@@ -89,7 +89,7 @@ class Workspace:
                 self._make_as_first(spec)
 
     def _prepare_schema(self, spec: Spec, preparation: Preparation | None) -> None:
-        """The schema as `spec` sets it up, made anew unless the last run of the same has put its rows back."""
+        """The schema as `spec` sets it up, recreated unless the last run of the same spec has restored its rows."""
         undisturbed = all(connection.closed for connection in self._others)
         eligible = (
             self.database.is_embedded and undisturbed and changes_rows_only(spec) and spec.setups not in self._unfit
@@ -97,16 +97,16 @@ class Workspace:
         if self._reset and self._reset[0] == spec.setups and eligible:
             return
         self._reset = None
-        self._make_anew(spec, preparation)
+        self._recreate(spec, preparation)
         eligible = eligible and (preparation is None or preparation.is_rows_only)
         if eligible and self._control.status == pq.TransactionStatus.IDLE:
             if found := survey(self._ask):
                 self._reset = spec.setups, found
             else:
                 self._unfit.add(spec.setups)
-                self._make_anew(spec, preparation)  # what was tried has left traces
+                self._recreate(spec, preparation)  # the trial has left traces
 
-    def _make_anew(self, spec: Spec, preparation: Preparation | None) -> None:
+    def _recreate(self, spec: Spec, preparation: Preparation | None) -> None:
         schema = self.database.schema
         self._clean_control()
         if preparation:
@@ -120,7 +120,7 @@ class Workspace:
             self._make_as_first(spec)
 
     def _make_as_first(self, spec: Spec) -> None:
-        """Rows for which a clock or chance had other values than the first time become what they were then."""
+        """Restores the first run's rows if a clock or chance gave other values this time."""
         if not (self.database.facts.is_superuser and self._control.status == pq.TransactionStatus.IDLE):
             return
         rows = contents(self._ask)
@@ -129,23 +129,23 @@ class Workspace:
         elif self._first[1] and rows != self._first[1]:
             try:
                 self._ask("; ".join(["begin", *self._first[1], "commit"]))
-            except SetupFailed:  # a constraint that came after them: what this setup has made stays
+            except SetupFailed:  # a constraint that was added after them: the rows of this setup stay
                 self._ask("rollback")
                 self._first = spec.setups, ()
 
     def disturbed_by(self, connection: psycopg.Connection) -> None:
-        """Somebody else may change the schema until that connection is closed."""
+        """Another connection may change the schema until it is closed."""
         self._others.add(connection)
         self.forget()
 
     def forget(self) -> None:
-        """Has the schema made anew for the next run: more than rows has changed in it."""
+        """Makes the next run recreate the schema: more than rows has changed in it."""
         self._reset = None
 
     def collect(self, question: str | None = None) -> Left:
-        """What a run has left in every table, rows sorted, and the answer to a question about them.
+        """The rows of every table after a run, sorted, and the answer to a question about them.
 
-        Rows are put back for the next run where that is known how; else the run's teardown follows.
+        Restores the rows for the next run if it is known how; else runs the teardown.
         """
         reset, self._reset = self._reset, None
         if question and self.database.bounds:
@@ -161,12 +161,12 @@ class Workspace:
         return Left({name: Table(one.columns, one.rows) for (name, _), one in found}, answer, bool(reset))
 
     def tear_down(self, spec: Spec) -> None:
-        """Runs the spec's teardown, where it has one. Raises SetupFailed."""
+        """Runs the spec's teardown, if any. Raises SetupFailed."""
         if spec.teardown is not None:
             self.execute(spec.teardown, f"{spec.name}, teardown")
 
     def tables_now(self) -> dict[str, Table]:
-        """What is committed in every table; one that a session has locked against reading is left out."""
+        """The committed rows of every table; one that a session has locked against reading is left out."""
         found = {}
         for name, quoted in tables_of(self._ask):
             read = f'select * from {quoted} as t order by t::text collate "C"'
@@ -180,14 +180,14 @@ class Workspace:
         return self.execute(sql, "rows of the tables")
 
     def check_bounds(self, spec: Spec) -> None:
-        """Raises BadInput for SQL that would leave the lab's schema on a server of somebody else's."""
+        """Raises BadInput for SQL that would leave the lab's schema on an external server."""
         if self.database.bounds and spec is not self._within:
             for whose, sql in spec.blocks():
                 self.database.bounds.check(sql, whose)
             self._within = spec
 
     def _clean_control(self) -> None:
-        """Undoes whatever an earlier spec's setup has left in our own session, and transactions it has prepared."""
+        """Reverts what an earlier spec's setup has left in our own session, and transactions that it prepared."""
         self.execute("rollback", "a fresh session")
         self.execute("discard all", "a fresh session")
         left = self.execute(PREPARED_IN_SCHEMA.format(schema=self.database.schema), "prepared transactions")
@@ -206,7 +206,7 @@ class Workspace:
             raise
 
     def cancel(self) -> None:
-        """Cancels what an interrupt has left running."""
+        """Cancels a statement that an interrupt has left running."""
         if self._control.busy:
             self._control.cancel()
 
