@@ -1,7 +1,7 @@
-"""Which functions a statement calls, and what else in its words could look beyond rows.
+"""Which functions a statement calls, and what else in its words could observe more than rows.
 
-Known ones are let pass, whatever else is there is not understood. By words and not by the parser's tree: a name before
-a parenthesis is a function if the server has one of that name.
+Whatever is not on a list is not understood. By words and not by the syntax tree: a name before a parenthesis is a
+function if the server has one of that name.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from dataclasses import dataclass
 from zephyr_lab.explore.schema import Schema
 from zephyr_lab.sql.tokens import Token, names
 
-# Settings that decide how a session's own statements are carried out, and nothing that others could tell. Those with a
-# dot in them are the program's own.
+# Settings that affect how a session's own statements are executed, and nothing that others could notice. Those with
+# a dot are the application's own.
 SETTINGS = re.compile(
     r"(?i)\w+\.\w+|enable_\w+|(random_page|seq_page)_cost|work_mem|application_name|timezone|datestyle"
     r"|intervalstyle|extra_float_digits|client_min_messages|client_encoding"
     r"|(default_)?transaction_(isolation|read_only)"
 )
 
-# Of PostgreSQL's functions that are not immutable, those that depend on the caller's settings at most.
+# PostgreSQL's functions that are not immutable, but depend on the caller's settings at most.
 _STABLE = names(
     "concat concat_ws format to_char to_date to_timestamp to_number date_trunc date_part extract timezone date",
     "quote_literal quote_nullable generate_series array_to_string string_to_array enum_range enum_first enum_last",
     "to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_object",
     "jsonb_build_array substring jsonb_set current_setting",
 )
-# Locks and numbers that every session has in common: what such a call does depends on all the others.
+# Locks and numbers that all sessions share: such calls depend on each other.
 _SHARED = re.compile(r"pg_(try_)?advisory_\w+|nextval|currval|lastval")
-# Whatever the order in which rows come; `row_order` asks which values.
+# Independent of the order of rows; `row_order` asks for which values.
 _IN_ANY_ORDER = names("count sum avg min max bool_and bool_or every bit_and bit_or bit_xor")
 
-# Keywords that stand before a parenthesis and call nothing that is not called by name as well.
+# Keywords before a parenthesis, which call nothing that is not also called by name.
 _GRAMMAR = names(
     "values in exists any all some as and or not on where select from when then case else using having union intersect",
     "except distinct lateral array returning with between like ilike similar is for limit offset row coalesce nullif",
@@ -49,9 +49,9 @@ _CLOCK_TEXT = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
 
 @dataclass(frozen=True)
 class Calls:
-    """`unknown`: of something that is not known to be harmless; `shared`: of a lock or number of all sessions.
+    """`unknown`: something not known to be harmless; `shared`: a lock or number that all sessions share.
 
-    `ordered`: what comes out depends on the order in which rows are passed.
+    `ordered`: the result depends on the order of rows.
     """
 
     unknown: bool = False
@@ -60,7 +60,7 @@ class Calls:
 
 
 def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callable[[str], bool]) -> Calls:
-    """Of all that a statement, or an expression, calls or names."""
+    """The kinds of all that a statement, or an expression, calls or names."""
     shared = ordered = False
     for place, token in enumerate(statement):
         before = statement[place - 1].text if place else ""
@@ -82,18 +82,18 @@ def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callab
 
 
 def is_called_by_a_dot(name: str, schema: Schema) -> bool:
-    """Whether a row's name, a dot and this name, which is no column of it, may call what is not harmless."""
+    """Whether `row.name`, where `name` is no column, may call something not known to be harmless."""
     return name in schema.own or schema.functions.get(name, "immutable") != "immutable"
 
 
 def _is_spelled_otherwise(token: Token) -> bool:
-    """Whether the catalogue may have an identifier in another spelling: cut off, or folded by the server's locale."""
+    """Whether the catalogue may have an identifier in another spelling: truncated, or folded by the server's locale."""
     too_long = bool(token.name) and len(token.name.encode()) > _LONGEST_NAME
     return too_long or (token.kind == "word" and token.text != token.text.lower())
 
 
 def _is_a_type_elsewhere(ahead: Sequence[Token]) -> bool:
-    """Whether here begins `::schema.type` or `schema.type 'value'`."""
+    """Whether `::schema.type` or `schema.type 'value'` begins here."""
     words = [token.text for token in ahead]
     cast = words[:2] == [":", ":"] and words[3:4] == ["."] and words[2] != "pg_catalog"
     typed = [token.kind for token in ahead[3:4]] == ["string"] and words[1] == "." and bool(ahead[2].name)
@@ -101,7 +101,7 @@ def _is_a_type_elsewhere(ahead: Sequence[Token]) -> bool:
 
 
 def _kind(name: str, before: str, qualifier: str, schema: Schema) -> str:
-    """What a name before a parenthesis stands for."""
+    """What a name before a parenthesis calls."""
     if (before == "." and qualifier.lower() != "pg_catalog") or name == "operator":
         return "unknown"
     found = schema.functions.get(name)
@@ -117,7 +117,7 @@ def _kind(name: str, before: str, qualifier: str, schema: Schema) -> str:
 
 
 def _sets_what_is_known(first_argument: Sequence[Token]) -> bool:
-    """Whether a setting is named by a literal, and one that matters to its session only."""
+    """Whether a setting is named by a literal, and affects its session only."""
     return (
         len(first_argument) == 2
         and first_argument[0].kind == "string"

@@ -1,4 +1,4 @@
-"""An anomalous schedule that can be looked at, run again, and tried at the stricter levels."""
+"""An anomalous schedule that can be displayed, run again, and tried at stricter levels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Replay = Callable[[str], Transcript]
 
 
 class Counterexample(str):
-    """Such as `A B B A`; it shows itself as a timeline, and can be run again."""
+    """A schedule such as `A B B A`; it is displayed as a timeline, and can be run again."""
 
     transcript: Transcript
     verdict: Verdict
@@ -24,20 +24,20 @@ class Counterexample(str):
 
     @classmethod
     def of(cls, schedule: str, verdict: Verdict, again: Replay) -> Counterexample:
-        """`verdict` is what the schedule led to; `again` runs it once more."""
+        """`verdict` is that of the first run; `again` runs it once more."""
         made = cls(schedule)
         made.transcript, made.verdict, made._again = verdict.transcript, verdict, again
         return made
 
     def replay(self) -> Transcript:
-        """The same schedule once more. Raises Nondeterminism where it cannot be had."""
+        """Runs the same schedule once more. Raises Nondeterminism if it cannot be reproduced."""
         return self._again(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.transcript._repr_mimebundle_()
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)  # what is sent to another process has no server there
+        return str, (str(self),)  # a copy in another process has no server
 
 
 def stricter_than(isolation: IsolationLevel) -> list[IsolationLevel]:
@@ -49,15 +49,15 @@ def stricter_than(isolation: IsolationLevel) -> list[IsolationLevel]:
 def first_level_without(
     schedule: str, levels: Iterable[IsolationLevel], judged: Callable[[IsolationLevel], Verdict]
 ) -> str:
-    """The first level at which this very schedule is refused or right, in words; nothing where that is not known."""
+    """The first level at which this very schedule is refused or right, in words; '' if unknown."""
     for level in levels:
         try:
             verdict = judged(level)
-        except LabError:  # somebody must wait there who does not at the lower level, say
+        except LabError:  # for example, a session must wait there that does not at the lower level
             return ""
         if verdict.anomalous:
             continue
-        # A refused session may have fewer turns: what was run is then the beginning of the schedule.
+        # A refused session may have fewer turns: then the run is a prefix of the schedule.
         run, asked = verdict.transcript.schedule.split(), schedule.split()
         if run != asked[: len(run)]:
             return ""
@@ -77,12 +77,12 @@ def explain(
     observed: Callable[[], Transcript],
     judged: Callable[[IsolationLevel], Verdict] | None,
 ) -> tuple[str, ...]:
-    """What is known of an anomalous schedule, a line each: its name with the remedies, and the level that refuses it.
+    """The name of an anomalous schedule's pattern with its remedies, and the level that refuses it, one per line.
 
-    `observed` runs it once more, observed; `judged` runs it at another level, None where the sessions name theirs.
+    `observed` runs it once more, observed; `judged` runs it at another level, None if the sessions set theirs.
     """
     lines = []
-    # Who interrupts it, or a server that fails meanwhile, takes nothing away from what was found.
+    # An interrupt, or a failing server, must not lose what was found.
     with contextlib.suppress(LabError, KeyboardInterrupt):
         if name := pattern(observed()):
             lines.append(f"{name}: {REMEDIES[name]}")

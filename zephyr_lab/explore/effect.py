@@ -1,10 +1,10 @@
-"""What a step has done to the others, and whether two of them could as well have come in the other order.
+"""The effect of a step on other sessions, and whether two steps commute.
 
-The relation knows multi-version concurrency: what is not committed is seen by nobody, so a write meets other writes
-(by the rows that both lock) and not reads; a commit meets whoever looks at what it publishes; above READ COMMITTED
-only a transaction's first statement looks, and what it locks must not have been published since. At SERIALIZABLE the
-server's bookkeeping of reads and writes depends on their order too, and only reads of transactions that have written
-nothing change places. Traces: Mazurkiewicz (1977); the use of independence in a search: Godefroid (1996).
+The relation models multi-version concurrency: nothing uncommitted is visible, so a write depends on other writes
+(by the rows that both lock) and not on reads; a commit depends on reads of what it publishes; above READ COMMITTED
+only a transaction's first statement takes a snapshot, and what it locks must not have been published since. At
+SERIALIZABLE the server's tracking of reads and writes depends on their order too, and only reads of transactions that
+have written nothing commute. Traces: Mazurkiewicz (1977); independence in a search: Godefroid (1996).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from zephyr_lab.sql.classify import mentions_level
 
 @dataclass(frozen=True)
 class Effect:
-    """What one step did: who moved (the session, and whom it woke), what was looked at, locked, let go, published."""
+    """One step's effect: the sessions that moved (its own, and those it woke), rows read, locked, freed, published."""
 
     sessions: frozenset[str]
     looks: RowSet = NOTHING
     locks: RowSet = NOTHING
     frees: RowSet = NOTHING
     publishes: RowSet = NOTHING
-    everywhere: bool = False  # looks at whatever is published: a snapshot for statements to come
+    everywhere: bool = False  # reads whatever is published: a snapshot for later statements
     waits: bool = False  # of two steps that wait, the second one may close a cycle
     watched: bool = False  # at SERIALIZABLE, more than a read of a transaction that has written nothing
-    tables: bool = False  # takes or lets go of a lock on a table, as every query does: told by what is opaque only
+    tables: bool = False  # takes or releases a lock on a table, as every query does: only opaque steps notice
     opaque: bool = False
 
     @property
     def is_local(self) -> bool:
-        """Whether nobody else can tell when it happened, but for who is opaque."""
+        """Whether no other session can notice when it happened, except by an opaque step."""
         return self == Effect(self.sessions, tables=self.tables)
 
     @property
@@ -57,7 +57,7 @@ class Effect:
 
 
 def dependent(one: Effect, other: Effect) -> bool:
-    """Whether the two steps, one right after the other, could do something else in the other order."""
+    """Whether two adjacent steps could have different results in the other order."""
     if one.sessions & other.sessions:
         return True
     if one.opaque or other.opaque:
@@ -70,18 +70,18 @@ def dependent(one: Effect, other: Effect) -> bool:
 
 
 def _precedes(one: Effect, other: Effect) -> bool:
-    """Whether `other` may find that `one` has published or let go something."""
+    """Whether `other` may notice that `one` has published or released something."""
     seen = bool(one.publishes) if other.everywhere else meet(one.publishes, other.looks)
     return seen or meet(one.publishes | one.frees, other.locks)
 
 
 @dataclass
 class _Session:
-    """What is known of a session's transaction while a schedule is carried out."""
+    """The state of a session's transaction during a schedule."""
 
     open: bool = False
     failed: bool = False
-    doubted: bool = False  # failed, which without SERIALIZABLE's watch it may not have
+    doubted: bool = False  # failed; without SERIALIZABLE's conflict detection it may not have
     saved: bool = False
     snapshot: bool = False
     opaque: bool = False
@@ -91,7 +91,7 @@ class _Session:
 
 @dataclass
 class Effects:
-    """Follows an execution, and says of each step what it did. One for all executions of a spec at a level."""
+    """Follows an execution, and gives the effect of each step. One for all executions of a spec at a level."""
 
     spec: Spec
     isolation: IsolationLevel
@@ -102,23 +102,23 @@ class Effects:
     def __post_init__(self) -> None:
         levels = {self.isolation}
         if names_a_level(self.spec):
-            # Whatever it is, the strictest of all rules hold.
+            # The strictest rules hold, whichever level it is.
             levels = set(IsolationLevel)
         self._watching = IsolationLevel.SERIALIZABLE in levels
         self._one_snapshot = bool(levels & {IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE})
         self._many_snapshots = bool(levels & {IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED})
         self._footprints = told_apart({name: self.footprint(step.sql) for name, step in self.spec.steps.items()})
-        # A session whose setup takes more than BEGIN comes with a transaction that nothing is known of.
+        # A session whose setup does more than BEGIN starts in an unknown transaction.
         self._setups = {one.name: self.footprint(one.setup) if one.setup else Footprint() for one in self.spec.sessions}
         met = [*self._footprints.values(), *self._setups.values()]
         if any(one.unknown for one in met) or any(map(_OF_SESSIONS_TO_COME.search, self.spec.setups)):
-            # It may find in which order the others came, whatever they do, or decide what they mean.
+            # It may observe the order of any other steps, or change their meaning.
             self._footprints = dict.fromkeys(self._footprints, UNKNOWN)
         self._is_opaque_met = any(one.opaque for one in met) or any(not one.idle for one in self._setups.values())
         self.begin()
 
     def begin(self) -> None:
-        """A new execution: every session stands behind its setup."""
+        """Starts a new execution: every session has run its setup."""
         self._is_refusal_met = False
         self._sessions = {
             name: _Session(open=setup.begins, snapshot=not setup.idle, opaque=setup.opaque or not setup.idle)
@@ -126,27 +126,27 @@ class Effects:
         }
 
     def foresee(self, step: str, footprint: Footprint) -> None:
-        """What a step will touch, where that is known only while a schedule is carried out."""
+        """Sets the footprint of a step, if it is known only during the schedule."""
         self._footprints[step] = footprint
 
     def note_opaque(self) -> bool:
-        """From now on a step may touch whatever others touch; whether none might before."""
+        """Notes that a step may touch whatever others touch; returns whether this is the first such step."""
         before, self._is_opaque_met = self._is_opaque_met, True
         return not before
 
     def is_local(self, step: str) -> bool:
-        """Whether nobody else will be able to tell when `step`, a session's next, happens."""
+        """Whether no other session can notice when `step`, a session's next, happens."""
         name, footprint = self.spec.steps[step].session, self._footprints[step]
         state = self._sessions[name]
         took = self._took(name, footprint, state)
-        # Whoever fails lets go as well: at SERIALIZABLE also of what says that it has read.
+        # A failing step releases locks as well, at SERIALIZABLE also SIREAD locks.
         holds = footprint.locks or state.locks or (self._is_opaque_met and (took.tables or state.snapshot))
         return took.is_local and not (holds or (self._watching and state.snapshot and not state.failed))
 
     def after(self, events: Sequence[Event], statuses: Mapping[str, int]) -> Effect:
-        """The effect of a step that has just been carried out, by the events that it led to.
+        """The effect of the step just taken, by its events.
 
-        `statuses` says how each session's transaction stands now, as a pq.TransactionStatus.
+        `statuses` is each session's transaction status now, as a pq.TransactionStatus.
         """
         whole = Effect(frozenset())
         for event in events:
@@ -164,14 +164,14 @@ class Effects:
         return whole
 
     def _took(self, session: str, footprint: Footprint, state: _Session) -> Effect:
-        """What a statement looks at and locks, in a transaction that stands so."""
+        """What a statement reads and locks, given the transaction's state."""
         who = frozenset({session})
         if state.opaque or footprint.opaque:
             return Effect(who, opaque=True)
         if state.failed and not footprint.ends:
             return self._refused(session, state)
         alone = not (state.open or footprint.begins)
-        # At SERIALIZABLE a later read of the same snapshot is noticed by who writes what it has read.
+        # At SERIALIZABLE a later read of the same snapshot conflicts with writes of what it has read.
         looks = footprint.reads if self._many_snapshots or self._watching or alone else NOTHING
         first = self._one_snapshot and not (footprint.idle or state.snapshot or alone)
         acts = footprint.locks or state.locks or (alone and not footprint.idle) or (footprint.ends and state.snapshot)
@@ -182,7 +182,7 @@ class Effects:
     def _refused(self, session: str, state: _Session) -> Effect:
         """What a statement does in a failed transaction: nothing.
 
-        But whether a refusal was a false one is asked of the same schedule without the watch, where it would do more.
+        But false positives are found by running the schedule without conflict detection, where it would do more.
         """
         return Effect(frozenset({session}), watched=self._watching and state.doubted)
 
@@ -195,14 +195,14 @@ class Effects:
         state.writes |= footprint.writes
 
     def _moved_on(self, event: Event, footprint: Footprint, state: _Session, status: int) -> Effect:
-        """What the end of a statement lets go and publishes; notes how the transaction stands then."""
+        """What the end of a statement releases and publishes; records the transaction's new state."""
         who = frozenset({event.session})
         self._holds(state, footprint)
         self._is_refusal_met |= event.failure is not None and event.failure.sqlstate == SERIALIZATION_FAILURE
         if status == pq.TransactionStatus.INERROR:
             watched = self._watching and state.snapshot and not state.failed
             effect = Effect(who, frees=state.locks, watched=watched, tables=state.snapshot, opaque=state.opaque)
-            # With a savepoint all that was done before it may yet be committed.
+            # With a savepoint everything before it may still be committed.
             kept = state if state.saved else _Session(opaque=state.opaque)
             self._sessions[event.session] = replace(kept, open=True, failed=True, doubted=self._is_refusal_met)
         elif status == pq.TransactionStatus.INTRANS:
@@ -228,7 +228,7 @@ def names_a_level(spec: Spec) -> bool:
 
 
 def told_apart(footprints: Mapping[str, Footprint]) -> dict[str, Footprint]:
-    """Rows of a table are told apart only if no step depends on where in the table they lie.
+    """Keeps rows of a table distinct only if no step depends on their physical order.
 
     A statement that locks several rows does so in their physical order, and so does one that reads some of them.
     """

@@ -1,4 +1,4 @@
-"""What running many schedules of a case at a level has found, as data that can be added up."""
+"""The results of many schedules of a case at a level, as data that can be added up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zephyr_lab.schedule.transcript import AnswerKind, Result
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
-_CUT_OFF = Outcome((("", ()),), ())  # nobody's, unlike that of steps that say and leave nothing
+_CUT_OFF = Outcome((("", ()),), ())  # of no schedule, unlike the outcome of steps that return and change nothing
 _GRAVEST_FIRST = (
     VerdictKind.OCCURS, VerdictKind.UNDECIDED, VerdictKind.ABORTS_40001, VerdictKind.ABORTS_40P01, VerdictKind.ABORTS,
     VerdictKind.PREVENTED,
@@ -22,11 +22,11 @@ _GRAVEST_FIRST = (
 class Counts:
     """Numbers of schedules; `blocked_steps` alone counts steps.
 
-    `aborted`: the server ended a transaction with an error, be it one that asks for a retry (40001, 40P01) or not; of
-    functions, one ended in a refusal: any other error that one raises is its answer.
+    `aborted`: the server ended a transaction with an error, retryable (40001, 40P01) or not; a function was refused,
+    any other error being its result.
     `false_positives`: 40001 at SERIALIZABLE although the same schedule, run at REPEATABLE READ, commits everything with
-    an outcome that a serial order gives. `violated`: the invariant does not hold, whatever the verdict. `undecided`:
-    the serial orders cannot judge it, or a step of it never ended, and then it represents all that begin so.
+    an outcome of a serial order. `violated`: the invariant does not hold, whatever the verdict. `undecided`: the serial
+    orders cannot judge it, or a step never ended, and then it represents all schedules with this prefix.
     """
 
     schedules: int = 0
@@ -45,10 +45,10 @@ class Counts:
 
 @dataclass
 class OutcomeCount:
-    """An outcome with who was aborted, how often it came up, and the first schedule that led to it.
+    """An outcome with the aborted sessions, its frequency, and the first schedule that led to it.
 
-    `represents`: how many schedules end so, those included that were not run because they differ in the order of
-    independent steps only; None where that is not known.
+    `represents`: how many schedules end so, including those not run because they differ only in the order of
+    independent steps; None if unknown.
     """
 
     verdict: VerdictKind
@@ -70,16 +70,15 @@ class OutcomeCount:
 
 @dataclass
 class Exploration:
-    """`run` counts the schedules that were run, `stands_for` all that they represent, where that is known.
+    """`run` counts the schedules that were run, `stands_for` all that they represent, if known.
 
     `complete`: every schedule that the server admits was run, or one of the same class. `counterexample`: an anomalous
-    schedule, when shrunk with as few switches as any; None where none was found. `explanation`: its name with
-    the remedies, and the level that refuses it, where they are known. `violation`: the first schedule that violates the
-    invariant. `interrupted`: by Ctrl-C. `undecided_because`: how many of the schedules that were run nobody can judge,
-    by the reason. `not_compared`: what functions were seen to use that is in no outcome. `unordered`: why there
-    may be orders that the lab cannot bring about, although it has run all that it can; '' for nothing. `easiest`: of
-    the anomalous schedules that were run the first with the fewest switches, behind their number. `shrunk`: none that
-    was not run has fewer than the counterexample.
+    schedule, when shrunk with the fewest switches; None if none was found. `explanation`: its pattern's name with the
+    remedies, and the level that refuses it, if known. `violation`: the first schedule that violates the invariant.
+    `interrupted`: by Ctrl-C. `undecided_because`: how many of the run schedules cannot be judged, by reason.
+    `not_compared`: what functions used that is in no outcome. `unordered`: why some orders may be out of the lab's
+    reach, or ''. `easiest`: the number of switches, and the first of the anomalous run schedules with the fewest.
+    `shrunk`: no other schedule has fewer than the counterexample.
     """
 
     case: str
@@ -107,12 +106,12 @@ class Exploration:
 
     @property
     def represents(self) -> int | None:
-        """How many schedules those that were run represent; None where that is not known."""
+        """How many schedules the run ones represent; None if unknown."""
         return self.stands_for.schedules if self.stands_for else None
 
     @property
     def anomalous(self) -> int:
-        """How many of the schedules that were run have an outcome that no serial order gives."""
+        """How many of the run schedules have an outcome of no serial order."""
         return self.run.anomalous
 
     @property
@@ -125,13 +124,13 @@ class Exploration:
 
     @property
     def known(self) -> Counts:
-        """The counts of all schedules where they are known, else of those that were run."""
+        """The counts of all schedules if known, else of the run ones."""
         return self.stands_for or self.run
 
     @property
     def kind(self) -> VerdictKind:
-        """`occurs` where any order is anomalous; else `undecided` where nobody knows of one; else what somebody is sent
-        away with in any order; else `prevented`."""
+        """`occurs` if any schedule is anomalous; else `undecided` if any is; else the SQLSTATE that aborts in any; else
+        `prevented`."""
         kinds = {one.verdict for one in self.outcomes.values()}
         return next(kind for kind in _GRAVEST_FIRST if kind in kinds)
 
@@ -147,22 +146,22 @@ class Exploration:
         self.outcomes.setdefault(key, OutcomeCount(*key, example)).add(1, represents)
 
     def note_anomalous(self, schedule: str, switches: int) -> None:
-        """Keeps an anomalous schedule if none before it was as easy to read."""
+        """Keeps an anomalous schedule if none before it had as few switches."""
         if self.easiest is None or switches < self.easiest[0]:
             self.easiest = switches, schedule
 
     def note_endless(self, schedule: str, reason: str) -> None:
-        """Adds a schedule that was given up at a step that never ends; nobody knows how many begin so."""
+        """Adds a schedule that was abandoned at a step that never ends; it is not known how many have this prefix."""
         key = VerdictKind.UNDECIDED, _CUT_OFF, ()
         self.note(key, schedule, Counts(schedules=1, undecided=1), None)
         self.note_reason(reason)
 
     def note_reason(self, reason: str, times: int = 1) -> None:
-        """Adds why a schedule that was noted is undecided."""
+        """Adds why a noted schedule is undecided."""
         self.undecided_because[reason] = self.undecided_because.get(reason, 0) + times
 
     def merge(self, other: Exploration) -> None:
-        """Adds what another search has found in another part of the same tree, further along."""
+        """Adds the results of a search in a later part of the same tree."""
         self.run.add(other.run)
         self.complete = self.complete and other.complete
         self.violation = self.violation or other.violation
@@ -180,13 +179,13 @@ class Exploration:
 
     @property
     def ran_each(self) -> bool:
-        """Whether all schedules were run themselves, none by another one that it differs from in independent steps."""
+        """Whether every schedule was run itself, none by an equivalent one."""
         return self.complete and self.represents == self.schedules
 
     def raised_only(self) -> dict[str, list[str]]:
-        """The sessions that returned in none of the outcomes, and what they were told or raised, as text.
+        """The sessions that returned in none of the outcomes, and their errors as text.
 
-        Who was aborted in any of them is not among these.
+        Without sessions that were aborted in any of them.
         """
         told: dict[str, set[str]] = {}
         others = {session for _, _, aborted in self.outcomes for session, _ in aborted}

@@ -1,7 +1,7 @@
-"""Runs the schedules that a scheduler asks for, and counts what they lead to.
+"""Runs the schedules that a scheduler chooses, and counts their outcomes.
 
-The executor sees no search and the search sees no server: a scheduler is told who could move, and an execution is
-told who is to. Nothing is kept of a schedule but its outcome and, of each outcome, the first schedule that led to it.
+The executor knows no search and the search no server: a scheduler gets the runnable sessions, and an execution the
+chosen one. Of a schedule only its outcome is kept, and for each outcome the first schedule that led to it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Invariant = str | Callable[[Transcript], bool]
 
 @dataclass
 class Executed:
-    """A schedule that has been run to its end, with the effects of its steps where they are followed.
+    """A schedule that has been run to its end, with the effects of its steps if they are tracked.
 
     `switches`: how often a step was another session's than the one before it.
     """
@@ -36,10 +36,9 @@ class Executed:
 
 
 class Explorer:
-    """Explores what `executor` carries out.
+    """Explores the schedules of `executor`.
 
-    `invariant` is a query that gives true where it holds, asked when all sessions have ended, or a function of the
-    transcript.
+    `invariant` is a query for true, run when all sessions have ended, or a function of the transcript.
     """
 
     def __init__(self, executor: Executor, invariant: Invariant | None = None) -> None:
@@ -48,10 +47,10 @@ class Explorer:
     def explore(
         self, scheduler: Scheduler, on_progress: OnProgress | None = None, budget: float | None = None
     ) -> Exploration:
-        """Runs what `scheduler` asks for; `on_progress` is shown the state after each schedule.
+        """Runs the schedules of `scheduler`; `on_progress` gets the state after each.
 
-        A schedule with a step that never ends is undecided, and represents all that begin so. An interrupt (Ctrl-C), or
-        `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
+        A schedule with a step that never ends is undecided, and represents all with this prefix. An interrupt (Ctrl-C),
+        or `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
         """
         found = Exploration(self._executor.name, str(self._executor.isolation), invariant=self._invariant is not None)
         began = time.monotonic()
@@ -78,7 +77,7 @@ class Explorer:
         return found
 
     def execute(self, scheduler: Scheduler, *, observed: bool = False) -> Executed | None:
-        """One schedule from beginning to end; None where the scheduler gives it up on the way."""
+        """One schedule from beginning to end; None if the scheduler abandons it."""
         last: str | None = None
         switches = 0
         effects: list[Effect] = []

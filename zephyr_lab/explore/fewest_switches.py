@@ -1,6 +1,6 @@
-"""The anomalous schedule that is easiest to read: with as few switches from one session to another as any.
+"""The anomalous schedule that is easiest to read: with the fewest switches from one session to another.
 
-A search that has run every schedule has met it. Else all schedules with at most one switch are run, then with two, and
+A full search has found it. Else all schedules with at most one switch are run, then with two, and
 so on (iterative context bounding: Musuvathi and Qadeer, 2007), until one is anomalous. Few switches make few schedules.
 """
 
@@ -19,7 +19,7 @@ from zephyr_lab.explore.scheduler import Candidate, Nondeterminism
 
 
 class FewSwitches:
-    """Runs all schedules with at most `most` switches; one whose session must wait then is given up."""
+    """Runs all schedules with at most `most` switches; one whose session must wait then is abandoned."""
 
     wants_effects = False
 
@@ -50,10 +50,10 @@ class FewSwitches:
 
 
 def fewest_switches(explorer: Explorer, found: Exploration, deadline: float | None = None) -> str:
-    """An anomalous schedule with as few switches as any has, where a search has found some.
+    """An anomalous schedule with the fewest switches, after a search that has found some.
 
-    An interrupt, or the deadline (of time.time), ends the search with the easiest one that is known. Raises
-    Nondeterminism where the one that is found, run again, is anomalous no longer.
+    An interrupt, or the deadline (of time.time), ends the search with the best one so far. Raises Nondeterminism if the
+    found one, run again, is not anomalous.
     """
     assert found.easiest, "nothing anomalous was found"
     switches, schedule = found.easiest
@@ -63,9 +63,9 @@ def fewest_switches(explorer: Explorer, found: Exploration, deadline: float | No
 
 
 def easier_than(explorer: Explorer, schedule: str, switches: int, deadline: float | None = None) -> tuple[str, bool]:
-    """An anomalous schedule with fewer than `switches`, else `schedule` itself; and whether none has fewer still.
+    """An anomalous schedule with fewer than `switches`, else `schedule` itself; and whether none has fewer.
 
-    Else as `fewest_switches`, which notes that in what was found.
+    Otherwise as `fewest_switches`, which stores that in `found`.
     """
     for most in range(1, switches):
         scheduler = FewSwitches(most)

@@ -1,7 +1,7 @@
-"""One search by several processes, each with a database of its own; the answer does not depend on how it was cut.
+"""One search by several processes, each with its own database; the result does not depend on the partition.
 
-The search runs until a depth, and every path that goes deeper is a piece of work: plain data, sent through the
-interface of `concurrent.futures.Executor`. What is found in the pieces is added up in the order of the search.
+The search runs until a depth, and every deeper path is a piece of work: plain data, sent through the interface of
+`concurrent.futures.Executor`. Results of the pieces are added up in the order of the search.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.runner import Runner
 
-LAST_SECONDS = 20  # for a worker that is told to end to end its schedule
-PIECES_A_JOB = 8  # enough that no worker is long without work when the last pieces differ in size
+LAST_SECONDS = 20  # for a terminated worker to end its schedule
+PIECES_A_JOB = 8  # enough that no worker is idle for long when the last pieces differ in size
 
 OpenRunner = Callable[[contextlib.ExitStack], Runner]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What workers explore; `deadline` is of time.time, which processes share."""
+    """What workers explore; `deadline` is by time.time, which processes share."""
 
     spec: Spec
     isolation: IsolationLevel
@@ -47,7 +47,7 @@ class Work:
         return None if self.deadline is None else max(0.0, self.deadline - time.time())
 
 
-_opened = contextlib.ExitStack()  # closed by the end of the process, whatever ends it
+_opened = contextlib.ExitStack()  # closed at the process's end, however it ends
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +57,7 @@ def _runner(open_runner: OpenRunner) -> Runner:
 
 @lru_cache(maxsize=1)
 def _explorer(work: Work, open_runner: OpenRunner) -> Explorer:
-    """Kept from piece to piece, with the serial outcomes that it has measured."""
+    """Kept from piece to piece, with its serial outcomes."""
     return work.explorer(_runner(open_runner))
 
 
@@ -65,7 +65,7 @@ _interrupted = False
 
 
 def start_worker() -> None:
-    """An interrupt, which a terminal sends to every process, ends a worker's piece of work and not the worker."""
+    """An interrupt, which a terminal sends to every process, ends a worker's piece of work, not the worker."""
 
     def note(*_: object) -> None:
         global _interrupted
@@ -105,7 +105,7 @@ def explore_in_parallel(
     An interrupt ends the search with what was found so far. A budget does not count the start of the workers.
     """
     began, budget = time.monotonic(), work.seconds_left()
-    # Their databases start while the search is cut.
+    # Their databases start while the search is being cut.
     prepared = [executor.submit(_prepare, work, open_runner) for _ in range(jobs)]
     found, parts = _cut(work, runner, PIECES_A_JOB * jobs)
     pieces: list[Future[Exploration]] = []
@@ -134,7 +134,7 @@ def explore_in_parallel(
 
 
 def _cut(work: Work, runner: Runner, wanted: int) -> tuple[Exploration, list[Part]]:
-    """Ranges of samples; or searches until a depth at which enough paths go deeper, or none."""
+    """Ranges of samples; or searches until a depth at which enough deeper paths remain, or none."""
     if (samples := work.search.samples) is not None:
         size = -(-samples // wanted)
         nothing_yet = Exploration(work.spec.name, str(work.isolation), invariant=work.invariant is not None)

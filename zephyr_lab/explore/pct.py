@@ -1,8 +1,8 @@
 """Random schedules with few, well-placed switches: probabilistic concurrency testing (Burckhardt et al., 2010).
 
-Sessions have random priorities, and the first of them moves until it cannot; at `depth` - 1 random places whoever
-moves falls behind all others. An anomaly that needs the order of `depth` steps is found by each schedule with a chance
-of at least 1 / (sessions * steps ** (depth - 1)), whatever the program.
+Sessions have random priorities, and the first runnable one moves; at `depth` - 1 random places its priority becomes
+the lowest. An anomaly that needs the order of `depth` steps is found by each schedule with a probability of at least
+1 / (sessions * steps ** (depth - 1)), whatever the program.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Records histories on the lab's PostgreSQL: random transactions of several sessions at once, as a checker takes them.
+"""Records histories on the lab's PostgreSQL: random transactions of concurrent sessions, for the checker.
 
 Lists: a key's row holds an array, an append is `elements || value` in one upsert. Registers: a key's row holds a value
-and a write replaces it; PostgreSQL 18 tells which value that was (`RETURNING old.value`), so that the order of versions
-is known and nothing has to be guessed. Times are positions in one sequence of events that all sessions share: a number
-taken before BEGIN is sent and one taken after COMMIT is answered, so an order of numbers is an order in time.
+and a write replaces it; PostgreSQL 18 returns the replaced value (`RETURNING old.value`), so that the order of
+versions is known. Times are positions in one sequence of events that all sessions share: one number taken before BEGIN
+is sent and one after COMMIT has returned, so the order of numbers is an order in time.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _WRITE = """insert into {table} values (%s, %s) on conflict (key) do update set 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorded history and the level it was recorded at."""
+    """A recorded history and its isolation level."""
 
     history: check.History
     isolation: IsolationLevel
 
     def check(self, level: str | None = None) -> Report:
-        """Checks the history, without a level at what PostgreSQL promises. Raises BadInput."""
+        """Checks the history, by default at what PostgreSQL promises. Raises BadInput."""
         return check.check(self.history, level or PROMISED[self.isolation])
 
     def write(self, path: Path | str) -> None:
@@ -72,11 +72,11 @@ def record(
     operations: int = 4,
     seed: int = 0,
 ) -> Recording:
-    """Lets sessions run random transactions of 1 to `operations` operations, until time or their number is up.
+    """Runs random transactions of 1 to `operations` operations in each session, until time or their number is up.
 
     `seconds` from the start, `transactions` in all; without either 200. Keys are 0 to `keys` - 1, in a table of its own
-    that is taken away. A transaction refused with a serialization failure or a deadlock is recorded as failed, and not
-    tried again; one whose connection died at COMMIT as indeterminate. Raises BadInput, and what the server says else.
+    that is dropped at the end. A transaction refused with a serialization failure or a deadlock is recorded as failed,
+    and not retried; one whose connection died at COMMIT as indeterminate. Raises BadInput, and other server errors.
     """
     if workload not in _TABLES:
         raise BadInput(f"unknown workload {workload!r}; known are {', '.join(_TABLES)}")
@@ -130,13 +130,13 @@ class _Load:
         try:
             with self.connect() as connection:
                 with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
-                    connection.execute("set deadlock_timeout = '10ms'")  # random transactions meet head on
+                    connection.execute("set deadlock_timeout = '10ms'")  # random transactions deadlock often
                 tells_old = connection.info.server_version >= 180000
                 while not self.stopped.is_set() and next(self.left, None) is not None:
                     if self.deadline is not None and time.monotonic() >= self.deadline:
                         return
                     self._transaction(connection, number, chance, tells_old)
-        except BaseException as error:  # told by the thread that waits for this one
+        except BaseException as error:  # raised by the thread that waits for this one
             self.errors.append(error)
             self.stopped.set()
 
@@ -162,7 +162,7 @@ class _Load:
             elif type_ != "info":
                 raise
         done = None if type_ == "info" else next(self.clock)
-        # Of what an aborted transaction read nobody may rely on anything; its writes must be known.
+        # Reads of an aborted transaction mean nothing; its writes must be known.
         self.rows.append({"session": session, "type": type_, "ops": ops, "t0": begun, "t1": done})
         if connection.closed:
             raise psycopg.OperationalError("the connection died at COMMIT")

@@ -1,8 +1,8 @@
 """One schedule of each class of those that differ only in the order of independent steps.
 
-Sleep sets (Godefroid, 1996): what has been tried at a point of the search sleeps below the later choices at that point
-until a step comes that it depends on; a schedule that could go on with sleepers only has been run in another order.
-Where a step is nobody else's business, it is the only choice.
+Sleep sets (Godefroid, 1996): a step tried at a node of the search sleeps below the node's later choices until a
+dependent step is taken; a schedule that could continue with sleeping steps only has been run in another order.
+A local step is the only choice at its node.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Reduced(Exhaustive):
 
 
 def number_of_orders(effects: Sequence[Effect], most: int = 20_000) -> int | None:
-    """How many schedules differ from one with these effects only in the order of steps that do not meet.
+    """How many schedules differ from one with these effects only in the order of independent steps.
 
-    The linear extensions of the order that dependence leaves; None where counting them would take too long.
+    The linear extensions of the dependence order; None if counting them would take too long.
     """
     before = [0] * len(effects)
     for place, effect in enumerate(effects):

@@ -1,4 +1,4 @@
-"""One schedule, as it was printed, or as near to it as may be."""
+"""Replays one schedule exactly, or as nearly as possible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zephyr_lab.explore.scheduler import Candidate, Nondeterminism, names
 
 
 class Replay:
-    """Runs the schedule `"A B A B"` once; a session that cannot move when it is its turn is an alarm."""
+    """Runs the schedule `"A B A B"` once; raises if a session cannot move when it is its turn."""
 
     wants_effects = False
     complete = False
@@ -38,21 +38,21 @@ class Replay:
         return word
 
     def observe(self, effect: Effect) -> None:
-        """What is printed is what is run."""
+        """A replay does not adapt to effects."""
 
 
 class Following:
     """Runs one schedule as nearly as sessions allow: for code that has changed since the schedule was printed.
 
-    A turn of a session that waits or has ended is passed over; when the schedule is over, sessions run on to their
-    ends, the last one first.
+    A turn of a session that waits or has ended is skipped; after the schedule, sessions run to their ends, the last
+    one first.
     """
 
     wants_effects = False
     complete = False
 
     def __init__(self, schedule: str, sessions: Sequence[str]) -> None:
-        """Raises BadInput for a session that there is not."""
+        """Raises BadInput for an unknown session."""
         try:
             words = shlex.split(schedule)
         except ValueError as error:

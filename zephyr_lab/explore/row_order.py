@@ -1,8 +1,8 @@
-"""Whether what a statement gives, or leaves, depends on the order in which the server comes upon rows.
+"""Whether a statement's result or effect depends on the order in which the server visits rows.
 
-That order is where rows lie, which depends on the order of writes that are independent otherwise. Only what is known
-not to depend on it is said not to. Results are compared as bags, so rows may come in any order; what is made of them
-may not.
+That is their physical order, which depends on the order of otherwise independent writes. Only what is known to be
+insensitive to it counts as such. Results are compared as bags, so rows may come in any order; values computed from
+several rows may not depend on it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SUMMED = (
     *_COMPARED, exp.Div, exp.Mod, exp.Case, exp.If, exp.Coalesce, exp.Null, exp.Sum, exp.Avg, exp.EQ, exp.NEQ, exp.GT,
     exp.GTE, exp.LT, exp.LTE, exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Between,
 )  # fmt: skip
-# Of which equal values look alike, if those of the columns do.
+# Their equal results have equal text, if those of the columns do.
 _ALIKE = (
     exp.Column, exp.Identifier, exp.Literal, exp.Paren, exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Alias, exp.Null,
     exp.Boolean, exp.Count, exp.Star, exp.Min, exp.Max,
@@ -40,7 +40,7 @@ _ALIKE = (
 _EXACT = frozenset({"integer", "numeric", "text", "exact"})
 _OF_ONE_SCALE = frozenset({"integer", "text", "exact"})
 _NUMBERS = frozenset({"integer", "numeric", "unscaled"})
-# What a value is made of by a number's arithmetic only.
+# Numeric arithmetic.
 _ARITHMETIC = (
     exp.Column, exp.Identifier, exp.Literal, exp.Paren, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.Null,
     exp.Coalesce, exp.Star, *_AGGREGATES,
@@ -50,7 +50,7 @@ _NEVER_FAIL = (
     exp.Exists, exp.Any, exp.All, exp.Upper, exp.Lower, exp.Length, exp.Greatest, exp.Least, exp.Nullif, exp.Concat,
     exp.ConcatWs,
 )  # fmt: skip
-# Where a query in parentheses is no single value.
+# Parents in which a query in parentheses is no single value.
 _NO_VALUE = (
     exp.From, exp.Join, exp.Lateral, exp.SetOperation, exp.Any, exp.All, exp.In, exp.Exists, exp.CTE, exp.Insert,
     exp.Subquery,
@@ -62,7 +62,7 @@ _ANY_ERROR = frozenset({"?", "??"})
 
 
 def depends_on_row_order(parsed: Expr, tables: Iterable[str], schema: Schema) -> bool:
-    """Of a parsed statement on these tables; functions are known to be harmless, and not to depend on it."""
+    """For a parsed statement on these tables; its functions are known to be harmless, and insensitive to row order."""
     nodes = list(parsed.walk())
     if any(map(_takes_some, nodes)) or _takes_rows_elsewhere(parsed):
         return True
@@ -83,14 +83,14 @@ def depends_on_row_order(parsed: Expr, tables: Iterable[str], schema: Schema) ->
 
 
 def _tells_the_first_error(nodes: list[Expr], kinds: _Kinds) -> bool:
-    """Whether of several rows' errors one is told, or none where a read stops before it."""
+    """Whether it depends on row order which of several rows' errors is raised, or if any is."""
     told: set[str] = set()
     for one in nodes:
         errors = kinds.errors(one)
         select = _of_rows(one) if errors else None
         if select is None:
             continue
-        # A function that is read from, of nothing in the rows, is called once.
+        # A function in FROM that takes nothing from rows is called once.
         is_read = isinstance(one.parent, exp.Table) and one.find(exp.Column, exp.Select) is None
         told |= {one.sql()} if is_read else errors
         if _may_stop(select) and not is_read:
@@ -99,10 +99,10 @@ def _tells_the_first_error(nodes: list[Expr], kinds: _Kinds) -> bool:
 
 
 def _of_rows(node: Expr) -> exp.Select | None:
-    """The query on whose rows an expression is worked out; None for one that is on a single row, or on values."""
+    """The query on whose rows an expression is evaluated; None if it is evaluated once, or on values."""
     select = node.find_ancestor(exp.Select)
     while select is not None and not select.args.get("group"):
-        # What is made of an aggregate of all rows is worked out once.
+        # An expression of an aggregate over all rows is evaluated once.
         made = any(one.find_ancestor(exp.Select) is select for one in node.find_all(exp.AggFunc))
         if not made and any(isinstance(part, exp.From) for part in select.args.values()):
             break
@@ -111,7 +111,7 @@ def _of_rows(node: Expr) -> exp.Select | None:
 
 
 def _may_stop(select: exp.Select) -> bool:
-    """Whether a query may be left before its last row: as a part of another, by a join, by an index's end."""
+    """Whether a query may stop before its last row: as a part of another, by a join, by an index's end."""
     return (
         not isinstance(select.parent, exp.Insert | None)
         or bool(select.args.get("joins") or select.args.get("laterals"))
@@ -121,7 +121,7 @@ def _may_stop(select: exp.Select) -> bool:
 
 
 def _takes_some(node: Expr) -> bool:
-    """Whether it takes some rows of several, or puts them in a row, or is not known not to."""
+    """Whether it selects some of several rows, or orders them, or is not known not to."""
     if isinstance(node, exp.Distinct) and node.args.get("on"):
         return True
     if isinstance(node, exp.Array):
@@ -148,7 +148,7 @@ def _takes_rows_elsewhere(parsed: Expr) -> bool:
 
 
 def _makes_columns(parsed: Expr) -> bool:
-    """Whether a column goes by the name of another: one without a name of its own is named after its parts."""
+    """Whether a column may have the name of another: one without an alias is named after its parts."""
     if any(one.side == "FULL" for one in parsed.find_all(exp.Join)):
         return True
     read = [one for one in parsed.find_all(exp.CTE, exp.Subquery) if isinstance(one, exp.CTE) or _is_read(one)]
@@ -163,7 +163,7 @@ def _is_read(subquery: Expr) -> bool:
 
 
 def _is_a_value(subquery: exp.Subquery) -> bool:
-    """Whether it stands for a single value, and its query is not known to give no more than one row."""
+    """Whether it is a scalar subquery whose query is not known to give at most one row."""
     query, parent = subquery.this, subquery.parent
     if parent is None or isinstance(parent, _NO_VALUE):
         return False
@@ -172,7 +172,7 @@ def _is_a_value(subquery: exp.Subquery) -> bool:
 
 
 def _behind(part: Expr, select: exp.Select) -> Expr:
-    """What a number stands for where rows are grouped."""
+    """The expression that a position in GROUP BY refers to."""
     if isinstance(part, exp.Literal) and not part.is_string and part.this.isdecimal():
         place = int(part.this) - 1
         return select.expressions[place] if place < len(select.expressions) else part
@@ -180,7 +180,7 @@ def _behind(part: Expr, select: exp.Select) -> Expr:
 
 
 class _Kinds:
-    """Of which kinds the columns are that a statement names, as far as its names are those of its tables."""
+    """The kinds of the columns that a statement names, if they are columns of its tables."""
 
     def __init__(self, parsed: Expr, columns: dict[tuple[str, str], str]) -> None:
         self._columns = {} if _makes_columns(parsed) else columns
@@ -190,12 +190,12 @@ class _Kinds:
         }
 
     def are_alike(self, node: Expr) -> bool:
-        """Whether all values look alike that a node takes for one, if it does so."""
+        """Whether values that a node merges as equal have equal text."""
         if isinstance(node, exp.SetOperation):
             selects = list(node.find_all(exp.Select))
             if isinstance(node, exp.Union) and not node.args.get("distinct"):
                 return True
-            # A literal, or a column of another scale, makes a column of no scale of it.
+            # A literal, or a column of another scale, gives a column without a fixed scale.
             return all(self._alike(part, _OF_ONE_SCALE) for one in selects for part in one.expressions)
         if isinstance(node, exp.Group):
             select = node.parent
@@ -217,7 +217,7 @@ class _Kinds:
         return whole and all(isinstance(one, _ALIKE) for one in nodes) and self.are(expression, kinds)
 
     def errors(self, node: Expr) -> frozenset[str]:
-        """SQLSTATEs with which a node may fail on some values, or more than one where that is not known."""
+        """SQLSTATEs with which a node may fail on some values; several if unknown."""
         if isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Neg | exp.Abs):
             return _OVERFLOW if self._is_arithmetic(node) else _ANY_ERROR
         if isinstance(node, exp.Div | exp.IntDiv | exp.Mod):

@@ -10,7 +10,7 @@ from zephyr_lab.explore.scheduler import Candidate
 
 
 class Sampled:
-    """A schedule for each number of `which`, each step's session drawn with equal chance.
+    """A schedule for each number of `which`, each step's session drawn with equal probability.
 
     The same `seed` and number give the same schedule, whatever others are drawn.
     """
@@ -32,4 +32,4 @@ class Sampled:
         return self._random.choice(candidates).session
 
     def observe(self, effect: Effect) -> None:
-        """Chance does not learn."""
+        """Sampling ignores effects."""

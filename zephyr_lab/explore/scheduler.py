@@ -1,4 +1,4 @@
-"""The whole contract between a search and what it searches: who may move now, and who is to."""
+"""The contract between a search and an execution: which sessions are runnable, and which one moves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zephyr_lab.explore.effect import Effect
 
 
 class Nondeterminism(LabError):
-    """The same schedule let other sessions move than before: what was run does not depend on the schedule alone."""
+    """With the same schedule other sessions are runnable than before: the run does not depend on the schedule alone."""
 
 
 def _unknown(session: str) -> bool:
@@ -20,16 +20,16 @@ def _unknown(session: str) -> bool:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A session that could take the next step. `ask` says whether that step is local, which may cost time."""
+    """A session that could take the next step. `ask` returns whether that step is local, which may take time."""
 
     session: str
     ask: Callable[[str], bool] = field(default=_unknown, repr=False, compare=False)
 
     @property
     def is_local(self) -> bool:
-        """Whether nobody else will be able to tell when the step happens; False where steps' effects are not followed.
+        """Whether no other session can notice when the step happens; False if effects are not tracked.
 
-        Computed when it is asked for, which must be before any step is taken.
+        Computed on demand, which must be before any step is taken.
         """
         return self.ask(self.session)
 
@@ -37,8 +37,8 @@ class Candidate:
 class Scheduler(Protocol):
     """Decides which session takes the next step.
 
-    It lives across executions of the same case, so it can remember what it has tried. It never sees SQL or a
-    connection, only which sessions could move now and, where it `wants_effects`, what their steps did to others.
+    It is kept across executions of the same case, so it can remember what it has tried. It never sees SQL or a
+    connection, only which sessions are runnable and, if it `wants_effects`, the effects of their steps.
     """
 
     wants_effects: bool
@@ -48,17 +48,17 @@ class Scheduler(Protocol):
         ...
 
     def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
-        """The session of one of `candidates`, which are never none; None gives this execution up.
+        """The session of one of `candidates`, which are never empty; None abandons this execution.
 
-        `last` took the step before. Raises Nondeterminism.
+        `last` took the previous step. Raises Nondeterminism.
         """
 
     def observe(self, effect: Effect) -> None:
-        """Is told what the chosen session's step did."""
+        """Called with the effect of the chosen session's step."""
 
     @property
     def complete(self) -> bool:
-        """Whether every schedule has been run by now, or one that differs in nothing that matters."""
+        """Whether every schedule has been run by now, or an equivalent one."""
         ...
 
 
@@ -67,7 +67,7 @@ def names(candidates: Sequence[Candidate]) -> tuple[str, ...]:
 
 
 def check_same(path: Sequence[str], before: Sequence[str], now: Sequence[str]) -> None:
-    """Raises Nondeterminism where after the same `path` other sessions can move than before."""
+    """Raises Nondeterminism if other sessions are runnable after the same `path` than before."""
     if tuple(before) != tuple(now):
         raise Nondeterminism(
             f"after {' '.join(path)!r} first {', '.join(before)} could move, and now {', '.join(now)}: "

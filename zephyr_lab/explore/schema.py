@@ -1,4 +1,4 @@
-"""What the server says of the schema that a spec has set up, as far as it decides what a statement touches."""
+"""The schema that a spec has set up, from the catalogue, as far as it decides what a statement touches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from zephyr_lab.schedule.transcript import Result
 
-# Objects of the schema by whose expressions, operators and orderings rows are checked, filled in and found.
+# Objects of the schema whose expressions, operators and orderings check rows, fill them in and find them.
 _OURS = "current_schema::regnamespace"
 _MADE_OF = f"""
 (select 'pg_attrdef'::regclass as classid, pg_attrdef.oid as objid from pg_attrdef
@@ -108,7 +108,7 @@ select proname, 'other' from pg_proc where pronamespace = 'pg_catalog'::regnames
 
 select version(), ''"""
 
-# Three thousand rows that initdb has made: the same on every server that calls itself by the same version.
+# Three thousand rows created by initdb: the same on every server of the same version.
 _BUILT_IN = """
 select proname, case
   when bool_or(prokind in ('a', 'w')) then 'aggregate'
@@ -119,31 +119,31 @@ from pg_proc where pronamespace = 'pg_catalog'::regnamespace and oid < 16384 gro
 select word, '' from pg_get_keywords() where catcode <> 'U'"""
 
 Column = tuple[str, str]
-_built_in: dict[tuple[str, ...], list[list[tuple[str, ...]]]] = {}  # answers to _BUILT_IN by version
+_built_in: dict[tuple[str, ...], list[list[tuple[str, ...]]]] = {}  # results of _BUILT_IN by version
 
 
 @dataclass(frozen=True)
 class Schema:
-    """`plain`: tables, views, sequences and types of the usual kinds, whose checks are the server's own.
+    """`plain`: only ordinary tables, views, sequences and types, whose checks are built in.
 
     `columns` has the kind of each: "integer", "numeric" (of one scale), "unscaled" (a numeric of any), "text" and
-    "exact" (of which equal values look alike), or "other". `expressions` are those of defaults (marked so), checks
-    and indexes. `own` are functions of the schema, with their bodies where they are one SQL text; `functions` those of
-    PostgreSQL's: "immutable", "aggregate" (or a window's), or "other".
+    "exact" (equal values have equal text), or "other". `expressions` are those of defaults (marked so), checks and
+    indexes. `own` are functions of the schema, with their bodies if these are one SQL text; `functions` those of
+    PostgreSQL: "immutable", "aggregate" (or window), or "other".
     """
 
     tables: frozenset[str] = frozenset()
     plain: bool = True
     foreign_keys: frozenset[tuple[str, str]] = frozenset()  # child and parent
-    unique: frozenset[Column] = frozenset()  # which a unique key looks at
-    keys: frozenset[Column] = frozenset()  # which are a unique key
+    unique: frozenset[Column] = frozenset()  # columns of unique keys
+    keys: frozenset[Column] = frozenset()  # columns that are a unique key
     columns: dict[Column, str] = field(default_factory=dict)
     generated: frozenset[Column] = frozenset()
     sequences: bool = False
     expressions: tuple[tuple[str, str], ...] = ()
     own: dict[str, str] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
-    keywords: frozenset[str] = frozenset()  # that can be no function's name
+    keywords: frozenset[str] = frozenset()  # that cannot be a function's name
 
     @classmethod
     def ask(cls, execute: Callable[[str], list[Result]]) -> Schema:
@@ -169,9 +169,9 @@ class Schema:
         )
 
     def hanging_on(self, table: str) -> set[str]:
-        """Tables whose rows a change of that table's may touch, by foreign keys from one to the next.
+        """Tables whose rows a change of `table` may touch, by following foreign keys.
 
-        The table itself only where the keys lead from it, as a parent, back to it.
+        The table itself only if the keys lead from it, as a parent, back to it.
         """
         down = {(parent, child) for child, parent in self.foreign_keys}
         back = _reached({child for parent, child in down if parent == table}, down) & {table}

@@ -18,7 +18,7 @@ from zephyr_lab.sql.classify import with_level
 
 
 class RunningSpec:
-    """A schedule of a spec, with the effects of its steps where they are followed."""
+    """A schedule of a spec, with the effects of its steps if they are tracked."""
 
     def __init__(self, execution: Execution, effects: Effects | None) -> None:
         self._execution, self._effects = execution, effects
@@ -81,13 +81,13 @@ class SpecExecutor:
         return self._serial
 
     def is_false_positive(self, verdict: Verdict) -> bool:
-        """Whether the schedule, without SERIALIZABLE's watch, would have had an outcome that a serial order gives."""
+        """Whether the schedule, without SERIALIZABLE's conflict detection, would have had a serial outcome."""
         if not self._watches:
             return False
         schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
         try:
             unwatched = self._run_unwatched(schedule)
-        except (ScheduleError, StepTimeout):  # who was refused would have made others wait
+        except (ScheduleError, StepTimeout):  # the refused session would have blocked others
             return False
         if any(one.end is not End.COMMITTED for one in unwatched.transactions):
             return False
@@ -98,7 +98,7 @@ class SpecExecutor:
 
 
 def _without_ssi(spec: Spec) -> Spec:
-    """The same spec at REPEATABLE READ, also where its SQL asks for SERIALIZABLE itself."""
+    """The same spec at REPEATABLE READ, even if its SQL sets SERIALIZABLE."""
 
     def lower(sql: str) -> str:
         return with_level(sql, IsolationLevel.SERIALIZABLE, IsolationLevel.REPEATABLE_READ)

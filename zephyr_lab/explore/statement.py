@@ -1,9 +1,8 @@
 """What a step may touch, read from its SQL and the server's catalogue, without running it.
 
-Only what is known is understood: kinds of statements, functions, settings, orders of rows by lists of those that do
-nothing beyond. A lock on a table, a lock or a number that all sessions share touch everything; what is not known at
-all may look at anything, in any order. Statements are parsed by sqlglot; which tables hang together, which columns are
-unique and what a function does is the server's word.
+Only what is on a list of harmless kinds of statements, functions, settings and row orders is understood. A lock on a
+table, and a lock or number that all sessions share, touch everything; unknown statements may observe anything, in any
+order. Statements are parsed by sqlglot; related tables, unique columns and what functions do come from the server.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ _CANNOT_FAIL = (
 
 
 def footprints(execute: Callable[[str], list[Result]]) -> Callable[[str], Footprint]:
-    """What tells the footprint of a message, in the schema as it is now."""
+    """Gives the footprints of messages, in the schema as it is now."""
     return Reader(Schema.ask(execute)).footprint
 
 
 class Reader:
-    """Reads messages to a server with such a schema."""
+    """Analyses messages to a server with such a schema."""
 
     def __init__(self, schema: Schema, *, inside: bool = False) -> None:
         self._schema, self._inside = schema, inside
         self._numbers = schema.sequences
 
     def footprint(self, sql: str) -> Footprint:
-        """Of a message, whatever statements it holds."""
+        """The footprint of a message of any statements."""
         if not self._plain:
             return UNKNOWN
         whole = Footprint()
@@ -63,7 +62,7 @@ class Reader:
 
     @cached_property
     def _plain(self) -> bool:
-        """Whether what the schema does beside the statements is understood: defaults, checks, keys."""
+        """Whether what the schema does implicitly is understood: defaults, checks, keys."""
         for text, kind in self._schema.expressions:
             try:
                 calls = self._calls(tokens(text))
@@ -119,12 +118,12 @@ class Reader:
         return self._plain_statement(parsed, mentioned, frozenset(tables), calls)
 
     def _calls_by_a_dot(self, parsed: exp.Expr, mentioned: list[exp.Table]) -> bool:
-        """Whether a name behind a row's may be a function's, as it is where the row has no such column."""
+        """Whether a name after a row's may be a function, as it is if the row has no such column."""
         tables: dict[str, set[str]] = {}
         for one in mentioned:
             alias = one.args.get("alias")
             row = _name(alias.this) if alias and alias.this else _name(one.this)
-            # Columns that a list of names renames are none of the catalogue's.
+            # Columns renamed by a column list are not in the catalogue.
             tables.setdefault(row, set()).add("" if alias and alias.args.get("columns") else _name(one.this))
         for named in parsed.find_all(exp.TableAlias):
             if named.this and not (isinstance(named.parent, exp.Table) and named.parent.name):
@@ -139,7 +138,7 @@ class Reader:
     def _plain_statement(
         self, parsed: exp.Expr, mentioned: list[exp.Table], tables: frozenset[str], calls: Calls
     ) -> Footprint:
-        """Of a query, or one change of one table."""
+        """The footprint of a query, or of one change of one table."""
         changes = not isinstance(parsed, exp.Query)
         simple = len(mentioned) == 1 and len(list(parsed.find_all(exp.Select))) == isinstance(parsed, exp.Select)
         sought = self._rows(mentioned[0], parsed) if simple else None
@@ -158,7 +157,7 @@ class Reader:
         )  # fmt: skip
 
     def _written(self, change: exp.Expr, sought: Rows | None) -> RowSet:
-        """The rows that a change may touch: those sought, unless it makes others or moves them; what hangs on them."""
+        """The rows that a change may touch: those matched, unless it creates or moves rows; those related by keys."""
         target = _name(change.find(exp.Table).this)  # type: ignore[union-attr]
         plain = _set_alone(change)
         assigned = {_name(one.this.this) for one in plain}
@@ -174,11 +173,11 @@ class Reader:
         return frozenset(written | {Rows(other) for other in hanging - {target}})
 
     def _rows(self, table: exp.Table, parsed: exp.Expr) -> Rows:
-        """Which rows a statement on one table looks for, by a comparison with a constant that all of them meet."""
+        """The rows that a statement on one table matches, by a comparison with a constant that all of them satisfy."""
         name = _name(table.this)
         where = parsed.args.get("where")
         alias = table.args.get("alias")
-        if alias and alias.args.get("columns"):  # which other names the columns go by
+        if alias and alias.args.get("columns"):  # aliases of columns
             return Rows(name)
         terms = (
             list(where.this.flatten()) if where and isinstance(where.this, exp.And) else [where.this] if where else []
@@ -192,7 +191,7 @@ class Reader:
         return Rows(name)
 
     def _constant(self, table: str, column: str, literal: exp.Expr) -> str | int | None:
-        """A literal that is the same value as another one of the column's kind only if it is written the same."""
+        """The literal, if equal values of the column's kind are always written the same."""
         kind = self._schema.columns.get((table, column))
         if isinstance(literal, exp.Literal):
             if not literal.is_string and kind in ("integer", "numeric", "unscaled") and literal.this.isdecimal():
@@ -202,7 +201,7 @@ class Reader:
         return None
 
     def _body_is_harmless(self, name: str) -> bool:
-        """Of a function of the schema: understood, and it touches no table."""
+        """Whether a function of the schema is understood, and touches no table."""
         if self._inside or not self._schema.own[name]:
             return False
         seen = Reader(replace(self._schema, expressions=()), inside=True).footprint(self._schema.own[name])
@@ -212,7 +211,7 @@ class Reader:
 _NEXT = re.compile(r"nextval\('[^']+'::regclass\)")
 
 
-# What is about the session or its transaction only.
+# Statements that concern the session or its transaction only.
 _CONTROL = {
     Kind.BEGIN: Footprint(begins=True), Kind.COMMIT: Footprint(ends=Ending.COMMIT),
     Kind.ROLLBACK: Footprint(ends=Ending.ROLLBACK), Kind.ROLLBACK_TO: Footprint(ends=Ending.TO_SAVEPOINT),
@@ -222,25 +221,25 @@ _CONTROL = {
 
 
 def _control(statement: Statement) -> Footprint | None:
-    """Of a statement that is about the session or its transaction only; None for any other."""
+    """The footprint of a statement that concerns the session or its transaction only; None for any other."""
     if statement.kind in (Kind.SET, Kind.RESET):
         return Footprint() if SETTINGS.fullmatch(statement.setting) else UNKNOWN
     if statement.deferrable:
-        # Who is sent next waits for all transactions that are under way.
+        # The next statement waits for all open transactions.
         return OPAQUE if statement.kind is Kind.BEGIN else UNKNOWN
     return UNKNOWN if statement.chains else _CONTROL.get(statement.kind)
 
 
 def _asks_sought_rows_only(term: exp.Expr) -> bool:
-    """Whether a term can fail only on rows that meet a comparison of a column with a constant, asked as well.
+    """Whether a term can fail only on rows that satisfy a comparison of a column with a constant in the same WHERE.
 
-    The server asks cheap ones first, by cost and then as written; a comparison of anything worked out costs more.
+    The server evaluates cheap terms first, by cost and then as written; a comparison of an expression costs more.
     """
     return isinstance(term, _COMPARED) or all(isinstance(one, _CANNOT_FAIL) for one in term.walk())
 
 
 def _set_alone(change: exp.Expr) -> list[exp.EQ]:
-    """The assignments to a whole column; of others, to a field, an element or several, nothing is understood."""
+    """The assignments to a whole column; others, to a field, an element or several columns, are not understood."""
     sets = change.args.get("expressions") or []
     return [
         one
@@ -262,5 +261,5 @@ def _is_of(column: exp.Column, table: exp.Table) -> bool:
 
 
 def _name(identifier: exp.Expr) -> str:
-    """An identifier as the catalogue has it."""
+    """An identifier as in the catalogue."""
     return identifier.name if identifier.args.get("quoted") else folded(identifier.name)

@@ -1,10 +1,10 @@
-"""Is an outcome an anomaly? Asked of the server, without an invariant.
+"""Decides whether an outcome is an anomaly, by the server's serial outcomes, without an invariant.
 
 Correct means: as if the transactions had run one after another. So the committed transactions are run on the same
 server, at the same level, in every one-after-another order that keeps each session's own, and the outcome is compared
-with theirs: the rows that are left, and everything each transaction was told. A transaction that was aborted, or
-rolled back, never was. The definition is serializability as in Papadimitriou (1979), with what each transaction read
-counted in (view equivalence).
+with theirs: the final rows, and all results of each transaction. Transactions that were aborted or rolled back are
+ignored. The definition is serializability as in Papadimitriou (1979), including what each transaction read (view
+equivalence).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Run = Callable[[Schedule], Transcript]
 
 
 class VerdictKind(StrEnum):
-    """What became of the anomaly in one schedule. `aborts N`: it did not occur, and somebody was told SQLSTATE N."""
+    """The verdict on one schedule. `aborts N`: no anomaly, and a session got SQLSTATE N."""
 
     PREVENTED = "prevented"
     OCCURS = "occurs"
@@ -39,9 +39,9 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What can be told apart from outside: what each session's committed transactions were told, and the rows left.
+    """The observable outcome: the results of each session's committed transactions, and the final rows.
 
-    Rows are compared as a bag: without ORDER BY their order says nothing.
+    Rows are compared as a bag: without ORDER BY their order means nothing.
     """
 
     told: tuple[tuple[str, tuple[Result | Failure, ...]], ...]
@@ -60,7 +60,7 @@ class Outcome:
         said = []
         for name, answers in self.told:
             rows = [one.text().removeprefix("-> ") for one in answers if isinstance(one, Result) and one.columns]
-            # What a function returned or raised, or what a transaction read.
+            # What a function returned or raised, or a transaction read.
             verb = next((one.answered for one in answers if isinstance(one, Result)), None) or "read"
             said += [f"{name} {verb} {', then '.join(rows)}"] if rows else []
             said += [f"{name} was told {one.text()}" for one in answers if isinstance(one, Failure)]
@@ -73,7 +73,7 @@ def _as_bag(answer: Result | Failure) -> Result | Failure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A transcript, judged. `serial` maps each order that was run, such as `A then B`, to its outcome."""
+    """The verdict on a transcript. `serial` maps each serial order, such as `A then B`, to its outcome."""
 
     kind: VerdictKind
     transcript: Transcript
@@ -86,7 +86,7 @@ class Verdict:
         return self.kind is VerdictKind.OCCURS
 
     def of_what_differs(self) -> tuple[Verdict, int]:
-        """The same without the tables that are alike in all orders, and how many those are; all where none differs."""
+        """The same without the tables that are equal in all orders, and how many those are; all if none differs."""
         outcomes = [dict(one.final) for one in (self.outcome, *self.serial.values())]
         alike = {name for name, rows in outcomes[0].items() if all(other.get(name) == rows for other in outcomes)}
         if alike == set(outcomes[0]):
@@ -121,7 +121,7 @@ class Verdict:
 
 
 class Undecided(Exception):
-    """The serial orders cannot decide; the text says why."""
+    """The serial orders cannot decide; the text gives the reason."""
 
 
 class SerialOutcomes:
@@ -175,8 +175,7 @@ class SerialOutcomes:
 def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
     """Compares a transcript's outcome with those of the serial orders of its committed transactions.
 
-    A function that was refused, and returns what it returns in no serial order, has reported the refusal: it is judged
-    as aborted.
+    A refused function whose returned value occurs in no serial order has reported the refusal: it is judged as aborted.
     """
     first = _judge(transcript, serial_outcomes)
     refused = {one.session for one in transcript.transactions if one.sqlstate in REFUSALS and one.answered}
@@ -206,7 +205,7 @@ def _judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
         return Verdict(VerdictKind.OCCURS, transcript, outcome, serial, reason)
     if aborted:
         who = " and ".join(f"{one.session} {told_off(one.sqlstate)}" for one in aborted)
-        # A refusal that asks for a retry says more than another error beside it.
+        # A retryable error says more than another error beside it.
         first = min((one.sqlstate for one in aborted), key=lambda state: (state not in RETRYABLE, state))
         kind = VerdictKind(f"aborts {first}") if first in RETRYABLE else VerdictKind.ABORTS
         retried = {one.session for one in aborted} <= {one.session for one in committed}
@@ -216,12 +215,12 @@ def _judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
 
 
 def told_off(refusal: str) -> str:
-    """How somebody was aborted: `was told 40001`, or what was declared to be a refusal."""
+    """How a session was aborted: `was told 40001`, or its declared refusal."""
     return f"was told {refusal}" if re.fullmatch(r"[0-9A-Z]{5}", refusal) else f"was refused: {refusal}"
 
 
 def _check_decidable(transcript: Transcript, committed: Sequence[Transaction]) -> None:
-    """Raises Undecided for what is open, and for what no serial order could be told."""
+    """Raises Undecided for open transactions, and for results that no serial order can have."""
     open_ends = [
         f"{one.session} is {one.end}"
         for one in transcript.transactions
@@ -236,7 +235,7 @@ def _check_decidable(transcript: Transcript, committed: Sequence[Transaction]) -
 
 
 def _orders(transactions: Sequence[Transaction]) -> Iterator[tuple[Transaction, ...]]:
-    """Every order of the transactions that keeps each session's own; one empty order for none."""
+    """Every order of the transactions that keeps each session's order; one empty order for none."""
     if not transactions:
         yield ()
     for first in transactions:
