@@ -2,22 +2,22 @@
 
 A **history** is transactions with what they read and wrote, as columns (`columns`, `history`), read from three forms
 (`read`, `edn`). `lists` infers the order of versions from the longest read of each key, `registers` only what is
-certain or was told, `predicates` what a predicate must have met; each gives edges (ww, wr, rw) and the anomalies that
-need no graph. `graph` adds the orders of sessions and of time, the latter through a chain of barriers, one a
-completion, so that it stays linear; many readers and writers of one version meet in a hub. `cycles` decides by
+certain or recorded, `predicates` the versions that a predicate must have read; each gives edges (ww, wr, rw) and the
+anomalies that need no graph. `graph` adds session order and real time, the latter through a chain of barriers, one per
+completion, so that it stays linear; many readers and writers of one version are linked by a hub. `cycles` decides by
 strongly connected components whether a cycle of each class exists (for snapshot isolation in a graph of pairs: node,
-and whether an rw led to it), and then searches a shortest one in each component, by a bounded number of nodes: what
-is proved and not found is reported as `LEVEL-cycle-exists`. `levels` is the lattice: which anomaly rules out what.
-Nothing is assumed of registers that the history does not say; `decide` adds what follows (to a fixed point, on rows
-of bits), tries a likely order, and leaves the rest to a SAT solver that learns each cycle as a clause; past its
-bounds the answer is *cannot tell*. `axioms` are the weak levels for registers, polynomial. `report` and `explain` put
-a cycle in words, `views/dependencies` draws it.
+and whether an rw led to it), and then searches for a shortest one in each component, within a bounded number of nodes:
+a cycle that is proved but not found is reported as `LEVEL-cycle-exists`. `levels` is the lattice: which anomaly rules
+out which levels. For registers only the history's facts are used; `decide` adds their consequences (to a fixed point,
+on bit rows), tries a likely order, and leaves the rest to a SAT solver that learns each cycle as a clause; past its
+bounds the answer is *cannot tell*. `axioms` are the weak levels for registers, polynomial. `report` and `explain`
+describe a cycle, `views/dependencies` draws it.
 
 Names and verdicts are Elle's, with three differences: all classes of a component are reported, not the worst alone;
-with real time the order of sessions counts as well, so that the weakest level that falls is named; and register
-histories are decided. Where two reads of a key are equally long and disagree, the first in the file gives the order,
-and the anomaly *incompatible-order* says so. `tests/oracles/test_labelled_histories.py` compares with 216 histories
-of other people; `tests/check/test_against_explorer.py` with the explorer, schedule by schedule.
+with real time the order of sessions counts as well, so that the weakest violated level is named; and register
+histories are decided. If two reads of a key are equally long and disagree, the first in the file gives the order,
+and the anomaly *incompatible-order* reports it. `tests/oracles/test_labelled_histories.py` compares with 216 published
+histories; `tests/check/test_against_explorer.py` with the explorer, schedule by schedule.
 """
 
 from zephyr_lab.extras import needed_by

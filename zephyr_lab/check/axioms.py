@@ -1,10 +1,9 @@
 """The weak levels for registers, as Biswas and Enea define them ("On the Complexity of Checking Transactional
-Consistency", OOPSLA 2019): some order of all transactions (arbitration) extends who-read-whom and, within sessions,
-their order, and
+Consistency", OOPSLA 2019): some order of all transactions (arbitration) extends reads-from and session order, and
     if t3 reads x from t1, and t2, another writer of x, is visible to t3, then t2 is arbitrated before t1.
-What is visible makes the level. *monotonic-atomic-view* (they call it read committed): transactions that t3 has read
+Visibility defines the level. *monotonic-atomic-view* (they call it read committed): transactions that t3 has read
 from before that read. *read-atomic*: those t3 reads from at all, or follows in its session. *causal*: all that reach
-t3. Each is a polynomial check: add the orders that the axiom forces, and look for a cycle.
+t3. Each check is polynomial: add the orders that the axiom forces, and look for a cycle.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ _CHUNK = 1 << 21
 _Part = tuple[Ints, Ints, Kind, Ints, Ints]
 """Edges of one kind: from, to, the kind, and the operations at both ends."""
 _Forced = tuple[Ints, Ints, Ints, Ints]
-"""Orders of two writes that follow: the earlier writer, the later one, the earlier's write, the read that says so."""
+"""Implied orders of two writes: the earlier writer, the later one, the earlier's write, the read that implies it."""
 
 
 @dataclass
 class Verdict:
-    """`holds`: None where it was too big to tell. Otherwise the cycle: (source, target, kind, first, second) each."""
+    """`holds`: None if the history was too big. `cycle`: steps of (source, target, kind, first, second)."""
 
     holds: bool | None
     steps: list[tuple[int, int, Kind, int, int]]
 
 
 def check(history: History, axiom: str, sessions: bool) -> Verdict:
-    """Whether `monotonic-atomic-view`, `read-atomic` or `causal` holds, with the order of sessions or without."""
+    """Whether `monotonic-atomic-view`, `read-atomic` or `causal` holds, with session order or without."""
     return _Axiom(Accesses(history), axiom, sessions).check()
 
 
@@ -47,7 +46,7 @@ class _Axiom:
     def __init__(self, accesses: Accesses, axiom: str, sessions: bool) -> None:
         self.a, self.h, self.axiom = accesses, accesses.history, axiom
         self.n = len(self.h)
-        self.init = self.n  # one more node: who wrote what was there first
+        self.init = self.n  # one more node: the writer of the initial state
         h, a = self.h, self.a
         self.reads = np.flatnonzero((h.kind == READ) & a.ok & ((a.writer >= 0) | (h.value == NULL)))
         writer = a.writer[self.reads]
@@ -101,7 +100,7 @@ class _Axiom:
         return [(t2, t1, Kind.WW, w2, read) for t2, t1, w2, read in pairs]
 
     def _write_of(self, key: Ints, txn: Ints) -> Ints:
-        """The last write of a key by a transaction, -1 where it has none."""
+        """The last write of a key by a transaction, -1 if it has none."""
         wanted = key.astype(np.int64) * (self.n + 1) + txn
         if not len(self.pair):
             return np.full(len(wanted), -1)
@@ -109,13 +108,13 @@ class _Axiom:
         return np.where(self.pair[place] == wanted, self.w_op[place], -1)
 
     def _force(self, visible: Ints, read: Ints) -> _Forced:
-        """Of pairs (visible transaction, index of a read): those of which the first wrote the read's key, too."""
+        """Those pairs (visible transaction, index of a read) of which the transaction wrote the read's key, too."""
         write = self._write_of(self.h.key[self.reads[read]], visible)
         hit = (write >= 0) & (visible != self.source[read]) & (visible != self.reader[read])
         return visible[hit], self.source[read[hit]], write[hit], self.reads[read[hit]]
 
     def _read_from(self, everywhere: bool) -> list[_Forced]:
-        """Reads of what a transaction wrote that the same reader read something else from: before, or anywhere."""
+        """Reads from a transaction from which the same reader also reads something else: before, or anywhere."""
         h = self.h
         from_other = np.flatnonzero(self.source != self.init)
         pair = self.reader[from_other].astype(np.int64) * (self.n + 1) + self.source[from_other]
@@ -168,7 +167,7 @@ class _Axiom:
     def _spread(
         self, count: Ints, visible: Callable[[Ints, Ints], Ints], keep: Callable[[Ints, Ints], Bools] | None = None
     ) -> Iterator[_Forced]:
-        """For every read its candidates, in chunks: those that force an order."""
+        """For every read the candidates that force an order, in chunks."""
         stops = np.cumsum(count)
         begin = 0
         while begin < len(count):
@@ -184,7 +183,7 @@ class _Axiom:
             begin = end
 
     def _told(self, path: list[int], parts: list[_Part]) -> list[tuple[int, int, Kind, int, int]]:
-        """The edges along a path of nodes; the first state is told as the read that saw it."""
+        """The edges along a path of nodes; the initial state is represented by the read that saw it."""
         steps = []
         for one, other in zip(path, path[1:] + path[:1], strict=True):
             for source, target, kind, first, second in parts:

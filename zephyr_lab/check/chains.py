@@ -1,4 +1,4 @@
-"""Operations of one transaction on one key as chains, and joins of ranges: what the inferences have in common."""
+"""Operations of one transaction on one key as chains, and joins of ranges: shared by the inferences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zephyr_lab.check.history import READ, History
 
 @dataclass(frozen=True)
 class Chains:
-    """Of each operation the one `before` it and `after` it, of the same transaction on the same key; -1: none.
+    """For each operation the one `before` it and `after` it, of the same transaction on the same key; -1: none.
 
     `order` has the operations chain after chain; `same[i]`: `order[i + 1]` is in the chain of `order[i]`.
     `next_write` leaves out the reads in between.
@@ -40,6 +40,6 @@ def chains(history: History) -> Chains:
 
 
 def spread(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each item beside each number from its start to its end."""
+    """Joins each item with the numbers from its start to its end."""
     count = end - start
     return np.repeat(items, count), np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - start, count)

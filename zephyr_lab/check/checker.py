@@ -1,4 +1,4 @@
-"""Checks a history at a level: infers the dependencies, names the anomalies, and decides what inference leaves open."""
+"""Checks a history at a level: infers dependencies, names anomalies, and decides what inference leaves open."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _MODELS = {
 
 
 def check(history: History, level: str = DEFAULT_LEVEL, assumptions: Assumptions = Assumptions()) -> Report:  # noqa: B008
-    """Whether a history satisfies a level, and the anomalies that say why not.
+    """Whether a history satisfies a level, and the anomalies that violate it.
 
     Sessions count from the strong session levels on, real time from the strong ones on. A history without a single
-    dependency says nothing: that cannot be told. Raises BadInput for an unknown level, and with the line for a history
-    that cannot be: a list with an element that nobody appended.
+    dependency is undecided. Raises BadInput for an unknown level, and with the line for an impossible history: a list
+    with an element that was never appended.
     """
     with no_collector():
         return _check(history, level, assumptions)
@@ -73,7 +73,7 @@ def _check(history: History, level: str, assumptions: Assumptions) -> Report:
 
 
 def _axiom(history: History, level: str, found: Findings) -> str:
-    """Adds the anomaly of a weak level's axiom; why it cannot be told, where it cannot."""
+    """Adds the anomaly of a weak level's axiom; returns why it is undecided, or ''."""
     if level not in levels.AXIOMS:
         return ""
     axiom = levels.AXIOMS[level]
@@ -103,7 +103,7 @@ def _axiom_step(
 
 
 def _decide(history: History, level: str, found: Findings) -> str:
-    """Adds the levels that no order of the writes satisfies; why it cannot be told, where it cannot."""
+    """Adds the levels that no order of the writes satisfies; returns why it is undecided, or ''."""
     if level not in _MODELS or found.empty or history.told_order:
         return ""
 
@@ -117,7 +117,7 @@ def _decide(history: History, level: str, found: Findings) -> str:
         if decision.holds is None:
             return decision.why
         _add(found, level, decision)
-    # What falls first: the weaker levels, one after the other.
+    # The weaker levels first.
     for weaker, model in _MODELS.items():
         if weaker in levels.weaker(level) and weaker != level and not _fallen_below(weaker, found):
             decision = decide(history, *model, rounds=20)
@@ -127,7 +127,7 @@ def _decide(history: History, level: str, found: Findings) -> str:
 
 
 def _fallen_below(level: str, found: Findings) -> bool:
-    """Whether the level falls by an anomaly other than the existence of its own cycle, or that of a stronger one."""
+    """Whether the level is violated by another anomaly than the existence of its own cycle, or of a stronger one."""
     return any(level in levels.violated_by(name) for name in found.names)
 
 

@@ -1,6 +1,6 @@
-"""A SAT solver chooses which of two writes goes first, until no cycle is closed, or none can be helped.
+"""A SAT solver orders pairs of writes, until no cycle is closed, or every choice closes one.
 
-Each cycle that its choice closes is told it as a clause. It is bounded, and beyond that raises `Undecided`.
+Each cycle that its choice closes becomes a clause. It is bounded, and beyond that raises `Undecided`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CONFLICTS = 50_000
 
 
 class Undecided(Exception):
-    """The text says within what there was no answer."""
+    """The text names the bound that was exceeded."""
 
 
 class Chooser:
-    """A SAT solver that chooses which of two goes first, and learns of the cycles that it closes."""
+    """A SAT solver that chooses which of two writes is first, and learns the cycles that it closes."""
 
     def __init__(self, nodes: int, source: Ints, target: Ints, rank: Ints, rounds: int) -> None:
         from pysat.solvers import Glucose4
@@ -35,15 +35,15 @@ class Chooser:
         self.solver = Glucose4(incr=False)
 
     def literal(self, one: int, other: int) -> int:
-        """The literal that says that one goes before the other."""
+        """The literal for one before the other."""
         low, high = min(one, other), max(one, other)
         variable = self.variables.setdefault((low, high), len(self.variables) + 1)
         return variable if one == low else -variable
 
     def decide(self, chosen: Callable[[set[int]], dict[tuple[int, int], int]]) -> Ints | None:
-        """Nodes in an order that the choice gives, or None where every choice closes a cycle. Raises Undecided.
+        """Nodes in an order by the choice, or None if every choice closes a cycle. Raises Undecided.
 
-        `chosen`: from true literals to edges, each with the literal that it follows from.
+        `chosen`: from true literals to edges, each with the literal that implies it.
         """
         solver = self.solver
         try:
@@ -72,7 +72,7 @@ class Chooser:
             solver.delete()
 
     def _cycles(self, source: Ints, target: Ints, edges: dict[tuple[int, int], int]) -> list[list[int]]:
-        """For chosen edges on cycles, the clause that forbids a shortest cycle through each; up to some hundred."""
+        """For chosen edges on cycles, the clause that forbids a shortest cycle through each; at most some hundred."""
         out: dict[int, list[int]] = {}
         for one, other in zip(source.tolist(), target.tolist(), strict=True):
             out.setdefault(one, []).append(other)

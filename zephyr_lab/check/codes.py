@@ -1,4 +1,4 @@
-"""A number for each key with each of its values: small ones where values are, so that tables of all are arrays."""
+"""Numbers the pairs of a key and a value: small numbers if values are small, so that tables of them are arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zephyr_lab.check.arrays import Ints
 
 
 class Codes:
-    """Gives every (key, value) a number, of so many keys; `columns` hold all values that there are, int64."""
+    """Gives every (key, value) of `keys` keys a number; `columns` hold all values, int64."""
 
     def __init__(self, keys: int, columns: list[Ints]) -> None:
         values = columns

@@ -1,7 +1,7 @@
 """Records of transactions, chunk by chunk, turned into the columns of a History.
 
-The fast path believes that a chunk is well formed and lets numpy and the C loops of itertools find out that it is not;
-then the chunk is gone through operation by operation, to say on which line and why.
+The fast path assumes that a chunk is well formed; numpy and the C loops of itertools fail if it is not, and then the
+chunk is checked operation by operation, to report the line and the reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LIST, _REGISTER = Workload.LIST_APPEND, Workload.RW_REGISTER
 
 
 class Record(NamedTuple):
-    """A transaction as a reader gives it: types are not checked yet."""
+    """A transaction from a reader, before its types are checked."""
 
     line: int
     session: Any
@@ -43,11 +43,11 @@ class NeedsRecords(Exception):
 
 
 class NeedsNames(Exception):
-    """The history has values that are not integers: they are to be numbered."""
+    """The history has values that are not integers and must be numbered."""
 
 
 class _Numbering(dict[Any, int]):
-    """Numbers whatever it is asked for, from 0, in the order of asking. True and 1.0 are not 1."""
+    """Numbers keys from 0 in the order of first access. True and 1.0 are not 1."""
 
     def __missing__(self, name: Any) -> int:
         self[name] = number = len(self)
@@ -55,12 +55,12 @@ class _Numbering(dict[Any, int]):
 
 
 def _plain(name: Any) -> Any:
-    """A name that can be a dictionary's key and is equal to nothing of another type."""
+    """A hashable name that is unequal to values of other types."""
     return name if type(name) in (int, str) else (type(name).__name__, repr(name))
 
 
 class Columns:
-    """Collects chunks; `history` ends it. `names`: values are names, to be numbered, and not integers."""
+    """Collects chunks; `history` completes it. `names`: values are names, to be numbered, not integers."""
 
     def __init__(self, source: str, workload: Workload | None, names: bool = False) -> None:
         self.source, self.workload = source, workload
@@ -80,7 +80,7 @@ class Columns:
             self._explain(records)
 
     def add_objects(self, lines: Sequence[int], objects: Sequence[dict[str, Any]]) -> bool:
-        """One chunk of JSON's objects, without a record for each; False where it takes a look at every one."""
+        """Adds one chunk of JSON objects, without a record for each; False if each must be checked."""
         try:
             sessions, types, ops = zip(*map(_FIELDS, objects), strict=True)
             begins, ends = ([one.get(name) for one in objects] for name in ("t0", "t1"))
@@ -143,7 +143,7 @@ class Columns:
         return np.fromiter(map(numbering.__getitem__, names), np.int32, count)
 
     def _workload(self, kinds: set[str], values: Iterable[Any]) -> None:
-        """Makes out the workload by the first write, or by a list that was read."""
+        """Determines the workload by the first write, or by a list that was read."""
         if self.workload is None:
             if "append" in kinds or any(type(value) is list for value in values):
                 self.workload = _LIST
@@ -182,11 +182,11 @@ class Columns:
         if self.values is not None:
             names = [_plain(value) for value in values]
             return np.fromiter(map(self.values.__getitem__, names), np.int64, len(names))
-        held = array("q", list(values))  # refuses floats and strings, which numpy would bend into integers
+        held = array("q", list(values))  # refuses floats and strings, which numpy would convert to integers
         return np.frombuffer(held, np.int64) if len(held) else np.zeros(0, np.int64)
 
     def _explain(self, records: Sequence[Record]) -> None:
-        """Raises what is wrong with the chunk."""
+        """Raises BadInput for the chunk's first error."""
         names = False
         if self.workload is None:
             kinds = {
@@ -215,7 +215,7 @@ class Columns:
         _check_frame(where, record)
         if isinstance(record.ops, dict):
             raise NeedsRecords
-        names = [self._explain_op(where, op) for op in record.ops]  # all of them, whatever the first ones give
+        names = [self._explain_op(where, op) for op in record.ops]  # all of them, even if the first ones raise
         return any(names)
 
     def _explain_op(self, where: str, op: Any) -> bool:
@@ -291,7 +291,7 @@ class Columns:
 
 
 def _padded(op: Any) -> Any:
-    """`["r", "x"]`, as Elle writes a read of nothing, with its null."""
+    """Adds the null to `["r", "x"]`, Elle's read of nothing."""
     if len(op) == 2 and op[0] == "r":
         return [*op, None]
     if len(op) == 4 and op[0] == "w":
@@ -317,7 +317,7 @@ def _times(times: Sequence[Any]) -> Ints:
 
 
 def predicate_history(source: str, records: Iterable[Record]) -> History:
-    """A history with predicates: few transactions, kept whole. Raises BadInput with the line."""
+    """A history with predicates: few transactions, kept as records. Raises BadInput with the line."""
     kept: list[Transaction] = []
     for number, record in enumerate(records):
         where = f"{source}, line {record.line}"
@@ -354,7 +354,7 @@ def predicate_history(source: str, records: Iterable[Record]) -> History:
 
 
 def _check_frame(where: str, record: Record) -> None:
-    """Raises BadInput where a record's type, times or list of operations are none."""
+    """Raises BadInput if a record's type, times or list of operations are invalid."""
     if not isinstance(record.type, str) or record.type not in STATUS:
         raise BadInput(f"{where}: type {record.type!r:.40} of a transaction; it is ok, fail or info")
     for name, time in (("t0", record.begin), ("t1", record.end)):

@@ -1,11 +1,11 @@
-"""Finds cycles in the dependency graph: whether any of a kind exists, and of each class of anomaly a shortest one.
+"""Finds cycles in the dependency graph: whether any of a kind exists, and a shortest one of each class of anomaly.
 
 Classes are Adya's by the edges of the cycle: G0 only ww; G1c ww and wr; G-single exactly one rw; G-nonadjacent several,
 no two in a row; G2 two in a row. `-item` where no edge comes from a predicate; `-process` and `-realtime` where the
 order of a session or of time is one of the edges. Whether a cycle exists is decided for the whole graph in linear time
 by strongly connected components: of the edges allowed, or, for snapshot isolation, of pairs (node, last edge was rw),
-in which no two rw can follow each other. A search then looks for an example in each component. It is bounded by the
-number of nodes that it may visit, so that a hostile component costs no more than a big one.
+in which no two rw can follow each other. A search then finds an example in each component. It is bounded by the
+number of nodes that it may visit, so that the worst component costs no more than a big one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SMALL = 200
 
 @dataclass(frozen=True)
 class Step:
-    """From one transaction to the next: the edge's kind, and the operations that prove it (-1: none), or a note."""
+    """An edge between transactions: its kind, and the operations that prove it (-1: none), or a note."""
 
     source: int
     target: int
@@ -61,11 +61,11 @@ class Cycle:
 
 
 _State = tuple[int, int]
-"""Where a search is: the node, and what the way to it had."""
+"""A state of the search: the node, and what the path to it contains."""
 
 
 def components(source: Ints, target: Ints, nodes: int) -> Ints:
-    """The number of the strongly connected component of each node."""
+    """The strongly connected component of each node, numbered."""
     graph = csr_matrix((np.ones(len(source), np.int8), (source, target)), shape=(nodes, nodes))
     labels: Ints = connected_components(graph, directed=True, connection="strong")[1]
     return labels
@@ -100,7 +100,7 @@ def _lonely_rw(edges: Edges, data: tuple[Kind, ...]) -> tuple[Ints, Bools]:
 
 
 def has_cycle_without_adjacent_rw(edges: Edges, data: tuple[Kind, ...]) -> bool:
-    """Whether snapshot isolation falls (Cerone, Gotsman 2016, theorem 10)."""
+    """Whether snapshot isolation is violated (Cerone, Gotsman 2016, theorem 10)."""
     return len(edges) > 0 and bool(_lonely_rw(edges, data)[1].any())
 
 
@@ -174,7 +174,7 @@ class _Finder:
     def _each(
         self, name: str, starting: Bools, allowed: set[int], rw: int = 0, items: bool | None = None
     ) -> Iterator[Cycle]:
-        """One cycle for each component that has an edge to begin with: the shortest, or in a big one the first few."""
+        """One cycle for each component with a start edge: the shortest, or in a big component one of the first few."""
         allowed = {int(kind) for kind in allowed} | ({int(Kind.RW_ON)} if rw else set())
         first = np.flatnonzero(starting)
         if not len(first):
@@ -207,7 +207,7 @@ class _Finder:
 
     @cached_property
     def _pairs(self) -> tuple[Ints, Ints]:
-        """Edges that lead back to where others come from: cycles of two edges."""
+        """Pairs of edges that form a cycle."""
         e = self.edges
         forth = e.source.astype(np.int64) * e.nodes + e.target
         back = e.target.astype(np.int64) * e.nodes + e.source
@@ -236,12 +236,12 @@ class _Finder:
         return {int(key): [int(one[i]), int(two[i])] for key, i in zip(label, at, strict=True)}
 
     def _far(self, starts: list[int], allowed: set[int], rw: int, items: bool | None) -> list[int] | None:
-        """In a big component, a shortest way back for the edges that lead farthest against the order of the file: those
-        are the odd ones. One search of the whole component each, at the speed of C."""
+        """In a big component, a shortest path back for the edges that lead farthest against the order of the file:
+        those are suspicious. Each is one search of the whole component, in C."""
         e = self.edges
         usable = _among(e, tuple(Kind(kind) for kind in allowed)) & (~e.predicate if items else True)
         at = np.flatnonzero(usable)
-        # Numbers of edges as data, from 1: of several between two nodes one is kept.
+        # Numbers of edges as data, from 1: one of several between two nodes is kept.
         pair = e.source[at].astype(np.int64) * e.nodes + e.target[at]
         _, once = np.unique(pair, return_index=True)
         at = at[once]
@@ -266,7 +266,7 @@ class _Finder:
         return None
 
     def _next_rw(self, start: int, usable: Bools) -> list[int]:
-        """From an rw edge to a second one that follows it, past the hub where it leads to one."""
+        """From an rw edge to a second one that follows it, through a hub if it leads to one."""
         ways = [[start]]
         for way in ways:
             at = self.t[way[-1]]
@@ -280,10 +280,10 @@ class _Finder:
     def _around(
         self, start: int, allowed: set[int], rw: int, items: bool | None, left: list[int], limit: int | None
     ) -> list[int] | None:
-        """The shortest way from an edge's target back to its source, by breadth first; None where there is none.
+        """The shortest path from an edge's target back to its source, by breadth first; None if there is none.
 
-        A state is a node with what the walk has had: the last edge was rw (1), a second rw (2), two rw in a row (4),
-        an edge of the order asked for (8), an edge by predicate (16).
+        A state is a node with what the walk contains: the last edge was rw (1), a second rw (2), two rw in a row (4),
+        an edge of the requested order (8), an edge by predicate (16).
         """
         s, t, k, p, out, starts = self.s, self.t, self.k, self.p, self.out, self.starts
         home, first, extra = s[start], t[start], self.extra_set
@@ -339,7 +339,7 @@ class _Finder:
         return len(set(nodes)) == len(nodes)
 
     def _steps(self, path: list[int]) -> tuple[Step, ...]:
-        """The path with its auxiliary nodes folded into single steps."""
+        """The path with its auxiliary nodes contracted."""
         e, steps = self.edges, []
         if self.nodes[self.s[path[0]]] >= self.transactions:  # begin at a transaction
             turn = next(i for i, edge in enumerate(path) if self.nodes[self.s[edge]] < self.transactions)
@@ -364,7 +364,7 @@ class _Finder:
 
 
 def _renumbered(edges: Edges) -> tuple[Ints, Edges]:
-    """The same edges between as many nodes as there are, and the old number of each node."""
+    """The same edges with their nodes renumbered compactly, and the old number of each node."""
     nodes, places = np.unique(np.concatenate([edges.source, edges.target]), return_inverse=True)
     half = len(edges)
     return nodes, Edges(

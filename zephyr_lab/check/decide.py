@@ -1,12 +1,11 @@
-"""Whether some order of the writes explains a register history: serializable, or snapshot isolation, decided for good.
+"""Decides whether some order of the writes explains a register history: serializable, or snapshot isolation.
 
-Who read whose write is known, and which write came before which is not: that is a choice for each, and the history is
-allowed if choices can be made that close no forbidden cycle (Papadimitriou, "The Serializability of Concurrent Database
-Updates", 1979, calls it a polygraph; Tan et al., "Cobra", OSDI 2020; Huang et al., "PolySI", VLDB 2023). First
-everything is added that follows from what is known, until nothing more does: most histories of real databases end
-here, with a cycle or without a choice. Then a likely order is tried. What is left goes to a SAT solver, which chooses;
-each cycle that its choice closes is told it as a clause, until there is none or no choice left. Both are bounded, and
-beyond that the answer is that it cannot be told.
+Reads-from is known, and the order of two writes is not: that is a choice for each pair, and the history is allowed if
+choices exist that close no forbidden cycle (Papadimitriou, "The Serializability of Concurrent Database Updates", 1979,
+calls it a polygraph; Tan et al., "Cobra", OSDI 2020; Huang et al., "PolySI", VLDB 2023). First all implied edges are
+added, to a fixed point: most histories of real databases end here, with a cycle or without a choice. Then a likely
+order is tried. The rest goes to a SAT solver; each cycle that its choice closes becomes a clause, until there is none
+or no choice left. Both are bounded, and beyond that the answer is *cannot tell*.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ MOST_CHOICES = 400_000
 _EVERY_ORDER = "every order of the writes closes a cycle; no single cycle shows it"
 
 Readers = tuple[Ints, Ints]
-"""For readers of a pair's write: the number of the pair, and the read."""
+"""For readers of a pair's write: the pair's number, and the read."""
 
 
 class Model(StrEnum):
@@ -43,8 +42,8 @@ class Model(StrEnum):
 
 @dataclass
 class Decision:
-    """`holds`: None where it cannot be told, and `why`. `steps`: the cycle that every order closes, where there is one
-    such cycle; `order`: where the history is serializable, the transactions one after another."""
+    """`holds`: None if undecided, and `why`. `steps`: the cycle that every order closes, if there is a single one;
+    `order`: the transactions one after another, if the history is serializable."""
 
     holds: bool | None
     why: str = ""
@@ -67,7 +66,7 @@ def decide(history: History, model: Model, order: Order = Order.DATA, rounds: in
 
 
 class _Solver:
-    """What both share: the edges so far, and how a cycle among them is told."""
+    """Shared by both levels: the edges so far, and how to report a cycle among them."""
 
     def __init__(self, problem: Polygraph, rounds: int) -> None:
         self.p, self.rounds = problem, rounds
@@ -78,14 +77,15 @@ class _Solver:
         return [np.concatenate([part[i] for part in self.edges]) for i in range(5)]
 
     def steps(self, path: list[int]) -> tuple[Step, ...]:
-        """The steps along nodes that lead to each other; barriers are left out."""
+        """The steps along a path of nodes, without barriers."""
         n, nodes = len(self.p.history), self.p.nodes
         path = [node % nodes for node in path]
         source, target, kind, first, second = self._arrays()
         told: list[tuple[int, int, int, int, int, bool]] = []
         for one, other in zip(path, path[1:] + path[:1], strict=True):
             hit = np.flatnonzero((source == one) & (target == other))
-            # A cycle without adjacent rw was found by its states; an edge that is not rw is the safer of two to tell.
+            # A cycle without adjacent rw was found by its states; of two edges, one that is not rw is the safer to
+            # report.
             hit = hit[np.argsort(kind[hit] == Kind.RW, kind="stable")]
             told.append(
                 (one, other, int(kind[hit[0]]), int(first[hit[0]]), int(second[hit[0]]), bool(hit[0] >= self.seen))
@@ -136,7 +136,7 @@ class _Serializable(_Solver):
         return [int(node) for node in order if node < len(self.p.history) and self.p.accesses.happened[node]]
 
     def _candidates(self) -> Iterator[tuple[Ints, Ints]]:
-        """Chunks of (read, place of another writer of its key)."""
+        """Chunks of (read, index of another writer of its key)."""
         p = self.p
         real = np.flatnonzero(p.r_from >= 0)
         start, end = p.w_start[p.r_key[real]], p.w_start[p.r_key[real] + 1]
@@ -151,7 +151,7 @@ class _Serializable(_Solver):
             begin = until
 
     def _forced(self, closure: Closure, undecided: tuple[Ints, Ints] | None) -> tuple[list[Column], tuple[Ints, Ints]]:
-        """Edges that follow: another writer between a write and its reader is before the one or after the other."""
+        """Implied edges: another writer of the key is before a write or after its reader."""
         p, forced, left = self.p, list[Column](), list[tuple[Ints, Ints]]()
         for read, place in [undecided] if undecided is not None else self._candidates():
             w, r, other = p.r_from[read], p.r_txn[read], p.w_txn[place]
@@ -206,7 +206,7 @@ class _Serializable(_Solver):
 
 
 class _Snapshot(_Solver):
-    """Walks without two rw in a row: every node has a double, where an rw led to and from which no rw leads on."""
+    """Walks without two rw in a row: every node has a copy, to which rw edges lead and from which none leave."""
 
     def decide(self) -> Decision:
         p = self.p
@@ -242,7 +242,7 @@ class _Snapshot(_Solver):
         return one, two, p.w_key[one]
 
     def _readers_of(self, a: Ints, b: Ints, key: Ints) -> tuple[Readers, Readers]:
-        """For each pair (places of writes), who read the first's write; and the same for the second's."""
+        """For each pair (indices of writes), the readers of the first write; and those of the second."""
         p = self.p
         place = p.r_key.astype(np.int64) * p.nodes + np.maximum(p.r_from, 0)
         real = np.flatnonzero(p.r_from >= 0)
@@ -278,7 +278,7 @@ class _Snapshot(_Solver):
         return wrong
 
     def _add(self, chosen: Ints, one: Ints, two: Ints, readers: Readers) -> None:
-        """One write of each chosen pair before the other, and whoever read the one before who wrote the other."""
+        """One write of each chosen pair before the other, and readers of the one before the writer of the other."""
         p = self.p
         self.edges.append(
             column(p.w_txn[one[chosen]], p.w_txn[two[chosen]], Kind.WW, p.w_op[one[chosen]], p.w_op[two[chosen]])

@@ -1,7 +1,7 @@
 """Reads EDN (github.com/edn-format/edn), as Jepsen writes its histories: one form after another, without recursion.
 
-Keywords, symbols and characters become strings; lists, vectors and sets lists; a tag is dropped for what it tags. That
-is all that a history needs.
+Keywords, symbols and characters become strings; lists, vectors and sets lists; tags are dropped. That is all that a
+history needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from zephyr_lab.errors import BadInput
 
 DEEPEST = 64
-_BLANK = re.compile(r"(?:[\s,]+|;[^\n]*)*")  # which is anywhere, if need be empty
+_BLANK = re.compile(r"(?:[\s,]+|;[^\n]*)*")  # matches anywhere, possibly empty
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ATOM = re.compile(r"\\(?:[a-zA-Z]+|.)|[^\s,;()\[\]{}\"]+", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?\d{1,40}N?\Z")
@@ -27,7 +27,7 @@ _Wrong = Callable[[str], BadInput]
 
 
 def forms(text: str, source: str) -> Iterator[tuple[int, Any]]:
-    """Every top-level form with the line it begins on. Raises BadInput with the line where the text is not EDN."""
+    """Every top-level form with its first line. Raises BadInput with the line if the text is not EDN."""
     position, line, counted = 0, 1, 0
     stack: list[_Open] = []
     pending: list[object] = []  # tags and discards that wait for their form, at the depth of the stack
@@ -76,7 +76,7 @@ def forms(text: str, source: str) -> Iterator[tuple[int, Any]]:
 
 
 class _Open(NamedTuple):
-    """A bracket that is open, what it holds so far, and the tags and discards that wait for it."""
+    """An open bracket, its content so far, and the tags and discards before it."""
 
     bracket: str
     held: list[Any]

@@ -88,7 +88,7 @@ _CASES = {
 
 
 def case_text(anomaly: str, case: dict[str, Any]) -> str:
-    """What an anomaly without a cycle amounts to, in a sentence."""
+    """An anomaly without a cycle, in a sentence."""
     names = [name(number) for number in case["transactions"]]
     shown = {key: value_text(value) for key, value in case.items() if key != "transactions"}
     values = case.get("values")

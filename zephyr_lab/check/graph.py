@@ -23,8 +23,8 @@ class Kind(IntEnum):
     RW = 2
     PROCESS = 3
     REALTIME = 4
-    RW_ON = 5  # from a hub of readers on to a writer
-    REALTIME_ON = 6  # from a barrier on
+    RW_ON = 5  # from a hub of readers to a writer
+    REALTIME_ON = 6  # from a barrier
 
     @property
     def word(self) -> str:
@@ -76,7 +76,7 @@ class Edges:
 
     @classmethod
     def joined(cls, parts: list[Edges], nodes: int) -> Edges:
-        """All of them. A part's auxiliary nodes must be numbered apart from the others' already."""
+        """The union. The parts' auxiliary nodes must have different numbers."""
         if not parts:
             parts = [cls.of(np.zeros(0, int), np.zeros(0, int), Kind.WW, nodes)]
         return cls(
@@ -110,7 +110,7 @@ def process_edges(history: History, nodes: int) -> Edges:
 
 
 def realtime_edges(history: History, nodes: int) -> Edges:
-    """Who had ended before whom began, through a chain of barriers: one for each completion, so linear in size.
+    """Real-time order through a chain of barriers, one for each completion, so linear in size.
 
     The barrier of a completion follows that transaction and the barrier before; a transaction follows the last barrier
     before its invocation. Barriers are numbered from `nodes`.
@@ -144,8 +144,8 @@ def anti_dependencies(
 ) -> tuple[Edges, int]:
     """rw from every reader of a group to every writer of the same group, in linear size, and the new number of nodes.
 
-    Few are linked pair by pair. Where they are many, readers lead to a hub and the hub to the writers. A reader that
-    writes too must not reach itself: such readers, of which each follows every other, are linked in a ring and lead to
+    Few are linked pair by pair. If they are many, readers lead to a hub and the hub to the writers. A reader that
+    writes too must not reach itself: such readers, each of which follows every other, are linked in a ring and lead to
     a hub of the other writers.
     """
     parts: list[_Columns] = []
@@ -154,7 +154,7 @@ def anti_dependencies(
     at_w = np.searchsorted(group_of_write[order_w], groups, side="left")
     size_w = np.searchsorted(group_of_write[order_w], groups, side="right") - at_w
     small = (size_r * size_w <= 4 * (size_r + size_w) + 64) & (size_w > 0)
-    if small.any():  # the product of both, group by group, without a loop
+    if small.any():  # the product of both, by group, without a loop
         counts = size_r[small] * size_w[small]
         group, within = spread(np.arange(len(counts)), np.zeros_like(counts), counts)
         of_r = order_r[at_r[small][group] + within // size_w[small][group]]

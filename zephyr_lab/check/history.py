@@ -22,7 +22,7 @@ from zephyr_lab.check.codes import Codes
 NULL = np.iinfo(np.int64).min
 """The value of a read that found nothing."""
 UNKNOWN = -1
-"""A time that nobody recorded."""
+"""An unrecorded time."""
 
 
 class Workload(StrEnum):
@@ -32,7 +32,7 @@ class Workload(StrEnum):
 
 
 class Status(IntEnum):
-    """How a transaction ended: committed, aborted, or nobody knows (the connection died at COMMIT)."""
+    """How a transaction ended: committed, aborted, or indeterminate (the connection died at COMMIT)."""
 
     OK = 0
     FAIL = 1
@@ -44,7 +44,7 @@ READ, WRITE = 0, 1
 
 @dataclass(frozen=True)
 class Transaction:
-    """One transaction as a reader wants to see it: `ops` are `[kind, key, value]` as in the file, `line` is where."""
+    """One transaction for display: `ops` are `[kind, key, value]` as in the file, `line` is its line there."""
 
     number: int
     session: Any
@@ -59,7 +59,7 @@ class Transaction:
         return name(self.number)
 
     def text(self, width: int = 0) -> str:
-        """`append x 3, r y [1 2]`; cut to `width` characters where that is not 0."""
+        """`append x 3, r y [1 2]`; cut to `width` characters if that is not 0."""
         said = ", ".join(_op_text(op) for op in self.ops) or "nothing"
         return said if not width or len(said) <= width else said[: width - 3].rstrip() + "..."
 
@@ -156,27 +156,27 @@ class History:
 
     @property
     def told_order(self) -> bool:
-        """Whether the server told of every write what it replaced, so that no order of versions is left open."""
+        """Whether the replaced value of every write is known, so that no order of versions is left open."""
         writes = int(((self.kind == WRITE) & (self.status != Status.FAIL)[self.owner]).sum()) if self.replaced else 0
         return 0 < writes <= len(self.replaced)
 
     @property
     def timed(self) -> bool:
-        """Whether real time is known of any transaction."""
+        """Whether any transaction has times."""
         return bool((self.end >= 0).any())
 
     def named(self, value: int) -> Any:
-        """A value as the file has it."""
+        """A value as in the file."""
         if value == NULL:
             return None
         return int(value) if self.values is None else self.values[int(value)]
 
     def key_of(self, op: int) -> Any:
-        """The key of an operation as the file has it."""
+        """The key of an operation as in the file."""
         return self.keys[self.key[op]]
 
     def value_of(self, op: int) -> Any:
-        """What an operation wrote or read as the file has it."""
+        """What an operation wrote or read, as in the file."""
         return self.named(self.value[op])
 
     def transaction(self, number: int) -> Transaction:
@@ -195,7 +195,7 @@ class History:
         )
 
     def op(self, i: int) -> list[Any]:
-        """One operation as the file has it."""
+        """One operation as in the file."""
         key = self.keys[self.key[i]]
         if self.kind[i] == WRITE:
             kind = "append" if self.workload is Workload.LIST_APPEND else "w"
@@ -215,7 +215,7 @@ class History:
         return [self.transaction(number) for number in range(len(self))]
 
     def to_lines(self) -> str:
-        """The history as JSON lines, the form that `read` takes back."""
+        """The history as JSON lines, which `read` takes."""
         import json
 
         lines = []

@@ -53,7 +53,7 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
     "strong-read-committed": ("strong-session-read-committed", "strong-read-uncommitted"),
     "strong-snapshot-isolation": ("strong-session-snapshot-isolation", "strong-read-committed"),
     "strong-serializable": ("strong-session-serializable", "strong-snapshot-isolation"),
-    # The axioms of Biswas and Enea have a session's order in all of them.
+    # The axioms of Biswas and Enea all include session order.
     "strong-session-monotonic-atomic-view": ("monotonic-atomic-view", "strong-session-read-committed"),
     "strong-session-read-atomic": ("read-atomic", "strong-session-monotonic-atomic-view"),
     "strong-session-causal": ("causal-cerone", "strong-session-read-atomic"),
@@ -85,20 +85,20 @@ AXIOMS = {
     "strong-session-read-atomic": "read-atomic",
     "strong-session-causal": "causal",
 }
-"""Levels that are decided for registers by an axiom on visibility, when they are asked for."""
+"""Levels that are decided for registers by an axiom on visibility, if requested."""
 
 OF_REGISTERS = {
     "monotonic-atomic-view": "strong-session-monotonic-atomic-view",
     "read-atomic": "strong-session-read-atomic",
     "causal-cerone": "strong-session-causal",
 }
-"""What is checked of registers where the weak level is asked for: with sessions, as its axiom has it."""
+"""The axiom that is checked for registers when the weak level is requested: with sessions."""
 
 _VARIANTS = ("", "-process", "-realtime")
 
 
 def _anomalies() -> dict[str, tuple[str, ...]]:
-    """Each anomaly with those it is a special case of."""
+    """Each anomaly with its generalisations."""
     implied: dict[str, tuple[str, ...]] = {
         "G1a": ("G1",),
         "G1b": ("G1",),
@@ -121,7 +121,7 @@ def _anomalies() -> dict[str, tuple[str, ...]]:
     }
     for name, wider in special.items():
         for i, variant in enumerate(_VARIANTS):
-            # What is a cycle without the order of sessions is one with it; and that is a part of real time.
+            # A cycle without session order is one with it; and session order is a part of real time.
             also = (name + _VARIANTS[i + 1],) if i + 1 < len(_VARIANTS) else ()
             implied[name + variant] = tuple(one + variant for one in wider) + also
     return implied
@@ -154,13 +154,13 @@ FORBIDS: Mapping[str, tuple[str, ...]] = {
     "strong-session-read-atomic": ("fractured-read",),
     "strong-session-causal": ("non-causal-read",),
 }
-"""What each level forbids beyond what the levels it implies forbid. `LEVEL-cycle-exists` belongs to its level, too."""
+"""What each level forbids beyond the levels it implies. `LEVEL-cycle-exists` belongs to its level, too."""
 
 CYCLE_EXISTS = "-cycle-exists"
 
 
 def canonical(level: str) -> str:
-    """The one name of a level. Raises BadInput, and lists the levels, where there is no such level."""
+    """The canonical name of a level. Raises BadInput, listing the levels, for an unknown one."""
     name = "-".join(str(level).lower().replace("_", " ").replace("-", " ").split())
     name = ALIASES.get(name, ALIASES.get(str(level).lower(), name))
     if name not in IMPLIES:
@@ -169,7 +169,7 @@ def canonical(level: str) -> str:
 
 
 def title(level: str) -> str:
-    """The name by which a level is called in a sentence: of the two for the strictest, the usual one."""
+    """The name of a level in a sentence: for the strictest, the usual one of two."""
     return "strict-serializable" if level == "strong-serializable" else level
 
 
@@ -200,14 +200,14 @@ def violated_by(anomaly: str) -> frozenset[str]:
 
 
 def boundary(anomalies: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The weakest levels that anomalies rule out, and all that fall with those."""
+    """The weakest levels that anomalies rule out, and all that these rule out."""
     fallen = {level for anomaly in anomalies for level in violated_by(anomaly)}
     weakest = {level for level in fallen if not (weaker(level) - {level}) & fallen}
     return sorted(weakest), sorted(fallen - weakest)
 
 
 class Order(StrEnum):
-    """What counts besides the data: nothing, a session's order, or that and the order of time."""
+    """Orders beside the data: none, session order, or session order and real time."""
 
     DATA = ""
     PROCESS = "process"
@@ -215,7 +215,7 @@ class Order(StrEnum):
 
 
 def needs(level: str) -> Order:
-    """What order a level counts."""
+    """The order of a level."""
     below = weaker(level)
     if any(one.startswith("strong-") and not one.startswith("strong-session-") for one in below):
         return Order.REALTIME

@@ -1,9 +1,9 @@
-"""What a list-append history says of itself: the order of versions, the edges, and the anomalies that need no graph.
+"""Infers from a list-append history the order of versions, the edges, and the anomalies that need no graph.
 
-A read of `[1 2 3]` tells that 1, 2 and 3 were appended in this order. Of each key the longest read gives the order;
-every other read must be a beginning of it (Kingsbury and Alvaro, "Elle", VLDB 2020, section 4). An append that nobody
-read comes after the last version that anybody read. All is done by joins of columns; Python's loop sees only the
-operations that a join has found suspicious.
+A read of `[1 2 3]` shows that 1, 2 and 3 were appended in this order. The longest read of each key gives the order;
+every other read must be a prefix of it (Kingsbury and Alvaro, "Elle", VLDB 2020, section 4). An unread append comes
+after the last version that was read. All is done by joins of columns; Python loops only over the operations that a
+join has found suspicious.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from zephyr_lab.errors import BadInput
 
 _CHUNK = 1 << 20
 MOST_CASES = 10_000
-"""Of one anomaly without a cycle; a store that loses every append is known for what it is by then."""
+"""Cases reported of one anomaly without a cycle; more add nothing."""
 
 
 @dataclass
 class Inference:
-    """Edges without the orders of sessions and of time, and what was found without a cycle: anomaly -> its cases."""
+    """Edges without session order and real time, and the anomalies without a cycle: anomaly -> its cases."""
 
     edges: Edges
     found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Inference:
 
 
 def infer(history: History) -> Inference:
-    """The edges and cycle-free anomalies of a list-append history. Raises BadInput for a value that nobody appended."""
+    """The edges and cycle-free anomalies of a list-append history. Raises BadInput for a value never appended."""
     return _Lists(history).infer()
 
 
@@ -72,8 +72,8 @@ class _Lists:
     # ------------------------------------------------------------------ the order of versions
 
     def _version_order(self) -> None:
-        """`order`: version codes, key after key; `first[key]`, `length[key]`: where a key's are. One of several longest
-        reads is taken by the order of the file."""
+        """`order`: version codes, key after key; `first[key]`, `length[key]`: a key's range. Of several longest reads
+        the first in the file counts."""
         h, full = self.history, self.full
         keys = len(h.keys)
         longest = np.full(keys, -1, np.int64)
@@ -113,7 +113,7 @@ class _Lists:
             self.first = np.cumsum(self.length) - self.length
 
     def _single_appends(self, longest: Ints) -> Ints:
-        """Appends to keys that nobody read a value of and that have no other append: their order is known anyway."""
+        """Appends to keys without a read value and without another append: their order is known anyway."""
         keys = self.history.key[self.appends]
         count = np.bincount(keys, minlength=len(longest))
         single: Ints = self.appends[(count[keys] == 1) & (longest[keys] < 0)]
@@ -133,7 +133,7 @@ class _Lists:
     # ------------------------------------------------------------------ reads against the order
 
     def _compare_reads(self) -> None:
-        """`agrees`: which of the reads are a beginning of their key's longest read, element by element."""
+        """`agrees`: which of the reads are a prefix of their key's longest read, element by element."""
         h, full = self.history, self.full
         self.agrees = np.ones(len(full), np.bool_)
         size = h.size[full].astype(np.int64)
@@ -169,7 +169,7 @@ class _Lists:
         code = np.concatenate([self.order, *(self._elements(op) for op in odd)])
         missing = np.flatnonzero((self.live.get(code) < 0) & (self.failed.get(code) < 0))
         if len(missing):
-            # Of the reads that have it, the first in the file.
+            # The first read in the file that has it.
             key = int(code[missing[0]]) // self.codes.span
             for read in self.full[h.key[self.full] == key]:
                 if code[missing[0]] in self._elements(read):
@@ -211,7 +211,7 @@ class _Lists:
         read_later = self._read_later()
         second = np.flatnonzero((before >= 0) & self.ok)
         prior = before[second]
-        # Where in the key's order an operation leaves the list, as far as others' reads tell: -1 for an unread append.
+        # The list's end in the key's order after an operation, by others' reads: -1 for an unread append.
         at = np.maximum(h.size, 0).astype(np.int64)
         writes = np.flatnonzero(h.kind == WRITE)
         at[writes] = self.place_of.get(self.codes.of(h.key[writes], h.value[writes])) + 1
@@ -220,13 +220,13 @@ class _Lists:
         # A read leaves the list as it is; an append that is read later makes it longer by one.
         calm = agrees[second] & agrees[prior] & (at[prior] >= 0)
         calm &= np.where(reading, at[second] == at[prior], at[second] == at[prior] + 1)
-        # Of an append that is not read later it only matters that it was not read before.
+        # An append that is not read later must only not have been read before.
         calm |= (
             ~reading
             & ~read_later[second]
             & ((at[second] < 0) | ((at[second] > at[prior]) & agrees[prior] & (at[prior] >= 0)))
         )
-        # Nothing is known before the first append, and so any place is right.
+        # Nothing is known before the first append, so any position is right.
         calm |= ~reading & ~after_read & (before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
         for number in np.unique(self.owner[second[~calm]]):
             self._one_transaction(int(number))
@@ -245,7 +245,7 @@ class _Lists:
         return later
 
     def _one_transaction(self, number: int) -> None:
-        """Internal consistency (Cerone's INT), and reads of what the transaction appends later."""
+        """Internal consistency (Cerone's INT), and reads of a transaction's own later appends."""
         h = self.history
         state: dict[int, tuple[bool, list[Any]]] = {}  # key -> (whether it is the whole list, what is known of its end)
         read: dict[int, dict[Any, int]] = {}
@@ -316,7 +316,7 @@ class _Lists:
         )
 
     def _intermediate(self) -> None:
-        """G1b: a read that ends in an append which its transaction followed with another."""
+        """G1b: a read whose last element was followed by another append of its transaction."""
         h = self.history
         overwritten = (h.kind == WRITE) & (self.chains.next_write >= 0)
         live, dead = self.live.get(self.last_code), self.failed.get(self.last_code)
@@ -373,7 +373,7 @@ class _Lists:
         one, two = self.writer_op[:-1][follows], self.writer_op[1:][follows]
         parts.append(Edges.of(owner[one], owner[two], Kind.WW, n, one, two))
         unread = self.appends[self.place_of.get(self.codes.of(h.key[self.appends], h.value[self.appends])) < 0]
-        end = self.first + self.length - 1  # where a key's last version that somebody read is
+        end = self.first + self.length - 1  # a key's last version that was read
         known = unread[self.length[h.key[unread]] > 0]
         before = self.writer_op[end[h.key[known]]]
         parts.append(
@@ -386,7 +386,7 @@ class _Lists:
                 known[before >= 0],
             )
         )
-        # Where in the order a read ends: the place of its last element, -1 for the empty list.
+        # The position of a read's last element in the order, -1 for the empty list.
         empty = self.reads[h.size[self.reads] <= 0]
         place = np.concatenate([self.place_of.get(self.last_code), np.full(len(empty), -1, np.int32)])
         reads = np.concatenate([self.full, empty])

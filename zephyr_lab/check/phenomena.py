@@ -1,4 +1,4 @@
-"""What an inference's edges amount to: anomalies with their cases and cycles, and the levels that fall with them."""
+"""Derives anomalies, with their cases and cycles, from an inference's edges, and the levels that these rule out."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PREFIXES = {Order.DATA: "", Order.PROCESS: "strong-session-", Order.REALTIME: "
 
 @dataclass
 class Findings:
-    """`cases`: anomalies without a cycle, each with what shows it; `cycles`: anomalies with one; `exists`: levels of
-    which a cycle was proved to exist that the search did not name within its bound. `empty`: no edge at all."""
+    """`cases`: anomalies without a cycle, with evidence; `cycles`: anomalies with one; `exists`: levels whose cycle was
+    proved to exist but not found within the search's bound. `empty`: no edge at all."""
 
     cases: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     cycles: dict[str, list[Cycle]] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class Findings:
 
     @staticmethod
     def name_of(level: str) -> str:
-        """The anomaly that a cycle exists which the level forbids, without a narrower name."""
+        """The name of the anomaly that a cycle forbidden by the level exists."""
         return level + levels.CYCLE_EXISTS
 
 
 def examine(history: History, inference: Inference, level: str) -> Findings:
-    """All anomalies that the data show, and those of the order of sessions and of time where the level counts them."""
+    """All anomalies in the data, and those of session order and real time if the level includes these."""
     needs = levels.needs(level)
     edges, n = inference.edges, len(history)
     parts, orders = [edges], [Order.DATA]
@@ -69,7 +69,7 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
 
 
 def _prove(edges: Edges, order: Order, found: Findings) -> None:
-    """Adds the levels whose forbidden cycles exist, where no anomaly found so far rules the level out."""
+    """Adds the levels whose forbidden cycles exist, unless an anomaly found so far rules the level out."""
     extra = cycles.ORDER_KINDS[order]
     prefix = _PREFIXES[order]
     tests: dict[str, Callable[[], bool]] = {

@@ -1,6 +1,6 @@
-"""Of a register history: who read whose write, who wrote each key, and who is known to come before whom.
+"""A register history as a polygraph: reads-from, the writers of each key, and the known order.
 
-What is left open is which write of a key came before which (Papadimitriou's polygraph).
+The order of two writes of a key is open (Papadimitriou, 1979).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zephyr_lab.check.registers import Accesses
 
 
 class Polygraph:
-    """Reads-from, writers by key, and the edges that are known. Nodes: transactions, then barriers.
+    """Reads-from, writers by key, and the known edges. Nodes: transactions, then barriers.
 
     A read of a value that nobody wrote is left out: the history lacks its writer, and so what that one did besides."""
 
@@ -46,7 +46,7 @@ class Polygraph:
         ]
         real = self.r_from >= 0
         self.known.append(column(self.r_from[real], self.r_txn[real], Kind.WR, self.r_write[real], self.r_op[real]))
-        # Whoever read the first state of a key comes before all who wrote it.
+        # Readers of a key's initial state precede all its writers.
         first = np.flatnonzero(~real)
         read, place = spread(first, self.w_start[self.r_key[first]], self.w_start[self.r_key[first] + 1])
         other = self.w_txn[place] != self.r_txn[read]

@@ -1,11 +1,11 @@
-"""Histories with reads by predicate, inserts and deletes: which versions a predicate must have met, and what follows.
+"""Histories with predicate reads, inserts and deletes: the versions that a predicate must have read, and the edges.
 
     ["rp", predicate, {key: value, ...}]  read all that match: "true", ["=", 2], ["mod", 2, 0], or for lists "len>3"
     ["insert", key, value]  ["delete", key]  ["w", key, value]  ["append", key, element]  ["r", key, value]
-A first transaction whose `ops` is an object says what was there at the beginning: {"x": 0, "y": 1}.
+A first transaction whose `ops` is an object gives the initial state: {"x": 0, "y": 1}.
 
-A predicate read meets one version of every key, also of those that it did not return (Adya's version set). Of a key
-that it did not return it met a version that does not match; where only one does not, that one (Kingsbury's
+A predicate read has read one version of every key, including those that it did not return (Adya's version set). Of a
+key that it did not return it has read a version that does not match; if only one does not, that one (Kingsbury's
 closed-predicate workload of Elle). The versions of a register follow the order of the file, those of a list the
 longest read."""
 
@@ -41,7 +41,7 @@ UNBORN, DEAD = _Absent("unborn"), _Absent("deleted")
 
 @dataclass
 class _Versions:
-    """A key's versions in order, and the transaction that made each; -1 for nobody of the history."""
+    """A key's versions in order, and the transaction that wrote each; -1 for none of the history."""
 
     values: list[Any] = field(default_factory=list)
     makers: list[int] = field(default_factory=list)
@@ -51,12 +51,12 @@ class _Versions:
         self.makers.append(maker)
 
     def index(self, value: Any) -> int:
-        """-1 where there is no such version."""
+        """The version's index, or -1."""
         return next((i for i, one in enumerate(self.values) if one is value or one == value), -1)
 
 
 def matcher(predicate: Any, where: str) -> Callable[[Any], bool]:
-    """Whether a version matches. Raises BadInput for a predicate that nobody defined."""
+    """Whether a version matches. Raises BadInput for an unknown predicate."""
     if predicate in ("true", True):
         return lambda value: value not in (UNBORN, DEAD)
     if isinstance(predicate, str) and (found := _LENGTH.match(predicate)):
@@ -76,8 +76,8 @@ def matcher(predicate: Any, where: str) -> Callable[[Any], bool]:
 
 
 def infer(history: History) -> Inference:
-    """The edges, item and predicate, and the anomalies without a cycle. `Inference.notes` says in words what an edge's
-    `first` represents."""
+    """The edges, item and predicate, and the anomalies without a cycle. `Inference.notes` describes an edge's
+    `first`."""
     return _Predicates(history).infer()
 
 
@@ -177,8 +177,8 @@ class _Predicates:
     # ------------------------------------------------------------------ reads
 
     def _met(self, versions: _Versions, value: Any) -> int | None:
-        """The version that a value represents. Null is unborn or deleted, whichever the key was, and of a key that was
-        there at the beginning, something before (-1). None where it cannot be told."""
+        """The version of a value. Null is unborn or deleted, whichever the key was, and for a key of the initial state,
+        something before (-1). None if unknown."""
         if value is None and not self.lists:
             unborn, dead = versions.values[0] is UNBORN, versions.values[-1] is DEAD
             return None if unborn and dead else len(versions.values) - 1 if dead else 0 if unborn else -1

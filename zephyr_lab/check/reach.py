@@ -1,4 +1,4 @@
-"""Which node reaches which, as rows of bits: closures of graphs of some ten thousand nodes."""
+"""Reachability as bit rows: transitive closures of graphs of some ten thousand nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zephyr_lab.check.cycles import components
 
 
 class Cyclic(Exception):
-    """The graph has a cycle: `path` has its nodes, each leading to the next and the last to the first."""
+    """The graph has a cycle: `path` has its nodes in order."""
 
     def __init__(self, path: list[int]) -> None:
         super().__init__(path)
@@ -19,7 +19,7 @@ class Cyclic(Exception):
 
 
 def topological(source: Ints, target: Ints, nodes: int, rank: Ints | None = None) -> Ints:
-    """The nodes in an order in which every edge leads forward; of the ready ones, the lowest `rank` first.
+    """A topological order of the nodes; among the ready ones, the lowest `rank` first.
 
     Raises Cyclic with a short cycle.
     """

@@ -2,13 +2,13 @@
 
 JSON lines, one transaction a line, in the order of completion:
     {"session": 0, "type": "ok", "ops": [["append", "x", 1], ["r", "y", [2, 3]]], "t0": 4, "t1": 9}
-`type` is ok, fail or info (nobody knows); `t0` and `t1`, positions of invocation and completion, may be left out or
+`type` is ok, fail or info (indeterminate); `t0` and `t1`, positions of invocation and completion, may be left out or
 null. An operation is `["r", key, value]`, `["append", key, value]`, `["w", key, value]`, or by predicate
 (`check/predicates.py`). Jepsen's events ({:process 0, :type :invoke, :value [[:r 1 nil]]} ...) are paired by process,
-in EDN or as JSON. Text: `r(key,value,session,transaction)` and `w(...)`, a line each; every transaction committed, 0
-is what was there first.
+in EDN or as JSON. Text: `r(key,value,session,transaction)` and `w(...)`, one per line; every transaction committed, 0
+is the initial value.
 
-What is wrong raises BadInput with the line. A file that ends in `.gz` is unpacked as it is read.
+Errors raise BadInput with the line. A file that ends in `.gz` is unpacked as it is read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from zephyr_lab.check.history import NULL, READ, WRITE, History, Workload
 from zephyr_lab.errors import BadInput
 
 CHUNK = 2_000
-BLOCK = 512 << 10  # what fits in the cache is read in two thirds of the time of ten times as much
+BLOCK = 512 << 10  # a block that fits in the cache is read in two thirds of the time per byte of one ten times as large
 _ALIASES = {
     "closed-predicate": "predicate",
     "list-append+predicate": "predicate",
@@ -45,9 +45,9 @@ _TEXT = re.compile(rb"\s*([rw])\(\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*,\s*(-?\d{
 
 
 def read(path: Path | str, workload: Workload | str | None = None, initial: Any = None) -> History:
-    """The history in a file. Without a workload, it is made out by the operations.
+    """The history in a file. Without a workload, it is determined by the operations.
 
-    `initial` is the value of registers that nobody has written yet, besides null. Without one it is 0 in histories
+    `initial` is the value of unwritten registers, besides null. Without one it is 0 in histories
     without any time in which 0 is never written, which is what Cobra, dbcop and PolySI mean by 0.
     """
     path = Path(path)
@@ -63,7 +63,7 @@ def from_transactions(transactions: Iterable[dict[str, Any]], workload: Workload
 
 
 def parse(text: str) -> History:
-    """A small history as a report prints it, a transaction a line: `A: r x [1 2], append y 3`, `B (fail): append x 1`.
+    """A small history as printed in a report, one transaction per line: `A: r x [1 2], append y 3`, `B (fail): ...`.
 
     A read without a value found nothing; `w x 1` writes a register, and then reads have single values.
     """
@@ -116,7 +116,7 @@ def _read(records: Any, source: str, workload: Workload | str | None, initial: A
 
 @contextmanager
 def no_collector() -> Iterator[None]:
-    """Lists of lists by the million: the cycle collector would visit them again and again, and find nothing."""
+    """Pauses the cycle collector, which would traverse millions of lists again and again, and find nothing."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -139,7 +139,7 @@ def _fill(records: Any, columns: Columns) -> History:
 
 
 def _add_lines(first: int, block: bytes, columns: Columns) -> None:
-    """JSON lines, all parsed in one go; one by one where that fails, to say on which line and why."""
+    """JSON lines, parsed at once; if that fails one by one, to report the line and the reason."""
     text = block.rstrip()
     count = text.count(b"\n") + 1
     try:
@@ -192,7 +192,7 @@ def _is_transaction(line: bytes) -> bool:
 
 
 def _by_form(head: tuple[int, bytes], lines: Iterator[tuple[int, bytes]], source: str) -> Iterator[Record]:
-    """Records by the form that the first line has."""
+    """Records, by the form of the first line."""
     everything = itertools.chain([head], lines)
     begins = head[1].lstrip()
     if _TEXT.match(head[1]):
@@ -241,7 +241,7 @@ def _json_array(lines: Iterable[tuple[int, bytes]], source: str) -> list[Any]:
 
 
 def _of_objects(objects: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
-    """Transactions, or Jepsen's events, whichever the first object is."""
+    """Transactions or Jepsen's events, as the first object is."""
     objects = iter(objects)
     first = next(objects, None)
     if first is None:
@@ -287,7 +287,7 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
             raise BadInput(f"{source}, line {line}: {event!r:.60} is not an event with a type")
         process, kind, value = event.get("process", 0), event["type"], event.get("value")
         if not isinstance(process, int) or event.get("f") not in (None, "txn", "init"):
-            continue  # the nemesis, and what else a test did
+            continue  # the nemesis, and other actions of a test
         if kind == "invoke":
             if process in open_:
                 raise BadInput(
@@ -345,7 +345,7 @@ def _with_initial(history: History, initial: Any) -> History:
 
 
 def _check_values(history: History) -> None:
-    """Refuses two committed writes of one value to one key: nobody could tell which of them was read."""
+    """Refuses two committed writes of one value to one key: a read could be from either."""
     from zephyr_lab.check.versions import duplicate_write
 
     if history.workload is not Workload.PREDICATE and (found := duplicate_write(history)):

@@ -1,10 +1,10 @@
-"""What a register history says of itself, and no more: who read whose write, and what came before it for certain.
+"""Infers from a register history what is certain: reads-from, and some version orders.
 
-A read tells whose write it saw, and not what that write replaced. Certain is that every write comes after the initial
-state. More follows from assumptions that a store may or may not keep, so each is asked for by name (Kingsbury and
-Alvaro, "Elle", VLDB 2020, section 5): *wfr* a transaction that reads and writes a key writes the next version;
-*sequential* each key's versions follow the order of every session; *linearizable* they follow real time. What is left
-open, `decide.py` settles by trying.
+A read shows which write it saw, but not what that write replaced. Only that every write follows the initial state is
+certain. More follows from assumptions that a store may not satisfy, so each is an option (Kingsbury and Alvaro,
+"Elle", VLDB 2020, section 5): *wfr* a transaction that reads and writes a key writes the next version; *sequential*
+each key's versions follow the order of every session; *linearizable* they follow real time. `decide.py` decides what
+is left open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zephyr_lab.check.versions import unwritten, writers
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is taken for granted of each key."""
+    """Assumptions about each key."""
 
     wfr: bool = False
     sequential: bool = False
@@ -58,7 +58,7 @@ class Accesses:
         read_of = read_of[read_of >= 0]
         is_read = np.zeros(len(h), np.bool_)
         is_read[self.owner[read_of]] = True
-        # Whether an indeterminate transaction happened only a read can tell.
+        # Only a read can show whether an indeterminate transaction happened.
         self.happened = (h.status == Status.OK) | ((h.status == Status.INFO) & is_read)
         self.writes = np.flatnonzero(final & self.happened[self.owner])
 
@@ -103,7 +103,7 @@ class _Registers:
                     transactions=[number],
                 )
             if h.kind[a.before[op]] == WRITE:
-                # No history at all in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
+                # Not a history in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
                 self.result.add(
                     "own-write-unseen",
                     key=h.key_of(op),
@@ -170,7 +170,7 @@ class _Registers:
     # ------------------------------------------------------------------ version orders by assumption
 
     def _assumed(self, nodes: int) -> list[Edges]:
-        """ww and rw edges from version orders that were told or assumed; a cyclic one is an anomaly, and left out."""
+        """ww and rw edges from recorded or assumed version orders; a cyclic one is an anomaly, and left out."""
         links: set[tuple[int, int]] = set()
         if self.history.replaced:
             links = self._told()
@@ -199,7 +199,7 @@ class _Registers:
         return int(self.a.codes.of(h.key[op : op + 1], h.value[op : op + 1])[0])
 
     def _last_and_first(self) -> dict[int, dict[int, tuple[int, int]]]:
-        """key -> transaction -> the version it last, and the one it first had to do with, as others see it."""
+        """key -> transaction -> its last and its first version of the key, as visible to others."""
         h, a = self.history, self.a
         reads = {(int(a.owner[op]), int(h.key[op])): int(op) for op in a.reads}
         writes = {(int(a.owner[op]), int(h.key[op])): int(op) for op in np.flatnonzero(a.final & a.possible)}
@@ -211,7 +211,7 @@ class _Registers:
         return found
 
     def _told(self) -> set[tuple[int, int]]:
-        """The versions that writes replaced, as far as the server told; within a transaction its last write counts."""
+        """The versions that writes replaced, as far as recorded; within a transaction its last write counts."""
         h, a = self.history, self.a
         links = set()
         for op, replaced in h.replaced.items():
@@ -248,7 +248,7 @@ class _Registers:
             timed.sort(key=lambda number: h.end[number])
             for number, (_, first) in by_transaction.items():
                 latest_begin = -1
-                # Backwards from the invocation; whoever ended before another began that counts is implied by that one.
+                # Backwards from the invocation; a transaction that ended before a counted one began is implied by it.
                 for earlier in reversed([one for one in timed if h.end[one] < h.begin[number]]):
                     if h.end[earlier] < latest_begin:
                         break

@@ -1,4 +1,4 @@
-"""What was found about a history: valid or not at a level, the anomalies in words, and the levels that fall."""
+"""The report on a history: valid or not at a level, the anomalies in words, and the violated levels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN, LONGEST = 3, 12
 
 @dataclass(frozen=True)
 class Finding:
-    """One case of an anomaly: the transactions in it, the steps of its cycle where it has one, and why it is one."""
+    """One case of an anomaly: its transactions, the steps of its cycle if it has one, and the explanation."""
 
     anomaly: str
     transactions: tuple[int, ...]
@@ -35,11 +35,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """`valid`: True, False, or None where it cannot be told (`why`). `anomalies`: name -> cases, the worst name first.
+    """`valid`: True, False, or None if undecided (`why`). `anomalies`: name -> cases, the worst name first.
 
     `forbidden`: those of the names that the level forbids. `weakest`: the weakest levels that the history violates, and
-    `fallen` all that fall with those, of the levels that were looked at: with `level` serializable, no order of
-    sessions.
+    `fallen` all that these rule out, of the levels considered: with `level` serializable, none with session order.
     """
 
     history: History
@@ -58,7 +57,7 @@ class Report:
 
     @cached_property
     def names(self) -> list[str]:
-        """The anomalies found, the one that most levels forbid first."""
+        """The anomalies, the one that most levels forbid first."""
         found = {*self.cycles, *self.cases, *self.exists}
 
         def severity(name: str) -> tuple[int, int, str]:
@@ -175,7 +174,7 @@ class Report:
         return dependencies(self._drawn(), text=str(self))
 
     def _drawn(self) -> dict[str, Any]:
-        """What the figure shows, as plain data."""
+        """The figure's content as plain data."""
         worst = self.worst
         numbers = list(worst.transactions) if worst else []
         known = [self.history.transaction(number) for number in numbers if number < len(self.history)]

@@ -1,4 +1,4 @@
-"""Versions of keys: tables from the number of each key with each of its values (see `codes`)."""
+"""Versions of keys: tables by the codes of keys with values (see `codes`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DENSE = 64 << 20
 
 
 class Table:
-    """From codes to numbers (32 bits); -1 where there is none. A later entry of a code wins."""
+    """From codes to numbers (32 bits); -1 if there is none. A later entry of a code wins."""
 
     def __init__(self, codes: Ints, numbers: Ints, size: int) -> None:
         self._dense = size <= min(_DENSE, 16 * len(codes) + (1 << 20))
@@ -40,12 +40,12 @@ class Table:
 def writers(history: History, codes: Codes) -> tuple[Table, Table]:
     """From versions to the operation that wrote each: of possible (ok or info) transactions, and of failed ones.
 
-    A committed write wins over one of which nobody knows whether it happened: that one was tried again.
+    A committed write wins over an indeterminate one, which was retried.
     """
     ops = np.flatnonzero(history.kind == WRITE)
     status = history.status[history.owner[ops]]
     of_writes = codes.of(history.key[ops], history.value[ops])
-    # The table takes the last of a code: first the unknown, then the committed.
+    # The table keeps the last of a code: first the indeterminate, then the committed.
     possible = [ops[status == wanted] for wanted in (Status.INFO, Status.OK)]
     ordered = np.concatenate(possible)
     live = np.concatenate([of_writes[status == wanted] for wanted in (Status.INFO, Status.OK)])
@@ -74,7 +74,7 @@ def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
 
 
 def unwritten(history: History, codes: Codes, live: Table, failed: Table) -> Ints:
-    """Which read operations of committed transactions saw a value that nobody wrote, not even in vain."""
+    """Read operations of committed transactions that saw a value never written, not even by an aborted one."""
     reads = np.flatnonzero((history.kind == READ) & (history.value != NULL))
     reads = reads[history.status[history.owner[reads]] == Status.OK]
     seen = codes.of(history.key[reads], history.value[reads])
