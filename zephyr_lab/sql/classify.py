@@ -1,8 +1,8 @@
-"""What kind of statement each one of a message is, and what follows from that alone.
+"""Classifies the statements of a message, and what follows from their kinds alone.
 
-Told by PostgreSQL's grammar, and by what its server does (`PlannedStmtRequiresSnapshot` in its pquery.c says which
-kinds take no snapshot: DEALLOCATE, DISCARD and CLOSE do). What does not fit the grammar is UNKNOWN. What the functions
-do that a query calls is not seen here.
+By PostgreSQL's grammar and behaviour (`PlannedStmtRequiresSnapshot` in its pquery.c lists the kinds that take no
+snapshot: DEALLOCATE, DISCARD and CLOSE do take one). What does not match the grammar is UNKNOWN. The effects of
+functions that a query calls are not visible here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zephyr_lab.sql.tokens import Token, UnclearSQL, split, tokens
 
 
 class Kind(StrEnum):
-    """Kinds of statements, by what they do to a transaction, a session or rows."""
+    """Kinds of statements, by their effect on a transaction, a session or rows."""
 
     BEGIN = "begin"
     COMMIT = "commit"
@@ -43,15 +43,15 @@ class Kind(StrEnum):
     DEALLOCATE = "deallocate"
     DISCARD = "discard"
     QUERY = "query"
-    CHANGE = "change"  # of rows, be it in a WITH
+    CHANGE = "change"  # of rows, also in a WITH
     UNKNOWN = "unknown"
 
 
-# Nobody else can tell when it happens: no snapshot is taken, no lock, nothing is published.
+# No other session can notice when it happens: no snapshot or lock is taken, nothing is published.
 _LOCAL = {
     Kind.BEGIN, Kind.SAVEPOINT, Kind.RELEASE, Kind.SET_TRANSACTION, Kind.SET, Kind.RESET, Kind.SHOW,
 }  # fmt: skip
-# A cursor has the snapshot with which it was declared; deferred constraints are checked with one each.
+# A cursor has the snapshot of its DECLARE; deferred constraints are checked with one each.
 _NO_SNAPSHOT = _LOCAL | {
     Kind.COMMIT, Kind.ROLLBACK, Kind.ROLLBACK_TO, Kind.PREPARE_TRANSACTION, Kind.COMMIT_PREPARED,
     Kind.ROLLBACK_PREPARED, Kind.SET_CONSTRAINTS, Kind.LOCK, Kind.LISTEN, Kind.NOTIFY, Kind.FETCH,
@@ -60,9 +60,9 @@ _NO_SNAPSHOT = _LOCAL | {
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement. `level` is the one that it names: for SET that of transactions to come, else this one's.
+    """One statement. `level` is the one that it names: with SET for later transactions, else for this one.
 
-    `setting` is what SET, RESET or SHOW name; `tables` those of a LOCK, where they are plain names.
+    `setting` is what SET, RESET or SHOW name; `tables` those of a LOCK, if they are plain names.
     """
 
     kind: Kind
@@ -71,29 +71,29 @@ class Statement:
     level: str = ""
     setting: str = ""
     tables: tuple[str, ...] = ()
-    deferrable: bool = False  # at SERIALIZABLE, READ ONLY, the first snapshot may have to be waited for
-    chains: bool = False  # another transaction begins where this one ends
+    deferrable: bool = False  # at SERIALIZABLE, READ ONLY, the first snapshot may have to wait
+    chains: bool = False  # another transaction begins when this one ends
     locks: bool = False  # a table, rows that a query finds, or a number
 
     @property
     def is_local(self) -> bool:
-        """Whether it touches nobody else; not so for anything that is not understood."""
+        """Whether no other session can notice it; False for anything that is not understood."""
         return self.kind in _LOCAL
 
     @property
     def takes_snapshot(self) -> bool:
-        """Whether the transaction has a snapshot from here on: so it is taken to be for what is not understood."""
+        """Whether the transaction has a snapshot from here on; True for what is not understood."""
         return self.kind not in _NO_SNAPSHOT
 
     @property
     def ends(self) -> bool:
-        """Whether the session's transaction is over with it."""
+        """Whether it ends the session's transaction."""
         return self.kind in (Kind.COMMIT, Kind.ROLLBACK, Kind.PREPARE_TRANSACTION)
 
 
 @lru_cache(maxsize=2_048)
 def classify(sql: str) -> tuple[Statement, ...]:
-    """Each statement of a message; the whole is one that is UNKNOWN where a quote is not closed."""
+    """Each statement of a message; a single UNKNOWN one if a quote is not closed."""
     try:
         return tuple(map(_statement, split(sql)))
     except UnclearSQL:
@@ -101,7 +101,7 @@ def classify(sql: str) -> tuple[Statement, ...]:
 
 
 def is_local(sql: str) -> bool:
-    """Whether a message holds statements, and none that touches anybody else."""
+    """Whether a message holds statements, and only local ones."""
     found = classify(sql)
     return bool(found) and all(one.is_local for one in found)
 
@@ -121,7 +121,7 @@ _OTHER_NAMES = {
     "time zone": "timezone", "schema": "search_path", "names": "client_encoding", "xml option": "xmloption",
     "session authorization": "session_authorization", "transaction isolation level": "transaction_isolation",
 }  # fmt: skip
-# Of a statement as `_plain` has it; the first that fits.
+# Of a statement after `_plain`; the first match counts.
 _GRAMMAR = [
     (kind, re.compile(pattern))
     for kind, pattern in [
@@ -155,7 +155,7 @@ _GRAMMAR = [
         (Kind.DISCARD, "discard (?:all|plans|sequences|temp|temporary)"),
         (Kind.CHANGE, r"(?:insert|update|delete|merge) .+"),
         (Kind.CHANGE, r"(?:\( )*with .*[()] (?:insert into|update|delete from|merge into) .+"),
-        (Kind.QUERY, r"(?:\( )*(?:select|values|table|with)\b(?!.* into ).*"),  # SELECT INTO makes a table
+        (Kind.QUERY, r"(?:\( )*(?:select|values|table|with)\b(?!.* into ).*"),  # SELECT INTO creates a table
     ]
 ]
 _LOCKS = re.compile(r"\bfor (?:(?:no key )?update|(?:key )?share)\b|\bpg_(?:try_)?advisory_(?:xact_)?lock")
@@ -169,7 +169,7 @@ def _statement(text: str) -> Statement:
         words = tokens(text)
     except UnclearSQL:
         return Statement(Kind.UNKNOWN, text)
-    text = text[: words[-1].end]  # without comments behind it
+    text = text[: words[-1].end]  # without trailing comments
     plain = _plain(words)
     for kind, pattern in _GRAMMAR:
         if found := pattern.fullmatch(plain):
@@ -192,7 +192,7 @@ def _described(kind: Kind, text: str, words: Sequence[Token], plain: str, found:
 
 
 def _plain(words: Sequence[Token]) -> str:
-    """Tokens with a blank between them; what is in quotes is left out, and a number is a 0."""
+    """Tokens with a blank between them, quotes without their content, and numbers as 0."""
     stands_for = {"string": "''", "quoted": '""', "number": "0"}
     return " ".join(stands_for.get(token.kind, token.text) for token in words)
 
@@ -201,7 +201,7 @@ _MENTIONED = re.compile(r"(?is)\bisolation\b.*\blevel\b|transaction_isolation")
 
 
 def mentions_level(sql: str) -> bool:
-    """Whether SQL could set a level: any mention counts, in a string too, for functions are made of strings."""
+    """Whether SQL could set a level: any mention counts, also in a string, since function bodies are strings."""
     try:
         found = tokens(sql)
     except UnclearSQL:
@@ -211,7 +211,7 @@ def mentions_level(sql: str) -> bool:
 
 
 def with_level(sql: str, old: str, new: str) -> str:
-    """The same message with another level in place of one, where it is named: in a mode, or for a setting."""
+    """The same message with one level replaced by another: in a transaction mode, or in a setting."""
     try:
         found = tokens(sql)
     except UnclearSQL:
@@ -228,5 +228,5 @@ def with_level(sql: str, old: str, new: str) -> str:
 
 
 def _bare(token: Token) -> str:
-    """A word, or what is in quotes, in small letters."""
+    """A word, or a quoted text, in lower case."""
     return (token.text.split("'")[1] if "'" in token.text else token.text).lower()

@@ -1,7 +1,7 @@
-"""SQL cut into tokens and statements by PostgreSQL's rules, no further: words, strings, what is in a comment.
+"""Splits SQL into tokens and statements by PostgreSQL's lexical rules.
 
-What a statement begins with and which names stand before a parenthesis says what it could do at most. Text that the
-server might read in another way than this is refused.
+A statement's first words and the names before parentheses bound what it can do. Text that the server might tokenise
+differently is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def names(*lines: str) -> frozenset[str]:
 
 
 def folded(name: str) -> str:
-    """An identifier without quotes as PostgreSQL has it in a database of UTF-8: only A to Z become small."""
+    """An unquoted identifier as PostgreSQL folds it in a UTF-8 database: only A to Z become lower case."""
     return name.translate(_SMALL)
 
 
@@ -28,7 +28,7 @@ _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 class Token(NamedTuple):
     """`kind` is "word" (text as `folded`), "quoted" (an identifier, without its quotes), "string", "number" or "".
 
-    "escaped" is a string or an identifier written as U&'...', which is not read any further.
+    "escaped" is a string or an identifier written as U&'...', which is not decoded.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The identifier or keyword that it is; '' for anything else."""
+        """The identifier or keyword; '' for other tokens."""
         return self.text if self.kind in ("word", "quoted") else ""
 
 
@@ -61,7 +61,7 @@ class UnclearSQL(ValueError):
 
 
 def tokens(sql: str) -> list[Token]:
-    """Of a whole message. Raises UnclearSQL."""
+    """The tokens of a message. Raises UnclearSQL."""
     found = _scan(sql)
     if escaped := next((token for token in found if token.kind == "escaped"), None):
         raise UnclearSQL(f"written in escapes: {escaped.text!r}")
@@ -107,7 +107,7 @@ def statements(sql: str) -> Iterator[list[Token]]:
 
 
 def split(sql: str) -> list[str]:
-    """The text of each statement of a message, comments behind it included. Raises UnclearSQL."""
+    """The text of each statement of a message, with trailing comments. Raises UnclearSQL."""
     cut = [(one[0].start, one[-1].start if _is_semicolon(one[-1]) else len(sql)) for one in _cut(_scan(sql))]
     return [sql[start:end].strip() for start, end in cut]
 
@@ -117,7 +117,7 @@ def _is_semicolon(token: Token) -> bool:
 
 
 def _cut(found: Sequence[Token]) -> Iterator[list[Token]]:
-    """Behind semicolons, but not in parentheses (CREATE RULE) nor from BEGIN ATOMIC to its END (CREATE FUNCTION)."""
+    """Splits at semicolons, but not in parentheses (CREATE RULE) nor from BEGIN ATOMIC to its END (CREATE FUNCTION)."""
     statement: list[Token] = []
     parentheses = body = 0
     for token in found:
@@ -144,7 +144,7 @@ def _makes_a_routine(statement: Sequence[Token]) -> bool:
 
 
 def called(statement: Sequence[Token]) -> Iterator[tuple[str, str]]:
-    """Every name that stands before a parenthesis, with the text of the token before it ('' where there is none)."""
+    """Every name before a parenthesis, with the text of the token before it ('' if there is none)."""
     for place, token in enumerate(statement[:-1]):
         if token.name and statement[place + 1].text == "(" and not statement[place + 1].kind:
             yield token.name, statement[place - 1].text if place else ""

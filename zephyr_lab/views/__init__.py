@@ -1,1 +1,1 @@
-"""Pictures. They read the JSON forms of transcripts and matrices and import no driver."""
+"""Figures. They take transcripts and matrices as JSON and import no driver."""

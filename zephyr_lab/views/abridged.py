@@ -1,4 +1,4 @@
-"""SQL in little room: both ends stay, since the last words (FOR UPDATE, RETURNING, WHERE) often decide."""
+"""Shortens SQL: both ends stay, since the last words (FOR UPDATE, RETURNING, WHERE) often matter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PIECE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]|\w+|.""", re.DOTALL)
 
 
 def one_line(sql: str, width: int) -> str:
-    """SQL without comments and needless blanks; in more than `width` characters columns or the middle are left out."""
+    """SQL without comments and needless blanks; beyond `width` characters columns or the middle are left out."""
     whole = " ".join(re.sub(r"--[^\n]*", "", sql).split()).removesuffix(";")
     shorter = [whole, *_with_fewer_columns(whole)]
     for text in shorter:

@@ -1,4 +1,4 @@
-"""What sessions were told, cell by cell: a badge for each session, rows as a table. HTML that needs no style sheet."""
+"""Results of sessions, cell by cell: a badge for each session, rows as a table. HTML without a style sheet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _line(event: dict[str, Any]) -> str:
 
 def _table(result: dict[str, Any]) -> str:
     rows, columns = result["rows"], result["columns"]
-    if len(rows) == 1 and len(columns) == 1:  # `-> 90000` has said it
+    if len(rows) == 1 and len(columns) == 1:  # `-> 90000` has shown it
         return ""
     head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in columns)
     body = "".join(

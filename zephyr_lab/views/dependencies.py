@@ -1,4 +1,4 @@
-"""A dependency graph of a few transactions, with the transactions in time beneath: one lane a session."""
+"""A dependency graph of a few transactions, above their timeline: one lane per session."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _draw_graph(
     axes: Axes, transactions: list[dict[str, Any]], edges: list[dict[str, Any]], colours: dict[str, str], middle: float,
     height: float,
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
-    """Nodes on a circle, in the order of the cycle, and an arrow an edge; where the nodes are."""
+    """Nodes on a circle, in the order of the cycle, and an arrow per edge; returns the nodes' positions."""
     count = len(transactions)
     wide, high = (1.6, 0.0) if count < 3 else (2.2, height / 2 - RADIUS - 0.15)
     at = {}

@@ -1,9 +1,9 @@
-"""Which transaction of a transcript depends on which: ww, wr and rw, each with the two steps that make it so.
+"""Dependencies between the transactions of a transcript: ww, wr and rw, each with the two steps that cause it.
 
 Adya's dependencies between committed transactions, as far as an observed transcript shows them. A change concerns the
-rows that its WHERE finds before and after it, and those that are new when it is committed; a read concerns what its
-WHERE finds. Left out, rather than guessed: a statement on several tables, a WHERE that is more than comparisons of
-columns with constants, a row of which it is unknown whether the WHERE finds it, and what an UPDATE itself reads.
+rows that its WHERE matches before and after it, and those that are new when it is committed; a read concerns the rows
+that its WHERE matches. Left out, rather than guessed: statements on several tables, a WHERE with more than comparisons
+of columns with constants, rows for which the WHERE is unknown, and what an UPDATE itself reads.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Access:
     session: str
     transaction: int
     sent: int  # the event with which its step was sent
-    done: int  # the event with which it was answered
+    done: int  # the event that completed it
     committed: int  # the event that ended its transaction
     seen: int  # for a read: the event at which its snapshot was taken,
-    latest: int  # and the one since when the rows are that it waited for: at READ COMMITTED they are the newest ones
+    latest: int  # and the event from which the rows are that it waited for: at READ COMMITTED the newest ones
     table: str
     where: exp.Expr | None
     kind: str  # read, insert, change
@@ -58,10 +58,10 @@ def edges(
     ends: Callable[[int], str | None],
     taken: Callable[[int], tuple[int, int]],
 ) -> list[dict[str, Any]]:
-    """`from`, `to`, `kind`, `text`, the two `steps` (places in `events`), `since`: after how many events it is there.
+    """`from`, `to`, `kind`, `text`, the two `steps` (indices in `events`), `since`: after how many events it exists.
 
-    `ends` says how the transaction ended that ended with an event, `taken` at which event its snapshot was taken, and
-    since when the rows are that it waited for. One edge for each two transactions of different sessions, kind and
+    `ends` is the end of the transaction that an event ended, `taken` the event at which its snapshot was taken, and
+    from which the rows are that it waited for. One edge for each pair of transactions of different sessions, kind and
     table. Empty for a transcript that was not observed.
     """
     if not transcript.get("glances"):
@@ -95,7 +95,7 @@ def _words(kind: str, one: Access, other: Access) -> str:
 
 
 def _kind(transcript: dict[str, Any], one: Access, other: Access) -> str | None:
-    """How `other` depends on `one`, if it does."""
+    """The dependency of `other` on `one`, if any."""
     if one.kind == other.kind == "read":
         return None
     if one.kind == "read":
@@ -114,7 +114,7 @@ def _since(read: Access, write: Access) -> int:
 
 
 def _concerns(transcript: dict[str, Any], read: Access, write: Access) -> bool:
-    """Whether a read would find a row that a change has made, or has taken away."""
+    """Whether a read would match a row that a change has created or removed."""
     rows = [row for row in _table(transcript, write, after=True) if _touched(transcript, write, row)]
     if write.kind != "insert":
         rows += [row for row in _table(transcript, write, after=False) if _holds(write.where, row)]
@@ -122,13 +122,13 @@ def _concerns(transcript: dict[str, Any], read: Access, write: Access) -> bool:
 
 
 def _touched(transcript: dict[str, Any], write: Access, row: Row) -> bool:
-    """Whether a row that is there after a change was made by it."""
+    """Whether a row that exists after a change was created by it."""
     new = row not in _table(transcript, write, after=False)
     return new or (write.kind == "change" and bool(_holds(write.where, row)))
 
 
 def _table(transcript: dict[str, Any], access: Access, *, after: bool) -> list[Row]:
-    """The rows that were committed just before, or just after, an access' transaction was."""
+    """The committed rows just before, or just after, the commit of an access's transaction."""
     known: dict[str, Any] = {"columns": [], "rows": []}
     for glance in transcript["glances"]:
         known = glance["tables"].get(access.table, known)
@@ -163,9 +163,9 @@ def _accesses(
 
 
 def statements(event: dict[str, Any]) -> Iterator[tuple[str, exp.Expr | None, str]]:
-    """Table, WHERE and kind of what is understood in a step's SQL; changes of no row are none."""
+    """Table, WHERE and kind of the understood statements in a step's SQL, without changes of no row."""
     said = _PARSER.level
-    _PARSER.setLevel(logging.ERROR)  # it warns of statements that it has no tree for, which concern nobody here
+    _PARSER.setLevel(logging.ERROR)  # it warns of statements that it cannot parse, which do not matter here
     try:
         parsed = [one for one in sqlglot.parse(without_begin(event["sql"]), dialect="postgres") if one]
     except SqlglotError:
@@ -235,13 +235,13 @@ def _number(value: Any) -> Decimal | None:
         number = Decimal(value)
     except InvalidOperation:
         return None
-    return None if number.is_nan() else number  # PostgreSQL's order has a place for it, Python's has none
+    return None if number.is_nan() else number  # NaN is ordered in PostgreSQL, and not in Python
 
 
 def _holds(where: exp.Expr | None, row: Row) -> bool | None:
-    """Whether a row meets a plain WHERE, in SQL's three-valued logic: None is unknown.
+    """Whether a row satisfies a plain WHERE, in SQL's three-valued logic: None is unknown.
 
-    A part without columns, such as a call, is taken to be met.
+    A term without columns, such as a call, counts as true.
     """
     if where is None or where.find(exp.Column) is None:
         return True
@@ -261,10 +261,10 @@ def _holds(where: exp.Expr | None, row: Row) -> bool | None:
 
 
 def _compared(where: exp.Expr, value: Any) -> bool | None:
-    """Unknown for NULL, and if the answer depends on the column's type and the values do not say which it is.
+    """Unknown for NULL, and if the result depends on the column's type and the values do not show the type.
 
-    A number in the statement says that the column is one. A string takes the column's type, and a column that is
-    neither an integer nor boolean comes as text: `'10' < '9'` holds for text only.
+    A number in the statement implies a numeric column. A string takes the column's type, and a column that is neither
+    an integer nor boolean is given as text: `'10' < '9'` holds for text only.
     """
     constant = _constant(where.expression)
     if value is None or isinstance(value, bool):

@@ -1,6 +1,6 @@
-"""A picture that Jupyter shows and git can store: PNG, SVG and text of the same thing, byte-identical when drawn again.
+"""A figure that Jupyter shows and git can store: PNG, SVG and text of the same content, byte-identical when redrawn.
 
-PNG, because JupyterLab does not show a stored SVG in a notebook that it does not trust yet; SVG, because it stays
+PNG, because JupyterLab does not show a stored SVG in an untrusted notebook; SVG, because it stays
 sharp and nbval can compare it; text, for terminals, diffs and screen readers.
 """
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
-# One colour a session, in all figures; Okabe and Ito's, which stay apart for colour-blind eyes.
+# One colour per session, in all figures; Okabe and Ito's palette, distinguishable for colour-blind readers.
 SESSIONS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 GOOD, BAD, WARN = "#1a7f37", "#b42318", "#9a6700"
 SIZE = 9.0  # points; nothing in a figure is smaller
-# For notebooks of which only pages or comparisons are made: drawing the PNG takes three times as long as the SVG.
+# For notebooks that are only compared or made into pages: drawing the PNG takes three times as long as the SVG.
 WITHOUT_PNG = "ZEPHYR_LAB_WITHOUT_PNG"
 MONO, MONO_WIDTH = "DejaVu Sans Mono", 0.0782  # inches of one of its characters at this size, and a little
 
 
 def session_colour(name: str, place: int) -> str:
-    """A session's colour: A's, B's, ... are always the same, other names have that of their place."""
+    """A session's colour: those of A, B, ... are fixed, other names have that of their position."""
     letter = ord(name) - ord("A") if len(name) == 1 and "A" <= name <= "Z" else place
     return SESSIONS[letter % len(SESSIONS)]
 
@@ -48,8 +48,8 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The lab's look, whatever the notebook has set."""
-    import matplotlib  # here and below: colours are asked for where nothing is drawn
+    """The lab's style, whatever the notebook has set."""
+    import matplotlib  # here and below: colours are needed without drawing
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -66,7 +66,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure with the text that says the same; `png` is empty under WITHOUT_PNG."""
+    """A drawn figure with an equivalent text; `png` is empty under WITHOUT_PNG."""
 
     png: bytes
     svg: str
@@ -81,7 +81,7 @@ class Picture:
         return cls(png.getvalue(), svg.getvalue(), text)
 
     def mimebundle(self) -> dict[str, Any]:
-        # JupyterLab shows an SVG as an <img> that it does not confine to the cell: without a size of its own it fits.
+        # JupyterLab shows an SVG as an <img> that may exceed the cell: without a fixed size it fits.
         fitting = _SIZE.sub('<svg\\1 width="100%"', self.svg, count=1)
         bundle = {"text/plain": self.text, "image/svg+xml": fitting}
         return {**bundle, "image/png": self.png} if self.png else bundle

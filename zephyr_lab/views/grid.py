@@ -1,4 +1,4 @@
-"""The matrix as a picture: one row an anomaly, one column a level, a word and a colour in each cell."""
+"""The matrix as a figure: one row per anomaly, one column per level, a word and a colour in each cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERS_WIDTH = 26  # characters that fit into a cell
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[str, str], text: str) -> Picture:
-    """Draws words in cells; `rows` begin with their name. `text` is shown where no picture can be.
+    """Draws words in cells; `rows` begin with their name. `text` is shown where figures are not possible.
 
     Of `occurs: 18 of 20` the word stands above the numbers.
     """
@@ -49,5 +49,5 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[
 
 
 def colour_of(word: str) -> str:
-    """One colour a verdict, the same in every picture and on every page."""
+    """One colour per verdict, the same in every figure and on every page."""
     return GOOD if word.startswith("prevented") else BAD if word.startswith("occurs") else WARN

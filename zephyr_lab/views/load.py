@@ -1,4 +1,4 @@
-"""Runs of the order service as pictures: the course of one, several beside each other, curves over a condition."""
+"""Figures of runs of the order service: one over time, several side by side, curves over a condition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH = 10.0  # inches
 
 
 def course(report: dict[str, Any], text: str) -> Picture:
-    """One run: orders asked for and created by time, oversold slots as they came, latencies, retries."""
+    """One run over time: orders requested and created, oversold slots, latencies, retries."""
     with style():
         figure = new_figure(WIDTH, 2.9)
         rate, latency, retries = figure.subplots(1, 3, width_ratios=[2.2, 1.3, 1])
@@ -58,7 +58,7 @@ def _rates(axes: Axes, report: dict[str, Any]) -> None:
         other.set_ylabel("oversold slots", color=BAD)
         other.tick_params(colors=BAD)
         other.spines[["top"]].set_visible(False)
-    # Above the axes: inside, lines may be anywhere.
+    # Above the axes, since lines may be anywhere inside.
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.1, columnspacing=1)
 
 
@@ -86,7 +86,7 @@ def _retries(axes: Axes, retries: Mapping[str, int]) -> None:
 
 
 def strategies(reports: Sequence[dict[str, Any]], text: str) -> Picture:
-    """Who keeps up, how long it takes, and who sells what is not there: a line a run, red where money is lost."""
+    """Throughput, latency and overselling of runs: one line per run, red if money is lost."""
     names = [_name(one["figures"]) for one in reports]
     places = range(len(reports))
     with style():
@@ -140,7 +140,7 @@ def curves(
     text: str,
     limit: float | None = None,
 ) -> Picture:
-    """Figures over a condition that was changed step by step; `limit` is what somebody claims they stay under."""
+    """Results over a condition that is varied step by step; `limit` is their claimed upper bound."""
     with style():
         figure = new_figure(6.4, 3.0)
         axes = figure.subplots()
@@ -186,7 +186,7 @@ def verdicts(counts: Mapping[str, Mapping[str, int]], text: str) -> Picture:
 
 
 def live(points: Sequence[tuple[float, int, int]], seconds: float) -> Picture:
-    """A run that is under way: (seconds, orders created, slots oversold) so far."""
+    """A run in progress: (seconds, orders created, slots oversold) so far."""
     with style():
         figure = new_figure(WIDTH, 2.4)
         created, oversold = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""The order service in one picture: who speaks to whom, in which order, and where an answer may be lost."""
+"""The order service as a figure: its calls in order, and where a reply may be lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TEXT = """client -1-> OrderService -2-> Redis: assign a slot
 
 
 def service_picture(gaps: bool = False) -> Picture:
-    """The documented CreateOrder; with `gaps`, where a crash or a lost answer leaves the two systems apart."""
+    """The documented CreateOrder; with `gaps`, where a crash or a lost reply leaves the two systems inconsistent."""
     with style():
         figure = new_figure(WIDTH, HEIGHT)
         axes = figure.add_axes((0, 0, 1, 1))

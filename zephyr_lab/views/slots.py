@@ -1,4 +1,4 @@
-"""Slots by their accounts: what the orders say, what the counters say, and the capacity."""
+"""Slots: the orders' sums, the counters, and the capacity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def slot_chart(
 ) -> Picture:
     """A group of bars for each slot, a bar for each account (roubles), a line for the capacity.
 
-    What an account has above the capacity is red. `text` is shown where no picture can be.
+    The part above the capacity is red. `text` is shown where figures are not possible.
     """
     with style():
         figure = new_figure(WIDTH, HEIGHT)

@@ -22,16 +22,16 @@ _CELL = "padding: 3px 10px; text-align: left; vertical-align: top; border: 1px s
 
 
 class SomeTranscript(Protocol):
-    """What has the form for JSON of a transcript, and a text form."""
+    """An object with the JSON and text forms of a transcript."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
 class Stepper(anywidget.AnyWidget):
-    """Stories, one for each level and schedule; the reader chooses. Keys: arrows, Home, End, P for play.
+    """Stories to choose from, one for each level and schedule. Keys: arrows, Home, End, P for play.
 
-    `runs` holds `story.story()` of each transcript, or `{"level", "schedule", "refused"}` for a schedule that the
-    server does not admit at that level.
+    `runs` holds `story.story()` of each transcript, or `{"level", "schedule", "refused"}` for a schedule that is not
+    possible at that level.
     """
 
     _esm = (_HERE / "stepper.js").read_text(encoding="utf-8")
@@ -43,11 +43,11 @@ class Stepper(anywidget.AnyWidget):
         super().__init__(runs=list(runs), at_end=at_end)
         self._text = text
 
-    # A bundle alone is what IPython takes as well; its base gives metadata beside it.
+    # IPython takes a bundle alone as well; the base class adds metadata.
     def _repr_mimebundle_(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         self, **kwargs: Any
     ) -> dict[str, Any]:
-        """The widget; beside it a table and text that say the same, for where no widget can be."""
+        """The widget, with an equivalent table and text for where widgets are not possible."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         return {**(data or {}), "text/plain": self._text, "text/html": "\n".join(map(_as_table, self.runs))}
@@ -58,8 +58,8 @@ def stepper(
 ) -> Stepper:
     """A stepper of transcripts; `refused` names levels and schedules that ended in an error.
 
-    The first one is shown first, before its first step or, `at_end`, after its last. Two of the same level and schedule
-    cannot be told apart by the reader. Raises ValueError where there is none.
+    The first one is shown first, before its first step or, `at_end`, after its last. Level and schedule should be
+    unique. Raises ValueError if there is none.
     """
     told, refusals = list(transcripts), list(refused)
     if not told:

@@ -1,14 +1,13 @@
-"""A transcript as a story to step through: after each event, how every session stands and what its snapshot sees.
+"""A transcript as a story to step through: after each event, every session's state and what its snapshot sees.
 
-What it can know. Waiting, answers and ends are the server's words. Versions are what the lab saw committed after each
-step (`Transcript.glances`), numbered from 1. When a snapshot was taken follows from those and from the manual (13.2):
-READ COMMITTED takes one for each statement, the higher levels one for the transaction, at its first statement that
-needs one; who waited for a safe snapshot (READ ONLY DEFERRABLE) has the one of the wait's end.
+What it can know. Waits, results and ends come from the server. Versions are the rows committed after each step
+(`Transcript.glances`), numbered from 1. The time of a snapshot follows from those and from the manual (13.2): READ
+COMMITTED takes one for each statement, the higher levels one for the transaction, at its first statement that needs
+one; a session that waited for a safe snapshot (READ ONLY DEFERRABLE) has that of the wait's end.
 
-What it cannot know. A row's versions inside the server, dead ones included; what a session has changed and not
-committed, but for the number of rows it was told; the order of two commits in one step; a level that was set by
-anything else than BEGIN or SET. A step of several statements is one moment. Of a run that was not observed
-only the end is known.
+What it cannot know. A row's versions inside the server, including dead ones; uncommitted changes of a session, except
+the number of rows; the order of two commits in one step; a level that was set by anything else than BEGIN or SET. A
+step of several statements is one moment. Of a run that was not observed only the end is known.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ Event = dict[str, Any]
 
 
 def story(transcript: dict[str, Any]) -> dict[str, Any]:
-    """What the stepper shows, from `Transcript.to_dict()`: lists, numbers and strings only.
+    """The stepper's data, from `Transcript.to_dict()`: lists, numbers and strings only.
 
-    `frames` has one entry more than `events`: how all stood before the first one. `sees` is a place in `versions`.
+    `frames` has one entry more than `events`: the state before the first one. `sees` is an index in `versions`.
     """
-    from zephyr_lab.views.figure import session_colour  # matplotlib is an extra's
+    from zephyr_lab.views.figure import session_colour  # matplotlib comes with an extra
 
     names, events = transcript["sessions"], [_complete(event) for event in transcript["events"]]
     versions, seen_from = _versions(transcript, events)
@@ -57,7 +56,7 @@ def story(transcript: dict[str, Any]) -> dict[str, Any]:
 
 
 def dependencies(transcript: dict[str, Any]) -> list[dict[str, Any]]:
-    """Which transaction depends on which, from `Transcript.to_dict()`: see `edges`."""
+    """The dependencies between transactions, from `Transcript.to_dict()`: see `edges`."""
     events = [_complete(event) for event in transcript["events"]]
     versions, seen_from = _versions(transcript, events)
     tale = _Tale(transcript, events, seen_from, [one["at"] for one in versions])
@@ -84,7 +83,7 @@ def _shown(event: Event, names: Sequence[str], until: int | None) -> dict[str, A
 
 
 def _say(events: Sequence[Event], versions: Sequence[dict[str, Any]], at: int) -> str:
-    """The moment in a sentence, for whoever listens."""
+    """The moment in a sentence, for screen readers."""
     if at == 0:
         return "Nothing has been sent yet."
     event = events[at - 1]
@@ -94,7 +93,7 @@ def _say(events: Sequence[Event], versions: Sequence[dict[str, Any]], at: int) -
 
 
 def _versions(transcript: dict[str, Any], events: Sequence[Event]) -> tuple[list[dict[str, Any]], list[int | None]]:
-    """Every committed state of the tables, and for each event the one that was the newest when its step was sent."""
+    """Every committed state of the tables, and for each event the newest one when its step was sent."""
     glances = transcript.get("glances", [])
     if not glances:
         last = [{"by": "at the end", "at": len(events), "tables": _tables(transcript["final"], {})}]
@@ -104,7 +103,7 @@ def _versions(transcript: dict[str, Any], events: Sequence[Event]) -> tuple[list
     seen_from: list[int | None] = []
     for before, after in pairwise(glances):
         seen_from += [len(versions) - 1] * (after["after"] - before["after"])
-        # A table that is locked against reading is not there to be looked at; a dropped one is rare.
+        # A table that is locked against reading is missing; a dropped one is rare.
         now = {**known, **after["tables"]}
         span = range(before["after"], after["after"])
         same = now == known and known.keys() <= after["tables"].keys() and _rewrote(transcript, events, span)
@@ -116,7 +115,7 @@ def _versions(transcript: dict[str, Any], events: Sequence[Event]) -> tuple[list
 
 
 def _tables(tables: dict[str, Any], before: dict[str, Any]) -> list[dict[str, Any]]:
-    """Tables with, for each row, whether it is new since the version before; of many rows the new ones first."""
+    """Tables with, for each row, whether it is new since the previous version; of many rows the new ones first."""
     told = []
     for name, table in tables.items():
         rows = [(row, name in before and row not in before[name]["rows"]) for row in table["rows"]]
@@ -135,7 +134,7 @@ def _tables(tables: dict[str, Any], before: dict[str, Any]) -> list[dict[str, An
 
 
 def _rewrote(transcript: dict[str, Any], events: Sequence[Event], span: range) -> bool:
-    """Whether somebody has committed in these events who had changed rows, be it to what they were."""
+    """Whether a transaction that changed rows has committed in these events, even if to equal rows."""
     return any(
         _ends(transcript, events, at) == "committed"
         and _changed_rows(e for e in events if all(e[key] == events[at][key] for key in ("session", "transaction")))
@@ -149,13 +148,13 @@ def _changed_rows(events: Iterable[Event]) -> int:
 
 
 def _committed(transcript: dict[str, Any], events: Sequence[Event], span: range) -> tuple[int, str]:
-    """After which event of a step its commits were done, and whose they were."""
+    """The event of a step after which its commits were done, and their sessions."""
     done = [at for at in span if _ends(transcript, events, at) == "committed"] or [span.start]
     return done[-1] + 1, "commit of " + " and ".join(dict.fromkeys(events[at]["session"] for at in done))
 
 
 def _ends(transcript: dict[str, Any], events: Sequence[Event], at: int) -> str | None:
-    """How the transaction ended that ended with an event; None where it went on after it."""
+    """The end of the transaction at an event; None if it continued."""
     session, number = events[at]["session"], events[at]["transaction"]
     later = [one for one in events[at + 1 :] if (one["session"], one["transaction"]) == (session, number)]
     of_session = [one for one in transcript["transactions"] if one["session"] == session]
@@ -163,7 +162,7 @@ def _ends(transcript: dict[str, Any], events: Sequence[Event], at: int) -> str |
 
 
 class _Tale:
-    """The events of a transcript, the newest version when each was sent, and since when each version is there."""
+    """The events of a transcript, the newest version when each was sent, and since when each version exists."""
 
     def __init__(
         self, transcript: dict[str, Any], events: Sequence[Event], seen_from: Sequence[int | None], since: Sequence[int]
@@ -171,7 +170,7 @@ class _Tale:
         self._transcript, self._events, self._seen_from, self._since = transcript, events, seen_from, since
 
     def wait_ends(self, at: int) -> int | None:
-        """The event with which the wait ends that begins with event `at`; the last but one where it does not end."""
+        """The event that ends the wait begun at event `at`; the last but one if it does not end."""
         event = self._events[at]
         if event["event"] != "waits":
             return None
@@ -179,11 +178,11 @@ class _Tale:
         return later[0] if later else len(self._events)
 
     def ends(self, at: int) -> str | None:
-        """How the transaction ended that ended with event `at`."""
+        """The end of the transaction that event `at` ended."""
         return _ends(self._transcript, self._events, at)
 
     def taken(self, at: int) -> tuple[int, int]:
-        """The event at which the snapshot of event `at` was taken, and the one whose rows it saw if it had waited."""
+        """The event at which the snapshot of event `at` was taken, and the one whose rows it saw after a wait."""
         event = self._events[at]
         mine = [place for place in range(at + 1) if self._same_transaction(place, event)]
         needing = [place for place in mine if _needs_snapshot(self._events[place]["sql"])]
@@ -193,11 +192,11 @@ class _Tale:
         return seen, at if each and event["resumed"] else seen
 
     def _level(self, mine: Sequence[int]) -> str:
-        """The level of a transaction whose events are `mine`, which it may have set itself."""
+        """The level of a transaction with the events `mine`, which it may have set itself."""
         level = str(self._transcript["isolation"])
         for place in mine:
             for one in classify(self._events[place]["sql"]):
-                if one.level and one.kind is not Kind.SET:  # which is of transactions to come
+                if one.level and one.kind is not Kind.SET:  # which applies to later transactions
                     level = one.level
         return level
 
@@ -205,7 +204,7 @@ class _Tale:
         return bool(self._events[place]["session"] == event["session"])
 
     def state(self, name: str, at: int) -> dict[str, Any]:
-        """How a session stands after `at` events."""
+        """A session's state after `at` events."""
         mine = [place for place in range(at) if self._events[place]["session"] == name]
         if not mine:
             return {"state": "no transaction", "tone": "", "note": "", "sees": None}
@@ -233,7 +232,7 @@ class _Tale:
         return (other["session"], other["transaction"]) == (event["session"], event["transaction"])
 
     def _failed(self, place: int, event: Event, at: int) -> bool:
-        # After a failure behind a savepoint the transaction may go on.
+        # After a failure behind a savepoint the transaction may continue.
         rescued = any(
             one.kind is Kind.ROLLBACK_TO
             for later in range(place, at)
@@ -243,7 +242,7 @@ class _Tale:
         return self._same_transaction(place, event) and "sqlstate" in self._events[place] and not rescued
 
     def _snapshot(self, mine: Sequence[int]) -> tuple[str, int | None]:
-        """What is seen by a transaction whose events up to now are `mine`, in words and as a version."""
+        """What a transaction with the events `mine` so far sees, in words and as a version."""
         needing = [place for place in mine if _needs_snapshot(self._events[place]["sql"])]
         each = self._level(mine) in _EACH_STATEMENT
         taken = self._taken(needing, each)
@@ -261,9 +260,9 @@ class _Tale:
         return note + self._changed(mine), version
 
     def _taken(self, needing: Sequence[int], each: bool) -> int | None:
-        """The event with which the snapshot was taken that holds now; `needing` are those of its transaction that do.
+        """The event at which the current snapshot was taken; `needing` are its transaction's events that need one.
 
-        A table's lock is asked for before a statement's snapshot is taken, but after a transaction's.
+        A table lock is requested before a statement's snapshot is taken, but after a transaction's.
         """
         if not needing:
             return None
@@ -274,12 +273,12 @@ class _Tale:
         return of_step[0]
 
     def _lock(self, event: Event) -> str:
-        """What an event's step waited for last; nothing where it did not wait."""
+        """What an event's step waited for last; '' if it did not wait."""
         waits = [one for one in self._events if one["step"] == event["step"] and one["event"] == "waits"]
         return waits[-1]["lock"] if waits else ""
 
     def _newest(self, place: int) -> int | None:
-        """The newest version for what an event saw: when its step was sent, or when it resumed."""
+        """The newest version that an event could see: when its step was sent, or when it resumed."""
         if not self._events[place]["resumed"] or self._seen_from[place] is None:
             return self._seen_from[place]
         return max(number for number, at in enumerate(self._since) if at <= place)
