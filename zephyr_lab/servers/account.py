@@ -1,7 +1,6 @@
-"""As whom to run a server, and whether that account can execute its program.
+"""The account to run a server as, and whether it can execute the program.
 
-PostgreSQL refuses to run as root, so root hands it to an existing unprivileged account. Everybody else runs it as
-themselves.
+PostgreSQL refuses to run as root, so root runs it as an existing unprivileged account. Others run it as themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from zephyr_lab.errors import ServerUnavailable
 
 @dataclass(frozen=True)
 class Account:
-    """An account to run a server as; `uid` and `gid` are None where that is ourselves.
+    """An account to run a server as; `uid` and `gid` are None for our own.
 
     `nameless`: it has no entry in the password database, as in a container that is given a uid.
     """
@@ -31,7 +30,7 @@ class Account:
 def server_account() -> Account:
     """The account for servers: ourselves, or for root `postgres`, else `nobody`.
 
-    Raises ServerUnavailable where root finds neither of the two, and on Windows.
+    Raises ServerUnavailable if root finds neither of the two, and on Windows.
     """
     try:
         import pwd
@@ -58,9 +57,9 @@ def server_account() -> Account:
 
 
 def ask_version(program: Path, account: Account) -> str | None:
-    """What `program --version` prints when `account` runs it; None where that account may not execute it.
+    """The output of `program --version` run by `account`; None if that account may not execute it.
 
-    Raises ServerUnavailable where we may not change to the account, or the program does not run at all.
+    Raises ServerUnavailable if we may not change to the account, or the program does not run at all.
     """
     try:
         # cwd: a child that cannot enter our own folder would fail for that reason alone.

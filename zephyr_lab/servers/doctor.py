@@ -1,4 +1,4 @@
-"""What is here, what the lab would use, and what to do where something is missing. Passwords never show."""
+"""Diagnosis: what is installed, what the lab would use, and what to do if something is missing. Hides passwords."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Finding:
 
 
 def diagnose() -> Iterator[Finding]:
-    """Looks at everything the lab needs, by using it: servers of our own are started, DSNs connected to."""
+    """Checks everything the lab needs by using it: starts embedded servers, connects to DSNs."""
     version = platform.python_version()
     yield Finding("Python", f"{version}, {sys.executable}", sys.version_info >= (3, 11))
     yield Finding("machine", f"{platform.system()} {platform.machine()}, temporary folder {_temporary()}")

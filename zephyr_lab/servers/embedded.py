@@ -1,6 +1,6 @@
 """PostgreSQL and Valkey of our own: a fresh folder, a unix socket, a random password.
 
-Where the programs come from is told by `carriers.py`; who starts and stops the server is `supervisor.py`.
+`carriers.py` finds the programs; `supervisor.py` starts and stops the server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TEACHING_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "lc_messages": "C",
-    "autovacuum": "off",  # its ANALYZE comes at any time and flips plans, and plans decide what SERIALIZABLE locks
+    "autovacuum": "off",  # its ANALYZE may change plans at any time, and plans decide what SERIALIZABLE locks
     "jit": "off",
     "max_prepared_transactions": "10",
     "track_commit_timestamp": "on",
@@ -68,7 +68,7 @@ class Supervised:
             "environment": {"LC_ALL": "C", "PATH": os.defpath, "HOME": "{folder}", "TZ": "UTC"},
             **order,
         }
-        # Behind the standard library, and without the packages that are installed: it starts in half the time.
+        # After the standard library, and without installed packages: it starts in half the time.
         ours = str(Path(__file__).parents[2])
         program_text = (
             f"import sys; sys.path.append({ours!r}); from zephyr_lab.servers import supervisor as s; s.main()"
@@ -130,16 +130,16 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
 
 
 def _bases() -> list[str]:
-    """Folders in which the server's own may be made; the first that will do is taken."""
+    """Parent folders for the server's own, in order of preference."""
     candidates = [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm"]
-    with contextlib.suppress(FileNotFoundError):  # there is none that can be written to
+    with contextlib.suppress(FileNotFoundError):  # none is writable
         candidates.insert(0, tempfile.gettempdir())
     bases = [str(Path(base).absolute()) for base in candidates if base]
     return [base for base in dict.fromkeys(bases) if _is_plain(base)]
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path can be a DSN's host, which is UTF-8 without `,` and `@`, and a word of initdb's commands."""
+    """Whether a path can be a DSN's host, which is UTF-8 without `,` and `@`, and a word in initdb's commands."""
     try:
         return path.isprintable() and not set(path) & set('"\\$`,@') and path.encode() == os.fsencode(path)
     except UnicodeEncodeError:
@@ -147,9 +147,9 @@ def _is_plain(path: str) -> bool:
 
 
 def cache_folder() -> str | None:
-    """Where clusters are kept: ZEPHYR_LAB_CACHE, else below the user's folder for such; None where that is not ours.
+    """Where clusters are kept: ZEPHYR_LAB_CACHE, else in the user's cache folder; None if that is not ours.
 
-    Whoever is root by `sudo` may still have another user's HOME.
+    Under `sudo`, root may have another user's HOME.
     """
     if named := os.environ.get("ZEPHYR_LAB_CACHE"):
         return str(Path(named).absolute())
@@ -161,7 +161,7 @@ def cache_folder() -> str | None:
 
 
 def _key(program: Program, initdb: list[str]) -> str:
-    """A name for what initdb makes: all that decides it. A program's build is told by its ends, in 1 ms."""
+    """A name for initdb's result, by all that determines it. A build is identified by the program's ends, in 1 ms."""
     told: list[object] = [1, program.version, os.uname().machine, program.account.name, initdb]
     for name in ("postgres", "initdb"):
         with program.path.with_name(name).open("rb") as file:
@@ -176,12 +176,12 @@ def _cluster(program: Program, initdb: list[str], password: str) -> dict[str, st
     try:
         cache = cache_folder()
         return {"cache": cache, "key": _key(program, initdb), "password": password} if cache else None
-    except OSError:  # a program that we may execute and not read
+    except OSError:  # a program that we may execute but not read
         return None
 
 
 def _mirror(program: Program) -> dict[str, Any]:
-    """What the supervisor needs to make programs that do without an entry in the password database."""
+    """What the supervisor needs to create programs that work without an entry in the password database."""
     programs = [str(program.path.with_name(name).relative_to(program.tree)) for name in ("initdb", "postgres")]
     links = [[str(one), f"{{folder}}/programs/{one.name}"] for one in program.libraries]
     return {
@@ -205,7 +205,7 @@ def _small_shared_memory() -> list[str]:
 
 
 def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
-    """A fresh PostgreSQL cluster with the settings of a teaching server; gives the server and a superuser's DSN.
+    """A fresh PostgreSQL cluster with the settings of a teaching server; returns the server and a superuser's DSN.
 
     Raises ServerUnavailable, with the remedy.
     """
@@ -249,7 +249,7 @@ def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
 
 
 def start_valkey() -> tuple[Supervised, str]:
-    """An empty Valkey on a unix socket; gives the server and its URL. Raises ServerUnavailable, with the remedy."""
+    """An empty Valkey on a unix socket; returns the server and its URL. Raises ServerUnavailable, with the remedy."""
     program = find_valkey()
     password = secrets.token_urlsafe(18)
     configuration = (

@@ -1,6 +1,6 @@
-"""A connection that is lost while it is used: real for libpq, which finds its socket at an end, and for the server.
+"""Loses a connection during its use, for libpq, whose socket is at its end, and for the server.
 
-`cut` puts a dead socket in the place of the connection's; whatever was under way on the old one is gone.
+`cut` replaces the connection's socket by a dead one; data in flight is lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from psycopg import waiting
 
 
 def cut(connection: psycopg.Connection[Any]) -> None:
-    """Puts a socket at its end in the place of the connection's; the server finds the other end of that one closed."""
+    """Replaces the connection's socket by one at its end; the server finds the old one closed."""
     dead, other = socket.socketpair()
     other.close()
     with dead:
@@ -24,14 +24,14 @@ def cut(connection: psycopg.Connection[Any]) -> None:
 
 
 def lost_on_the_way(connection: psycopg.Connection[Any], gone: Callable[[int], None]) -> None:
-    """The connection is lost before what is sent next reaches the server. `gone` waits until its backend has ended."""
+    """Loses the connection before the next request reaches the server. `gone` waits until its backend has ended."""
     pid = connection.info.backend_pid
     cut(connection)
     gone(pid)
 
 
 def lost_on_the_way_back(connection: psycopg.Connection[Any], gen: Any) -> Generator[Any, Any, Any]:
-    """Sends what `gen` sends; when the server has answered, the connection is lost before the answer is read."""
+    """Sends what `gen` sends; loses the connection when the server has replied, before the reply is read."""
     try:
         state = next(gen)
         while True:

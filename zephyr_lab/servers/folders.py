@@ -1,4 +1,4 @@
-"""The folder of a server that the supervisor makes: where there is one that will do, and what is put in before.
+"""The server's folder, created by the supervisor: where, and with which files.
 
 Part of the supervisor: standard library only.
 """
@@ -18,15 +18,15 @@ LOCK = "owner.lock"
 
 
 class Unfit(Exception):
-    """Not in this folder: the next one is tried."""
+    """This folder is not suitable: the next one is tried."""
 
 
 class Unpatched(Exception):
-    """A program that is not as `without_passwd_entry` expects it."""
+    """A program that `without_passwd_entry` cannot patch."""
 
 
 def make_folder(order: dict[str, Any], base: str) -> str:
-    """A folder of our own, locked for as long as this process lives. Raises Unfit."""
+    """A folder of our own, locked until this process ends. Raises Unfit."""
     folder = os.path.join(base, order["prefix"] + os.urandom(4).hex())
     if len(os.fsencode(os.path.join(folder, ".s.PGSQL.5432.lock"))) > 100:
         raise Unfit("too long for a unix socket's path")
@@ -37,7 +37,7 @@ def make_folder(order: dict[str, Any], base: str) -> str:
         if room(base) < order["bytes"]:
             raise Unfit(f"{room(base) >> 20} MB free")
         os.mkdir(folder, 0o700)
-        # Held open until we end. Locked under another name first: a sweep never sees a lock file that is not held.
+        # Open until we end. Locked under another name first, so that a sweep never sees a free lock file.
         lock = os.open(os.path.join(folder, "new.lock"), os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.rename(os.path.join(folder, "new.lock"), os.path.join(folder, LOCK))
@@ -47,7 +47,7 @@ def make_folder(order: dict[str, Any], base: str) -> str:
 
 
 def room(path: str) -> int:
-    """Bytes that we may still write there."""
+    """Bytes that we can still write there."""
     status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
 
@@ -77,7 +77,7 @@ def enterable(path: str, uid: int | None, gid: int | None) -> bool:
 
 
 def sweep(base: str, prefix: str) -> None:
-    """Removes folders whose supervisor was killed together with everything else: nobody holds their lock."""
+    """Removes folders whose supervisor was killed: their lock is free."""
     for folder in [os.path.join(base, name) for name in os.listdir(base) if name.startswith(prefix)]:
         with contextlib.suppress(OSError):
             if not stat.S_ISDIR(os.lstat(folder).st_mode):
@@ -109,7 +109,7 @@ def copy_programs(source: str, target: str) -> None:
 
 
 def hand_over(order: dict[str, Any], folder: str) -> None:
-    """Gives the folder to the server's account. Itself last: until then nobody can put a link in our way."""
+    """Gives the folder to the server's account. The folder itself last, so that no links can be planted before."""
     if order["uid"] is None:
         return
     for root, folders, files in os.walk(folder):
@@ -122,11 +122,11 @@ def hand_over(order: dict[str, Any], folder: str) -> None:
 
 
 def without_passwd_entry(how: dict[str, Any]) -> None:
-    """Copies of programs that ask for another user's name than ours, in a mirror, of links, of the tree they are in.
+    """Copies of programs that need no user name, in a mirror of their tree that consists of links.
 
-    initdb, and `postgres --boot`, which it runs, insist on the name of the user id that they run as, and use it as a
-    default for what they are told anyway. In the copies they import `getpwent`, which gives the first entry whosever
-    it is, in the place of `getpwuid`: two functions of the C library with names of one length. A server does not ask.
+    initdb, and `postgres --boot`, which it runs, require a name for their user id, although they use it only as a
+    default for an option that is given. The copies import `getpwent`, which returns the first entry of any user,
+    instead of `getpwuid`: two C library functions with names of one length. A running server needs no name.
     `how`: `tree`, `target`, `programs` (paths in the tree), `links` (source, target). Raises Unpatched.
     """
     os.makedirs(how["target"])
@@ -145,6 +145,6 @@ def without_passwd_entry(how: dict[str, Any]) -> None:
         if not code.startswith(b"\x7fELF") or code.count(b"\0getpwuid\0") != 1:
             raise Unpatched(f"{source} does not ask for it in the way that we know")
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(target)  # a link, made for its neighbour
+            os.unlink(target)  # a link, created for its neighbour
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
             file.write(code.replace(b"\0getpwuid\0", b"\0getpwent\0"))

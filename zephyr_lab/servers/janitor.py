@@ -1,8 +1,8 @@
-"""Takes the lab's schema and keys off somebody else's server when the lab is gone.
+"""Removes the lab's schema and keys from an external server when the lab has ended.
 
 A process of its own, with the same lifeline as `supervisor.py`: an order on standard input, then the closing of that
-pipe, or the owner's death, is the sign to tidy up. It ends only sessions that carry the lab's own application name,
-and drops only what is named in the order: `dsn` and `schema`, or `redis_url` and `prefix`.
+pipe, or the owner's death, starts the clean-up. It ends only sessions with the lab's application name, and drops only
+what the order names: `dsn` and `schema`, or `redis_url` and `prefix`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from typing import Any
 from zephyr_lab.errors import ServerUnavailable
 from zephyr_lab.servers.lifeline import owner_is_gone
 
-# How long to try, in seconds, and how long to pause at most: a server that is restarted comes back.
+# How long to try, in seconds, and the longest pause: a restarted server comes back.
 PATIENCE, LONGEST_PAUSE = 300, 10
 
-# Prepared transactions that hold a lock on something of the schema survive their session, and would keep it from
-# being dropped.
+# Prepared transactions with locks in the schema survive their session, and would block dropping it.
 PREPARED_IN_SCHEMA = """
 select distinct format('rollback prepared %L', gid)
 from pg_prepared_xacts prepared
@@ -34,14 +33,14 @@ where prepared.database = current_database() and relnamespace = to_regnamespace(
 
 
 class Janitor:
-    """The owner's side: starts the process; `close()` lets it tidy up and waits for it.
+    """The owner's side: starts the process; `close()` makes it clean up and waits for it.
 
-    Raises ServerUnavailable where the process does not come up; nothing may be left to it then.
+    Raises ServerUnavailable if the process does not start; then nothing may be created.
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._owner = os.getpid()
-        # Our own import path: an installed package, a checkout, or whatever PYTHONPATH made of it.
+        # Our own import path: an installed package, a checkout, or PYTHONPATH.
         program = f"import sys; sys.path[:] = {sys.path!r}; from zephyr_lab.servers import janitor; janitor.main()"
         self._process = subprocess.Popen(
             [sys.executable, "-c", program],
@@ -66,7 +65,7 @@ class Janitor:
         assert self._process.stdout
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        # It goes on trying by itself where the server does not answer now.
+        # It keeps trying by itself if the server does not respond now.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(30)
         self._process.stdout.close()
@@ -84,7 +83,7 @@ def main() -> None:
     if not line:
         return
     order = json.loads(line)
-    importlib.import_module("psycopg" if "schema" in order else "redis")  # what cannot be imported cannot tidy up
+    importlib.import_module("psycopg" if "schema" in order else "redis")  # what cannot be imported cannot clean up
     print("ready", flush=True)
     while not owner_is_gone(owner, 0.5):
         pass
@@ -104,7 +103,7 @@ def drop_schema(dsn: str, schema: str) -> None:
 
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("set lock_timeout = '10s'; set default_transaction_read_only = off")
-        # A session that waits for a lock does not notice that its client is gone, and would hold its own locks.
+        # A session that waits for a lock does not notice that its client is gone, and keeps its locks.
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where usename = current_user and pid <> pg_backend_pid() and application_name like %s",

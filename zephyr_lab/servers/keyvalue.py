@@ -1,4 +1,4 @@
-"""A Redis or Valkey to work on: the lab's own, or that of ZEPHYR_LAB_REDIS_URL. Only keys with our prefix are ours."""
+"""A Redis or Valkey to work on: the lab's own, or that of ZEPHYR_LAB_REDIS_URL, with keys of the lab's prefix only."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from zephyr_lab.servers.janitor import Janitor
 
 @dataclass(frozen=True)
 class KeyValueFacts:
-    """What answers at `where` (the URL without its password)."""
+    """The server at `where` (the URL without its password)."""
 
     where: str
     version_name: str
 
 
 def url_without_password(url: str) -> str:
-    """A URL that may be shown: scheme, host, port and path. Raises ServerUnavailable where it is no Redis URL."""
+    """A URL that may be shown: scheme, host, port and path. Raises ServerUnavailable if it is no Redis URL."""
     malformed = ServerUnavailable(
         "the Redis URL is malformed: write redis://user:password@host:6379/0, with special characters "
         "percent-encoded, or unix:///path"
@@ -38,7 +38,7 @@ def url_without_password(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         raise malformed from None
-    # A password with a bare `/`, `?`, `#` or `@` ends up behind the host, or in it.
+    # A password with a bare `/`, `?`, `#` or `@` ends up after the host, or in it.
     misplaced = "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1
     if parts.scheme not in ("redis", "rediss", "unix") or misplaced or parts.fragment:
         raise malformed
@@ -49,7 +49,7 @@ _ONCE: dict[str, Any] = {"socket_connect_timeout": 5, "retry_on_timeout": False}
 
 
 def client(url: str, *, decode_responses: bool = True) -> redis.Redis:
-    """A client that sends each command once: redis-py's default sends it again after a time-out, up to ten times."""
+    """A client that sends each command once: redis-py retries after a time-out by default, up to ten times."""
     return redis.Redis.from_url(url, decode_responses=decode_responses, retry=Retry(NoBackoff(), 0), **_ONCE)
 
 
@@ -59,7 +59,7 @@ def async_client(url: str) -> redis.asyncio.Redis:
 
 
 def inspect(url: str) -> KeyValueFacts:
-    """Connects once and looks. Raises ServerUnavailable: unreachable, or a refused password."""
+    """Connects once and reads the facts. Raises ServerUnavailable: unreachable, or a refused password."""
     where = url_without_password(url)
     try:
         with client(url) as connection:
@@ -76,7 +76,7 @@ def inspect(url: str) -> KeyValueFacts:
 
 
 class KeyValue:
-    """Keys with a prefix of the lab's own on a server. With `external`, a janitor deletes them when the lab is gone."""
+    """Keys with the lab's prefix on a server. On an `external` one, a janitor deletes them when the lab has ended."""
 
     def __init__(self, url: str, *, external: bool) -> None:
         self.facts = inspect(url)

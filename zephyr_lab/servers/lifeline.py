@@ -1,4 +1,4 @@
-"""How a process of ours notices that its owner is gone: its standard input is a pipe that the owner holds open."""
+"""Detects the owner's end: standard input is a pipe that the owner holds open."""
 
 import os
 import select
@@ -6,7 +6,7 @@ import sys
 
 
 def owner_is_gone(owner: int, seconds: float) -> bool:
-    """Waits for at most so long. The pid is looked at too: a forked child of the owner may hold the pipe as well."""
+    """Waits at most `seconds`. The parent's pid counts too: a forked child of the owner may hold the pipe open."""
     if sys.platform == "win32":  # no select on pipes, and no fork
         return os.read(0, 1) == b""
     readable, _, _ = select.select([0], [], [], seconds)

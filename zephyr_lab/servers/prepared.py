@@ -1,12 +1,12 @@
-"""A cluster that initdb made once, kept, and copied for every start: 0.05 s instead of 0.5.
+"""Clusters created once by initdb, kept, and copied for every start: 0.05 s instead of 0.5.
 
-Part of the supervisor: standard library only. The folder of kept clusters is used only where it is ours and closed to
-everybody else. An entry is a folder, named by all that decides what initdb makes: `data`, `password`, and `whole`,
-which says how many files and bytes a copy must count, and so notices what was cut short or cleaned away. It is made
-under another name and renamed.
+Part of the supervisor: standard library only. The folder of kept clusters is used only if it is ours and closed to
+others. An entry is a folder, named by all that determines initdb's result: `data`, `password`, and `whole`, the number
+of files and bytes that a copy must have, which detects truncated or deleted files. It is created under another name
+and renamed.
 
-The password is the entry's, and the same for every copy. One for each start would protect nobody: the socket is open
-to the server's account alone, which may read the data as well, and the entry to us alone, who hand the password out.
+The password is the same for every copy of an entry. A new one for each start would protect nothing: the socket is open
+only to the server's account, which may read the data as well, and the entry only to us, who know the password.
 """
 
 import contextlib
@@ -20,24 +20,24 @@ from collections.abc import Iterator
 
 from zephyr_lab.servers.folders import remove, room
 
-# No name of anything else that somebody may have in the folder that ZEPHYR_LAB_CACHE names.
+# Unlike the name of anything else that may be in the folder of ZEPHYR_LAB_CACHE.
 KEPT, MAKING, ONE_MAKER = "zephyr-lab-kept-", "zephyr-lab-making-", "zephyr-lab.lock"
-MOST, DAYS = 4, 30  # entries that are kept, and how long one that is not used
-ROOM = 64 << 20  # bytes that must be free for another
+MOST, DAYS = 4, 30  # kept entries, and days until an unused one is removed
+ROOM = 64 << 20  # bytes that must be free for a new entry
 BLOCK, BIG = 1 << 16, 1 << 20
 
 
 class Damaged(Exception):
-    """What is there is not what was put there."""
+    """An entry has changed."""
 
 
 def take(cache: str, key: str, target: str, uid: int | None, gid: int | None) -> str | None:
-    """Copies an entry's data to `target`, for the account; gives its password, or None where there is no such entry."""
+    """Copies an entry's data to `target`, for the account; returns its password, or None if there is no such entry."""
     try:
         with inside(cache):
             entry = os.open(key, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                os.fchdir(entry)  # another may come to its place meanwhile, with another password
+                os.fchdir(entry)  # it may be replaced meanwhile, with another password
             finally:
                 os.close(entry)
             whole, password = read("whole"), read("password")
@@ -52,9 +52,9 @@ def take(cache: str, key: str, target: str, uid: int | None, gid: int | None) ->
 
 
 def keep(cache: str, key: str, data: str, password: str, owner: int) -> None:
-    """Makes an entry of a cluster whose files belong to `owner`; where that cannot be, there is none."""
+    """Stores a cluster whose files belong to `owner` as an entry, if possible."""
     with contextlib.suppress(OSError, Damaged), inside(cache), alone():
-        # Whoever made these is dead, since we are alone.
+        # Their creators are dead, since we hold the lock.
         for name in os.listdir("."):
             if name.startswith(MAKING):
                 discard(name)
@@ -75,7 +75,7 @@ def keep(cache: str, key: str, data: str, password: str, owner: int) -> None:
 
 
 def forget(cache: str, key: str) -> None:
-    """Removes an entry that no server comes up on."""
+    """Removes an entry on which no server starts."""
     with contextlib.suppress(OSError, Damaged), inside(cache):
         retire(key)
 
@@ -104,7 +104,7 @@ def prune(key: str) -> None:
 
 @contextlib.contextmanager
 def inside(cache: str) -> Iterator[None]:
-    """With the folder as working directory: what is at its path may change, what we are in does not."""
+    """Makes the folder the working directory: its path may be replaced, the working directory cannot."""
     with contextlib.suppress(FileExistsError):
         os.makedirs(cache, 0o700)
     folder = os.open(cache, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -121,7 +121,7 @@ def inside(cache: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Raises BlockingIOError where another process is at it."""
+    """Raises BlockingIOError if another process holds the lock."""
     lock = os.open(ONE_MAKER, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,9 +136,9 @@ def read(name: str) -> str:
 
 
 def copy_tree(source: str, target: str, owner: int, uid: int | None, gid: int | None) -> list[int]:
-    """Copies folders and plain files of `owner`, and gives them to the account; gives the number of files and bytes.
+    """Copies folders and plain files of `owner`, and gives them to the account; returns the number of files and bytes.
 
-    Raises OSError, and Damaged for anything else in there. Nobody else may be able to enter what `target` is in.
+    Raises OSError, and Damaged for any other kind of file. No other user may have access to the parent of `target`.
     """
     files = size = 0
 
@@ -151,7 +151,7 @@ def copy_tree(source: str, target: str, owner: int, uid: int | None, gid: int | 
         if uid is not None and gid is not None:
             os.chown(to, uid, gid)
         for name in names:
-            # The server's account, or what runs as it, could have put a link or a pipe in the place of a file.
+            # The server's account, or code run by it, could have replaced a file by a link or a pipe.
             one = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
             try:
                 status = os.fstat(one)
@@ -171,7 +171,7 @@ def copy_tree(source: str, target: str, owner: int, uid: int | None, gid: int | 
 
 
 def copy_file(one: int, other: int, size: int) -> None:
-    """A write-ahead log's 16 MB are nearly all zeros: those become a hole, which a later copy passes over."""
+    """Turns the zeros of a write-ahead log, most of its 16 MB, into a hole, which a later copy skips."""
     if size < BIG:
         if size and not shared(one, other, size):
             write(other, os.read(one, size), 0)
@@ -186,7 +186,7 @@ def copy_file(one: int, other: int, size: int) -> None:
 
 
 def shared(one: int, other: int, size: int) -> bool:
-    """Lets the file system share the blocks, where it can; False where it does not even copy, as to another one."""
+    """Makes the file system share the blocks if it can; False if it cannot even copy, as to another file system."""
     if not hasattr(os, "copy_file_range") or os.fstat(one).st_dev != os.fstat(other).st_dev:
         return False
     try:
@@ -196,7 +196,7 @@ def shared(one: int, other: int, size: int) -> bool:
 
 
 def next_data(file: int, at: int) -> int:
-    """Where there is something else than a hole, from `at` on."""
+    """The next data that is not a hole, from `at` on."""
     try:
         return os.lseek(file, at, os.SEEK_DATA)
     except (AttributeError, OSError) as error:

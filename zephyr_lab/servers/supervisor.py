@@ -1,17 +1,17 @@
-"""Keeps one server alive exactly as long as the process that asked for it.
+"""Keeps one server alive exactly as long as the process that started it.
 
 Run as a process of its own, with the standard library only. It is the server's parent, in a session of its own, so
-that an interrupt meant for a notebook does not reach the server. Its standard input is a lifeline: the first line is
-the order (JSON), and when the pipe closes, because the owner closed it or died in whatever way, the server is stopped
-and its folder removed. The owner's pid is watched too, for the case that a forked child of the owner still holds the
-pipe open.
+that an interrupt of a notebook does not reach the server. Its standard input is a lifeline: the first line is the
+order (JSON), and when the pipe closes, because the owner closed it or died in whatever way, the server is stopped and
+its folder removed. The owner's pid is watched too, in case a forked child of the owner still holds the pipe open.
 
 The order: `prefix` (of the folder's name), `bases` (folders to try), `bytes` (that must be free), `uid`, `gid` (null:
 as ourselves), `copies` (trees to copy in first), `files` (name -> text), `setup` (commands to run before), `server`
 (the command), `stdin` (text for it), `stop` (signal name), `ready` (["line", file, number, text] or ["socket", file]),
 `environment`, `seconds`; `cluster` (null, or `cache`, `key`, `password`: a kept `{folder}/data` in the place of files
 and set-up, see `prepared.py`), `nameless` (null, or programs that the set-up needs, see `folders.py`).
-`{folder}` in any text stands for the folder that this program makes. The answer, one line of JSON on standard output:
+`{folder}` in any text is replaced by the folder that this program creates. The reply, one line of JSON on standard
+output:
 `{"folder": ..., "pid": ..., "password": of the kept cluster, or null}` or `{"error": ..., "log": ...}`.
 """
 
@@ -53,7 +53,7 @@ NO_ENTRY = (
 
 
 class Failed(Exception):
-    """The server did not come up; the text is for the owner."""
+    """The server did not start; the text is for the owner."""
 
     def __init__(self, said: str, log: str = "") -> None:
         super().__init__(said)
@@ -61,7 +61,7 @@ class Failed(Exception):
 
 
 class Spoiled(Exception):
-    """The server did not come up on a kept cluster, which is forgotten."""
+    """The server did not start on a kept cluster, which is removed."""
 
 
 class Place:
@@ -86,7 +86,7 @@ def main() -> None:
     if not line:
         return
     order = json.loads(line)
-    # One with room for more than a start goes first, so that a small one is used only where there is no other.
+    # Those with more room than a start needs go first, so that a small one is used only as the last resort.
     bases, problems = sorted(order["bases"], key=lambda base: not roomy(base, 4 * order["bytes"])), []
     while bases:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -94,7 +94,7 @@ def main() -> None:
             live(order, bases[0], owner)
             return
         except Spoiled:
-            order["cluster"] = None  # not again, even where it cannot be removed
+            order["cluster"] = None  # not again, even if it cannot be removed
         except Unfit as problem:
             problems.append(f"{bases.pop(0)}: {problem}")
         except Failed as failure:
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def live(order: dict[str, Any], base: str, owner: int) -> None:
-    """From the making of the server's folder to its removal. Raises Unfit, Spoiled and Failed where it never lived."""
+    """From the creation of the server's folder to its removal. Raises Unfit, Spoiled and Failed if it never started."""
     place, folder = None, make_folder(order, base)
     try:
         order = fill_in(order, folder)
@@ -134,7 +134,7 @@ def live(order: dict[str, Any], base: str, owner: int) -> None:
 
 
 def consequence(problem: Exception, order: dict[str, Any], base: str, place: Place | None) -> Exception:
-    """What follows from a server's not coming up: another folder, a cluster of its own, or the end."""
+    """The reaction to a failed start: another folder, a new cluster, or the end."""
     log = place.tail() if place is not None else ""
     if getattr(problem, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in log:
         return Unfit(f"no space left ({room(base) >> 20} MB free)")
@@ -161,7 +161,7 @@ def fill_in(value: Any, folder: str) -> Any:
 
 
 def prepare(order: dict[str, Any], place: Place) -> str | None:
-    """All that the server needs, in its account's hands; gives the password of a kept cluster, if it is one."""
+    """Creates all that the server needs, for its account; returns the password of a kept cluster, if it is one."""
     folder, uid, gid, cluster = place.folder, order["uid"], order["gid"], order["cluster"]
     data, password = os.path.join(folder, "data"), None
     for source, target in order["copies"]:
@@ -219,7 +219,7 @@ def run(order: dict[str, Any], place: Place, command: list[str], stdin: int) -> 
 
 
 def before_exec() -> None:
-    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):  # ignored by us, or by whoever put us in the background
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):  # ignored by us, or by the shell that put us in the background
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     if sys.platform == "linux":
         # After the change of account, which clears it. SIGQUIT: both servers end at once, without a checkpoint.
@@ -253,7 +253,7 @@ def is_ready(how: list[Any]) -> bool:
 
 
 def let_children_go_on(server: subprocess.Popen[bytes]) -> None:
-    """Backends that the owner had stopped (see schedule/quiet.py) when it died do not hear that they are to end."""
+    """Continues backends that the owner had stopped (see schedule/settling.py) when it died."""
     with contextlib.suppress(OSError), open(f"/proc/{server.pid}/task/{server.pid}/children") as children:
         for child in children.read().split():
             with contextlib.suppress(OSError):
@@ -261,11 +261,11 @@ def let_children_go_on(server: subprocess.Popen[bytes]) -> None:
 
 
 def stop(server: subprocess.Popen[bytes], name: str) -> None:
-    # PostgreSQL kills children that do not hear SIGQUIT after 5 s; if it were killed before, they would stay.
+    # PostgreSQL kills children that do not react to SIGQUIT after 5 s; if it were killed before, they would stay.
     for kind, seconds in ((getattr(signal, name), 5), (signal.SIGQUIT, 7), (signal.SIGKILL, 5)):
         deadline = time.monotonic() + seconds
         while server.poll() is None and time.monotonic() < deadline:
-            # Again and again: a server that has just begun does not hear its signals yet.
+            # Repeatedly: a server that has just started does not handle its signals yet.
             server.send_signal(kind)
             let_children_go_on(server)
             with contextlib.suppress(subprocess.TimeoutExpired):
