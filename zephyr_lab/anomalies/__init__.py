@@ -1,4 +1,4 @@
-"""The catalogue of anomalies, and the matrix of what each level does about them."""
+"""The catalogue of anomalies, and the matrix of their verdicts at each level."""
 
 from zephyr_lab.anomalies.catalogue import CATALOGUE, Anomaly, anomaly
 from zephyr_lab.anomalies.matrix import Cell, Matrix

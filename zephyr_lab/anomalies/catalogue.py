@@ -1,7 +1,7 @@
 """Each anomaly with its definition, its source, its case, and what PostgreSQL is expected to do about it at each level.
 
-The entries are data (data/catalogue.toml). An expectation is of all orders of the case together; the matrix, the
-notebooks and the tests measure it.
+The entries are data (data/catalogue.toml). An expectation is for all schedules of the case; the matrix, the notebooks
+and the tests measure it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.shipped import shipped
 
 GROUPS = ("dirty", "reads", "writes", "skew", "guards", "inserts", "queues and locks", "serializable")
-"""The first four are the literature's anomalies, the others what is done against them, well or not."""
+"""The first four are the literature's anomalies, the others remedies, good or bad."""
 
 
 @dataclass(frozen=True)
 class Anomaly:
-    """An anomaly, or a trap on the way around one; the latter has no `phenomenon` in the literature.
+    """An anomaly, or a flawed remedy; the latter has no `phenomenon` in the literature.
 
-    `case` is the spec in sql/schedules whose first permutation shows it. `expected` says what becomes of it at a level
-    over all orders: `occurs` if any does; else `aborts ...` if any order aborts a transaction, 40001 before 40P01
-    before other errors; else `prevented`.
+    `case` is the spec in sql/schedules whose first permutation shows it. `expected` is the verdict at a level over all
+    schedules: `occurs` if any does; else `aborts ...` if any aborts a transaction, 40001 before 40P01 before other
+    errors; else `prevented`.
     """
 
     name: str

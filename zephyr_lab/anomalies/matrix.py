@@ -1,4 +1,4 @@
-"""Anomalies down, isolation levels across: in each cell what all orders lead to, with the counts as evidence."""
+"""The matrix of anomalies and isolation levels: in each cell the verdict over all schedules, with counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEGEND = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One anomaly at one level: all orders of its case, and its own schedule as an example."""
+    """One anomaly at one level: all schedules of its case, and its own schedule as an example."""
 
     exploration: Exploration
     verdict: Verdict
@@ -32,7 +32,7 @@ class Cell:
         return self.exploration.kind
 
     def counts(self) -> str:
-        """`18 of 20`, `0 of 20, 18 aborted, 4 false positives`: of all orders, those that were not run included."""
+        """`18 of 20`, `0 of 20, 18 aborted, 4 false positives`: of all schedules, including those that were not run."""
         known = self.exploration.known
         words = [f"{known.anomalous} of {known.schedules}"]
         words += [f"{known.aborted} aborted"] if known.aborted else []
@@ -50,14 +50,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Counted:
-    """A matrix as its rows, an anomaly and a word with counts for each level: `("phantom", "occurs: 4 of 10", ...)`."""
+    """A matrix as rows: an anomaly, and a word with counts for each level: `("phantom", "occurs: 4 of 10", ...)`."""
 
     server: str
     rows: Sequence[tuple[str, ...]]
 
     @classmethod
     def of(cls, server: str, found: Mapping[str, Any]) -> Counted:
-        """From what the result cell of a notebook says: `matrix` and `counts`, by anomaly and level."""
+        """From the result cell of a notebook: `matrix` and `counts`, by anomaly and level."""
         levels = [str(level) for level in IsolationLevel]
         words, counts = found["matrix"], found["counts"]
         return cls(server, [(name, *(f"{words[name][one]}: {counts[name][one]}" for one in levels)) for name in words])
@@ -73,7 +73,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Matrix:
-    """What was measured, by anomaly (its name) and level. `server` is the server's name and version."""
+    """The cells by anomaly (its name) and level. `server` is the server's name and version."""
 
     server: str
     cells: Mapping[tuple[str, IsolationLevel], Cell]
@@ -83,28 +83,28 @@ class Matrix:
         return [anomaly(name) for name in dict.fromkeys(name for name, _ in self.cells)]
 
     def groups(self, *names: str) -> Matrix:
-        """The part of the matrix that belongs to these groups of the catalogue. Raises BadInput where there is none."""
+        """The part of the matrix for these groups of the catalogue. Raises BadInput if it is empty."""
         kept = {key: cell for key, cell in self.cells.items() if anomaly(key[0]).group in names}
         if not kept:
             raise BadInput(f"nothing was measured of {', '.join(names)}; the groups are: {', '.join(GROUPS)}")
         return Matrix(self.server, kept)
 
     def words(self) -> list[tuple[str, ...]]:
-        """One row an anomaly: its name, then the word for each of the four levels."""
+        """One row per anomaly: its name, then the word for each of the four levels."""
         return [
             (one.name, *(str(self.cells[one.name, level].kind) for level in IsolationLevel)) for one in self.anomalies
         ]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row an anomaly: its name, then what all orders lead to at each of the four levels, and how often."""
+        """One row per anomaly: its name, then the verdict at each of the four levels, with counts."""
         return [(one.name, *(str(self.cells[one.name, level]) for level in IsolationLevel)) for one in self.anomalies]
 
     def counted(self) -> Counted:
-        """What remains of it where nobody asks for the transcripts."""
+        """The same without transcripts."""
         return Counted(self.server, self.rows())
 
     def unexpected(self) -> list[str]:
-        """Cells that differ from the catalogue's expectation, in words; empty when all is as the manual says."""
+        """Cells that differ from the catalogue's expectation, in words; empty if all are as the manual says."""
         return [
             f"{one.name} at {level}: expected {one.expected[level]}, measured {self.cells[one.name, level].kind}"
             for one in self.anomalies
@@ -113,7 +113,7 @@ class Matrix:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """`matrix` is a word by anomaly and level, `counts` are of all orders, `evidence` is what lies behind both."""
+        """`matrix` is a word by anomaly and level, `counts` are of all schedules, `evidence` the data behind both."""
         return {
             "server": self.server,
             "levels": [str(level) for level in IsolationLevel],

@@ -1,6 +1,6 @@
 """The lab and its cases: `lab` has the verbs, `case` is a spec at a level and what can be asked of it.
 
-Both run on an `engine`: a server with a runner, the Redis beside it, and the way to another such runner.
+Both run on an `engine`: a server with a runner, the Redis beside it, and how to open another such runner.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A case: a spec at an isolation level, on a lab; what can be asked of it, and where the named ones are."""
+"""A case: a spec at an isolation level, on a lab; its verbs, and the named cases."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Case:
 
     @property
     def expected(self) -> str:
-        """What the catalogue expects of all orders of the case at this level, such as `aborts 40001`."""
+        """The catalogue's expectation for all schedules of the case at this level, such as `aborts 40001`."""
         return str(self.anomaly.expected[self.isolation])
 
     def schedule(self, words: str | Sequence[str] | None = None) -> Schedule:
-        """A schedule from words; without words the case's first permutation, else its sessions one after another."""
+        """Parses a schedule; without words the case's first permutation, else its sessions one after another."""
         if words is not None:
             return Schedule.parse(words, self.spec)
         if self.spec.permutations:
@@ -72,7 +72,7 @@ class Case:
         return Schedule.serial(self.spec, self.spec.session_names)
 
     def run(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Transcript:
-        """Carries out a schedule, such as `"A B A B A B"`. Raises BadInput, ScheduleError, StepTimeout, SetupFailed."""
+        """Runs a schedule, such as `"A B A B A B"`. Raises BadInput, ScheduleError, StepTimeout, SetupFailed."""
         words = self.schedule(schedule)
         self.engine.ensure_open()
         observed = self.engine.observed
@@ -82,8 +82,9 @@ class Case:
     def hold(self, schedule: str | Sequence[str] | None = None) -> Iterator[tuple[Event, ...]]:
         """Carries out a schedule and leaves its sessions as they are, open or waiting, while the `with` block lasts.
 
-        To look at a blocked server: `with case.hold("A B"): lab.runbook("who-blocks-whom")`. Gives what has happened.
-        Transactions are rolled back in the end. Raises as `run` does, and ScheduleError for a run inside of it.
+        To inspect a blocked server: `with case.hold("A B"): lab.runbook("who-blocks-whom")`. Gives the transcript so
+        far. Transactions are rolled back in the end. Raises as `run` does, and ScheduleError for a run inside the
+        block.
         """
         words = self.schedule(schedule)
         self.engine.ensure_open()
@@ -91,7 +92,7 @@ class Case:
             yield tuple(execution.events)
 
     def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
-        """Carries out a schedule, then every serial order of the sessions that took part, and compares."""
+        """Runs a schedule, then every serial order of its committed transactions, and compares."""
         runner = self.engine.runner
         serial = SerialOutcomes(lambda order: runner.run(self.spec, order, self.isolation))
         return judge(self.run(schedule, victim=victim), serial)
@@ -99,11 +100,11 @@ class Case:
     def stepper(
         self, *, levels: Sequence[Any] | None = None, schedules: Sequence[str | Sequence[str]] | None = None
     ) -> Stepper:
-        """The case to step through in the browser, at several levels and by several schedules that the reader chooses.
+        """Steps through the case in the browser, with a choice of levels and schedules.
 
         Without `levels` the case's own and the others that differ (READ UNCOMMITTED is READ COMMITTED); without
-        `schedules` the case's own one. Each is run once, observed: what is committed is read after every step. A
-        schedule that the server does not admit at a level is told there. Raises BadInput.
+        `schedules` the case's own one. Each is run once, observed: committed rows are read after every step. A schedule
+        that is not possible at a level is shown as such. Raises BadInput.
         """
         with needed_by("the stepper"):
             from zephyr_lab.views.stepper import stepper
@@ -124,7 +125,7 @@ class Case:
         return stepper(told, refused)
 
     def with_sessions(self, number: int) -> Case:
-        """The same case with more sessions, copies of its last one, or fewer. Raises BadInput."""
+        """The same case with more sessions, as copies of its last one, or with fewer. Raises BadInput."""
         return Case(self.engine, self.spec.with_sessions(number), self.isolation)
 
     def explore(
@@ -144,15 +145,15 @@ class Case:
         """Runs every schedule that the server admits, and judges each by the serial ones.
 
         Of schedules that differ only in the order of independent steps one is run, unless `reduction` is False. With
-        `samples` that many random ones are run instead; `depth` makes them PCT's. `jobs` processes, each with a
-        database of its own, share the work. `invariant` is a query that gives true where it holds, or a function of a
-        transcript; it is reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.
-        `budget` is in seconds; `on_progress` is shown the state after each schedule. An interrupt ends the search with
-        what was found so far. A step that takes more than `step_seconds` (else the lab's) and waits for nobody is
-        cancelled, and its schedule undecided.
+        `samples` that many random ones are run instead; `depth` draws them by PCT. `jobs` processes, each with its own
+        database, share the work. `invariant` is a query for true, or a function of a transcript; it is reported beside
+        the verdicts. `shrink` looks for the counterexample with the fewest switches. `budget` is in seconds;
+        `on_progress` gets the state after each schedule. An interrupt ends the search with what was found so far. A
+        step that takes more than `step_seconds` (else the lab's) without waiting for a session is cancelled, and its
+        schedule undecided.
 
-        A step is a message to the server: races inside one statement cannot be seen. Raises BadInput, and
-        Nondeterminism where the case does not depend on its schedule alone.
+        A step is a message to the server: races inside one statement are not visible. Raises BadInput, and
+        Nondeterminism if the case does not depend on its schedule alone.
         """
         self.engine.ensure_open()
         ExploreOptions(
@@ -169,7 +170,7 @@ class Case:
                 work = Work(self.spec, self.isolation, search, invariant, deadline)
                 found = self._in_parallel(work, jobs, on_progress)
             if found.anomalous:
-                # Who cut the search short does not wait for more.
+                # After an interrupt the user does not wait for more.
                 more = shrink and (found.complete or samples is not None)
                 self._show_anomaly(explorer, found, shrink=more, deadline=deadline)
         return found
@@ -177,7 +178,7 @@ class Case:
     def measure(self) -> tuple[Exploration, Verdict]:
         """All schedules, and the verdict on the case's own one: a cell of the matrix. Raises as `explore` does."""
         self.engine.ensure_open()
-        explorer = self._explorer()  # which runs the serial orders once for both
+        explorer = self._explorer()  # runs the serial orders once for both
         found = explorer.explore(Search().scheduler(self.spec))
         if found.anomalous:
             self._show_anomaly(explorer, found)
@@ -195,7 +196,7 @@ class Case:
     def _show_anomaly(
         self, explorer: Explorer, found: Exploration, *, shrink: bool = False, deadline: float | None = None
     ) -> None:
-        """Adds a counterexample to what was found; `shrink` looks for the one with the fewest switches."""
+        """Adds a counterexample to an exploration; `shrink` looks for the one with the fewest switches."""
         assert found.easiest
         _, schedule = found.easiest
         if shrink:
@@ -223,9 +224,9 @@ class Case:
         )  # fmt: skip
 
     def shrink(self, schedule: str | Sequence[str] | None = None) -> Counterexample:
-        """An anomalous schedule with as few switches between sessions as any, no more than the given one has.
+        """An anomalous schedule with the fewest switches between sessions, at most those of the given one.
 
-        Raises BadInput where the given one, or without one the case's own, is not anomalous.
+        Raises BadInput if the given one, or without one the case's own, is not anomalous.
         """
         explorer, given = self._explorer(), self.run(schedule)
         if not explorer.verdict(given).anomalous:

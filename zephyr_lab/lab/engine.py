@@ -1,4 +1,4 @@
-"""What a lab and its cases run on: a server with a runner, the Redis beside it, and the way to another such runner."""
+"""What a lab and its cases run on: a server with a runner, the Redis beside it, and how to open another runner."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opening:
-    """How to come to a runner: on the server of a DSN, or on one of our own. Workers do the same."""
+    """Opens a runner: on the server of a DSN, or on an embedded one. Workers do the same."""
 
     dsn: str | None = field(repr=False)
     pg_bin: str | None
     step_seconds: float
 
     def __call__(self, stack: contextlib.ExitStack) -> Runner:
-        """`stack` closes the runner, and a server of our own. Raises ServerUnavailable."""
+        """`stack` closes the runner, and an embedded server. Raises ServerUnavailable."""
         if self.dsn:
             database = Database(self.dsn, external=True)
         else:
@@ -45,7 +45,7 @@ class Opening:
 
 
 class Engine:
-    """Open until `close()`, until nobody refers to it, or until the end of the process.
+    """Open until `close()`, until it is garbage-collected, or until the end of the process.
 
     `observed`: runs of cases are observed. Raises ServerUnavailable, with the remedy.
     """
@@ -62,7 +62,7 @@ class Engine:
         self.database = self.runner.database
 
     def ensure_open(self) -> None:
-        """Raises ServerLost where it is closed."""
+        """Raises ServerLost if it is closed."""
         if not self._finalizer.alive:
             raise ServerLost("this lab is closed; start a new one")
 
@@ -84,11 +84,11 @@ class Engine:
 
     @property
     def has_keyvalue(self) -> bool:
-        """Whether Redis has been asked for."""
+        """Whether Redis has been requested."""
         return "keyvalue" in vars(self)
 
     def close_with(self, close: Callable[[], object]) -> None:
-        """Has this called, too, when it is closed."""
+        """Registers a function to be called at `close`."""
         self._open.callback(close)
 
     @cached_property
@@ -102,7 +102,7 @@ class Engine:
 
     @cached_property
     def idle(self) -> Idle:
-        """Processes that make load, between one run and the next."""
+        """The client processes, kept between runs under load."""
         from zephyr_lab.load import Idle
 
         idle = Idle()
@@ -115,5 +115,5 @@ class Engine:
 
 
 def _close(stack: contextlib.ExitStack, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child, at its exit, must not end what is its parent's
+    if os.getpid() == owner:  # a forked child must not end its parent's servers at its exit
         stack.close()

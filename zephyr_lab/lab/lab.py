@@ -1,4 +1,4 @@
-"""The lab: servers and connections, and the verbs one says to them."""
+"""The lab: servers, connections, and the verbs."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Lab:
             lab.case("lost-update", isolation="repeatable read").run("A B A B A B")
 
     `pg_dsn`, `pg_bin` and `redis_url` default to ZEPHYR_LAB_PG_DSN, ZEPHYR_LAB_PG_BIN and ZEPHYR_LAB_REDIS_URL;
-    without them the lab starts servers of its own from wheels. On a server of yours it works in a schema
-    `zephyr_lab_<id>` that it removes, and touches nothing else. With ZEPHYR_LAB_OBSERVE set, `Case.run` looks after
-    every step what is committed, and transcripts show themselves as steppers. `step_seconds` is how long a step may
-    take that waits for no other session. Raises ServerUnavailable, with the remedy.
+    without them the lab starts servers of its own from wheels. On an external server it works in a schema
+    `zephyr_lab_<id>` that it removes, and touches nothing else. With ZEPHYR_LAB_OBSERVE set, `Case.run` reads the
+    committed rows after every step, and transcripts are displayed as steppers. `step_seconds` limits a step that waits
+    for no other session. Raises ServerUnavailable, with the remedy.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Lab:
         redis_url: str | None = None,
         step_seconds: float = STEP_SECONDS,
     ) -> None:
-        # What is asked for here wins over the environment.
+        # Arguments override the environment.
         dsn = pg_dsn or (None if pg_bin else os.environ.get("ZEPHYR_LAB_PG_DSN"))
         self.engine = Engine(
             Opening(dsn, pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"), step_seconds),
@@ -76,7 +76,7 @@ class Lab:
             observed=bool(os.environ.get("ZEPHYR_LAB_OBSERVE")),
         )
 
-    # -- what there is
+    # -- facts, cases, connections
 
     @property
     def server(self) -> str:
@@ -112,13 +112,13 @@ class Lab:
 
     @property
     def redis_url(self) -> str:
-        """Where the lab's Redis is, password included; the first use starts it. Raises ServerLost."""
+        """The URL of the lab's Redis, password included; the first use starts it. Raises ServerLost."""
         self.engine.ensure_open()
         return self.engine.keyvalue.url
 
     @property
     def redis_prefix(self) -> str:
-        """What every key must begin with; on a Redis of yours, keys with this prefix are deleted in the end."""
+        """The prefix of every key; on an external Redis, keys with this prefix are deleted in the end."""
         return self.engine.keyvalue.prefix
 
     # -- verbs
@@ -145,33 +145,32 @@ class Lab:
     ) -> Exploration:
         """Runs functions in every order of their round trips, and judges each outcome by the serial ones.
 
-        Each function is a session (A, B, ... or the mapping's keys), synchronous or not. It is given what its
-        parameters ask for, by annotation or name: a psycopg connection (any other name), a Redis client (`redis`), a
-        pool (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of
-        the outcome, beside the rows that are left and the content of the lab's Redis, if that is used. One that ends
-        with 40001 or 40P01 was aborted. The transaction of a connection is committed when the function returns and
-        rolled back when it raises. `setup` is SQL or a function that takes likewise, or a list of these; every schedule
-        begins with what it makes in an empty schema (and an empty Redis). A function is run before every schedule; SQL,
-        and a function that is handed in as `once(function)`, are put back by their rows. Tables are analysed. Columns
-        that a sequence, a clock or chance fills in by default, and those in `ignore` (such as `orders.created_at`), are
-        left out of the outcome. Sleeps return at once. What is returned and raised is compared by its structure; an
-        object of a class that is not known is refused, unless `compare` says how to make plain data of it (`{Ticket:
-        vars}`). Whoever ends in one of `refusals` (an exception's class, an SQLSTATE, or a function that is true of
-        what is returned) was refused, as by 40001; with `retry`, whoever was refused tries again when the schedule
-        is over, and the end is judged.
-        `counterexample` can be replayed, and shows itself; `shrink=False` does without it.
+        Each function is a session (A, B, ... or the mapping's keys), synchronous or not. Its arguments follow from its
+        parameters, by annotation or name: a psycopg connection (any other name), a Redis client (`redis`), a pool
+        (`pool`), a SQLAlchemy engine or ORM session (`engine`, `session`). What it returns or raises is part of the
+        outcome, beside the final rows and the content of the lab's Redis, if that is used. A function that ends with
+        40001 or 40P01 was aborted. The transaction of a connection is committed when the function returns and rolled
+        back when it raises. `setup` is SQL or a function with such parameters, or a list of these; every schedule
+        begins with its result in an empty schema (and an empty Redis). A function is run before every schedule; for
+        SQL, and a function passed as `once(function)`, rows are restored. Tables are analysed. Columns that a sequence,
+        a clock or chance fills in by default, and those in `ignore` (such as `orders.created_at`), are left out of the
+        outcome. Sleeps return at once. Returned and raised values are compared by structure; an object of an unknown
+        class is refused, unless `compare` turns it into plain data (`{Ticket: vars}`). A function that ends in one of
+        `refusals` (an exception's class, an SQLSTATE, or a predicate on the returned value) was refused, as by 40001;
+        with `retry`, refused functions are run again after the schedule, and the final outcome is judged.
+        `counterexample` can be replayed, and displays itself; `shrink=False` skips the search for the fewest switches.
         `explanation` is its name, if it has one, and the level that refuses it, if any does.
 
-        All orders are run one by one while they are few (200); where there are more, one of those that differ only in
-        the order of independent round trips, unless `reduction` is False. `samples`, `seed`, `budget` and
-        `on_progress` are as for a case, and so is `step_seconds`, up to six.
+        Up to 200 schedules are run exhaustively; beyond that, one of those that differ only in the order of independent
+        round trips, unless `reduction` is False. `samples`, `seed`, `budget` and `on_progress` are as for a case, and
+        so is `step_seconds`, up to six.
 
-        `not_compared` of what is given names what functions were seen to use that no outcome holds: files, messages.
+        `not_compared` of the result names what functions used that is in no outcome: files, messages.
 
-        Raises NothingTested where every function raises an error in every order, unless it `may_raise`; Nondeterminism
-        where a function does not depend on its schedule alone, StepTimeout where it makes no round trip for long (while
-        the server is at one, the schedule is undecided, unless it is a serial one),
-        ScheduleError for an endless retry or a second connection.
+        Raises NothingTested if every function raises an error in every schedule, unless it `may_raise`; Nondeterminism
+        if a function does not depend on its schedule alone; StepTimeout if it makes no round trip for long (if the
+        server is executing one, the schedule is undecided, unless it is a serial one); ScheduleError for an endless
+        retry or a second connection.
         """
         self.engine.ensure_open()
         options = ExploreOptions(
@@ -209,8 +208,8 @@ class Lab:
     ) -> Verdict:
         """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
 
-        Functions may have changed since it was printed: a turn of a session that waits or has ended is passed over,
-        and when the schedule is over the sessions run on. `transcript.schedule` says what was run. Raises BadInput.
+        Functions may have changed since it was printed: a turn of a session that waits or has ended is skipped, and
+        after the schedule the sessions run to their ends. `transcript.schedule` is what was run. Raises BadInput.
         """
         self.engine.ensure_open()
         explorer = self.function_explorer(
@@ -231,7 +230,7 @@ class Lab:
         refusals: Sequence[Refusal] = (),
         retry: bool = False,
     ) -> FunctionExplorer:
-        """What `explore` explores with: it can replay single schedules, and judge them. Raises BadInput."""
+        """The explorer behind `explore`, which can also replay and judge single schedules. Raises BadInput."""
         if callable(functions) or not isinstance(functions, Iterable):
             raise BadInput("explore takes a list of functions, one for each session: [book, book]")
         some = functions if isinstance(functions, Mapping) else list(functions)
@@ -244,7 +243,7 @@ class Lab:
             if not isinstance(name, str) or name.split() != [name]:
                 raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
         answers = Answers(compare or {}, refusals)
-        elsewhere = self._elsewhere(named, answers)  # which may start Redis
+        elsewhere = self._elsewhere(named, answers)  # may start Redis
         return FunctionExplorer(
             self.engine.runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, ignore=ignore,
@@ -272,7 +271,7 @@ class Lab:
         return service
 
     def _elsewhere(self, functions: Mapping[str, Function], answers: Answers) -> Elsewhere | None:
-        """What makes the sessions that go by the wire, if any do."""
+        """Creates the sessions at the wire, if there are any."""
         from zephyr_lab.wire.works import Works, is_wired
 
         wired = {name: one for name, one in functions.items() if is_wired(one)}
@@ -281,7 +280,7 @@ class Lab:
     def run_beside(self, title: str, call: Callable[[], Any]) -> Any:
         """Runs something of yours as a setup is run: connections that it opens lead to the lab's schema.
 
-        `title` names it in messages. Raises what it raises, and ScheduleError for a driver that is out of reach.
+        `title` names it in messages. Raises what it raises, and ScheduleError for a driver that the lab cannot control.
         """
         from zephyr_lab.functions.beside import run_beside
 
@@ -289,7 +288,7 @@ class Lab:
         return run_beside(title, call, self.engine.database)
 
     def terminals(self, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> Terminals:
-        """Sessions that are sent one statement after another by hand, in a schema that `setup` makes.
+        """Interactive sessions, one statement at a time, in a schema created by `setup`.
 
             two = lab.terminals("create table slots (booked int); insert into slots values (0)")
             two.send("A", "begin; update slots set booked = booked + 1")
@@ -315,10 +314,10 @@ class Lab:
         operations: int = 4,
         seed: int = 0,
     ) -> Recording:
-        """Records random transactions of several sessions at once, as a history; then `.check()` it.
+        """Records random transactions of concurrent sessions, as a history; then `.check()` it.
 
         `workload` is list-append or rw-register; `seconds` or a number of `transactions` (200) ends it. Sessions race
-        as they like: another run is another history. Raises BadInput.
+        freely: another run gives another history. Raises BadInput.
         """
         with needed_by("Lab.record"):
             from zephyr_lab.explore.recording import record  # numpy takes as long to import as all the rest
@@ -334,8 +333,8 @@ class Lab:
     ) -> None:
         """Runs a spec file as PostgreSQL's isolationtester does, and gives `write` what that prints, byte for byte.
 
-        `extensions`, such as `pgrowlocks`, are made first, on a server of the lab's own. A block of setup or teardown
-        may take `step_seconds`, as a step; there isolationtester waits for ever. Raises BadInput, SetupFailed,
+        `extensions`, such as `pgrowlocks`, are created first, on an embedded server only. A block of setup or teardown
+        may take `step_seconds`, as a step; isolationtester has no such limit. Raises BadInput, SetupFailed,
         StepTimeout.
         """
         self.engine.ensure_open()
@@ -350,7 +349,7 @@ class Lab:
         )
 
     def hermitage(self, file: str | Path) -> list[tuple[Documented, list[str]]]:
-        """Replays the tests that a Markdown file documents, each with what differed. Raises BadInput."""
+        """Replays the tests that a Markdown file documents, each with its differences. Raises BadInput."""
         self.engine.ensure_open()
         try:
             text = Path(file).read_text(encoding="utf-8")
@@ -365,7 +364,7 @@ class Lab:
         anomalies: Iterable[str] | None = None,
         on_progress: Callable[[Anomaly, IsolationLevel], None] | None = None,
     ) -> Matrix:
-        """Runs all orders of every anomaly of the catalogue, or of those named, at every level.
+        """Runs all schedules of every anomaly of the catalogue, or of those named, at every level.
 
         `on_progress` is called after each cell. Raises BadInput for an unknown anomaly.
         """
@@ -387,8 +386,8 @@ class Lab:
     ) -> Report:
         """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
 
-        `on_progress` is told how far it is, some times a second. An interrupt ends it with the report so far. A server
-        of yours is loaded only if you say so. Raises BadInput.
+        `on_progress` gets the progress some times a second. An interrupt ends it with the report so far. An external
+        server is loaded only on request. Raises BadInput.
         """
         with needed_by("Lab.incident", "load"):
             from zephyr_lab.load import Place, run
@@ -409,7 +408,7 @@ class Lab:
         seconds: float | None = None,
         on_progress: Callable[[Claim], object] = lambda claim: None,
     ) -> Claims:
-        """Decides the write-up's claims by running: those with these numbers, or all. On a server of the lab's own.
+        """Decides the write-up's claims by running: those with these numbers, or all. On an embedded server.
 
         Raises BadInput.
         """
@@ -428,7 +427,7 @@ class Lab:
     def runbook(self, question: str, **about: Any) -> pd.DataFrame:
         """Asks the lab's server a question of the runbook, such as `who-blocks-whom`; `about` as `Runbook` takes it.
 
-        `session` is then the name that a session has in its case. Raises BadInput, QuestionFailed.
+        `session` is then the session's name in its case. Raises BadInput, QuestionFailed.
         """
         from zephyr_lab.runbook import Runbook
 

@@ -1,12 +1,12 @@
-"""How to ask a production server and disturb nobody?
+"""Queries a production server without disturbing it.
 
-Each question has a transaction of its own, or a savepoint where one is open already: read only, with a time limit
-for the answer and a shorter one for any lock, and rolled back at the end. So nothing is held from one question to the
-next, not even ACCESS SHARE on a partition, which would make an ALTER TABLE wait and everybody behind it. Settings are
-SET LOCAL and statements are not prepared, so a pooler between us and the server is no obstacle.
+Each question has a transaction of its own, or a savepoint if one is open already: read-only, with a time limit for the
+result and a shorter one for any lock, and rolled back at the end. So nothing is held from one question to the next, not
+even ACCESS SHARE on a partition, which would block an ALTER TABLE and the queue behind it. Settings are SET LOCAL and
+statements are not prepared, so a pooler in between is no obstacle.
 
-The role's search_path finds the table. While a question runs, only pg_catalog is searched: a function or operator that
-somebody has put into another schema under a built-in name is not called, with a superuser's rights, by mistake.
+The role's search_path finds the table. While a question runs, only pg_catalog is searched, so that a function or
+operator with a built-in name in another schema is not called, with a superuser's rights, by mistake.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _READ_ONLY = """
 select pg_catalog.set_config(name, value, true) from (values
     ('transaction_read_only', 'on'), ('statement_timeout', %(statement)s), ('lock_timeout', %(lock)s),
     ('timezone', 'UTC'), ('datestyle', 'ISO'), ('intervalstyle', 'postgres')) as wanted (name, value)"""
-# Before search_path is narrowed: names in full, and no operators.
+# Before search_path is narrowed: qualified names, and no operators.
 _WHO_ASKS = "select current_user, pg_catalog.current_schemas(true)::pg_catalog.text"
 _FIND = "select pg_catalog.to_regclass(%(table)s)::pg_catalog.oid"
 _NARROW = "set local search_path = pg_catalog, pg_temp"
@@ -40,7 +40,7 @@ _NAME = """
 select format('%%I.%%I', n.nspname, c.relname), c.relkind
 from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = %(oid)s"""
 _TABLE_KINDS = "rpmvf"
-# A table's name that cannot be read, a role that does not exist, an interval that is none.
+# A malformed table name, an unknown role, a malformed interval.
 _MALFORMED = (
     errors.InvalidName,
     errors.InvalidParameterValue,
@@ -54,7 +54,7 @@ _MALFORMED = (
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows that a question is answered with; columns as the SQL file names them."""
+    """The rows of a question; columns as the SQL file names them."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -73,10 +73,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Runbook:
-    """Questions about a table and its server, asked over a connection.
+    """Questions about a table and its server, over a connection.
 
-    `table` is written as in SQL, `"Orders"` in double quotes. `role` is the one whose rights are looked at, by default
-    the one that asks. `months` counts the months after this one, `older_than` is an interval. Raises BadInput, and
+    `table` is written as in SQL, `"Orders"` in double quotes. `role` is the one whose rights are examined, by default
+    the connection's. `months` counts the months after this one, `older_than` is an interval. Raises BadInput, and
     ServerUnavailable for a PostgreSQL older than 14.
     """
 
@@ -98,13 +98,13 @@ class Runbook:
             raise BadInput("the time limits are positive numbers of seconds: without them a question could hang")
 
     def ask(self, asked: str | Question) -> pd.DataFrame:
-        """The answer as a table, a row for each of what the question is about. Raises as `answer`, and MissingExtra."""
+        """The result as a table, one row per subject of the question. Raises as `answer`, and MissingExtra."""
         return self.answer(asked).frame()
 
     def answer(self, asked: str | Question) -> Answer:
-        """The answer as it came from the server.
+        """The result as it came from the server.
 
-        Raises BadInput for an unknown question, table or role, QuestionFailed where the server refuses or is too slow,
+        Raises BadInput for an unknown question, table or role, QuestionFailed if the server refuses or is too slow,
         ServerLost.
         """
         one = question(asked) if isinstance(asked, str) else asked
@@ -118,7 +118,7 @@ class Runbook:
             raise self._in_our_words(one, error) from error
 
     def ask_all(self) -> dict[str, pd.DataFrame | LabError]:
-        """Every question's answer by name; the error where it has none. Raises ServerLost, MissingExtra."""
+        """Every question's result by name, or its error. Raises ServerLost, MissingExtra."""
         return {name: one.frame() if isinstance(one, Answer) else one for name, one in self.answer_all().items()}
 
     def answer_all(self) -> dict[str, Answer | LabError]:
@@ -141,9 +141,9 @@ class Runbook:
             yield cursor
 
     def _values(self, cursor: psycopg.Cursor[tuple[Any, ...]], one: Question) -> Mapping[str, str]:
-        """What the question's parameters stand for. From here on only pg_catalog is searched."""
+        """The values of the question's parameters. From here on only pg_catalog is searched."""
         role, path = cursor.execute(_WHO_ASKS, prepare=False).fetchone() or ("", "")
-        # table-exists is asked about a table that may not be there.
+        # table-exists takes a table that may not exist.
         find = "table" in one.parameters and one.name != "table-exists"
         found = cursor.execute(_FIND, {"table": self.table}, prepare=False).fetchone() if find else None
         cursor.execute(_NARROW, prepare=False)

@@ -1,4 +1,4 @@
-"""Which questions are there? A file each: its name, what it answers, how to read the answer, then SQL.
+"""The questions, one per file: its name, its purpose, how to read the result, then SQL.
 
 Parameters are written as psql's variables, `:'table'`, so that a DBA can run a file as it is:
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from zephyr_lab.errors import BadInput
 from zephyr_lab.shipped import shipped
 
-# In the order in which somebody on call would ask.
+# In the order in which an engineer on call would ask.
 ORDER = (
     "this-connection",
     "table-exists",
@@ -38,7 +38,7 @@ _PARAMETER = re.compile(r"(?<!:):'(\w+)'")
 
 @dataclass(frozen=True)
 class Question:
-    """A named query. `notes` say how to read its answer, and what a role without privileges does not see."""
+    """A named query. `notes` say how to read its result, and what a role without privileges does not see."""
 
     name: str
     title: str
@@ -83,7 +83,7 @@ def _read(folder: Path) -> dict[str, Question]:
 
 
 def questions() -> list[Question]:
-    """Every question, in the order in which somebody on call would ask."""
+    """Every question, in the order in which an engineer on call would ask."""
     found = _read(shipped("sql", "runbook"))
     return [found[name] for name in ORDER]
 
@@ -97,7 +97,7 @@ def question(name: str) -> Question:
 
 
 def as_written(name: str) -> Question:
-    """What the write-up asked, by its file's name in sql/runbook/as_written. It fails or misleads: its title says how.
+    """A query of the write-up, by its file's name in sql/runbook/as_written. Its title says how it fails or misleads.
 
     `Runbook.ask` runs it like any other. Raises BadInput, listing the names.
     """

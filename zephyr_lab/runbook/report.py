@@ -1,4 +1,4 @@
-"""Answers on paper: as text for a terminal and a ticket, as JSON for programs."""
+"""Reports of results: as text for a terminal and a ticket, as JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from zephyr_lab.runbook.questions import question, questions
 from zephyr_lab.runbook.wait_tree import WaitTree
 
 Answers = Mapping[str, Answer | LabError]
-QUERY = 80  # characters of a query that a line of text has
+QUERY = 80  # characters of a query in a line of text
 
 
 def listing() -> str:
-    """The names of the questions, and what each answers."""
+    """The names of the questions, and their titles."""
     width = max(len(one.name) for one in questions())
     return "\n".join(f"{one.name:<{width}}  {one.title}" for one in questions())
 
 
 def to_text(answers: Answers) -> str:
-    """Each question with its answer as a table, wide rather than cut; who-blocks-whom with its tree."""
+    """Each question with its result as a table, wide rather than cut; who-blocks-whom with its tree."""
     return "\n\n".join(f"== {name}: {question(name).title}\n{_body(name, found)}" for name, found in answers.items())
 
 

@@ -1,4 +1,4 @@
-"""The answer to who-blocks-whom as a tree: at the root whoever waits for nobody, below it whoever waits for it."""
+"""The result of who-blocks-whom as a tree: at the root a session that does not wait, below it its waiters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zephyr_lab.extras import or_text
 if TYPE_CHECKING:
     import pandas as pd
 
-QUERY = 80  # characters of a query that a line has
+QUERY = 80  # characters of a query in a line
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class WaitTree:
     def of(cls, answer: pd.DataFrame | Iterable[Mapping[str, Any]]) -> WaitTree:
         """From the answer to who-blocks-whom, a table or its rows.
 
-        A session is called by its application_name, with its pid if need be.
+        A session is named by its application_name, with its pid if that is ambiguous.
         """
         rows: dict[int, Mapping[str, Any]] = {row["pid"]: row for row in _records(answer)}
         names = _names(rows)
         children: dict[int | None, list[int]] = {}
         for pid, row in rows.items():
-            # Of several that it waits for, the one that is itself farthest from a root.
+            # Of several blockers, the one farthest from a root.
             above = max(row["waits_for"], key=lambda other: rows[other]["depth"] or 0, default=None)
             children.setdefault(above, []).append(pid)
         placed: dict[int, int] = {}
@@ -55,7 +55,7 @@ class WaitTree:
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """Who holds others up and waits for nobody: the sessions to look at first."""
+        """Sessions that block others and do not wait: those to examine first."""
         return tuple(one.name for one in self.sessions if not one.waits_for)
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class WaitTree:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         if not self.sessions:
             return {"text/plain": str(self)}
-        from zephyr_lab.views.wait_tree import wait_tree  # matplotlib: not for those who read text
+        from zephyr_lab.views.wait_tree import wait_tree  # matplotlib: not needed for text
 
         return wait_tree([asdict(one) for one in self.sessions], str(self)).mimebundle()
 
@@ -88,7 +88,7 @@ def _place(pid: int, level: int, children: dict[int | None, list[int]], placed: 
 
 
 def _names(rows: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
-    """What a session is called: its application_name if nobody else has it."""
+    """A session's name: its application_name if that is unique."""
     shared = Counter(row["session"] for row in rows.values())
     return {
         pid: row["session"] if row["session"] and shared[row["session"]] == 1 else f"{row['session'] or 'pid'} {pid}"
