@@ -1,6 +1,6 @@
 """What can go wrong, by name: the lab's own errors, and PostgreSQL's by SQLSTATE.
 
-A docstring of an error class says when it is raised; its message names the session, the step and the way on.
+A docstring of an error class says when it is raised; its message names the session, the step and the remedy.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ UNIQUE_VIOLATION = "23505"
 LOCK_NOT_AVAILABLE = "55P03"
 
 RETRYABLE = frozenset({SERIALIZATION_FAILURE, DEADLOCK_DETECTED})
-"""Answers after which the whole transaction, its decisions included, may simply be run again (manual, 13.5)."""
+"""Errors after which the whole transaction, including its decisions, may simply be retried (manual, 13.5)."""
 
 
 REFUSALS = RETRYABLE | {LOCK_NOT_AVAILABLE}
-"""What a transaction is told because of another one, and on no account of its own: NOWAIT and lock_timeout too."""
+"""Errors of a transaction that are caused by another one: also of NOWAIT and lock_timeout."""
 
 
 class LabError(Exception):
     """Base of everything the lab raises on purpose."""
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows (IPython's protocol): the message, and no trace through the lab's own code."""
+        """The message in a notebook (IPython's protocol), without a traceback through the lab's own code."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class BadInput(LabError):
-    """Something that was asked for does not exist or cannot be read: a case, a level, a schedule, a spec file."""
+    """Something requested does not exist or is malformed: a case, a level, a schedule, a spec file."""
 
 
 class MissingExtra(LabError, ModuleNotFoundError):
@@ -50,14 +50,14 @@ class ScheduleError(LabError):
 
 
 class SetupFailed(LabError):
-    """A setup or teardown block of a spec was answered with an error."""
+    """A setup or teardown block of a spec raised an error."""
 
 
 class StepTimeout(LabError):
-    """A step neither ended nor waits for another session of the schedule, within the time given to a step.
+    """A step neither ended nor waits for another session of the schedule, within a step's time limit.
 
-    Where the server was at it, and a search can go on with other schedules, `schedule` is the way there, and `reason`
-    says the same without it.
+    If the server was executing it, and a search can continue with other schedules, `schedule` is the prefix, and
+    `reason` the message without it.
     """
 
     def __init__(self, text: str, *, schedule: str = "", reason: str = "") -> None:
@@ -66,7 +66,7 @@ class StepTimeout(LabError):
 
 
 class NothingTested(LabError):
-    """Every function raised an error in every order, as for a table that is not there: no order was put to the test."""
+    """Every function raised an error in every schedule, as for a missing table: nothing was tested."""
 
 
 class ServerLost(LabError):
@@ -74,15 +74,15 @@ class ServerLost(LabError):
 
 
 class WireError(LabError):
-    """What came over a connection is not the protocol that is spoken there, or a part of it that the lab refuses."""
+    """What arrived over a connection is not its protocol, or a part of it that the lab refuses."""
 
 
 class QuestionFailed(LabError):
-    """A question of the runbook has no answer: a time limit, a missing privilege, SQL that is wrong."""
+    """A question of the runbook failed: a time limit, a missing privilege, wrong SQL."""
 
 
 class NotebookFailed(LabError):
-    """A cell of a notebook that is to be stored raised an error."""
+    """A cell raised an error in a notebook to be stored."""
 
 
 class SiteFailed(LabError):
@@ -90,12 +90,12 @@ class SiteFailed(LabError):
 
 
 def is_retryable(exc: BaseException | None) -> bool:
-    """Whether `exc`, or anything it was raised from, is a serialization failure or a deadlock, by SQLSTATE."""
+    """Whether `exc`, or any of its causes, is a serialization failure or a deadlock, by SQLSTATE."""
     return bool(sqlstate_among(RETRYABLE, exc))
 
 
 def sqlstate_among(states: frozenset[str], exc: BaseException | None) -> str:
-    """The SQLSTATE of `exc`, or of anything it was raised from, if it is one of these, else ''.
+    """The SQLSTATE of `exc`, or of any of its causes, if it is one of `states`, else ''.
 
     The chain of causes is followed because services wrap their driver's errors.
     """

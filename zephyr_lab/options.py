@@ -1,9 +1,8 @@
 """What an exploration and a run under load can be asked for: names, defaults, bounds and help texts, once.
 
-`Case.explore`, `Lab.explore`, `zephyr-lab explore` and the pytest plugin take what is theirs of `ExploreOptions`;
-`load.Incident`, `zephyr-lab incident` and the panel have `LoadOptions`. Signatures are written out where somebody reads
-them, and a test holds them against the model. Python's own library is all that is imported: pytest loads this in
-projects that never explore.
+`Case.explore`, `Lab.explore`, `zephyr-lab explore` and the pytest plugin take their part of `ExploreOptions`;
+`load.Incident`, `zephyr-lab incident` and the panel have `LoadOptions`. Public signatures are written out, and a test
+compares them with the model. Only the standard library is imported: pytest loads this in projects that never explore.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class About:
-    """What is known of an option beside its name, type and default.
+    """Facts of an option beside its name, type and default.
 
-    `choices` are its only values. `stands_for` is the default of the command line where the model's is None, and
-    `shell_type` its type there where it takes more than a word.
+    `choices` are its only values. `stands_for` is the command line's default if the model's is None, and `shell_type`
+    its type there if it takes more than a word.
     """
 
     help: str
@@ -73,7 +72,7 @@ class Options:
         return {name: getattr(self, name) for name in names}
 
     def check(self) -> Self:
-        """Itself. Raises BadInput for a value that is out of bounds, or none of the choices."""
+        """Returns itself. Raises BadInput for a value that is out of bounds, or none of the choices."""
         from zephyr_lab.errors import BadInput
 
         for name in self.names():
@@ -90,7 +89,7 @@ class Options:
 _AT_LEAST_ONE = Bounds(1)
 
 RUN_OPTIONS = ("isolation", "setup", "invariant", "ignore", "compare", "refusals", "retry")
-"""Those of `ExploreOptions` that say how one schedule of functions is run and judged."""
+"""Those of `ExploreOptions` that apply to running and judging one schedule of functions."""
 
 CASE_OPTIONS = ("reduction", "samples", "seed", "depth", "budget", "jobs", "invariant", "step_seconds", "shrink")
 FUNCTION_OPTIONS = (*RUN_OPTIONS, "samples", "seed", "budget", "shrink", "reduction", "step_seconds", "may_raise")
@@ -136,7 +135,7 @@ class ExploreOptions(Options):
     may_raise: bool = _option(False, "Admit functions that raise an error in every order.")
 
     def check(self) -> Self:
-        """Itself. Raises BadInput for what cannot be, alone or together."""
+        """Returns itself. Raises BadInput for invalid values or combinations."""
         from zephyr_lab.errors import BadInput
 
         if self.depth is not None and self.samples is None:
@@ -154,7 +153,7 @@ _PAUSE = Bounds(0, 60, "seconds")
 
 @dataclass(frozen=True)
 class LoadOptions(Options):
-    """One run under load. Rates in orders a second, money in whole roubles, pauses of the retry in seconds."""
+    """One run under load. Rates in orders per second, money in whole roubles, pauses of the retry in seconds."""
 
     strategy: str = _option("redis-get-then-incrby", "Booking strategy (`zephyr-lab strategies`), or all.")
     isolation: str | None = _option(None, "Isolation level; default: the strategy's own.")

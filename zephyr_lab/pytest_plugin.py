@@ -1,7 +1,7 @@
 """pytest plugin: a test runs functions of its own project in every order, and fails with the order that breaks them.
 
-`docs/pytest.md` shows how to use it. Loading it imports pytest and Python's own library: drivers and
-servers come with the first test that asks for the fixture `zephyr`.
+`docs/pytest.md` shows how to use it. Loading it imports pytest and the standard library only: drivers and servers
+come with the first test that uses the fixture `zephyr`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _marked(node: pytest.Item) -> ExploreOptions:
-    """What the markers of a test, its class and its module say, the nearest last. Raises UsageError."""
+    """The options of the markers of a test, its class and its module, the nearest last. Raises UsageError."""
     options = UNSAID
     for mark in reversed(list(node.iter_markers("zephyr"))):
         options = changed(options, mark.kwargs, mark.args)
@@ -98,21 +98,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def zephyr_dsn(pytestconfig: pytest.Config) -> str | None:
-    """The PostgreSQL to work on, where it is not one of its own. Override it where your tests start one."""
+    """The DSN of an external PostgreSQL, if any. Override it if your tests start one."""
     dsn: str | None = _setting(pytestconfig, "zephyr_dsn")
     return dsn
 
 
 @pytest.fixture(scope="session")
 def zephyr_redis_url(pytestconfig: pytest.Config) -> str | None:
-    """The Redis or Valkey to work on, where it is not one of its own."""
+    """The URL of an external Redis or Valkey, if any."""
     url: str | None = _setting(pytestconfig, "zephyr_redis_url")
     return url
 
 
 @pytest.fixture(scope="session")
 def _zephyr_lab(zephyr_dsn: str | None, zephyr_redis_url: str | None) -> Iterator[Lab]:
-    """One lab a worker."""
+    """One lab per worker."""
     from zephyr_lab.errors import ServerUnavailable
     from zephyr_lab.lab import Lab
 
@@ -143,7 +143,7 @@ def zephyr(request: pytest.FixtureRequest, zephyr_isolation: str, _zephyr_lab: L
         options = replace(options, budget=seconds_of(budget))
     if not options.refusals:
         options = replace(options, refusals=refusals_named(request.config.getini("zephyr_refusals")))
-    # pytest-django keeps tests without its mark off the project's database; sessions do not come near it.
+    # pytest-django blocks the project's database for tests without its mark; sessions do not use that database.
     has_django = any(map(request.config.pluginmanager.has_plugin, ("django", "pytest_django.plugin")))  # -p names it so
     blocker = request.getfixturevalue("django_db_blocker") if has_django else None
     return Zephyr(_zephyr_lab, request.node, options, blocker.unblock if blocker else contextlib.nullcontext)
@@ -156,7 +156,7 @@ _SAID_IF_RIGHT = (INCOMPLETE, NOT_COMPARED)
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pyfunc_call() -> Generator[None, Any, Any]:
-    """A test whose schedule was replayed has passed, whatever it would have looked at next."""
+    """A test whose schedule was replayed has passed, whatever it would have checked next."""
     try:
         return (yield)
     except Replayed:
@@ -164,7 +164,7 @@ def pytest_pyfunc_call() -> Generator[None, Any, Any]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was replayed and is right; what was not explored, or is not compared; and with -v every exploration."""
+    """What was replayed without an anomaly; what was not explored, or not compared; and with -v every exploration."""
     reports = [
         one for several in terminalreporter.stats.values() for one in several
         if isinstance(one, pytest.TestReport) and one.when == "call"

@@ -1,4 +1,4 @@
-"""Redis commands as words: what others can notice of one. The counterpart of `zephyr_lab.sql` for Redis; no driver."""
+"""Classifies Redis commands by what others can notice: the counterpart of `zephyr_lab.sql`; no driver."""
 
 from __future__ import annotations
 

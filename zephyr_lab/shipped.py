@@ -13,14 +13,14 @@ def shipped(*parts: str) -> Path:
     return (inside if inside.is_dir() else _PACKAGE.parent).joinpath(*parts)
 
 
-# The one page outside of their folder that notebooks lead to travels with them.
+# The one page outside of their folder that notebooks link to travels with them.
 _LINKED = "../docs/strategies.md"
 
 
 def copy_out(name: str, folder: Path) -> tuple[list[Path], list[Path]]:
     """Copies the files of a folder, such as `data/samples`, with what they lead to.
 
-    Gives those written, and those that were there and differ, which are kept.
+    Returns those written, and existing ones that differ, which are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []

@@ -1,6 +1,6 @@
 """What a test says to its lab: `Zephyr`, the value of the fixture `zephyr`, and what fails a test.
 
-The lab and all that comes with it are imported when they are used: pytest loads this in projects that never do.
+The lab and its dependencies are imported on first use: pytest loads this in projects that never use them.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ T = TypeVar("T")
 Setup = str | Path | Callable[..., Any]
 Functions = Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
 
-# What a test's report carries, also from a worker of xdist and into JUnit's XML.
+# The keys in a test's report, also from a worker of xdist and in JUnit's XML.
 EXPLORED, INCOMPLETE, REPLAYED = "zephyr", "zephyr_incomplete", "zephyr_replay"
 NOT_COMPARED = "zephyr_not_compared"
 
 
 class ExplorationFailed(AssertionError):
-    """Base of what fails a test; `xfail(raises=...)` takes these classes."""
+    """Base of a test's failures; `xfail(raises=...)` takes these classes."""
 
 
 class AnomalyFound(ExplorationFailed):
-    """In some order the outcome is one that no serial order gives."""
+    """In some schedule the outcome is not that of any serial order."""
 
 
 class InvariantViolated(ExplorationFailed):
-    """In some order the invariant does not hold, and no order is anomalous."""
+    """In some schedule the invariant does not hold, and no schedule is anomalous."""
 
 
 class NothingFound(ExplorationFailed):
@@ -51,15 +51,15 @@ class NothingFound(ExplorationFailed):
 
 
 class NothingTested(ExplorationFailed):
-    """Orders that cannot be judged, or a function that raises in all of them."""
+    """Schedules that cannot be judged, or a function that raises in all of them."""
 
 
 for _one in (AnomalyFound, InvariantViolated, NothingFound, NothingTested):
-    _one.__module__ = "builtins"  # as pytest's own outcomes: reports show the name alone
+    _one.__module__ = "builtins"  # like pytest's own outcomes: reports show the name alone
 
 
 class Replayed(pytest.skip.Exception):  # type: ignore[name-defined,misc]  # an attribute that pytest sets
-    """Ends a test whose schedule was replayed and is right; no `except Exception` catches it."""
+    """Ends a test whose schedule was replayed without an anomaly; no `except Exception` catches it."""
 
 
 def seconds_of(text: Any) -> float:
@@ -76,7 +76,7 @@ def seconds_of(text: Any) -> float:
 
 
 def refusals_named(text: str) -> tuple[Any, ...]:
-    """SQLSTATEs, and classes by their full names, as the ini file has them. Raises UsageError."""
+    """SQLSTATEs, and classes by their full names, from the ini file. Raises UsageError."""
     found: list[Any] = []
     for word in text.split():
         if "." not in word:
@@ -105,11 +105,11 @@ def levels_named(given: Any) -> list[str]:
 
 
 UNSAID = ExploreOptions(isolation=None)
-"""What a test is explored with that says nothing; its level is that of the ini file."""
+"""The default options of a test; its level is that of the ini file."""
 
 
 def changed(options: ExploreOptions, given: Mapping[str, Any], places: Sequence[Any] = ()) -> ExploreOptions:
-    """These, but for what is given by name. Raises UsageError for what there is not, or is given by place."""
+    """These options, overridden by name. Raises UsageError for unknown or positional ones."""
     if wrong := [*map(repr, places), *(name for name in given if name not in TEST_OPTIONS)]:
         known = ", ".join(f"{name}=" for name in TEST_OPTIONS)
         raise pytest.UsageError(f"zephyr takes {known}; not {', '.join(wrong)}")
@@ -119,9 +119,9 @@ def changed(options: ExploreOptions, given: Mapping[str, Any], places: Sequence[
 
 
 class Zephyr:
-    """What a test says to its lab; `lab` is the `zephyr_lab.Lab` itself, one for all tests of a worker.
+    """The interface of a test to its lab; `lab` is the `zephyr_lab.Lab` itself, one for all tests of a worker.
 
-    `unblocked` gives a context in which other plugins let the functions connect.
+    `unblocked` gives a context in which other plugins allow the functions to connect.
     """
 
     def __init__(
@@ -140,14 +140,14 @@ class Zephyr:
         return str(self._options.isolation)
 
     def explore(self, functions: Functions, **options: Any) -> Exploration:
-        """Fails the test where any order is anomalous, violates the invariant, or cannot be judged.
+        """Fails the test if any schedule is anomalous, violates the invariant, or cannot be judged.
 
         `options` are the marker's: `setup`, SQL, a Path of a file of SQL, or a function, or a list of these, run before
-        every schedule; `once(function)` and SQL are put back by rows instead, which is quicker;
-        `invariant`, a query that gives true where it holds, or a function of the transcript; `isolation`, one level;
-        `samples` and `seed`, for random schedules instead of all; `budget`, in seconds. A search that the budget cuts
-        short skips the test, saying how far it came. `may_raise`: a function may raise in all orders. `ignore`,
-        `compare`, `refusals` and `retry` are as for `Lab.explore`.
+        every schedule; after `once(function)` and SQL rows are restored instead, which is faster; `invariant`, a query
+        for true, or a function of the transcript; `isolation`, one level; `samples` and `seed`, for random schedules
+        instead of all; `budget`, in seconds. A search that the budget ends skips the test, with its progress.
+        `may_raise`: a function may raise in all schedules. `ignore`, `compare`, `refusals` and `retry` are as for
+        `Lab.explore`.
         """
         __tracebackhide__ = True
         asked = self._ask(functions, options)
@@ -169,7 +169,7 @@ class Zephyr:
         if not asked.options.may_raise and (never := _never_returned(found)):
             raise NothingTested(never)
         if asked.cut_short(found):
-            # In the summary the place of the test, not this line.
+            # The summary shows the test's location, not this line.
             raise pytest.skip.Exception(
                 f"incomplete{_why_incomplete(found, asked.options.budget)}: {_none_of(found)} anomalous, which is no "
                 "proof",
@@ -178,7 +178,7 @@ class Zephyr:
         return found
 
     def expect_anomaly(self, functions: Functions, **options: Any) -> Exploration:
-        """Fails the test where no order is anomalous; otherwise as `explore`. `counterexample` shows one that is."""
+        """Fails the test if no schedule is anomalous; otherwise as `explore`. `counterexample` is one that is."""
         __tracebackhide__ = True
         asked = self._ask(functions, options)
         if asked.replays is not None:
@@ -190,7 +190,8 @@ class Zephyr:
         return found
 
     def expect_violation(self, functions: Functions, **options: Any) -> Exploration:
-        """Fails the test where the invariant holds in every order; otherwise as `explore`. `violation` is one order."""
+        """Fails the test if the invariant holds in every schedule; otherwise as `explore`. `violation` is one that
+        violates it."""
         __tracebackhide__ = True
         asked = self._ask(functions, options)
         if asked.options.invariant is None:
@@ -220,7 +221,7 @@ class Zephyr:
         return _Asked(self.lab, self._node, self._calls, dict(functions), options, self._unblocked)
 
     def _end(self, asked: _Asked, verdict: Verdict, wrong: type[ExplorationFailed] | None) -> None:
-        """Ends a test with what was replayed."""
+        """Ends a test after a replay."""
         __tracebackhide__ = True
         text = asked.verdict_text(verdict)
         if wrong is not None:
@@ -242,7 +243,7 @@ class _Asked:
 
     @property
     def replays(self) -> str | None:
-        """The schedule to replay, where it is this call's: `A B A`, or `2: A B A` for the second call."""
+        """The schedule to replay in this call, if any: `A B A`, or `2: A B A` for the second call."""
         given = self.node.config.getoption("--zephyr-replay")
         if given is None:
             return None
@@ -255,7 +256,7 @@ class _Asked:
         found = self._without_internals(
             lambda: self.lab.explore(self.functions, **replace(options, may_raise=True).part(TEST_OPTIONS))
         )
-        if found.interrupted:  # the lab keeps what was found; a test run is to stop
+        if found.interrupted:  # the lab keeps what was found; a test run must stop
             raise KeyboardInterrupt
         name = EXPLORED if found.complete else INCOMPLETE
         self.node.user_properties.append((name, f"{self.sessions} at {options.isolation}: {_summary(found)}"))
@@ -270,7 +271,7 @@ class _Asked:
         )
 
     def _without_internals(self, call: Callable[[], T]) -> T:
-        """A report of what the lab refuses begins at the test."""
+        """Starts the traceback of the lab's errors at the test."""
         __tracebackhide__ = True
         from zephyr_lab.errors import LabError
 
@@ -300,7 +301,7 @@ class _Asked:
         )
 
     def explain(self, found: Exploration, schedule: str) -> str:
-        """The first line says what is wrong; then the schedule, what it led to, and how to run it alone."""
+        """The first line is the error; then the schedule, its transcript, and how to run it alone."""
         from zephyr_lab.errors import StepTimeout
 
         counts = found.known
@@ -369,7 +370,8 @@ def _summary(found: Exploration) -> str:
 
 
 def _never_returned(found: Exploration) -> str | None:
-    """Who raised the same kind of answer in every order: as a serial order does, so that nothing is an anomaly."""
+    """Sessions that raised the same kind of error in every schedule, serial ones included, so that there is no
+    anomaly."""
     for session, texts in found.raised_only().items():
         return (
             f"session {session} returned in none of {_scope(found)}, it raised {' or '.join(texts)}: "

@@ -64,7 +64,7 @@ def about(
 
 
 def main() -> None:
-    """The entry point: the lab's own errors are told in a line, without a trace."""
+    """The entry point: prints the lab's own errors in one line, without a traceback."""
     try:
         with needed_by(" ".join(["zephyr-lab", *sys.argv[1:2]])):
             app()

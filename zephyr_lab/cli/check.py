@@ -44,7 +44,7 @@ def check(
 
     Exit 0 valid, 1 violated, 2 cannot tell or bad input. With several histories, the worst of these.
     """
-    # No matrix is multiplied here, and starting numpy's threads for that takes a tenth of a million operations' time.
+    # Starting numpy's threads, which only matrix products need, takes a tenth of the time of a million operations.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from zephyr_lab import check as checking
 

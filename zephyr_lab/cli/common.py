@@ -1,4 +1,4 @@
-"""What all commands print with, and what they import late."""
+"""Output of all commands, and late imports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zephyr_lab.options import Options
 
 
 class Late:
-    """A module imported when something of it is asked for: `check` needs no server, and starts in half the time."""
+    """A module imported on first use: `check` needs no server, and starts in half the time."""
 
     def __init__(self, module: str) -> None:
         self._module = module
@@ -37,12 +37,12 @@ class Format(StrEnum):
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A bar that is there as long as it moves, for whoever looks at a terminal."""
+    """A progress bar on a terminal, removed at the end."""
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
 def takes(model: type[Options], *names: str) -> Callable[[Command], Command]:
-    """Gives a command an option for each of a model's fields, or those named, in the place of its `**options`."""
+    """Replaces a command's `**options` by an option for each of a model's fields, or those named."""
     types = get_type_hints(model)
 
     def made(name: str) -> inspect.Parameter:

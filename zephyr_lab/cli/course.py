@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zephyr_lab.anomalies import Matrix
 
 NOTEBOOKS, FIRST = Path("notebooks"), "00-start.ipynb"
-# The README's; each is known by its name in the literature, or from the incident.
+# Those of the README, known by name in the literature, or from the incident.
 BEST_KNOWN = (
     "aborted-read",
     "non-repeatable-read",
@@ -55,7 +55,7 @@ def course(
     words = ["--ServerApp.ip=127.0.0.1", *([] if browser else ["--no-browser"])]
     words += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     os.chdir(folder)
-    # In this process's place, for Ctrl-C; -P: a file of the reader's is not taken for a module of JupyterLab's.
+    # Replaces this process, for Ctrl-C; -P: the reader's files are not importable as modules of JupyterLab.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "jupyterlab", *words, FIRST])
 
 
@@ -99,13 +99,13 @@ def notebooks(
         with labs.Lab() as lab:
             counted = first = lab.matrix(BEST_KNOWN)
         show_counted(counted.counted())
-        sys.stdout.flush()  # whoever pipes it elsewhere is not kept waiting
+        sys.stdout.flush()  # output into a pipe is not delayed
 
     with environment(**{WITHOUT_PNG: "1"}), warm_kernels():
         from zephyr_lab.course.execute import Report, execute_all, only_measured, plan, without_long_ones
 
         todo = (only_measured if measured else without_long_ones)(plan(folder, into))
-        # Without a thread of its own: the workers are forks.
+        # Without a thread: the workers are forks.
         with Progress(console=err, auto_refresh=False) as progress:
             task = progress.add_task("executing notebooks", total=len(todo))
             meanwhile = (lambda: None) if measured else count_best_known
@@ -169,5 +169,5 @@ def questions(
 
 
 def or_shipped(folder: Path) -> Path:
-    """Those of the wheel, where there are none here and no others were named."""
+    """Those of the wheel, if there are none here and no others were named."""
     return folder if folder != NOTEBOOKS or folder.is_dir() else shipped("notebooks")

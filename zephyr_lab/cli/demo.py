@@ -57,7 +57,7 @@ def _booked(outcome: Outcome) -> int:
 
 
 def _lanes(transcript: Transcript) -> Table:
-    """A column a session, time running down; what waits, and what it waited for, in yellow."""
+    """One column per session, time running down; waits and their ends in yellow."""
     table = Table(box=MINIMAL, show_edge=False, border_style="dim", header_style="bold")
     for name in transcript.sessions:
         table.add_column(name)

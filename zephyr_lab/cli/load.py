@@ -114,7 +114,7 @@ def claims(
 
 @contextmanager
 def live(asked: list[Incident]) -> Iterator[Any]:
-    """A line that moves with the run, for whoever looks at a terminal."""
+    """A line with the run's progress, on a terminal."""
     columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}")
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         tasks: dict[Incident, Any] = {}

@@ -1,4 +1,4 @@
-"""`zephyr-lab runbook` and `zephyr-lab doctor`: what a server is like, and what the lab would use."""
+"""`zephyr-lab runbook` and `zephyr-lab doctor`: the state of a server, and of the lab's installation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def doctor() -> None:
     width = max(len(subject) for _, subject, _ in findings)
     for mark, subject, said in findings:
         colour = {"ok": "green", "no": "red"}.get(mark, "default")
-        # A path is not cut in two, whoever reads it.
+        # A path is not wrapped.
         out.print(f"[{colour}]{mark:<2}[/]  {subject:<{width}}  {escape(said)}", soft_wrap=True)
     out.print("[green]The lab can run." if good else "[red]The lab cannot run: see the lines marked `no`.")
     if not good:

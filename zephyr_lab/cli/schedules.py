@@ -64,7 +64,7 @@ def run(
     level = IsolationLevel.of(isolation)
     chosen = specs.load_case(case)
     if schedule is not None:
-        model.Schedule.parse(schedule, chosen)  # what can be refused without a server is
+        model.Schedule.parse(schedule, chosen)  # errors that need no server come first
     with labs.Lab(step_seconds=step_seconds) as lab:
         verdict = lab.case(chosen, level).verdict(schedule, victim=victim)
     if format is Format.JSON:

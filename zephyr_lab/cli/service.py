@@ -109,14 +109,14 @@ def reconcile(
 
 
 def _readable(redis_url: str | None) -> None:
-    """Raises ServerUnavailable for a URL that is none; redis-py's own message may quote the password."""
+    """Raises ServerUnavailable for a malformed URL; redis-py's own message may quote the password."""
     if redis_url:
         keyvalues.url_without_password(redis_url)
 
 
 @contextlib.contextmanager
 def _connected(dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection whose errors are told in a line."""
+    """A connection whose errors are printed in one line."""
     import psycopg
 
     with databases.connect(dsn) as connection:
