@@ -45,7 +45,7 @@ def incident(
 ) -> None:
     """Reproduce the incident: orders at a rate, a hot slot, and what comes of it, measured.
 
-    Ctrl-C prints the report so far. Exit 1 where orders are lost, or a strategy sells more than it promises to.
+    Ctrl-C prints the report so far. Exit 1 if orders are lost, or a strategy sells more than it promises to.
     """
     from zephyr_lab import load
     from zephyr_lab.lab import Lab

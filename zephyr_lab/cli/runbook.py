@@ -48,7 +48,7 @@ def runbook(
     """Ask a live PostgreSQL about partitions, rights, isolation levels, locks, and who blocks whom.
 
     Safe on production: every question has a read-only transaction of its own, with a limit of 10 s for its answer and
-    of 2 s for any lock, takes no lock stronger than ACCESS SHARE, and needs no superuser. Exit 1 where an answer is
+    of 2 s for any lock, takes no lock stronger than ACCESS SHARE, and needs no superuser. Exit 1 if an answer is
     missing.
     """
     from zephyr_lab.runbook import Runbook, report

@@ -126,7 +126,7 @@ def hermitage(
 ) -> None:
     """Replay the tests that a Markdown file documents, and say for each whether the server still does the same.
 
-    Exit 1 where it does not.
+    Exit 1 if it does not.
     """
     with labs.Lab() as lab:
         compared = lab.hermitage(file)
@@ -152,7 +152,7 @@ def matrix(
 ) -> None:
     """Explore every anomaly at every isolation level, over all orders: prevented, occurs, aborts 40001, and how often.
 
-    Exit 1 where it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
+    Exit 1 if it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
     """
     chosen = [catalogue.anomaly(name).name for name in anomalies or []] or [one.name for one in catalogue.CATALOGUE]
     with labs.Lab() as lab, progress_bar() as progress:

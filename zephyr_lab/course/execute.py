@@ -39,7 +39,7 @@ _LINK = re.compile(r'href="([\w.-]+)\.ipynb"')
 
 @dataclass(frozen=True)
 class Job:
-    """One execution to do: a notebook, and the level it is given; None where it takes none."""
+    """One execution to do: a notebook, and the level it is given; None if it takes none."""
 
     notebook: Path
     level: str | None

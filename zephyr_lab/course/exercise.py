@@ -162,7 +162,7 @@ class _Search:
     def _explore(
         self, scenario: Scenario, holds: Callable[[Transcript], bool], samples: int | None = None
     ) -> Exploration | None:
-        """All schedules, of three sessions by their representatives, or some random ones; None where they are many."""
+        """All schedules, of three sessions by their representatives, or some random ones; None if they are many."""
         number = len(scenario.calls)
 
         def seen(explored: Exploration) -> None:
@@ -220,7 +220,7 @@ class _Search:
 
 
 def wrong_form(function: Learners, parameters: tuple[str, ...]) -> str:
-    """In words, how a function cannot be called as the exercise calls it; empty where it can."""
+    """In words, how a function cannot be called as the exercise calls it; empty if it can."""
     name = getattr(function, "__name__", "your function")
     wanted = f"{name}({', '.join(parameters)})"
     if inspect.iscoroutinefunction(function):

@@ -78,7 +78,7 @@ class Observed:
         return len(words), sum(a != b for a, b in itertools.pairwise(words)), self.transcript.schedule
 
     def diagnosis(self) -> str:
-        """What can be seen in the schedule itself of why it went wrong; empty where nothing is recognised."""
+        """What can be seen in the schedule itself of why it went wrong; empty if nothing is recognised."""
         if "40P01" in self.sqlstates():
             return _of_a_deadlock(self)
         for name in self.transcript.sessions:

@@ -21,7 +21,7 @@ class Posed:
     def check(self, function: Learners) -> Answer:
         """Runs a function in every order, and says what broke it, or what was run. What it prints is not shown.
 
-        Raises BadInput where `function` is none.
+        Raises BadInput if `function` is none.
         """
         if not callable(function):
             raise BadInput(f"check() takes your function itself, such as check(book), and was given {function!r}")

@@ -44,7 +44,7 @@ class Place:
 class Question:
     """A question in the words of those who ask it, and its answer in a sentence; `places[0]` is where to look.
 
-    `asked_in` names public threads, by repository and number or by site; it is empty where none was noted.
+    `asked_in` names public threads, by repository and number or by site; it is empty if none was noted.
     """
 
     number: int

@@ -75,7 +75,7 @@ def _in_transaction(connection: psycopg.Connection[Any]) -> bool:
 
 
 def _text(gen: Any) -> str:
-    """What a generator of psycopg's is about to send; empty where that is no statement of the program's."""
+    """What a generator of psycopg's is about to send; empty if that is no statement of the program's."""
     known = gen.gi_frame.f_locals
     query = known.get("query")
     if query is not None:

@@ -40,7 +40,7 @@ def result(
     """A notebook's result: a verdict, or all orders of functions, beside what is expected; all orders of several cases;
     or a matrix.
 
-    Raises AssertionError where measured and expected differ.
+    Raises AssertionError if measured and expected differ.
     """
     if isinstance(measured, Matrix):
         assert not measured.unexpected(), measured.unexpected()
@@ -61,7 +61,7 @@ def result(
 
 
 def read_result(notebook: NotebookNode) -> dict[str, Any] | None:
-    """The result of an executed notebook; None where it shows none."""
+    """The result of an executed notebook; None if it shows none."""
     for cell in reversed(notebook.cells):
         for output in cell.get("outputs", []):
             if MIME in output.get("data", {}):

@@ -40,7 +40,7 @@ def execute_in_place(path: Path) -> None:
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """A notebook's content. Raises BadInput where there is none."""
+    """A notebook's content. Raises BadInput if there is none."""
     try:
         notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
         return notebook

@@ -47,7 +47,7 @@ def pattern(transcript: Transcript) -> str:
 
 
 def _a_step_for_each_message(told: dict[str, Any]) -> dict[str, Any] | None:
-    """A function's round trips as steps of one transaction; None where a function has had several."""
+    """A function's round trips as steps of one transaction; None if a function has had several."""
     if not any(event["step"] == event["session"] for event in told["events"]):
         return told
     kept: list[dict[str, Any]] = []

@@ -32,7 +32,7 @@ def _rows(connection: psycopg.Connection, name: str) -> list[tuple[Any, ...]]:
 
 
 def _code(connection: psycopg.Connection, name: str) -> str:
-    """The SQLSTATE that a snippet ends with; empty where it runs."""
+    """The SQLSTATE that a snippet ends with; empty if it runs."""
     try:
         _rows(connection, name)
     except psycopg.Error as error:

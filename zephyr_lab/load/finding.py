@@ -78,7 +78,7 @@ class Bench:
         return there
 
     def valkey(self) -> KeyValue:
-        """It is emptied, stopped and let go by experiments. Raises BadInput where it is somebody else's."""
+        """It is emptied, stopped and let go by experiments. Raises BadInput if it is somebody else's."""
         found = self.keyvalue()
         if not found.is_embedded:
             raise BadInput("this claim is decided by emptying a Redis: unset ZEPHYR_LAB_REDIS_URL to use the lab's own")

@@ -94,7 +94,7 @@ class Report:
     def lock_wait(self) -> float | None:
         """Milliseconds a transaction, by the server: waiting sessions times time, by attempts (Little's law).
 
-        None where it was not measured.
+        None if it was not measured.
         """
         if self.watched.mean_waiting is None:
             return None
@@ -289,7 +289,7 @@ def save(reports: Sequence[Report], path: Path) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Raises BadInput where results cannot be written there, before anything is run."""
+    """Raises BadInput if results cannot be written there, before anything is run."""
     if path.suffix not in (".csv", ".parquet"):
         raise BadInput(f"{path.name}: results go to a file that ends in .csv or .parquet")
     if not path.parent.is_dir():

@@ -44,7 +44,7 @@ select count(*), coalesce(sum(over), 0)::bigint from (
 class Seen:
     """`oversold` is slots over capacity by period of the run; `waiting` the sessions that waited, in each sample.
 
-    `longest_wait`, in seconds, is None where it could not be asked. `failures` says why something could not be, and how
+    `longest_wait`, in seconds, is None if it could not be asked. `failures` says why something could not be, and how
     often; `blind` for how many seconds of the run nothing was seen.
     """
 
@@ -58,7 +58,7 @@ class Seen:
 
     @property
     def mean_waiting(self) -> float | None:
-        """None where nothing was seen."""
+        """None if nothing was seen."""
         return sum(self.waiting) / len(self.waiting) if self.waiting else None
 
     @property

@@ -168,7 +168,7 @@ async def _miscounted(slots: RedisSlots, every: list[Slot], places: Collection[B
 
 
 async def _free(session: Session, slots: RedisSlots, order_id: UUID, place: Booking) -> bool:
-    """Voids an id, unless its order is saved, and frees its place. False where the order is there after all."""
+    """Voids an id, unless its order is saved, and frees its place. False if the order is there after all."""
     async with session.transaction():
         # Waits for a transaction that is just saving the order, and then finds it.
         await session.rows(_VOID, (order_id, datetime.combine(place.slot.day, time(), UTC)), may_wait=True)

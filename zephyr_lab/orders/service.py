@@ -260,7 +260,7 @@ class OrderService:
         return Status(before)
 
     async def cancel(self, order_id: UUID) -> bool:
-        """Cancels an order and gives its place back, once; False where it was cancelled already."""
+        """Cancels an order and gives its place back, once; False if it was cancelled already."""
         return (
             await retry.SAVE.retrying(self._sleep, self.observer.refused)(self.set_status, order_id, Status.CANCELLED)
             is not Status.CANCELLED

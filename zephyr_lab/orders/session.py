@@ -101,7 +101,7 @@ class Session:
                 await maybe_await(self.connection.set_autocommit(False))
 
     async def row(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
-        """The first of them; None where there is none."""
+        """The first of them; None if there is none."""
         return next(iter(await self.rows(sql, params, may_wait=may_wait)), None)
 
     async def change(self, sql: str, params: Params = None, *, may_wait: bool = False) -> int:

@@ -153,7 +153,7 @@ class RedisSlots:
         return found
 
     async def restore(self, order_id: UUID, price: int, slot: Slot) -> bool:
-        """Puts an order that PostgreSQL has into its slot, whether or not it fits; False where it is there."""
+        """Puts an order that PostgreSQL has into its slot, whether or not it fits; False if it is there."""
         keys = self._keys(slot.day)
         asked = (str(order_id), price, keys.forgotten_at)
         return bool(await maybe_await(self._redis.eval(lua("restore"), 2, keys.orders, keys.slot(slot), *asked)))

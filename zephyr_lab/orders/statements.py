@@ -31,6 +31,6 @@ def wanted(order: Order, window: Window) -> dict[str, Any]:
 
 
 async def insert_order(session: Session, order: Order, slot: Slot) -> None:
-    """Saves an order in a slot. Raises AlreadyCreated where its id is taken."""
+    """Saves an order in a slot. Raises AlreadyCreated if its id is taken."""
     if not await session.change(INSERT_ORDER, {**order.placed(slot).row(), "digest": order.digest}, may_wait=True):
         raise AlreadyCreated(f"the id {order.id} is taken")

@@ -63,7 +63,7 @@ def executed_now(path: Path) -> nbformat.NotebookNode:
 def build(folder: Path, into: Path, jobs: int = JOBS, execute: Execute = executed_now) -> list[str]:
     """Executes the notebooks of a folder, builds the site, and gives Sphinx's warnings.
 
-    Raises BadInput where there are no notebooks or `into` holds something else, NotebookFailed, SiteFailed.
+    Raises BadInput if there are no notebooks or `into` holds something else, NotebookFailed, SiteFailed.
     """
     paths = sorted(folder.glob("*.ipynb"))
     if not paths:
@@ -149,7 +149,7 @@ def _limits_of(notebook: nbformat.NotebookNode) -> str:
 
 
 def _measured(notebooks: Mapping[str, nbformat.NotebookNode]) -> list[dict[str, Any]]:
-    """The matrix that one of the notebooks has measured, row by row; empty where none has."""
+    """The matrix that one of the notebooks has measured, row by row; empty if none has."""
     for notebook in notebooks.values():
         found = (read_result(notebook) or {}).get("matrix")
         if found:
