@@ -53,9 +53,20 @@ def test_ci_is_strict_on_311_and_lax_on_newer_ones() -> None:
     assert "make lowest" in commands(jobs["lowest-versions"])
     assert jobs["other-platforms"]["strategy"]["matrix"]["machine"] == ["ubuntu-24.04-arm", "macos-15"]
     folders = re.findall(r"tests/\w+", commands(jobs["other-platforms"]))
-    assert {"tests/schedule", "tests/explore", "tests/functions"} <= set(folders)
     assert all((ROOT / folder).is_dir() for folder in folders)
+    assert mirrors() - {"tests/load"} <= set(folders)
     assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+
+
+def mirrors() -> set[str]:
+    """The folders of tests that mirror a package."""
+    return {f"tests/{one.name}" for one in (ROOT / "tests").glob("[a-z]*") if (ROOT / "zephyr_lab" / one.name).is_dir()}
+
+
+def test_each_package_s_tests_run_on_a_wheel_and_on_the_oldest_versions() -> None:
+    names = re.search(r"^MIRRORS := \$\(addprefix tests/,(.*)\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert names
+    assert mirrors() <= {f"tests/{name}" for name in names[1].split()}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
