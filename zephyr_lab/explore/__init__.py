@@ -21,7 +21,7 @@ order in which two other sessions began: a program with one such step is run in 
 the linear extensions of its dependence order, so counts of *all* schedules are known without running them; tests
 compare both with full searches.
 
-`search` describes in plain data which schedules to run. `parallel` cuts a search at a depth: each deeper path is
+`selection` describes in plain data which schedules to run. `parallel` cuts a search at a depth: each deeper path is
 picklable work for any `concurrent.futures` executor, and results are added up in the order of the search. Every worker
 has a database of its own.
 """

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant, OnProgress
-from zephyr_lab.explore.search import Part, Search
+from zephyr_lab.explore.selection import Part, Selection
 from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
@@ -36,7 +36,7 @@ class Work:
 
     spec: Spec
     isolation: IsolationLevel
-    search: Search
+    selection: Selection
     invariant: Invariant | None = None
     deadline: float | None = field(default=None, compare=False)
 
@@ -88,7 +88,7 @@ def explore_part(work: Work, open_runner: OpenRunner, part: Part) -> Exploration
     if _interrupted:
         return Exploration(work.spec.name, str(work.isolation))
     explorer = _explorer(work, open_runner)
-    scheduler = work.search.scheduler(work.spec, part)
+    scheduler = work.selection.scheduler(work.spec, part)
     return explorer.explore(scheduler, on_progress=go_on, budget=work.seconds_left())
 
 
@@ -135,13 +135,13 @@ def explore_in_parallel(
 
 def _cut(work: Work, runner: Runner, wanted: int) -> tuple[Exploration, list[Part]]:
     """Ranges of samples; or searches until a depth at which enough deeper paths remain, or none."""
-    if (samples := work.search.samples) is not None:
+    if (samples := work.selection.samples) is not None:
         size = -(-samples // wanted)
         nothing_yet = Exploration(work.spec.name, str(work.isolation), invariant=work.invariant is not None)
         return nothing_yet, [range(at, min(at + size, samples)) for at in range(0, samples, size)]
     until = 1
     while True:
-        search = work.search.of_all(until=until)
+        search = work.selection.of_all(until=until)
         found = work.explorer(runner).explore(search, budget=work.seconds_left())
         if not search.complete:  # interrupted, or out of time
             return found, []

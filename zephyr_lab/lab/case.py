@@ -19,7 +19,7 @@ from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import easier_than, fewest_switches
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
-from zephyr_lab.explore.search import Search
+from zephyr_lab.explore.selection import Selection
 from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
@@ -161,13 +161,13 @@ class Case:
             invariant=invariant, step_seconds=step_seconds, shrink=shrink,
         ).check()  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        search = Search(reduction is None or reduction, samples, seed, depth)
+        selection = Selection(reduction is None or reduction, samples, seed, depth)
         with self.engine.runner.steps_within(step_seconds):
             explorer = self._explorer(invariant)
             if jobs == 1:
-                found = explorer.explore(search.scheduler(self.spec), on_progress, budget)
+                found = explorer.explore(selection.scheduler(self.spec), on_progress, budget)
             else:
-                work = Work(self.spec, self.isolation, search, invariant, deadline)
+                work = Work(self.spec, self.isolation, selection, invariant, deadline)
                 found = self._in_parallel(work, jobs, on_progress)
             if found.anomalous:
                 # After an interrupt the user does not wait for more.
@@ -179,7 +179,7 @@ class Case:
         """All schedules, and the verdict on the case's own one: a cell of the matrix. Raises as `explore` does."""
         self.engine.ensure_open()
         explorer = self._explorer()  # runs the serial orders once for both
-        found = explorer.explore(Search().scheduler(self.spec))
+        found = explorer.explore(Selection().scheduler(self.spec))
         if found.anomalous:
             self._show_anomaly(explorer, found)
         return found, explorer.verdict(self.run())

@@ -1,4 +1,4 @@
-"""Which schedules a search runs, as plain data: all of them or random ones, or a part of these for another process."""
+"""Which schedules to run, as plain data: all of them or random ones, or a part of these for another process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Part = Path | range  # what lies below a path of the search, or samples by their
 
 
 @dataclass(frozen=True)
-class Search:
+class Selection:
     """All schedules, with `reduction` one of each class; or `samples` random ones, which `depth` makes PCT's."""
 
     reduction: bool = True
