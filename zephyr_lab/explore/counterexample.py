@@ -62,9 +62,10 @@ def first_level_without(
         if run != asked[: len(run)]:
             return ""
         states = {
-            one.sqlstate for one in verdict.transcript.transactions
+            one.sqlstate
+            for one in verdict.transcript.transactions
             if one.end is End.ABORTED and one.sqlstate in RETRYABLE
-        }  # fmt: skip
+        }
         if states:
             return f"at {level} this order is refused: {', '.join(sorted(states))}"
         return f"at {level} this order is right" if verdict.kind is VerdictKind.PREVENTED else ""

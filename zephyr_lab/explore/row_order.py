@@ -154,8 +154,10 @@ def _makes_columns(parsed: Expr) -> bool:
     read = [one for one in parsed.find_all(exp.CTE, exp.Subquery) if isinstance(one, exp.CTE) or _is_read(one)]
     return any(
         not isinstance(part, exp.Column | exp.Star | exp.Alias)
-        for one in read for select in one.find_all(exp.Select) for part in select.expressions
-    )  # fmt: skip
+        for one in read
+        for select in one.find_all(exp.Select)
+        for part in select.expressions
+    )
 
 
 def _is_read(subquery: Expr) -> bool:

@@ -149,12 +149,15 @@ class Reader:
         by_place = (
             (calls.ordered or bool(locks or (writes and not isinstance(parsed, exp.Insert))))
             or depends_on_row_order(parsed, tables, self._schema)
-        ) and not one_row  # fmt: skip
+        ) and not one_row
         return Footprint(
-            reads | writes, locks | writes, writes, idle=False,
+            reads | writes,
+            locks | writes,
+            writes,
+            idle=False,
             inserts=writes if isinstance(parsed, exp.Insert) else NOTHING,
             by_place=tables if by_place else frozenset(),
-        )  # fmt: skip
+        )
 
     def _written(self, change: exp.Expr, sought: Rows | None) -> RowSet:
         """The rows that a change may touch: those matched, unless it creates or moves rows; those related by keys."""

@@ -97,9 +97,11 @@ class Verdict:
 
         final = {name: rows for name, rows in self.transcript.final.items() if name not in alike}
         return replace(
-            self, transcript=replace(self.transcript, final=final), outcome=without(self.outcome),
+            self,
+            transcript=replace(self.transcript, final=final),
+            outcome=without(self.outcome),
             serial={order: without(outcome) for order, outcome in self.serial.items()},
-        ), len(alike)  # fmt: skip
+        ), len(alike)
 
     def to_dict(self) -> dict[str, Any]:
         """The form for JSON."""

@@ -92,8 +92,9 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
     kinds: dict[str, Kind] = {}
     for name, parameter in signature.parameters.items():
         if parameter.default is not parameter.empty or parameter.kind in (
-            parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD,
-        ):  # fmt: skip
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
             continue
         annotation = hints.get(name, parameter.annotation)
         if driver := _foreign(annotation):

@@ -37,6 +37,9 @@ def _parts(thing: Any, kind: type) -> list[Any]:
     named = [thing.__globals__[name] for name in thing.__code__.co_names if name in thing.__globals__]
     held = [cell.cell_contents for cell in thing.__closure__ or () if cell != types.CellType()]
     return [
-        thing.__code__, thing.__defaults__, thing.__kwdefaults__, held,
+        thing.__code__,
+        thing.__defaults__,
+        thing.__kwdefaults__,
+        held,
         [one for one in named if type(one) is not types.FunctionType or one.__module__ == thing.__module__],
-    ]  # fmt: skip
+    ]

@@ -45,9 +45,12 @@ class FunctionEffects(Effects):
             if found.unknown or mentions_level(trip.whole):
                 raise NotReducible(trip.whole)
             self._known[trip.whole] = replace(
-                found, reads=_tables(found.reads), locks=_tables(found.locks), writes=_tables(found.writes),
+                found,
+                reads=_tables(found.reads),
+                locks=_tables(found.locks),
+                writes=_tables(found.writes),
                 inserts=_tables(found.inserts),
-            )  # fmt: skip
+            )
         return self._met(self._known[trip.whole])
 
     def _met(self, footprint: Footprint) -> Footprint:

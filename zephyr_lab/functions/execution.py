@@ -61,9 +61,11 @@ class FunctionExecution:
             for name in names:
                 self.sessions[name] = make(name, ready.channels.get(name))
             self._settler = Settler(
-                self.sessions, runner.observer,
-                may_stop=runner.database.is_embedded, on_deadlock=lambda graph: None,
-            )  # fmt: skip
+                self.sessions,
+                runner.observer,
+                may_stop=runner.database.is_embedded,
+                on_deadlock=lambda graph: None,
+            )
             self._patient = ready.patience is not None
         except BaseException:
             self.abandon()
@@ -216,8 +218,9 @@ class FunctionExecution:
             self._runner.abandon()
         elif any(
             may_change_more_than_rows(event.sql, functions_of(self._spec.setups))
-            for event in self.events if not event.sql.startswith("redis: ")
-        ):  # fmt: skip
+            for event in self.events
+            if not event.sql.startswith("redis: ")
+        ):
             self._runner.workspace.forget()
         remains = self._setup.remains(self.events)
         self._setup.outside.update(*(one.outside for one in attempts))

@@ -112,7 +112,7 @@ class FunctionExecutor:
             self.content = self._providers.content = Content(keyvalue())
         self._setup = FunctionSetup(
             setup, self._providers, self.content, runner.database, self._ask, functions.values()
-        )  # fmt: skip
+        )
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         self._spec = Spec("functions", sessions, self._setup.setups)
         self._is_intercepted = False
@@ -174,9 +174,12 @@ class FunctionExecutor:
         )
         if self._known_surrogates is None:
             self._known_surrogates = Surrogates.ask(
-                self._ask, here(self._runner.database.is_embedded), self._ignore, self._setup.sequences or (),
+                self._ask,
+                here(self._runner.database.is_embedded),
+                self._ignore,
+                self._setup.sequences or (),
                 stable=self._runner.database.facts.is_superuser,
-            )  # fmt: skip
+            )
         return self._execution
 
     def _make_session(self, name: str, channel: Channel | None) -> Scheduled:

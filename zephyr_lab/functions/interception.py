@@ -70,9 +70,11 @@ def intercepted() -> Iterator[None]:
 
 def _patch(patches: contextlib.ExitStack) -> None:
     everywhere = {
-        time.sleep: _sleep, asyncio.sleep: _async_sleep, _thread.start_new_thread: _start_raw,
+        time.sleep: _sleep,
+        asyncio.sleep: _async_sleep,
+        _thread.start_new_thread: _start_raw,
         secrets.token_bytes: tokens_are_the_sessions,
-    }  # fmt: skip
+    }
     for place, name, make in (
         *_places_of(everywhere),
         (threading.Thread, "start", _start),
@@ -121,9 +123,11 @@ def _places_of(functions: dict[Any, Any]) -> list[tuple[Any, str, Any]]:
     modules = [module for module in list(sys.modules.values()) if isinstance(getattr(module, "__dict__", None), dict)]
     return [
         (module, name, by_id[id(value)])
-        for module in modules if module is not threading
-        for name, value in list(vars(module).items()) if id(value) in by_id
-    ]  # fmt: skip
+        for module in modules
+        if module is not threading
+        for name, value in list(vars(module).items())
+        if id(value) in by_id
+    ]
 
 
 @contextlib.contextmanager
@@ -180,9 +184,10 @@ def _check_running(real: Callable[[Any], None]) -> Callable[[Any], None]:
     def check_running(self: Any) -> None:
         if (who := owner()) is not None and any(_started.get(one) is not who for one in self._pool):
             raise refused(
-                who, "handed work to a pool of processes, or of threads that were there before it, where the lab "
+                who,
+                "handed work to a pool of processes, or of threads that were there before it, where the lab "
                 "cannot order it: make the pool inside the function, of threads",
-            )  # fmt: skip
+            )
         real(self)
 
     return check_running
@@ -206,9 +211,10 @@ def _call_elsewhere(real: Callable[..., Any]) -> Callable[..., Any]:
         thread = getattr(self, "_thread_id", None)
         if (who := owner()) is not None and thread is not None and owner_of(thread) is not who:
             raise refused(
-                who, "handed work to an event loop in a thread of no session, where the lab cannot order it: "
+                who,
+                "handed work to an event loop in a thread of no session, where the lab cannot order it: "
                 "run the loop inside the function (asyncio.run), or let the function be asynchronous itself",
-            )  # fmt: skip
+            )
         return real(self, *args, **kwargs)
 
     return call_soon_threadsafe

@@ -41,8 +41,9 @@ def redis_takes_turns() -> Iterator[None]:
     sync, asynchronous = redis.connection.AbstractConnection, redis.asyncio.connection.AbstractConnection
     with contextlib.ExitStack() as patches:
         for place, connects, sends, reads in (
-            (sync, _connect, _send, _read), (asynchronous, _connect_async, _send_async, _read_async)
-        ):  # fmt: skip
+            (sync, _connect, _send, _read),
+            (asynchronous, _connect_async, _send_async, _read_async),
+        ):
             for name in ("connect", "connect_check_health"):
                 if name in vars(place):
                     patches.enter_context(patched(place, name, connects))
@@ -56,9 +57,10 @@ def redis_takes_turns() -> Iterator[None]:
 def _refuse_elsewhere(who: Owner | None, connection: Any) -> None:
     if who is not None and not (who.content and who.content.is_behind(connection)):
         raise refused(
-            who, "used a Redis that is not the lab's, or another database of a server of yours. Nothing was sent. Let "
+            who,
+            "used a Redis that is not the lab's, or another database of a server of yours. Nothing was sent. Let "
             "the function take a client as a parameter (redis), or make its own of lab.redis_url",
-        )  # fmt: skip
+        )
 
 
 def _begin(connection: Any, message: Any) -> None:

@@ -65,15 +65,18 @@ class _Names:
     def _content(self, one: Id, seen: tuple[str, ...]) -> str:
         """The row that it represents, without its own ids and times."""
         if one not in self._rows or seen.count(_place(one)) > 1:
-            return f"of {'.'.join(one.column) if one.column and one in self._rows else one.kind}" if (
-                one.column is None or one in self._rows
-            ) else "gone"  # fmt: skip
+            return (
+                f"of {'.'.join(one.column) if one.column and one in self._rows else one.kind}"
+                if (one.column is None or one in self._rows)
+                else "gone"
+            )
         name, place = self._rows[one]
         columns, rows = self._tables[name]
         shown = [
             (column, self._word(cell, (*seen, name)))
-            for column, cell in zip(columns, rows[place], strict=True) if not self._is_own(name, column, cell)
-        ]  # fmt: skip
+            for column, cell in zip(columns, rows[place], strict=True)
+            if not self._is_own(name, column, cell)
+        ]
         return f"({Table(tuple(c for c, _ in shown), (tuple(v for _, v in shown),)).text()})"
 
     def _is_own(self, name: str, column: str, cell: Cell) -> bool:
@@ -119,9 +122,10 @@ class _Names:
                 of((name, column)) if self._is_own(name, column, cell) else self._named(cell)
                 for column, cell in zip(columns, row, strict=True)
             )
-            if any(isinstance(cell, Id | Time | tuple) for cell in row) else row
+            if any(isinstance(cell, Id | Time | tuple) for cell in row)
+            else row
             for row in rows
-        ]  # fmt: skip
+        ]
         linked = self._linked(name, bare)
         shown = [
             tuple(

@@ -137,11 +137,12 @@ class Surrogates:
             for column, row in zip(own, filled.rows, strict=True)
         }
         return cls(
-            clocks, frozenset(named),
+            clocks,
+            frozenset(named),
             tuple(((str(a), str(b)), (str(c), str(d))) for a, b, c, d in references.rows),
             frozenset((column, row[0]) for column, one in zip(own, values, strict=False) for row in one.rows),
             tuple(sequences),
-        )  # fmt: skip
+        )
 
     def learned(self, one: Transcript, two: Transcript) -> Surrogates:
         """The same, but values that two runs have in common are not chance."""
@@ -166,9 +167,10 @@ class Origins:
         self.of_chance: dict[str, Column] = {}
         self._times: dict[str, Column] = {}
         self._statements = [
-            re.split(r"(?i)\breturning\b", one.sql)[0] for one in transcript.events
+            re.split(r"(?i)\breturning\b", one.sql)[0]
+            for one in transcript.events
             if not one.is_return and re.search(r"(?i)\b(update|insert|merge|copy)\b", one.sql)
-        ]  # fmt: skip
+        ]
         self._note_values()
 
     def _note_values(self) -> None:
@@ -221,8 +223,11 @@ class Origins:
     def _is_reckoned(self, column: Column, value: str) -> bool:
         """Whether it is whole seconds from a value of the setup's rows, such as a postponed end."""
         fraction = (_one_way(value) or "").partition(".")[2].partition("+")[0]
-        there = {(_one_way(str(held)) or "").partition(".")[2].partition("+")[0]
-                 for of, held in self._all.in_setup if of == column}  # fmt: skip
+        there = {
+            (_one_way(str(held)) or "").partition(".")[2].partition("+")[0]
+            for of, held in self._all.in_setup
+            if of == column
+        }
         return bool(fraction) and fraction in there
 
     def _setting(self, column: Column) -> list[str]:

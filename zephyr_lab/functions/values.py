@@ -87,9 +87,12 @@ class _Reader:
             if name in KNOWN:
                 return KNOWN[name](self, value)
         if (
-            inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value)
-            or isinstance(value, Iterator) or not _LAZY.isdisjoint(names)
-        ):  # fmt: skip
+            inspect.isawaitable(value)
+            or inspect.isgenerator(value)
+            or inspect.isasyncgen(value)
+            or isinstance(value, Iterator)
+            or not _LAZY.isdisjoint(names)
+        ):
             raise not_run(kind)
         if isinstance(value, type):
             if not _is_importable(value):
@@ -175,9 +178,11 @@ class _Reader:
         attributes = _attributes(value)
         if isinstance(value, _WRAPPED):
             del attributes["data"]
-        return Parts(type(value).__name__, (plain, *self.fields(type(value), attributes.items()).parts)) if (
-            attributes
-        ) else plain  # fmt: skip
+        return (
+            Parts(type(value).__name__, (plain, *self.fields(type(value), attributes.items()).parts))
+            if attributes
+            else plain
+        )
 
     def _error(self, error: BaseException) -> Told:
         kind = type(error)

@@ -216,8 +216,9 @@ class _Tester:
         said = f"{failed}: no answer within {self.step_seconds:g} s; cancelled"
         still = [
             f"the transaction of session {one.name} after its step {one.last_step}"
-            for one in self.sessions.values() if one.last_step and one.left_open()
-        ]  # fmt: skip
+            for one in self.sessions.values()
+            if one.last_step and one.left_open()
+        ]
         if not still:
             return said
         return f"{said}. Still open: {', '.join(still)}; end it in a step, or in a teardown of the session"

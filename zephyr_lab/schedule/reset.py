@@ -192,9 +192,11 @@ def survey(execute: Execute) -> RowReset | None:
     # As a replica, no trigger fires and no foreign key is checked.
     undo = ["begin", "set local session_replication_role = replica", *_undo(tables, execute), ask, "commit"]
     reset = RowReset(
-        tables, "; ".join(undo), sizes=execute(ask)[0].rows[0][::2],
+        tables,
+        "; ".join(undo),
+        sizes=execute(ask)[0].rows[0][::2],
         room=tuple(BEFORE_PRUNING // (width + LINE_POINTER) for width in widths),
-    )  # fmt: skip
+    )
     return reset if _can_be_undone(reset, execute) else None
 
 
