@@ -14,6 +14,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +33,20 @@ VISITS, VISITS_IN_ALL, VISITS_AT_LEAST = 60_000, 1_000_000, 500
 FAR = 16
 MOST_PAIRS = 4 << 20
 SMALL = 200
+
+
+class Rw(Enum):
+    """The rw edges of a class of cycles: how many, and whether two are in a row."""
+
+    NONE = 0
+    SINGLE = 1
+    NONADJACENT = 2
+    ADJACENT = 3
+
+
+# What a walk contains, as bits of a plain int: an IntFlag's operators take thirty times as long.
+_LAST_IS_RW, _SECOND_RW, _ADJACENT_RW, _ORDERED, _BY_PREDICATE = 1, 2, 4, 8, 16
+_NEEDED = {Rw.NONE: 0, Rw.SINGLE: 0, Rw.NONADJACENT: _SECOND_RW, Rw.ADJACENT: _ADJACENT_RW}
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,7 @@ class Cycle:
 
 
 _State = tuple[int, int]
-"""A state of the search: the node, and what the path to it contains."""
+"""A state of the search: the node, and what the walk to it contains."""
 
 
 def components(source: Ints, target: Ints, nodes: int) -> Ints:
@@ -150,12 +165,14 @@ class _Finder:
                 else ("G-single", "G-nonadjacent", "G2")
             )
             lonely = self._inside_lonely(allowed) & rw
-            cycles += self._each(names[0], lonely, set(self.data), rw=1, items=only_items)
-            cycles += self._each(names[1], lonely, {*self.data, *_RW}, rw=2, items=only_items)
+            cycles += self._each(names[0], lonely, set(self.data), rw=Rw.SINGLE, items=only_items)
+            cycles += self._each(names[1], lonely, {*self.data, *_RW}, rw=Rw.NONADJACENT, items=only_items)
             both = self._inside(allowed) & rw
             followed = np.zeros(e.nodes, np.bool_)
             followed[e.source[self._inside(allowed) & _among(e, _RW)]] = True
-            cycles += self._each(names[2], both & followed[e.target], {*self.data, *_RW}, rw=3, items=only_items)
+            cycles += self._each(
+                names[2], both & followed[e.target], {*self.data, *_RW}, rw=Rw.ADJACENT, items=only_items
+            )
         return cycles
 
     def _inside(self, chosen: Bools) -> Bools:
@@ -172,10 +189,10 @@ class _Finder:
         return inside
 
     def _each(
-        self, name: str, starting: Bools, allowed: set[int], rw: int = 0, items: bool | None = None
+        self, name: str, starting: Bools, allowed: set[int], rw: Rw = Rw.NONE, items: bool | None = None
     ) -> Iterator[Cycle]:
         """One cycle for each component with a start edge: the shortest, or in a big component one of the first few."""
-        allowed = {int(kind) for kind in allowed} | ({int(Kind.RW_ON)} if rw else set())
+        allowed = {int(kind) for kind in allowed} | (set() if rw is Rw.NONE else {int(Kind.RW_ON)})
         first = np.flatnonzero(starting)
         if not len(first):
             return
@@ -191,7 +208,7 @@ class _Finder:
             given = left[0]
             large = self.large[self.s[starts[begin]]]
             tries = () if best else starts[begin:end]
-            if large and tries and rw != 2:
+            if large and tries and rw is not Rw.NONADJACENT:
                 best = self._far(tries, allowed, rw, items)
                 tries = () if best else tries
             for start in tries:
@@ -218,14 +235,14 @@ class _Finder:
         one, at = spread(np.arange(len(e)), begin, begin + count)
         return one, order[at]
 
-    def _two_steps(self, starting: Bools, allowed: set[int], rw: int, items: bool | None) -> dict[int, list[int]]:
+    def _two_steps(self, starting: Bools, allowed: set[int], rw: Rw, items: bool | None) -> dict[int, list[int]]:
         """By component, a cycle of two edges that begins with one of these: none can be shorter."""
-        if rw == 2:
+        if rw is Rw.NONADJACENT:
             return {}
         e, (one, two) = self.edges, self._pairs
         hit = starting[one] & np.isin(e.kind[two], np.array(sorted(allowed), np.int8))
-        if rw:
-            hit &= (e.kind[two] == Kind.RW) == (rw == 3)
+        if rw is not Rw.NONE:
+            hit &= (e.kind[two] == Kind.RW) == (rw is Rw.ADJACENT)
         if self.extra:
             hit &= _among(e, self.extra)[one] | _among(e, self.extra)[two]
         if items is not None:
@@ -235,7 +252,7 @@ class _Finder:
         label, at = np.unique(label, return_index=True)
         return {int(key): [int(one[i]), int(two[i])] for key, i in zip(label, at, strict=True)}
 
-    def _far(self, starts: list[int], allowed: set[int], rw: int, items: bool | None) -> list[int] | None:
+    def _far(self, starts: list[int], allowed: set[int], rw: Rw, items: bool | None) -> list[int] | None:
         """In a big component, a shortest path back for the edges that lead farthest against the order of the file:
         those are suspicious. Each is one search of the whole component, in C."""
         e = self.edges
@@ -249,8 +266,8 @@ class _Finder:
         back = self.nodes[e.source[starts]] - self.nodes[e.target[starts]]
         for start in np.array(starts)[np.argsort(-back, kind="stable")][:FAR].tolist():
             home = self.s[start]
-            begun = [start, *(self._next_rw(start, usable) if rw == 3 else ())]
-            if rw == 3 and len(begun) == 1:
+            begun = [start, *(self._next_rw(start, usable) if rw is Rw.ADJACENT else ())]
+            if rw is Rw.ADJACENT and len(begun) == 1:
                 continue
             reached = self.t[begun[-1]]
             _, came = breadth_first_order(graph, reached, directed=True, return_predecessors=True)
@@ -278,18 +295,17 @@ class _Finder:
         return []
 
     def _around(
-        self, start: int, allowed: set[int], rw: int, items: bool | None, left: list[int], limit: int | None
+        self, start: int, allowed: set[int], rw: Rw, items: bool | None, left: list[int], limit: int | None
     ) -> list[int] | None:
-        """The shortest path from an edge's target back to its source, by breadth first; None if there is none.
-
-        A state is a node with what the walk contains: the last edge was rw (1), a second rw (2), two rw in a row (4),
-        an edge of the requested order (8), an edge by predicate (16).
-        """
+        """The shortest path from an edge's target back to its source, by breadth first; None if there is none."""
         s, t, k, p, out, starts = self.s, self.t, self.k, self.p, self.out, self.starts
         home, first, extra = s[start], t[start], self.extra_set
-        need = (2 if rw == 2 else 4 if rw == 3 else 0) | (8 if extra else 0) | (16 if items is False else 0)
-        flags = (1 if rw else 0) | (8 if k[start] in extra else 0) | (16 if p[start] else 0)
-        came: dict[tuple[int, int], tuple[tuple[int, int] | None, int]] = {(first, flags): (None, start)}
+        an_rw, rw_on, realtime_on = int(Kind.RW), int(Kind.RW_ON), int(Kind.REALTIME_ON)
+        may_be_adjacent, may_end_in_rw = rw is Rw.ADJACENT, rw is not Rw.NONADJACENT
+        need = _NEEDED[rw] | (_ORDERED if extra else 0) | (_BY_PREDICATE if items is False else 0)
+        flags = 0 if rw is Rw.NONE else _LAST_IS_RW
+        flags |= (_ORDERED if k[start] in extra else 0) | (_BY_PREDICATE if p[start] else 0)
+        came: dict[_State, tuple[_State | None, int]] = {(first, flags): (None, start)}
         queue = deque([(first, flags, 1)])
         while queue:
             node, had, length = queue.popleft()
@@ -302,21 +318,21 @@ class _Finder:
                 kind = k[edge]
                 if kind not in allowed or (items and p[edge]):
                     continue
-                now = had if kind == Kind.RW_ON else had & ~1
-                if kind == Kind.RW:
-                    if had & 1:
-                        if rw != 3:
+                now = had if kind == rw_on else had & ~_LAST_IS_RW
+                if kind == an_rw:
+                    if had & _LAST_IS_RW:
+                        if not may_be_adjacent:
                             continue
-                        now |= 4
-                    now |= 3
+                        now |= _ADJACENT_RW
+                    now |= _SECOND_RW | _LAST_IS_RW
                 elif kind in extra:
-                    now |= 8
+                    now |= _ORDERED
                 if p[edge]:
-                    now |= 16
+                    now |= _BY_PREDICATE
                 to = t[edge]
-                if to == home:
-                    done = now | (4 if rw == 3 and now & 1 else 0)  # the first edge is rw, and follows the last
-                    if done & need == need and not (rw == 2 and now & 1):
+                if to == home:  # the first edge is rw, and follows the last
+                    done = now | (_ADJACENT_RW if may_be_adjacent and now & _LAST_IS_RW else 0)
+                    if done & need == need and (may_end_in_rw or not now & _LAST_IS_RW):
                         path = self._back(came, (node, had), edge)
                         if self._simple(path):
                             return path
@@ -324,7 +340,7 @@ class _Finder:
                 state = (to, now)
                 if state not in came:
                     came[state] = ((node, had), edge)
-                    queue.append((to, now, length + (kind not in (Kind.RW_ON, Kind.REALTIME_ON))))
+                    queue.append((to, now, length + (kind not in (rw_on, realtime_on))))
         return None
 
     def _back(self, came: dict[_State, tuple[_State | None, int]], state: _State | None, edge: int) -> list[int]:
