@@ -8,7 +8,7 @@ import pytest
 from zephyr_lab.check import cycles
 from zephyr_lab.check.graph import Edges, Kind
 from zephyr_lab.check.history import History
-from zephyr_lab.check.lists import Inference
+from zephyr_lab.check.inference import Inference
 from zephyr_lab.check.phenomena import Findings, examine
 from zephyr_lab.check.read import from_transactions
 

@@ -8,7 +8,6 @@ join has found suspicious.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,26 +16,11 @@ from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import chains
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import READ, WRITE, History, Status
+from zephyr_lab.check.inference import MOST_CASES, Inference
 from zephyr_lab.check.versions import Table, writers
 from zephyr_lab.errors import BadInput
 
 _CHUNK = 1 << 20
-MOST_CASES = 10_000
-"""Cases reported of one anomaly without a cycle; more add nothing."""
-
-
-@dataclass
-class Inference:
-    """Edges without session order and real time, and the anomalies without a cycle: anomaly -> its cases."""
-
-    edges: Edges
-    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, anomaly: str, **case: Any) -> None:
-        cases = self.found.setdefault(anomaly, [])
-        if len(cases) < MOST_CASES:
-            cases.append(case)
 
 
 def infer(history: History) -> Inference:

@@ -12,8 +12,8 @@ from zephyr_lab.check import cycles, levels
 from zephyr_lab.check.cycles import Cycle
 from zephyr_lab.check.graph import Edges, Kind, process_edges, realtime_edges
 from zephyr_lab.check.history import History
+from zephyr_lab.check.inference import Inference
 from zephyr_lab.check.levels import Order
-from zephyr_lab.check.lists import Inference
 
 _WW, _WR = (Kind.WW,), (Kind.WW, Kind.WR)
 _ALL = (Kind.WW, Kind.WR, Kind.RW, Kind.RW_ON)

@@ -21,7 +21,7 @@ import numpy as np
 
 from zephyr_lab.check.graph import Edges, Kind
 from zephyr_lab.check.history import History, Status, Transaction, name, value_text
-from zephyr_lab.check.lists import Inference
+from zephyr_lab.check.inference import Inference
 from zephyr_lab.errors import BadInput
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq}

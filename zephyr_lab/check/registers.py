@@ -18,7 +18,7 @@ from zephyr_lab.check.chains import chains
 from zephyr_lab.check.cycles import components
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
-from zephyr_lab.check.lists import Inference
+from zephyr_lab.check.inference import Inference
 from zephyr_lab.check.versions import unwritten, writers
 
 

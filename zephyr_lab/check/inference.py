@@ -1,0 +1,25 @@
+"""The result of an inference, whichever the workload: edges, and anomalies without a cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from zephyr_lab.check.graph import Edges
+
+MOST_CASES = 10_000
+"""Cases reported of one anomaly without a cycle; more add nothing."""
+
+
+@dataclass
+class Inference:
+    """Edges without session order and real time, and the anomalies without a cycle: anomaly -> its cases."""
+
+    edges: Edges
+    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, anomaly: str, **case: Any) -> None:
+        cases = self.found.setdefault(anomaly, [])
+        if len(cases) < MOST_CASES:
+            cases.append(case)
