@@ -95,10 +95,7 @@ def is_retryable(exc: BaseException | None) -> bool:
 
 
 def sqlstate_among(states: frozenset[str], exc: BaseException | None) -> str:
-    """The SQLSTATE of `exc`, or of any of its causes, if it is one of `states`, else ''.
-
-    The chain of causes is followed because services wrap their driver's errors.
-    """
+    """The SQLSTATE of `exc`, or of any of its causes (services wrap their driver's errors), if in `states`, else ''."""
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
@@ -110,10 +107,7 @@ def sqlstate_among(states: frozenset[str], exc: BaseException | None) -> str:
 
 @cache
 def condition_name(sqlstate: str) -> str:
-    """PostgreSQL's name of a condition, as in appendix A of its manual: '40001' -> 'serialization_failure'.
-
-    An unknown SQLSTATE gives an empty string.
-    """
+    """PostgreSQL's name of a condition (appendix A): '40001' -> 'serialization_failure'; '' for an unknown SQLSTATE."""
     from psycopg import errors
 
     try:

@@ -18,10 +18,7 @@ _LINKED = "../docs/strategies.md"
 
 
 def copy_out(name: str, folder: Path) -> tuple[list[Path], list[Path]]:
-    """Copies the files of a folder, such as `data/samples`, with what they lead to.
-
-    Returns those written, and existing ones that differ, which are kept.
-    """
+    """Copies a folder's files and what they link to. Returns those written, and those kept because they differ."""
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     kept: list[Path] = []

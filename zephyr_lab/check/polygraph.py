@@ -1,7 +1,4 @@
-"""A register history as a polygraph: reads-from, the writers of each key, and the known order.
-
-The order of two writes of a key is open (Papadimitriou, 1979).
-"""
+"""A register history as Papadimitriou's polygraph: reads-from, writers by key, and the known order."""
 
 from __future__ import annotations
 

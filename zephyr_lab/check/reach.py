@@ -19,10 +19,7 @@ class Cyclic(Exception):
 
 
 def topological(source: Ints, target: Ints, nodes: int, rank: Ints | None = None) -> Ints:
-    """A topological order of the nodes; among the ready ones, the lowest `rank` first.
-
-    Raises Cyclic with a short cycle.
-    """
+    """A topological order; of the ready nodes, the lowest `rank` first. Raises Cyclic with a short cycle."""
     import heapq
 
     by_source = np.argsort(source, kind="stable")

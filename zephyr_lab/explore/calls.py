@@ -49,10 +49,7 @@ _CLOCK_TEXT = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
 
 @dataclass(frozen=True)
 class Calls:
-    """`unknown`: something not known to be harmless; `shared`: a lock or number that all sessions share.
-
-    `ordered`: the result depends on the order of rows.
-    """
+    """`unknown`: not known to be harmless; `shared`: uses a lock or number of all; `ordered`: by the order of rows."""
 
     unknown: bool = False
     shared: bool = False

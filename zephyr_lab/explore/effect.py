@@ -144,10 +144,7 @@ class Effects:
         return took.is_local and not (holds or (self._watching and state.snapshot and not state.failed))
 
     def after(self, events: Sequence[Event], statuses: Mapping[str, int]) -> Effect:
-        """The effect of the step just taken, by its events.
-
-        `statuses` is each session's transaction status now, as a pq.TransactionStatus.
-        """
+        """The effect of the step just taken; `statuses` is each session's pq.TransactionStatus now."""
         whole = Effect(frozenset())
         for event in events:
             state = self._sessions[event.session]

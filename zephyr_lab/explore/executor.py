@@ -80,8 +80,5 @@ class Executor(Protocol):
         ...
 
     def is_false_positive(self, verdict: Verdict) -> bool:
-        """Whether the schedule would have had a serial outcome without its refusal with 40001.
-
-        False if that cannot be found out.
-        """
+        """Whether the schedule would have had a serial outcome without its 40001; False if that is unknown."""
         ...

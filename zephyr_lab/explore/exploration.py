@@ -183,10 +183,7 @@ class Exploration:
         return self.complete and self.represents == self.schedules
 
     def raised_only(self) -> dict[str, list[str]]:
-        """The sessions that returned in none of the outcomes, and their errors as text.
-
-        Without sessions that were aborted in any of them.
-        """
+        """The sessions that returned in no outcome and were never aborted, and their errors as text."""
         told: dict[str, set[str]] = {}
         others = {session for _, _, aborted in self.outcomes for session, _ in aborted}
         for one in self.outcomes.values():

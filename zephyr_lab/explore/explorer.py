@@ -36,10 +36,7 @@ class Executed:
 
 
 class Explorer:
-    """Explores the schedules of `executor`.
-
-    `invariant` is a query for true, run when all sessions have ended, or a function of the transcript.
-    """
+    """Explores the schedules of `executor`. `invariant` is a query for true, or a function of the transcript."""
 
     def __init__(self, executor: Executor, invariant: Invariant | None = None) -> None:
         self._executor, self._invariant = executor, invariant

@@ -27,10 +27,7 @@ class Candidate:
 
     @property
     def is_local(self) -> bool:
-        """Whether no other session can notice when the step happens; False if effects are not tracked.
-
-        Computed on demand, which must be before any step is taken.
-        """
+        """Whether no other session can notice the step; ask before any step is taken. False without effects."""
         return self.ask(self.session)
 
 

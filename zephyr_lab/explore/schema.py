@@ -169,10 +169,7 @@ class Schema:
         )
 
     def hanging_on(self, table: str) -> set[str]:
-        """Tables whose rows a change of `table` may touch, by following foreign keys.
-
-        The table itself only if the keys lead from it, as a parent, back to it.
-        """
+        """Tables that a change of `table` may touch by foreign keys; itself only if they lead from it back to it."""
         down = {(parent, child) for child, parent in self.foreign_keys}
         back = _reached({child for parent, child in down if parent == table}, down) & {table}
         return _reached({table}, down | self.foreign_keys) - {table} | back

@@ -127,10 +127,7 @@ class Undecided(Exception):
 
 
 class SerialOutcomes:
-    """The outcomes of the serial orders of committed transactions, run once for each set of transactions.
-
-    `run` must use the level of the transcripts that are judged.
-    """
+    """Serial outcomes, run once for each set of committed transactions, by `run` at the judged transcripts' level."""
 
     def __init__(self, run: Run) -> None:
         self._run = run

@@ -63,10 +63,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 @dataclass(frozen=True)
 class Parameters:
-    """A function's arguments: positional, and by name for keyword-only parameters.
-
-    `guessed`: its signature does not say what it takes.
-    """
+    """A function's arguments, positional and by name. `guessed`: its signature does not say what it takes."""
 
     positional: tuple[Kind, ...]
     named: dict[str, Kind]

@@ -30,10 +30,7 @@ OpenConnection = Callable[[type], Any]  # another connection object, of that cla
 
 
 class Providers:
-    """What the sessions of one exploration share. `keyvalue` starts the lab's Redis on its first call.
-
-    `content` is its content, if it is explored.
-    """
+    """What the sessions of one exploration share; the lab's Redis starts on first use, `content` is its content."""
 
     def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
         self._database, self._keyvalue = database, keyvalue

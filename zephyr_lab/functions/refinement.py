@@ -17,10 +17,7 @@ def thing(where: Any, made_of: Any) -> Thing:
 
 
 def numbered(things: list[Thing], rows: Collection[Id]) -> dict[Id, int]:
-    """Numbers the ids that are mentioned anywhere but as the one id of their row.
-
-    Two runs whose ids can be exchanged one for one number them alike.
-    """
+    """Numbers ids that are mentioned elsewhere, too; runs whose ids can be exchanged get equal numbers."""
     mentions = Counter(one for _, made_of, _ in things for one in ids_in(made_of))
     ids = [one for one, times in mentions.items() if times > 1 or one not in rows]
     colours = _ranked({one: one.kind for one in ids})

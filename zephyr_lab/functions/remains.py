@@ -114,10 +114,7 @@ def here(ours: bool) -> str:
 
 
 class Remains:
-    """Keeps what existed at the first `drop`; later ones drop what has been created since.
-
-    `execute` runs SQL outside of all sessions; `ours`: the server is embedded.
-    """
+    """Keeps what existed at the first `drop`; later ones drop what is new. `ours`: the server is embedded."""
 
     def __init__(self, execute: Execute, *, ours: bool) -> None:
         self._execute, self._ours = execute, ours

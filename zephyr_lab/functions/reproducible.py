@@ -19,10 +19,7 @@ WHY = (
 
 
 def check_same_run(one: Transcript, two: Transcript, surrogates: Surrogates, ignores: bool) -> None:
-    """Raises Nondeterminism, naming the first difference, if two runs of one schedule differ.
-
-    `ignores`: whether columns are left out of the comparison.
-    """
+    """Raises Nondeterminism, naming the first difference; `ignores`: columns are left out of the comparison."""
     whole = f"of the schedule {one.schedule!r}"
     one, two = without_surrogates(one, surrogates), without_surrogates(two, surrogates)
 

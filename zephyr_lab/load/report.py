@@ -92,10 +92,7 @@ class Report:
 
     @property
     def lock_wait(self) -> float | None:
-        """Milliseconds a transaction, by the server: waiting sessions times time, by attempts (Little's law).
-
-        None if it was not measured.
-        """
+        """Milliseconds a transaction waited, by the server (Little's law); None if it was not measured."""
         if self.watched.mean_waiting is None:
             return None
         seconds = self.watched.mean_waiting * self.seconds

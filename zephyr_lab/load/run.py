@@ -87,10 +87,7 @@ class Progress:
 
 
 def run(incident: Incident, place: Place, on_progress: Callable[[Progress], object] = lambda progress: None) -> Report:
-    """Runs an incident in the lab's schema, which it empties first. An interrupt ends it with the report so far.
-
-    Raises BadInput, ServerUnavailable.
-    """
+    """Runs an incident in the lab's schema, emptied first; an interrupt ends it. Raises BadInput, ServerUnavailable."""
     return _Run(incident.check(), place, on_progress).carry_out()
 
 

@@ -37,10 +37,7 @@ class WaitTree:
 
     @classmethod
     def of(cls, answer: pd.DataFrame | Iterable[Mapping[str, Any]]) -> WaitTree:
-        """From the answer to who-blocks-whom, a table or its rows.
-
-        A session is named by its application_name, with its pid if that is ambiguous.
-        """
+        """From the result of who-blocks-whom; a session is named by application_name, and pid if that is ambiguous."""
         rows: dict[int, Mapping[str, Any]] = {row["pid"]: row for row in _records(answer)}
         names = _names(rows)
         children: dict[int | None, list[int]] = {}

@@ -18,10 +18,7 @@ class IsolationLevel(StrEnum):
 
     @classmethod
     def of(cls, level: Any) -> IsolationLevel:
-        """Parses a level: a name in any case (`_` and `-` count as blanks), or a `psycopg.IsolationLevel`.
-
-        Raises BadInput for anything else, and lists the four.
-        """
+        """Parses a level's name, in any case and with `_` or `-`, or a `psycopg.IsolationLevel`. Raises BadInput."""
         # psycopg's enum has the same member names; taking those keeps this module free of a driver.
         name = level if isinstance(level, str) else getattr(level, "name", "")
         try:

@@ -31,10 +31,7 @@ class Prepared:
 
 
 class Runner:
-    """Runs schedules on one database, one at a time.
-
-    Not thread-safe. Raises BadInput if `step_seconds` is not positive.
-    """
+    """Runs schedules on one database, one at a time; not thread-safe. Raises BadInput unless `step_seconds` > 0."""
 
     def __init__(self, database: Database, step_seconds: float = STEP_SECONDS) -> None:
         self.database = database

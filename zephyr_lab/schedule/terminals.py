@@ -74,10 +74,7 @@ class Answer:
 
 
 class Terminals:
-    """Sessions by name, each with a connection from its first statement on, in a schema created by `setup`.
-
-    Another schedule on the same runner ends them.
-    """
+    """Sessions by name, in a schema created by `setup`. Another schedule on the same runner ends them."""
 
     def __init__(self, runner: Runner, setup: str = "", isolation: Any = IsolationLevel.READ_COMMITTED) -> None:
         """Raises BadInput for an unknown level, SetupFailed, ServerLost."""

@@ -73,10 +73,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error by its SQLSTATE, with the constraint that it names, if any.
-
-    `message` is that of RAISE in a server-side function; never the server's own.
-    """
+    """An error by its SQLSTATE and constraint. `message` is that of RAISE in a server-side function only."""
 
     sqlstate: str
     constraint: str = ""

@@ -16,10 +16,7 @@ from zephyr_lab.errors import ServerUnavailable
 
 @dataclass(frozen=True)
 class Account:
-    """An account to run a server as; `uid` and `gid` are None for our own.
-
-    `nameless`: it has no entry in the password database, as in a container that is given a uid.
-    """
+    """`uid` and `gid` are None for our own account; `nameless`: it has no entry in the password database."""
 
     name: str
     uid: int | None = None
@@ -28,10 +25,7 @@ class Account:
 
 
 def server_account() -> Account:
-    """The account for servers: ourselves, or for root `postgres`, else `nobody`.
-
-    Raises ServerUnavailable if root finds neither of the two, and on Windows.
-    """
+    """Ourselves, or for root `postgres`, else `nobody`. Raises ServerUnavailable if neither exists, and on Windows."""
     try:
         import pwd
     except ImportError:

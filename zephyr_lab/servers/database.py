@@ -311,10 +311,7 @@ class Database:
         return connection
 
     def open_as_isolationtester(self, spec: str, session: str) -> pq.abc.PGconn:
-        """A connection as PostgreSQL's own test run makes it, in a database `isolation_regression` of our own server.
-
-        On an external server it is in the lab's schema.
-        """
+        """A connection as in PostgreSQL's own test run; on an external server it is in the lab's schema."""
         settings = ISOLATIONTESTER_SETTINGS | ({"lc_messages": "C"} if self.facts.is_superuser else {})
         if not self.is_embedded:
             settings["search_path"] = self.schema

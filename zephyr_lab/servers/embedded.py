@@ -205,10 +205,7 @@ def _small_shared_memory() -> list[str]:
 
 
 def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
-    """A fresh PostgreSQL cluster with the settings of a teaching server; returns the server and a superuser's DSN.
-
-    Raises ServerUnavailable, with the remedy.
-    """
+    """A fresh PostgreSQL with a teaching server's settings, and a superuser's DSN. Raises ServerUnavailable."""
     from psycopg.conninfo import make_conninfo
 
     program = find_postgres(pg_bin)

@@ -1,7 +1,4 @@
-"""The server's folder, created by the supervisor: where, and with which files.
-
-Part of the supervisor: standard library only.
-"""
+"""Creates the server's folder and its files. Part of the supervisor: standard library only."""
 
 from __future__ import annotations
 
