@@ -3,7 +3,7 @@
     read-then-write        reads what is booked, checks, and writes the sum (the default)
     select-for-update      the same, with the slot's row locked from the read on
     conditional-update     one UPDATE checks and books
-    serializable-retry     reads and writes at SERIALIZABLE, in five attempts, where the SQLSTATE says that it is worth it
+    serializable-retry     reads and writes at SERIALIZABLE, up to five times where the SQLSTATE says so
 
 DATABASE_URL and PORT configure it; ../booking.sql is its schema. It needs psycopg, and nothing else.
 """
