@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import FrameType
 
 from zephyr_lab.servers.lifeline import owner_is_gone
 
@@ -22,7 +23,7 @@ POLITE_SECONDS = 3.0  # between SIGTERM and SIGKILL
 def main() -> None:
     owner = os.getppid()
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+        signal.signal(getattr(signal, name), _goes_on)  # what is ignored here is ignored by the program, too
     line = sys.stdin.readline()
     if not line:
         return
@@ -37,6 +38,10 @@ def main() -> None:
     finally:
         _end(program)
     raise SystemExit(program.returncode if program.returncode >= 0 else 128 - program.returncode)
+
+
+def _goes_on(number: int, frame: FrameType | None) -> None:
+    """The end of the lifeline is the only one that counts."""
 
 
 def _end(program: subprocess.Popen[bytes]) -> None:
