@@ -31,7 +31,7 @@ TEACHING_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "huge_pages": "off",  # `try` can kill the server in a container
-    "max_connections": "100",
+    "max_connections": "200",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "lc_messages": "C",

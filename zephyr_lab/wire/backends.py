@@ -24,6 +24,7 @@ _REPORTED = (
 # Of a startup message: what the lab decides, and what is no setting.
 _OURS = {"user", "database", "application_name", "replication", "options", "search_path"}
 PATIENCE_MS = 1_000
+MOST_IDLE = 20  # sessions need a few each; a pool of a hundred has left
 
 Settings = tuple[tuple[str, str], ...]
 
@@ -92,7 +93,13 @@ class Backends:
             backend = found.pop()
             backend.set_level(level)
             return backend
-        return PooledBackend(self._database, settings, level)
+        try:
+            return PooledBackend(self._database, settings, level)
+        except ServerUnavailable:
+            if not self._idle:
+                raise
+            self.close()  # others may have taken all that the server has
+            return PooledBackend(self._database, settings, level)
 
     def _settings(self, startup: Mapping[str, str]) -> Settings:
         wanted = {name: value for name, value in startup.items() if name not in _OURS and not name.startswith("_pq_.")}
@@ -105,7 +112,7 @@ class Backends:
 
     def keep(self, backend: PooledBackend) -> None:
         """Takes back one that is not in a transaction; what its client has said is forgotten at once."""
-        if backend.execute("discard all"):
+        if sum(map(len, self._idle.values())) < MOST_IDLE and backend.execute("discard all"):
             backend.forget_settings()
             self._idle.setdefault(backend.settings, []).append(backend)
         else:
