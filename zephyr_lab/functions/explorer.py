@@ -110,7 +110,15 @@ class FunctionExplorer:
         on request: what they share in the service's memory is not visible.
         """
         deadline = None if budget is None else time.monotonic() + budget
+        try:
+            return self._search(reduction, on_progress, deadline)
+        except Nondeterminism as error:
+            chance = self._executor.chance()
+            if not self._executor.learns_habits():
+                raise Nondeterminism(f"{error}.{chance}" if chance else str(error)) from error
+            return self._search(reduction, on_progress, deadline)
 
+    def _search(self, reduction: bool | None, on_progress: OnProgress | None, deadline: float | None) -> Exploration:
         def run(scheduler: Scheduler, on_progress: OnProgress | None = on_progress) -> Exploration:
             return self.explore(
                 scheduler, on_progress, None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zephyr_lab.errors import LabError
-from zephyr_lab.functions.trips import RoundTrip
+from zephyr_lab.functions.trips import RedisAccess, RoundTrip
+from zephyr_lab.sql.classify import Kind, classify
 
 
 @dataclass
@@ -14,7 +15,7 @@ class Ask:
     """`raw` is to be sent in one turn; `trip` is what a transcript tells of it.
 
     `prepares`: it goes in one turn with what is asked next. `batch` is what its own protocol knows of it. `refusal` is
-    why no session may ask it.
+    why no session may ask it. `pattern` is its text before parameters were filled in.
     """
 
     raw: bytes
@@ -22,3 +23,16 @@ class Ask:
     prepares: bool = False
     batch: Any = None
     refusal: LabError | None = None
+    pattern: str = ""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is seen to change what is stored."""
+        if self.trip.redis:
+            return self.trip.redis is RedisAccess.WRITES
+        return any(one.kind is Kind.CHANGE for one in classify(self.trip.sql))
+
+    @property
+    def habit(self) -> str:
+        """What it is known again by, whatever its parameters."""
+        return self.pattern or self.trip.sql

@@ -25,6 +25,9 @@ class Served(Protocol):
     reset: Any
     """How it is put back, if it is."""
 
+    is_new: bool
+    """Whether nobody has listened yet to what it asks of its own accord."""
+
     def put_back(self) -> None:
         """Has it forget what it keeps in memory, where it was told how."""
 

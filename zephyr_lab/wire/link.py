@@ -1,18 +1,24 @@
 """A client's connection and the one behind it: what is asked waits here until its session may go on.
 
 One question is under way at a time. Whose it is: inside a transaction its owner's, outside of one that of the session
-that moves, as only one moves at a time. What comes while none moves is nobody's, and is passed on.
+that moves, as only one moves at a time. What comes while none moves is nobody's, and is passed on, as is what was asked
+again and again before the first one moved.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
+from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.streams import Loop, Stream
+
+NEW = 0.03  # seconds in which a client that has connected asks something, if that is why it has
 
 
 class Owner(Protocol):
@@ -25,6 +31,9 @@ class Owner(Protocol):
     def sends(self, link: Link, ask: Ask) -> None: ...
     def answered(self, link: Link, ask: Ask) -> None: ...
     def left(self, link: Link) -> None: ...
+
+    def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
+        """These, which were taken for its own, were not."""
 
 
 class Traffic(Protocol):
@@ -45,6 +54,10 @@ class Traffic(Protocol):
     def stir(self) -> None:
         """Notes that something has come."""
 
+    def is_habit(self, ask: Ask) -> bool:
+        """Whether this is asked again and again while no session moves."""
+        ...
+
     def pass_on(self, ask: Ask) -> None:
         """Notes what nobody of the schedule has asked."""
 
@@ -63,6 +76,7 @@ class Link(ABC):
         self.asked: deque[Ask] = deque()
         self.flying: Ask | None = None
         self.is_open = True
+        self.is_new_until = time.monotonic() + NEW
 
     # -- what a protocol says
 
@@ -81,6 +95,7 @@ class Link(ABC):
     # -- questions
 
     def ask(self, ask: Ask) -> None:
+        self.is_new_until = 0.0
         self.asked.append(ask)
         if len(self.asked) == 1:
             self.go_on()
@@ -89,13 +104,11 @@ class Link(ABC):
         """Sends what may be sent now; the rest waits for its session's turn. `claimed`: whose it is, where that was
         not clear."""
         while self.asked and not self.flying and self.is_open:
-            ask, owner = self.asked[0], claimed or self._whose()
-            if not (claimed or self._is_owned) and self.wire.is_contested(self):
+            ask, owner = self.asked[0], claimed or self._whose(self.asked[0])
+            if not (claimed or self._is_owned or self.wire.is_habit(ask)) and self.wire.is_contested(self):
                 return
+            self._belongs_to(owner)
             if owner is not None:
-                if self.owner is not None and self.owner is not owner:
-                    self.owner.left(self)
-                self.owner = owner
                 if not owner.lets_through(self, ask):
                     return
             elif self.wire.is_controlled:
@@ -107,8 +120,16 @@ class Link(ABC):
     def _is_owned(self) -> bool:
         return self.session is not None or self.keeps_owner
 
-    def _whose(self) -> Owner | None:
-        return self.owner if self._is_owned else self.wire.current
+    def _whose(self, ask: Ask) -> Owner | None:
+        if self._is_owned:
+            return self.owner
+        return None if self.wire.is_habit(ask) else self.wire.current
+
+    def _belongs_to(self, owner: Owner | None) -> None:
+        """One session at a time: what another one waits for, or leaves open, does not go by this connection."""
+        if self.owner is not None and self.owner is not owner:
+            self.owner.left(self)
+        self.owner = owner
 
     def _fly(self, ask: Ask, owner: Owner | None) -> None:
         self.flying = ask

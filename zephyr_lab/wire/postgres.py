@@ -71,7 +71,7 @@ class Batch:
     """What a client sends before it waits: `statements` are executed, in `sql` with their parameters filled in.
 
     `prepares`: it executes nothing, and describes or parses what will be. `owed` is the number of messages that answer
-    it where it ends with Flush, else 0: then ReadyForQuery does.
+    it where it ends with Flush, else 0: then ReadyForQuery does. `pattern` is `sql` before they were filled in.
     """
 
     raw: bytes
@@ -79,6 +79,7 @@ class Batch:
     prepares: bool = False
     owed: int = 0
     described: tuple[str, ...] = ()
+    pattern: str = ""
 
     @property
     def sql(self) -> str:
@@ -107,13 +108,14 @@ class Frontend:
     def __init__(self) -> None:
         self._messages = Messages()
         self._prepared: dict[str, tuple[str, list[int]]] = {}
-        self._portals: dict[str, str] = {}
+        self._portals: dict[str, tuple[str, str]] = {}  # a statement with its parameters, and without
         self.is_terminated = False
         self._clear()
 
     def _clear(self) -> None:
         self._raw, self._owed = bytearray(), 0
         self._statements: list[str] = []
+        self._patterns: list[str] = []
         self._parsed: list[str] = []
         self._described: list[str] = []
 
@@ -125,12 +127,12 @@ class Frontend:
                 return
             self._raw += whole
             self._note(kind, payload)
-            if kind in _ENDS:
+            if kind in _ENDS and (kind != b"H"[0] or self._owed):  # Flush alone has no answer
                 owed = self._owed if kind == b"H"[0] else 0
                 statements = self._statements or self._parsed
                 batch = Batch(
                     bytes(self._raw), tuple(statements), not self._statements and bool(self._parsed or self._described),
-                    owed, tuple(self._described),
+                    owed, tuple(self._described), "; ".join(self._patterns or statements),
                 )  # fmt: skip
                 self._clear()
                 yield batch
@@ -148,7 +150,9 @@ class Frontend:
             case b"B":
                 self._bind(payload)
             case b"E":
-                self._statements.append(self._portals.get(_text(payload.split(b"\0", 1)[0]), ""))
+                statement, pattern = self._portals.get(_text(payload.split(b"\0", 1)[0]), ("", ""))
+                self._statements.append(statement)
+                self._patterns.append(pattern)
             case b"D":
                 is_statement = payload[:1] == b"S"
                 self._owed += 2 if is_statement else 1
@@ -173,7 +177,7 @@ class Frontend:
             place += max(length, 0)
             binary = formats[number if len(formats) > 1 else 0] if formats else 0
             values.append(_literal(raw, oids[number] if number < len(oids) else 0, binary))
-        self._portals[_text(portal)] = _filled(sql, values)
+        self._portals[_text(portal)] = _filled(sql, values), sql
 
     def typed(self, name: str, oids: Sequence[int]) -> None:
         """The server has said of what types the parameters of a prepared statement are."""

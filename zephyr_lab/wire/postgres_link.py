@@ -56,7 +56,8 @@ class PostgresLink(Link):
         self.frontend = Frontend()
         self.state = Backend(self.frontend)
         self._leaves = False
-        self._locks_on = False
+        self._begun: list[RoundTrip] = []  # all that its transaction has asked, where nobody can tell
+        self._is_given_up = False
         super().__init__(wire, client, session)
 
     @property
@@ -176,7 +177,14 @@ class PostgresLink(Link):
     def _ask_of(self, batch: Batch) -> Ask:
         local = batch.is_local or (batch.only_ends and not self.in_transaction and not self.asked)
         trip = RoundTrip(batch.sql, batch.sql, local)
-        return Ask(batch.raw, trip, batch.prepares and not local, batch, _listens(batch.sql))
+        return Ask(batch.raw, trip, batch.prepares and not local, batch, _listens(batch.sql), batch.pattern)
+
+    def _whose(self, ask: Ask) -> Owner | None:
+        """A transaction that has only begun is its first statement's."""
+        if self._begun and self.session is None and self.owner is not None and self.wire.is_habit(ask):
+            self.owner.disown(self, self._begun)
+            return None
+        return super()._whose(ask)
 
     def _copy(self, data: bytes) -> None:
         """Data of a COPY are part of the turn in which it began."""
@@ -186,8 +194,11 @@ class PostgresLink(Link):
     def send(self, ask: Ask) -> None:
         if self.backend and not self.in_transaction:
             self.backend.set_level(self.wire.level)
+        self._begun = [*self._begun, ask.trip] if ask.trip.private else []
         self.state.expect(ask.batch)
         super().send(ask)
+        if self._is_given_up:
+            self.cancel()
 
     def _from_server(self, data: bytes) -> None:
         if not data:
@@ -203,12 +214,19 @@ class PostgresLink(Link):
         trip, answer = ask.trip, self.state.answer
         trip.results, trip.failure, trip.status = answer.results, answer.failure, _STATUS[self.state.status]
         kinds = {one.kind for one in classify(trip.sql)}
-        self._locks_on = self._locks_on or "advisory_lock" in trip.sql
         if self.backend and not self.in_transaction and kinds & {Kind.RESET, Kind.DISCARD}:
             self.backend.forget_settings()
+        if not self.in_transaction:
+            self._begun = []
         self.landed()
         if self._leaves and not self.flying and not self.asked:
             self._release()
+
+    def cancel(self) -> None:
+        """Cancels what is under way, or else what waits for its turn, as soon as it is."""
+        self._is_given_up = bool(self.asked) and not self.flying
+        if self.backend and self.flying:
+            self.backend.cancel()
 
     # -- the end
 

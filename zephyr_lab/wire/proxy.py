@@ -12,7 +12,6 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,9 +20,9 @@ from urllib.parse import quote
 from zephyr_lab.errors import BadInput, LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.servers.database import Database
-from zephyr_lab.views.abridged import one_line
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.backends import Backends
+from zephyr_lab.wire.background import Background
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink
 from zephyr_lab.wire.redis_link import RedisLink
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from zephyr_lab.servers.keyvalue import KeyValue
 
 DAY_MS = 86_400_000
+LINGER, LONGEST_LINGER = 0.005, 0.1  # seconds: a program asks all that it asks at once within less
+LATE = 0.05  # seconds in which a request is seen to go on when it has been answered
 NAME = "lab"  # of role and database, which the lab's own take the place of
 
 
@@ -102,8 +103,7 @@ class Endpoint:
 class Wire:
     """All of it, for one lab. `dsn` and the like are of the endpoint that is everybody's.
 
-    `current` is the session that moves. `background` counts what nobody of a schedule has asked, by its text;
-    `troubles` are what clients were told because of which they may have failed.
+    `current` is the session that moves. `troubles` are what clients were told because of which they may have failed.
     """
 
     def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
@@ -111,7 +111,8 @@ class Wire:
         self.loop, self.backends = Loop(), Backends(database)
         self.level = "read committed"
         self.current: WireSession | None = None
-        self.background: Counter[str] = Counter()
+        self.background = Background()
+        self._schedules = 0
         self.troubles: list[str] = []
         self.is_controlled = False
         self.stillness, self.habits = Stillness(), Habits()
@@ -212,7 +213,12 @@ class Wire:
 
     def begin(self, level: str) -> None:
         """Before each schedule. What clients have kept open belongs to nobody. Raises ScheduleError."""
+        self.background.check()
         self.level, self.current, self.is_controlled, self._is_over = level, None, True, False
+        self._schedules += 1
+        until = time.monotonic() + LONGEST_LINGER
+        while any(one.pid and one.keeps_owner for one in self._links) and time.monotonic() < until:
+            self.loop.pump(LINGER)  # a transaction of the background's ends soon
         for link in self._links:
             link.owner = link.session
             if isinstance(link, PostgresLink):
@@ -222,6 +228,43 @@ class Wire:
                         "order would be about: let it commit, or close its connection"
                     )
                 link.be_patient()
+
+    def learn_habits(self, seconds: float) -> bool:
+        """Serves for so long while no session moves: what is asked in each half is a habit. Whether one is new."""
+        halves: list[set[str]] = []
+        self.is_controlled, self.current, self._is_over = True, None, False
+        for _ in range(2):
+            before, until = self.background.passed_on.copy(), time.monotonic() + seconds / 2
+            while (left := until - time.monotonic()) > 0:
+                self.loop.pump(left)
+            halves.append(set(self.background.passed_on - before))
+        self.is_controlled = False
+        return self.background.learn(halves[0] & halves[1])
+
+    @property
+    def lingers(self) -> bool:
+        """Whether a session that comes to rest may have more to ask at once: found out in the first schedule."""
+        return self._schedules == 1
+
+    def linger(self) -> None:
+        """Serves until nothing has come for a while, and no client has connected that asks nothing yet."""
+        now = time.monotonic()
+        until = now + LONGEST_LINGER
+        while now < until and (self.loop.pump(LINGER) or any(now < one.is_new_until for one in self._links)):
+            now = time.monotonic()
+        self.wake()  # whoever else has been told something meanwhile
+
+    def linger_for(self, comes: Callable[[], bool]) -> None:
+        """Serves until something comes, or for some time."""
+        until = time.monotonic() + LATE
+        while not comes() and (left := until - time.monotonic()) > 0:
+            self.loop.pump(left)
+        self.wake()
+
+    def begin_all(self) -> None:
+        """Before an exploration."""
+        self.background.begin()
+        self._schedules = 0
 
     def end(self) -> None:
         """After an exploration: nobody takes turns."""
@@ -269,8 +312,11 @@ class Wire:
         self._links.discard(link)
 
     def pass_on(self, ask: Ask) -> None:
-        if not (ask.trip.private or self._is_over):
-            self.background[one_line(ask.trip.sql, 80)] += 1
+        if not self._is_over:
+            self.background.pass_on(ask, in_schedule=self._schedules > 0)
+
+    def is_habit(self, ask: Ask) -> bool:
+        return self.background.is_habit(ask)
 
     def note(self, trouble: str) -> None:
         if trouble not in self.troubles:
@@ -294,7 +340,7 @@ class Wire:
     def cancel(self, pid: int, key: bytes) -> None:
         for link in self._links:
             if isinstance(link, PostgresLink) and link.backend and link.backend.pid == pid and link.backend.key == key:
-                link.backend.cancel()
+                link.cancel()
 
     def close(self) -> None:
         """Ends all connections, and removes the sockets."""

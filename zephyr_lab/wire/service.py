@@ -58,6 +58,7 @@ class Service(Verbs):
             raise BadInput(f"a service is put back by a request or by {RESTART!r}, not by {reset!r}")
         self._port = _free_port()
         super().__init__(f"http://127.0.0.1:{self._port}", refusals, self)
+        self.is_new = True
         self.reset, self._ready, self._seconds = reset, ready, ready_seconds
         self._wire, self._folder = wire, None if cwd is None else str(Path(cwd).resolve())
         names = {"{dsn}": wire.dsn, "{port}": str(self._port)}
@@ -66,6 +67,7 @@ class Service(Verbs):
             names["{redis_url}"] = own["REDIS_URL"] = wire.redis_url
         self._words = [_filled(word, names) for word in words]
         self._check_program()
+        self._troubles_before = list(wire.troubles)
         own |= {name: _filled(str(value), names) for name, value in (env or {}).items()}
         self._environment = {**os.environ, **own}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and is gone with this process
@@ -92,7 +94,7 @@ class Service(Verbs):
         try:
             self._wait_until_ready()
         except BaseException:
-            self._end()
+            self.close()
             raise
 
     def _wait_until_ready(self) -> None:
@@ -163,6 +165,8 @@ class Service(Verbs):
         self._wire.stillness.programs.discard(self.is_working)
         self._end()
         self._log.close()
+        self._wire.troubles[:] = self._troubles_before
+        self._wire.background.forget()
 
     def __enter__(self) -> Service:
         return self

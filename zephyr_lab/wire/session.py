@@ -7,7 +7,7 @@ import ctypes
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from zephyr_lab.errors import LabError, ScheduleError
@@ -20,6 +20,7 @@ from zephyr_lab.functions.turn import Abandoned
 from zephyr_lab.functions.values import told
 from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 from zephyr_lab.wire.asks import Ask
+from zephyr_lab.wire.background import Background
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink, refused
 from zephyr_lab.wire.stillness import Habits, Stillness
@@ -35,6 +36,18 @@ class Switch(Protocol):
     current: WireSession | None
     stillness: Stillness
     habits: Habits
+    background: Background
+
+    @property
+    def lingers(self) -> bool:
+        """Whether a session that comes to rest is waited for, as it may ask something else at the same time."""
+        ...
+
+    def linger(self) -> None:
+        """Serves until nothing has come for a while."""
+
+    def linger_for(self, comes: Callable[[], bool]) -> None:
+        """Serves until something comes, or for some time."""
 
     def wake(self) -> None:
         """Has whoever serves look again."""
@@ -131,6 +144,7 @@ class WireSession:
             return True
         if link not in self._parked:
             self._wire.stillness.stir()
+            self._note_together(link)
             self._parked.append(link)
             ask.trip.where = stands_at(self._thread.ident)
             self.log.next = self._parked[0].asked[0].trip
@@ -140,11 +154,18 @@ class WireSession:
         self._wire.stillness.stir()
         self._asked = self._wire.habits.follow(self.name, self._asked, ask.trip.sql)
         self._links.add(link)
+        self._note_together(link)
         self._flying.append(link)
         self.log.done.append(ask.trip)
         if not ask.trip.private:
             self.trips += not ask.prepares
             self.misuse = self.misuse or ask.refusal
+            if not self._own:
+                self._wire.background.asked.add(ask.habit)
+
+    def _note_together(self, link: Link) -> None:
+        if any(one is not link for one in (*self._parked, *self._flying)):
+            self._wire.background.together.add(self.name)
 
     def answered(self, link: Link, ask: Ask) -> None:
         self._wire.stillness.stir()
@@ -173,6 +194,11 @@ class WireSession:
         if link in self._flying:
             self._flying.remove(link)
 
+    def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
+        """These, which were taken for its own, were not."""
+        self.left(link)
+        self.log.done = [one for one in self.log.done if all(one is not other for other in trips)]
+
     # -- as the schedule asks
 
     def start(self) -> None:
@@ -197,12 +223,23 @@ class WireSession:
 
     def collect(self) -> bool:
         """Whether it has come to its next round trip, or to its end."""
+        if self._is_at_rest():
+            self._linger()
         self.busy = not self._is_at_rest()
         if not self.busy:
             self._may_send = False
             if self._wire.current is self:
                 self._wire.current = None
         return not self.busy
+
+    def _linger(self) -> None:
+        """It may have more to ask at the same time, or when it has answered; the first schedule shows whether."""
+        if self.ended and not self._own and (self._wire.lingers or self.name in self._wire.background.late):
+            self._wire.linger_for(lambda: bool(self._parked or self._flying))
+            if self._parked or self._flying:
+                self._wire.background.late.add(self.name)
+        elif self._wire.lingers or self.name in self._wire.background.together:
+            self._wire.linger()
 
     def _is_at_rest(self) -> bool:
         if self._flying:
@@ -212,6 +249,8 @@ class WireSession:
             for link in list(self._links):
                 link.end()
         if self._parked:
+            # What is asked at once comes in any order, so that it goes by that of its text.
+            self._parked = deque(sorted(self._parked, key=lambda one: one.asked[0].trip.sql))
             self.log.next = self._parked[0].asked[0].trip
             return True
         return self.ended
@@ -325,7 +364,7 @@ class WireSession:
             for one in self._waits_on:
                 one.close()
         for link in list(self._links):
-            if self._own or link.keeps_owner or link.asked or not self._is_done:
+            if self._own or link.keeps_owner or link.asked:  # pools take the end of an idle one badly
                 link.close()
 
     def interrupt(self) -> None:

@@ -15,6 +15,7 @@ from zephyr_lab.functions.scheduled import Scheduled
 from zephyr_lab.wire.http import HttpRequest
 from zephyr_lab.wire.proxy import Endpoint, Wire
 
+HABIT_SECONDS, LONG_HABIT_SECONDS = 0.1, 2.5
 WIRED = {Kind.DSN, Kind.REDIS_URL}
 
 
@@ -45,7 +46,8 @@ class Works:
             if not isinstance(one, Request) and Kind.REDIS_URL in parameters_of(one).kinds():
                 _ = wire.endpoint(name).redis_url  # starts Redis, before imports are watched
         services = [work.service for work in works.values() if isinstance(work, HttpRequest)]
-        self._to_put_back = {id(one): one for one in services if one and one.reset}.values()
+        self._services = {id(one): one for one in services if one}.values()
+        self._to_put_back = [one for one in self._services if one.reset]
         for one in works.values():
             if not isinstance(one, Request) and (other := set(parameters_of(one).kinds()) - WIRED):
                 raise BadInput(
@@ -69,7 +71,12 @@ class Works:
     def controlled(self) -> Iterator[None]:
         """While it lasts, whoever connects waits for turns."""
         with self._wire.controlled():
+            self._wire.begin_all()
             try:
+                if any(one.is_new for one in self._services):
+                    self._wire.learn_habits(HABIT_SECONDS)
+                for one in self._services:
+                    one.is_new = False
                 yield
             finally:
                 self._wire.end()
@@ -106,9 +113,22 @@ class Works:
         return (lambda: self._loops.run(call())) if is_async(function) else call
 
     def not_compared(self) -> set[str]:
-        """What was seen that belongs to no session."""
-        background = {f"asked while no session moved, {n} times: {sql}" for sql, n in self._wire.background.items()}
-        return background | set(self._wire.troubles)
+        """What was seen that belongs to no session. Raises Nondeterminism where that has changed something."""
+        self._wire.background.check()
+        return self._wire.background.told() | self._wire.background.chance() | set(self._wire.troubles)
+
+    def chance(self) -> str:
+        """Why what was run may not depend on its schedule alone, as a sentence; '' for nothing known."""
+        return "".join(f" {one}." for one in sorted(self._wire.background.chance()))
+
+    def learns_habits(self) -> bool:
+        """Whether a service turns out to ask something again and again of its own accord, which takes a while."""
+        if not self.hides_memory:
+            return False
+        with self._wire.controlled():
+            is_new = self._wire.learn_habits(LONG_HABIT_SECONDS)
+            self._wire.begin_all()
+            return is_new
 
     def unordered(self) -> str:
         """What is said where sessions have waited inside their program."""
