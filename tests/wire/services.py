@@ -21,10 +21,11 @@ JDBC = Path("/usr/share/java/postgresql.jar")
 GO_SOURCES = Path("/usr/share/gocode")
 
 Words = list[str | Path]
+_INSTALLED: list[Path] = []  # where npm has put the packages, which takes seconds
 
 
-def go_service(folder: Path) -> Words:
-    """The Go service, built into a folder; skips where Go or a package of Debian's is missing."""
+def go_service(folder: Path, sources: Path | None = None) -> Words:
+    """The Go service, or another program, built into a folder; skips where Go or a package of Debian's is missing."""
     go = shutil.which("go")
     if go is None:
         pytest.skip("no Go here (Debian: golang-go)")
@@ -33,35 +34,41 @@ def go_service(folder: Path) -> Words:
             pytest.skip(f"no {library} for Go here (Debian: golang-github-{library.replace('/', '-')}-dev)")
     settings = {"GO111MODULE": "off", "GOPATH": str(GO_SOURCES), "CGO_ENABLED": "0"}
     subprocess.run(
-        [go, "build", "-o", folder / "booking", "."],
+        [go, "build", "-o", folder / "booking", sources or "."],
         cwd=shipped("data", "services", "go"), env={**os.environ, **settings}, check=True, timeout=500,
     )  # fmt: skip
     return [folder / "booking"]
 
 
-def node_service(folder: Path) -> Words:
-    """The Node service with its packages in a folder; skips where Node or the registry is out of reach."""
+def node_service(folder: Path, source: Path | None = None) -> Words:
+    """The Node service, or another program, in a folder with its packages; skips where Node or the registry is out of
+    reach.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("no Node here (node, npm)")
-    for source in shipped("data", "services", "node").iterdir():
-        shutil.copy(source, folder)
+    for one in (*shipped("data", "services", "node").iterdir(), *([source] if source else [])):
+        shutil.copy(one, folder)
+    if _INSTALLED:
+        (folder / "node_modules").symlink_to(_INSTALLED[0] / "node_modules")
+        return [node, folder / (source.name if source else "booking.js")]
     quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--cache", folder / "cache"]
     done = subprocess.run([npm, "ci", *quiet], cwd=folder, capture_output=True, text=True, timeout=500, check=False)
     if done.returncode and any(code in done.stderr for code in ("ENOTFOUND", "EAI_AGAIN", "ECONN", "ETIMEDOUT")):
         pytest.skip("the npm registry is out of reach")
     assert done.returncode == 0, done.stderr
-    return [node, folder / "booking.js"]
+    _INSTALLED.append(folder)
+    return [node, folder / (source.name if source else "booking.js")]
 
 
-def java_service(folder: Path) -> Words:
-    """The Java program; skips where there is no compiler or driver."""
+def java_service(folder: Path, source: Path | None = None) -> Words:
+    """The Java program, or another one; skips where there is no compiler or driver."""
     java = shutil.which("java")
     if java is None or shutil.which("javac") is None:
         pytest.skip("no JDK here (Debian: default-jdk-headless)")
     if not JDBC.exists():
         pytest.skip("no JDBC driver for PostgreSQL here (Debian: libpostgresql-jdbc-java)")
-    return [java, "-cp", JDBC, Path(__file__).with_name("Booking.java")]
+    return [java, "-cp", JDBC, source or Path(__file__).with_name("Booking.java")]
 
 
 @dataclass(frozen=True)

@@ -326,7 +326,7 @@ class WireSession:
 
     @property
     def last_refusal(self) -> str:
-        return self._refusal or self._refused_at
+        return self._refused_at or self._refusal
 
     @property
     def was_refused(self) -> bool:
