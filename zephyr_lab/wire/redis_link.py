@@ -64,7 +64,14 @@ class RedisLink(Link):
             return
         known = list(self._known(commands))
         if known and self.is_open:
+            self._check_shared()
             self.ask(self._ask_of(known))
+
+    def _check_shared(self) -> None:
+        """Redis answers in the order in which a connection was asked: who has asked later cannot be let go first."""
+        asker = self.wire.current
+        if self.session is None and self.asked and not self.flying and asker not in (None, self.owner):
+            asker.misuses(_SHARED)
 
     def _known(self, commands: list[Command]) -> Iterator[Command]:
         """Those that the server is to be asked, once the client has said the password."""
@@ -157,6 +164,13 @@ class RedisLink(Link):
             self._owed -= 1
             if not self._owed or self._subscribed:
                 self.landed()
+
+
+_SHARED = ScheduleError(
+    "two sessions ask Redis by one connection, which answers them in the order in which they have asked, so that only "
+    "this order could be had: let the service take its Redis connections from a pool (createClientPool of node-redis, "
+    "for example)"
+)
 
 
 def _blocks(text: str) -> ScheduleError:

@@ -94,7 +94,7 @@ class WireSession:
         self._asked = ""  # last, without its values
         self._is_lost = False
         self._is_done = False  # the thread has nothing more to do
-        self._closing = self._is_given_up = False
+        self._closing = self._is_given_up = self._is_misused = False
         self._waits_on: list[Any] = []
         self._thread = threading.Thread(name=f"session {name}", target=self._run, daemon=True)
 
@@ -194,6 +194,10 @@ class WireSession:
         if link in self._flying:
             self._flying.remove(link)
 
+    def misuses(self, error: LabError) -> None:
+        """What it does cannot be explored; it is not waited for."""
+        self.misuse, self._is_misused = self.misuse or error, True
+
     def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
         """These, which were taken for its own, were not."""
         self.left(link)
@@ -225,7 +229,7 @@ class WireSession:
         """Whether it has come to its next round trip, or to its end."""
         if self._is_at_rest():
             self._linger()
-        self.busy = not self._is_at_rest()
+        self.busy = not (self._is_at_rest() or self._is_misused)
         if not self.busy:
             self._may_send = False
             if self._wire.current is self:

@@ -17,7 +17,7 @@ import http from 'node:http';
 import { json } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { createClient } from 'redis';
+import { createClientPool } from 'redis';
 
 const CAPACITY = 100_000; // of a slot in Redis
 const ATTEMPTS = 5;
@@ -25,7 +25,8 @@ const BOOKING = process.env.BOOKING || 'read-then-write';
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 25 });
 pool.on('error', (error) => console.error(error.message)); // of an idle connection
-const redis = createClient({ url: process.env.REDIS_URL });
+// A pool: one connection answers in the order in which it was asked, so that requests that share it wait for each other.
+const redis = createClientPool({ url: process.env.REDIS_URL });
 redis.on('error', (error) => console.error(error.message));
 
 class Full extends Error {}
