@@ -15,7 +15,7 @@ import pytest
 
 from tests.wire import programs
 from zephyr_lab import Lab
-from zephyr_lab.errors import BadInput, ScheduleError, ServerLost, StepTimeout
+from zephyr_lab.errors import BadInput, ScheduleError, ServerLost, ServerUnavailable, StepTimeout
 from zephyr_lab.wire.service import Service
 
 DRIVERS = [programs.psycopg3, programs.psycopg2, programs.asyncpg, programs.pg8000]
@@ -94,6 +94,13 @@ def test_a_service_that_crashes_is_reported(lab: Lab, shop: Service) -> None:
 def test_a_program_that_is_not_there_is_named(lab: Lab) -> None:
     with pytest.raises(BadInput, match=r"no program 'no-such-shop'"):
         lab.service("no-such-shop --port {port}", redis=False)
+
+
+def test_a_service_hears_the_signal_that_ends_it(lab: Lab) -> None:
+    """It inherits no ignored SIGTERM, with which it would take three seconds to end."""
+    says = "import signal; print([signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])"
+    with pytest.raises(ServerUnavailable, match=r"\[<Handlers.SIG_DFL: 0>, .*, <Handlers.SIG_DFL: 0>\]"):
+        lab.service([sys.executable, "-c", says], redis=False)
 
 
 def test_what_a_function_raises_is_not_taken_for_what_the_server_said_before(lab: Lab) -> None:
