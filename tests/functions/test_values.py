@@ -18,16 +18,19 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import grpc
 import httpx
 import numpy
 import pandas
 import pydantic
 import pytest
 import sqlalchemy
+from google.protobuf import struct_pb2
 from sqlalchemy import orm
 
 from zephyr_lab.functions.structure import Incomparable
 from zephyr_lab.functions.values import told
+from zephyr_lab.orders.grpc.messages import PizzaOrderRequest
 
 NAN = float("nan")
 
@@ -119,6 +122,13 @@ class Keyword(Exception):
         self.n = n
 
 
+class Status(grpc.RpcError):
+    __module__ = "grpc._channel"  # as that of what a channel raises
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        self.code, self.details, self.channel = lambda: code, lambda: details, object()
+
+
 class Money(int):
     currency: str
 
@@ -173,7 +183,11 @@ MADE: dict[str, Callable[[int], Any]] = {
     "fields beside items": FieldAndItems, "items beside fields": lambda n: filled(FieldAndItems(1), n),
     "the order of OrderedDict": lambda n: collections.OrderedDict([("a", 1), ("b", 2)][:: 1 if n else -1]),
     "its context": in_the_course_of, "keys": lambda n: {n: 1}.keys(), "values": lambda n: {1: n}.values(),
-    "items": lambda n: {1: [n]}.items(),
+    "items": lambda n: {1: [n]}.items(), "a message": lambda n: PizzaOrderRequest(customer_id=n),
+    "what a message repeats": lambda n: PizzaOrderRequest(extras=["a", str(n)]),
+    "a map of messages": lambda n: struct_pb2.Struct(fields={"a": struct_pb2.Value(number_value=n)}),
+    "a status of gRPC's": lambda n: Status(list(grpc.StatusCode)[n], "late"),
+    "its details": lambda n: Status(grpc.StatusCode.ABORTED, str(n)),
 }  # fmt: skip
 
 
@@ -305,6 +319,7 @@ from django.db import connection, models
 from django.http import HttpResponse, StreamingHttpResponse
 from zephyr_lab.functions.structure import Incomparable
 from zephyr_lab.functions.values import told
+from zephyr_lab.orders.grpc.messages import PizzaOrderRequest
 class A(models.Model):
     n = models.IntegerField()
     class Meta:

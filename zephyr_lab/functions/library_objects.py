@@ -57,6 +57,17 @@ def _struct(reader: Reader, value: Any) -> Told:
     return reader.fields(type(value), ((name, getattr(value, name)) for name in value.__struct_fields__))
 
 
+def _message(reader: Reader, value: Any) -> Told:
+    """Of protocol buffers: the fields that are set."""
+
+    def plain(one: Any) -> Any:
+        if isinstance(one, str | bytes) or not hasattr(one, "__len__"):
+            return one
+        return dict(one.items()) if hasattr(one, "items") else list(one)
+
+    return reader.fields(type(value), ((field.name, plain(one)) for field, one in value.ListFields()))
+
+
 def _cursor(reader: Reader, value: Any) -> Told:
     """A result without rows; rows would have to be fetched."""
     if value.pgresult is None or value.description is not None:
@@ -136,6 +147,7 @@ KNOWN: dict[str, Callable[[Reader, Any], Told]] = {
     "django.QuerySet": _query_set,
     "pydantic.BaseModel": _pydantic,
     "msgspec.Struct": _struct,
+    "google.Message": _message,
     "sqlalchemy.Row": _row,
     "sqlalchemy.RowMapping": _without_attributes,
     "rest_framework.ReturnDict": _without_attributes,

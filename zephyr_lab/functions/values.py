@@ -82,7 +82,8 @@ class _Reader:
             return self._error(value)
         if "_sa_instance_state" in getattr(value, "__dict__", ()):
             return mapped(self, value)
-        names = [f"{one.__module__.partition('.')[0]}.{one.__name__}" for one in kind.__mro__]
+        # A class that protocol buffers have made of a description is in no module.
+        names = [f"{(one.__module__ or '').partition('.')[0]}.{one.__name__}" for one in kind.__mro__]
         for name in names:
             if name in KNOWN:
                 return KNOWN[name](self, value)
@@ -200,6 +201,8 @@ class _Reader:
         attempt = getattr(error, "last_attempt", None)  # tenacity.RetryError
         if attempt is not None and callable(getattr(attempt, "exception", None)):
             return Parts(kind.__name__, (self.read(attempt.exception()),))
+        if kind.__module__.partition(".")[0] == "grpc" and callable(getattr(error, "code", None)):
+            return Parts("RpcError", (_status(error), self.read(error.details())))  # type: ignore[attr-defined]
         errors = getattr(error, "errors", None)
         if kind.__name__ == "ValidationError" and callable(errors):  # pydantic
             return Parts(kind.__name__, (self.read(errors(include_url=False)),))
@@ -218,6 +221,12 @@ class _Reader:
 
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _status(error: Any) -> Leaf:
+    """The code of an error of gRPC's."""
+    name = error.code().name
+    return Leaf("name", name, name)
 
 
 def is_from_server(error: BaseException) -> bool:
