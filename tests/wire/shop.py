@@ -56,6 +56,7 @@ class Shop(BaseHTTPRequestHandler):
         self.answer(200, {})
 
     def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/crash":
             os._exit(3)
         if self.path == "/computes":

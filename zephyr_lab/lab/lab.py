@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from zephyr_lab.load.claims import Claim
     from zephyr_lab.load.claims import Table as Claims
     from zephyr_lab.schedule.terminals import Terminals
+    from zephyr_lab.wire.command import Command
+    from zephyr_lab.wire.command_line import Words
+    from zephyr_lab.wire.description import Description
     from zephyr_lab.wire.proxy import Wire
     from zephyr_lab.wire.service import Service
 
@@ -256,7 +259,7 @@ class Lab:
         self.engine.ensure_open()
         return self.engine.wire
 
-    def service(self, command: str | Sequence[str | os.PathLike[str]], **options: Any) -> Service:
+    def service(self, command: Words | Description, **options: Any) -> Service:
         """Starts a program that serves HTTP on the lab's servers, to explore requests to it; options as `Service` has.
 
             with lab.service("./shop") as shop:
@@ -266,9 +269,21 @@ class Lab:
         """
         from zephyr_lab.wire.service import Service
 
-        service = Service(self.wire, command, **options)
+        given = {"command": command} if isinstance(command, str | Sequence) else command.options
+        service = Service(self.wire, **{**given, **options})
         self.engine.close_with(service.close)
         return service
+
+    def command(self, command: Words, **options: Any) -> Command:
+        """A program as a session, a process for each schedule or one that is kept; options as `Command` has.
+
+            lab.explore([lab.command("./expire"), lab.command(["psql", "-c", SQL], redis=False)], setup=SCHEMA)
+
+        Raises BadInput.
+        """
+        from zephyr_lab.wire.command import Command
+
+        return Command(self.wire, command, **options)
 
     def _elsewhere(self, functions: Mapping[str, Function], answers: Answers) -> Elsewhere | None:
         """Creates the sessions at the wire, if there are any."""

@@ -22,6 +22,10 @@ class Served(Protocol):
     def ensure_alive(self, seconds: float = 0.0) -> None:
         """Raises ServerLost where it has ended, or does so within so many seconds."""
 
+    def listens(self) -> bool:
+        """Whether its port can be connected to."""
+        ...
+
     reset: Any
     """How it is put back, if it is."""
 
@@ -102,6 +106,14 @@ def response_of(status: int, raw: bytes, refusals: Collection[int]) -> Response:
     except ValueError:
         body = text
     return Response(status, body, f"HTTP {status}" if status in refusals else "")
+
+
+def method_and_path(words: str) -> tuple[str, str]:
+    """Of a request in short form, such as `POST /orders`. Raises BadInput."""
+    method, _, path = words.partition(" ")
+    if not (method.isascii() and method.isalpha() and path.startswith("/")):
+        raise BadInput(f"a request is a method and a path, as in 'POST /orders', not {words!r}")
+    return method.upper(), path
 
 
 class _Open:

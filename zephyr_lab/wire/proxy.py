@@ -32,6 +32,7 @@ from zephyr_lab.wire.streams import Loop
 
 if TYPE_CHECKING:
     from zephyr_lab.servers.keyvalue import KeyValue
+    from zephyr_lab.wire.programs import Programs
 
 DAY_MS = 86_400_000
 LINGER, LONGEST_LINGER = 0.005, 0.1  # seconds: a program asks all that it asks at once within less
@@ -153,6 +154,13 @@ class Wire:
         if own:
             self.endpoint(name).session = session
         return session
+
+    @cached_property
+    def programs(self) -> Programs:
+        """What starts commands; the first use starts it."""
+        from zephyr_lab.wire.programs import Programs
+
+        return Programs()
 
     # -- who serves
 
@@ -343,7 +351,9 @@ class Wire:
                 link.cancel()
 
     def close(self) -> None:
-        """Ends all connections, and removes the sockets."""
+        """Ends all connections and programs, and removes the sockets."""
+        if "programs" in vars(self):
+            self.programs.close()
         self._rests = True
         self.wake()
         if self._idle is not None and self._idle is not threading.current_thread():

@@ -6,23 +6,23 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from zephyr_lab.errors import BadInput, ServerLost, ServerUnavailable
-from zephyr_lab.wire.http import HttpRequest, Verbs
+from zephyr_lab.wire.called import Called
+from zephyr_lab.wire.command_line import Words, check_program, filled, running, tail_of, words_of
+from zephyr_lab.wire.http import HttpRequest, Verbs, method_and_path
 from zephyr_lab.wire.processes import computes
 from zephyr_lab.wire.proxy import Wire
 
 READY_SECONDS = 30.0
-TAIL_LINES = 12
 RESTART = "restart"
 
 
@@ -34,14 +34,15 @@ class Service(Verbs):
     to listen on; `{dsn}`, `{redis_url}` and `{port}` stand for these in `command` and in the values of `env`. It is
     ready when GET of `ready`, a path, is answered with a status below 500, or, without one, when its port can be
     connected to. A request that is answered with a status in `refusals` was refused on account of another one.
-    `reset` is how it forgets what it keeps in memory, before each schedule: a request, or "restart". Raises BadInput,
-    and ServerUnavailable, with what it has printed, where it does not come up within `ready_seconds`.
+    `reset` is how it forgets what it keeps in memory, before each schedule: a request, such as "POST /reset", or
+    "restart". Raises BadInput, and ServerUnavailable, with what it has printed, where it does not come up within
+    `ready_seconds`.
     """
 
     def __init__(
         self,
         wire: Wire,
-        command: str | Sequence[str | os.PathLike[str]],
+        command: Words,
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
@@ -51,41 +52,38 @@ class Service(Verbs):
         reset: HttpRequest | str | None = None,
         redis: bool = True,
     ) -> None:
-        words = shlex.split(command) if isinstance(command, str) else [os.fspath(one) for one in command]
-        if not words:
-            raise BadInput("a service is started by a command, such as ['./shop'] or 'node server.js'")
-        if isinstance(reset, str) and reset != RESTART:
-            raise BadInput(f"a service is put back by a request or by {RESTART!r}, not by {reset!r}")
+        words = words_of(command)
         self._port = _free_port()
         super().__init__(f"http://127.0.0.1:{self._port}", refusals, self)
         self.is_new = True
-        self.reset, self._ready, self._seconds = reset, ready, ready_seconds
+        self.reset = self._reset(reset) if isinstance(reset, str) and reset != RESTART else reset
+        self._ready, self._seconds = ready, ready_seconds
         self._wire, self._folder = wire, None if cwd is None else str(Path(cwd).resolve())
         names = {"{dsn}": wire.dsn, "{port}": str(self._port)}
         own = {"DATABASE_URL": wire.dsn, "PORT": str(self._port), **wire.shared.environment}
         if redis:
             names["{redis_url}"] = own["REDIS_URL"] = wire.redis_url
-        self._words = [_filled(word, names) for word in words]
-        self._check_program()
+        self._words = [filled(word, names) for word in words]
         self._troubles_before = list(wire.troubles)
-        own |= {name: _filled(str(value), names) for name, value in (env or {}).items()}
+        own |= {name: filled(str(value), names) for name, value in (env or {}).items()}
         self._environment = {**os.environ, **own}
+        check_program(self._words[0], self._folder, self._environment)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and is gone with this process
         self._start()
         wire.stillness.programs.add(self.is_working)
 
-    def _check_program(self) -> None:
-        program = self._words[0]
-        place = str(Path(self._folder or "", program)) if os.sep in program else program
-        if shutil.which(place) is None:
-            raise BadInput(f"there is no program {place!r} to start: is it built, and installed on this machine?")
+    def _reset(self, words: str) -> HttpRequest:
+        try:
+            return self.request(*method_and_path(words))
+        except BadInput:
+            raise BadInput(
+                f"a service is put back by a request, such as 'POST /reset', or by {RESTART!r}, not by {words!r}"
+            ) from None
 
     def _start(self) -> None:
-        code = f"import sys; sys.path[:] = {sys.path!r}; from zephyr_lab.wire import keeper; keeper.main()"
         self._keeper = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+            running("keeper"), stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         assert self._keeper.stdin
         order = {"command": self._words, "environment": self._environment, "folder": self._folder}
         with contextlib.suppress(BrokenPipeError):
@@ -105,7 +103,7 @@ class Service(Verbs):
                 raise ServerUnavailable(self._ended())
             try:
                 if not self._ready:
-                    socket.create_connection(("127.0.0.1", self._port), 1).close()
+                    self._connect()
                     return
                 status = self.get(self._ready)._ask(lambda connection: None).status
                 if status < 500:
@@ -124,11 +122,14 @@ class Service(Verbs):
         return f"{self._what()} has ended, with exit code {self._keeper.returncode}{self._said()}"
 
     def _said(self) -> str:
-        size = os.fstat(self._log.fileno()).st_size
-        text = os.pread(self._log.fileno(), 8192, max(0, size - 8192)).decode(errors="replace")
-        lines = text.splitlines()[-TAIL_LINES:]
-        said = "".join(f"\n  {line}" for line in ["Its last words:", *lines]) if lines else "; it has printed nothing"
-        return said + "".join(f"\nThe lab's socket: {one}" for one in self._wire.troubles)
+        return tail_of(self._log.fileno()) + "".join(f"\nThe lab's socket: {one}" for one in self._wire.troubles)
+
+    def call(self, function: Callable[[], Any]) -> Called:
+        """A call that asks the service by other means than HTTP, such as `lambda: stub.Book(order)`: a session.
+
+        What it returns or raises is the outcome, as a function's is. Raises BadInput.
+        """
+        return Called(function, self)
 
     # -- as its requests ask
 
@@ -141,6 +142,16 @@ class Service(Verbs):
     def is_working(self) -> bool:
         """Whether one of its threads computes, as far as this system tells."""
         return computes(self._keeper.pid)
+
+    def _connect(self) -> None:
+        socket.create_connection(("127.0.0.1", self._port), 1).close()
+
+    def listens(self) -> bool:
+        """Whether its port can be connected to."""
+        with contextlib.suppress(OSError):
+            self._connect()
+            return True
+        return False
 
     def put_back(self) -> None:
         """Has it forget what it keeps in memory, as `reset` says. Raises ServerLost, ServerUnavailable."""
@@ -175,12 +186,6 @@ class Service(Verbs):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _filled(text: str, names: Mapping[str, str]) -> str:
-    for name, value in names.items():
-        text = text.replace(name, value)
-    return text
 
 
 def _free_port() -> int:

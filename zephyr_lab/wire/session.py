@@ -67,6 +67,13 @@ class Answered(Protocol):
     def parts(self) -> tuple[str, Any]: ...
 
 
+@runtime_checkable
+class Located(Protocol):
+    """A wait that can say what for, such as a process that has not ended."""
+
+    def stands_at(self) -> str: ...
+
+
 class Failed(Exception):
     """What a request or a command says of itself, where that is that something went wrong."""
 
@@ -348,7 +355,8 @@ class WireSession:
         if self._is_done and (links := self._open_transactions()):
             pids = ", ".join(str(one.pid) for one in links)
             return f"which has answered and left a transaction open, on backend {pids}"
-        return stands_at(self._thread.ident)
+        told = [one.stands_at() for one in self._waits_on if isinstance(one, Located)]
+        return stands_at(self._thread.ident) or "".join(told[-1:])
 
     def abandon(self) -> None:
         """Has it run to its end out of turn, where others use its connections after it; else these are closed."""

@@ -12,6 +12,8 @@ from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_of
 from zephyr_lab.functions.loops import Loops
 from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.wire.called import Called
+from zephyr_lab.wire.command import Command
 from zephyr_lab.wire.http import HttpRequest
 from zephyr_lab.wire.proxy import Endpoint, Wire
 
@@ -26,6 +28,21 @@ class Request(Protocol):
     def ask(self, opened: Callable[[Any], object] = ...) -> Any:
         """Asks it, and waits for the answer, which is the session's outcome. `opened` is given what ends the wait by
         its `close()`."""
+        ...
+
+
+@runtime_checkable
+class Connecting(Request, Protocol):
+    """A request that connects itself: a process that is told where to. `command` is what it is a process of.
+
+    `command.kept` is one that goes on from schedule to schedule, and keeps its connections.
+    """
+
+    @property
+    def command(self) -> Command: ...
+
+    def ask_at(self, name: str, endpoint: Endpoint, opened: Callable[[Any], object]) -> Any:
+        """As `ask`, for the session of this name, its connections by an endpoint."""
         ...
 
 
@@ -45,7 +62,10 @@ class Works:
         for name, one in works.items():
             if not isinstance(one, Request) and Kind.REDIS_URL in parameters_of(one).kinds():
                 _ = wire.endpoint(name).redis_url  # starts Redis, before imports are watched
-        services = [work.service for work in works.values() if isinstance(work, HttpRequest)]
+        self._commands = [one.command for one in works.values() if isinstance(one, Connecting)]
+        if any(one.uses_redis for one in self._commands):
+            _ = wire.redis_url
+        services = [work.service for work in works.values() if isinstance(work, HttpRequest | Called)]
         self._services = {id(one): one for one in services if one}.values()
         self._to_put_back = [one for one in self._services if one.reset]
         for one in works.values():
@@ -81,6 +101,8 @@ class Works:
             finally:
                 self._wire.end()
                 self._loops.close()
+                for one in self._commands:
+                    self._wire.aside(one.end)
 
     def begin(self, level: str) -> None:
         """Before each schedule. Raises LabError where a service cannot be put back."""
@@ -94,6 +116,11 @@ class Works:
 
     def session(self, name: str) -> Scheduled:
         one = self._works[name]
+        if isinstance(one, Connecting):
+            # What is kept keeps its connections too, which come to the socket of all, as a service's do.
+            own = not one.command.kept
+            endpoint = self._wire.endpoint(name) if own else self._wire.shared
+            return self._wire.session(name, partial(one.ask_at, name, endpoint), self._answers, own=own)
         if isinstance(one, Request):
             return self._wire.session(name, one.ask, self._answers, own=False)
         call = self._call(one, self._wire.endpoint(name))
@@ -142,5 +169,7 @@ class Works:
         )
 
     def troubles(self) -> str:
-        """What clients were told by the wire, as a sentence; '' for nothing."""
-        return f" The lab's socket says: {'; '.join(self._wire.troubles)}." if self._wire.troubles else ""
+        """What clients were told by the wire, and commands have printed, as sentences; '' for nothing."""
+        said = [f"The lab's socket says: {'; '.join(self._wire.troubles)}"] if self._wire.troubles else []
+        said += dict.fromkeys(one.trouble for one in self._commands if one.trouble)
+        return "".join(f" {one}." for one in said)

@@ -1,0 +1,67 @@
+"""Programs as they are named to be started: words, what is filled in, whether they are there, what they last said."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from zephyr_lab.errors import BadInput
+
+Words = str | Sequence[str | os.PathLike[str]]
+TAIL_LINES = 12
+TAIL_BYTES = 8192
+
+
+def words_of(command: Words) -> list[str]:
+    """A command's words; a string is split as a shell splits it, and no shell is run. Raises BadInput."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else [os.fspath(one) for one in command]
+    except ValueError as error:
+        raise BadInput(f"{command!r} cannot be split into words: {error}") from None
+    if not words:
+        raise BadInput("a command is empty: name a program, as in ['./shop'] or 'node server.js'")
+    return words
+
+
+def filled(text: str, names: Mapping[str, str]) -> str:
+    """With what `{dsn}` and the like stand for."""
+    for name, value in names.items():
+        text = text.replace(name, value)
+    return text
+
+
+def check_program(program: str, folder: str | None, environment: Mapping[str, str]) -> None:
+    """Raises BadInput where there is no such program, or no such folder to run it in."""
+    if folder is not None and not Path(folder).is_dir():
+        raise BadInput(f"there is no folder {folder!r} to start {program!r} in")
+    place = str(Path(folder or "", program)) if os.sep in program else program
+    if shutil.which(place, path=environment.get("PATH")) is None:
+        raise BadInput(f"there is no program {place!r} to start: is it built, and installed on this machine?")
+
+
+def running(module: str) -> list[str]:
+    """How a process of ours runs a module of this package's, found as it is here."""
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path[:] = {sys.path!r}; from zephyr_lab.wire import {module}; {module}.main()",
+    ]
+
+
+def last_lines(descriptor: int) -> list[str]:
+    """What a program has last written into an open file."""
+    size = os.fstat(descriptor).st_size
+    text = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
+    return text.splitlines()[-TAIL_LINES:]
+
+
+def tail_of(descriptor: int) -> str:
+    """The same, as the end of a sentence."""
+    lines = last_lines(descriptor)
+    if not lines:
+        return "; it has printed nothing"
+    return "".join(f"\n  {line}" for line in ["Its last words:", *lines])
