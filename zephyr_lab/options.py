@@ -108,11 +108,15 @@ class ExploreOptions(Options):
     invariant: str | Callable[..., bool] | None = _option(
         None, "A query that is true at the end of every correct run.", shell_type=str | None
     )
-    ignore: Sequence[str] = _option((), "Columns to leave out of the outcome, such as orders.created_at.")
+    ignore: Sequence[str] = _option(
+        (), "Columns to leave out of the outcome, such as orders.created_at.", shell_type=list[str]
+    )
     compare: Mapping[type, Callable[[Any], Any]] | None = _option(
         None, "How to make plain data of objects that functions return, by class."
     )
-    refusals: Sequence[Any] = _option((), "Exceptions, SQLSTATEs or answers that count as an abort, as 40001 does.")
+    refusals: Sequence[Any] = _option(
+        (), "Exceptions, SQLSTATEs or answers that count as an abort, as 40001 does.", shell_type=list[str]
+    )
     retry: bool = _option(False, "Run aborted functions again when the schedule is over.")
     reduction: bool | None = _option(
         None,

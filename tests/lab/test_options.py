@@ -36,7 +36,7 @@ SIGNATURES = {
 }
 OF_THE_VERB = {"self", "functions", "schedule", "on_progress"}
 OF_THE_COMMAND = {
-    "explore": {"case", "sessions", "format"},
+    "explore": {"case", "service", "request", "replay", "sessions", "format"},
     "incident": {"format", "into", "yes"},
 }
 
@@ -60,7 +60,7 @@ def test_every_option_of_an_exploration_is_somebodys() -> None:
 @pytest.mark.parametrize(
     ("command", "model", "wanted"),
     [
-        ("explore", ExploreOptions, {"isolation", *CASE_OPTIONS} - {"shrink"}),
+        ("explore", ExploreOptions, {*CASE_OPTIONS, *FUNCTION_OPTIONS} - {"setup", "compare"}),
         ("incident", LoadOptions, {*LoadOptions.names()}),
     ],
 )

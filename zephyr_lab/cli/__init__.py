@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zephyr_lab.cli import check, course, demo, load, runbook, schedules, service
+from zephyr_lab.cli import check, course, demo, explore, load, runbook, schedules, service
 from zephyr_lab.cli.common import err
 from zephyr_lab.errors import LabError
 from zephyr_lab.extras import needed_by
@@ -26,7 +26,7 @@ for command in (
     course.samples,
     schedules.cases,
     schedules.run,
-    schedules.explore,
+    explore.explore,
     schedules.spec,
     schedules.hermitage,
     schedules.matrix,

@@ -1,4 +1,4 @@
-"""`zephyr-lab cases`, `run`, `explore`, `spec`, `hermitage`, `matrix`: schedules, run and judged."""
+"""`zephyr-lab cases`, `run`, `spec`, `hermitage`, `matrix`: schedules, run and judged."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from zephyr_lab.cli.common import Format, Late, err, labs, out, progress_bar, takes
-from zephyr_lab.options import CASE_OPTIONS, ExploreOptions
+from zephyr_lab.cli.common import Format, Late, err, labs, out, progress_bar
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
     from zephyr_lab.anomalies import Matrix
     from zephyr_lab.anomalies.matrix import Counted
-    from zephyr_lab.explore.exploration import Exploration
 
 specs = Late("zephyr_lab.lab.case")
 catalogue, model = Late("zephyr_lab.anomalies"), Late("zephyr_lab.schedule.model")
-
-_EXPLORE = tuple(name for name in CASE_OPTIONS if name != "shrink")
 
 COLOURS = {"prevented": "green", "occurs": "red"}
 
@@ -72,38 +67,6 @@ def run(
         print(json.dumps({**said.pop("transcript"), **said}, indent=1))
     else:
         print(f"{verdict.transcript}\n\n{verdict}")
-
-
-@takes(ExploreOptions, "isolation", *_EXPLORE)
-def explore(
-    case: Annotated[str, typer.Argument(help="A case (`zephyr-lab cases`), or a .spec file.")],
-    sessions: Annotated[
-        int | None, typer.Option(help="Number of sessions; further ones are copies of the last.")
-    ] = None,
-    format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
-    **options: Any,
-) -> None:
-    """Run every schedule that the server admits, and judge each by the serial ones.
-
-    A step is a message to the server: races inside one statement cannot be seen. Ctrl-C prints what was found so far.
-    """
-    asked = ExploreOptions(**options).check()
-    level = IsolationLevel.of(asked.isolation)
-    chosen = specs.load_case(case)
-    if sessions is not None:
-        chosen = chosen.with_sessions(sessions)
-    columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with labs.Lab() as lab, progress_bar(*columns) as progress:
-        task = progress.add_task("exploring", total=asked.samples, said="")
-        by_class = asked.reduction and asked.samples is None
-
-        def show(state: Exploration) -> None:
-            stands = f", for {state.represents:,}" if state.represents and by_class else ""
-            said = f"{state.schedules:,} schedules{stands}, {state.anomalous:,} anomalous"
-            progress.update(task, completed=state.schedules, said=said)
-
-        found = lab.case(chosen, level).explore(**asked.part(_EXPLORE), on_progress=show)
-    print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
 
 
 def spec(
