@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from zephyr_lab.lab import Lab
     from zephyr_lab.lab.case import Case
     from zephyr_lab.schedule.levels import IsolationLevel
+    from zephyr_lab.wire.description import Description
 
 __version__ = "0.1.0"
-__all__ = ["Case", "IsolationLevel", "Lab", "__version__", "once"]
+__all__ = ["Case", "Description", "IsolationLevel", "Lab", "__version__", "once"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from zephyr_lab.functions import once
 
         return once.once
+    if name == "Description":
+        from zephyr_lab.wire import description
+
+        return description.Description
     if name in __all__:
         from zephyr_lab.lab import lab
 

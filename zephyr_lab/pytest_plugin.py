@@ -7,7 +7,7 @@ come with the first test that uses the fixture `zephyr`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from zephyr_lab.testing import (
 
 if TYPE_CHECKING:
     from zephyr_lab.lab import Lab
+    from zephyr_lab.wire.service import Service
 
 # -- options and settings
 
@@ -122,6 +123,16 @@ def _zephyr_lab(zephyr_dsn: str | None, zephyr_redis_url: str | None) -> Iterato
         pytest.fail(f"zephyr: {error}", pytrace=False)
     with lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def zephyr_service(_zephyr_lab: Lab) -> Callable[..., Service]:
+    """Starts a service of yours on the lab's servers, for a fixture of yours of any scope; as `Lab.service` does.
+
+    with zephyr_service("./shop") as shop:
+        yield shop
+    """
+    return _zephyr_lab.service
 
 
 @pytest.fixture

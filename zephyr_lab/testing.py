@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from zephyr_lab.explore.exploration import Exploration
     from zephyr_lab.explore.verdict import Verdict
     from zephyr_lab.lab import Lab
+    from zephyr_lab.wire.command_line import Words
+    from zephyr_lab.wire.description import Description
+    from zephyr_lab.wire.service import Service
 
 T = TypeVar("T")
 Setup = str | Path | Callable[..., Any]
-Functions = Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
+Functions = Sequence[Any] | Mapping[str, Any]  # functions, and requests
 
 # The keys in a test's report, also from a worker of xdist and in JUnit's XML.
 EXPLORED, INCOMPLETE, REPLAYED = "zephyr", "zephyr_incomplete", "zephyr_replay"
@@ -139,6 +142,12 @@ class Zephyr:
         """The level, such as `read committed`."""
         return str(self._options.isolation)
 
+    def service(self, command: Words | Description, **options: Any) -> Service:
+        """As `Lab.service`, until the test ends; the fixture `zephyr_service` is for fixtures, of any scope."""
+        service = self.lab.service(command, **options)
+        self._node.addfinalizer(service.close)
+        return service
+
     def explore(self, functions: Functions, **options: Any) -> Exploration:
         """Fails the test if any schedule is anomalous, violates the invariant, or cannot be judged.
 
@@ -237,7 +246,7 @@ class _Asked:
     lab: Lab
     node: pytest.Item
     number: int
-    functions: dict[str, Callable[..., Any]]
+    functions: dict[str, Any]
     options: ExploreOptions
     unblocked: Callable[[], Any]
 
@@ -295,10 +304,9 @@ class _Asked:
 
     @property
     def sessions(self) -> str:
-        return ", ".join(
-            f"{name} {getattr(getattr(function, 'func', function), '__name__', type(function).__name__)}"
-            for name, function in self.functions.items()
-        )
+        from zephyr_lab.functions.arguments import name_of
+
+        return ", ".join(f"{name} {name_of(one)}" for name, one in self.functions.items())
 
     def explain(self, found: Exploration, schedule: str) -> str:
         """The first line is the error; then the schedule, its transcript, and how to run it alone."""

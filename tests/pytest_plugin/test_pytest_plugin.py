@@ -275,6 +275,47 @@ def test_every_worker_has_servers_of_its_own_and_leaves_nothing(
     assert outside.is_clean(), outside.leftovers()
 
 
+def test_a_service_ends_with_its_test_or_with_the_fixture_that_started_it(project: Project) -> None:
+    """Each later test sees who is still there."""
+    project.tests(f"""
+    import sys
+    import pytest
+    from zephyr_lab.errors import ServerLost
+
+    SERVICE = [sys.executable, {str(ROOT / "tests/wire/shop.py")!r}]
+    SETUP = "create table slots (id int primary key, booked int); insert into slots values (1, 0)"
+    seen = []
+
+    @pytest.fixture(scope="class")
+    def shop(zephyr_service):
+        with zephyr_service(SERVICE, ready="/", redis=False) as shop:
+            seen.append(shop)
+            yield shop
+
+    class TestShop:
+        def test_race(self, zephyr, shop):
+            found = zephyr.expect_anomaly([shop.post("/orders"), shop.post("/orders")], setup=SETUP)
+            assert (found.schedules, found.anomalous) == (14, 12)
+
+        def test_one_service(self, shop):
+            seen.append(shop)
+            assert seen[0] is shop
+
+        def test_own(self, zephyr):
+            seen.append(zephyr.service(SERVICE, ready="/", redis=False))
+
+    def test_ended(zephyr):
+        for shop in seen:
+            with pytest.raises(ServerLost, match="was closed, and its requests"):
+                shop.get("/").ask()
+        zephyr.explore([zephyr.lab.command("sh -c 'exit 3'")])
+    """)
+    run = project.pytest("-v")
+    run.assert_outcomes(passed=3, failed=1)
+    run.stdout.fnmatch_lines(["*::test_race: A POST /orders, B POST /orders at read committed: all 14 schedules, 12 *"])
+    run.stdout.fnmatch_lines(["E *the command \"sh -c 'exit 3'\" ended with 3; it has printed nothing*"])
+
+
 @pytest.mark.thorough
 def test_ctrl_c_ends_the_test_run(project: Project) -> None:
     """`Lab.explore` keeps what it has found by then; the next test is not begun."""
@@ -364,6 +405,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
 @pytest.mark.parametrize("heading", list(sections()))
 def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are written under the name in their first line, commands are run, and print the lines that follow them."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # for services of the page
     if EXTERNAL in "".join(code for _, code in sections()[heading]):
         monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", "host=nowhere.invalid")  # the page names the server itself
     printed: list[str] = []

@@ -56,9 +56,11 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    inner = getattr(function, "func", function)  # of a partial
-    return getattr(inner, "__name__", type(inner).__name__)
+def name_of(session: Any) -> str:
+    """What a function is called in reports, or a request, which has a title."""
+    title = getattr(session, "title", None)
+    inner = getattr(session, "func", session)  # of a partial
+    return title if isinstance(title, str) else getattr(inner, "__name__", type(inner).__name__)
 
 
 @dataclass(frozen=True)

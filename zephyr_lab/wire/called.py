@@ -33,6 +33,11 @@ class Called:
         except ValueError:
             pass  # of C: it says nothing of what it takes
 
+    @property
+    def title(self) -> str:
+        """What it is called in reports."""
+        return name_of(self.function)
+
     def ask(self, opened: Callable[[Any], object] = lambda connection: None) -> Any:
         """Calls it. Raises what it raises, and ServerLost where the service has ended, with what it printed."""
         self.service.ensure_alive()

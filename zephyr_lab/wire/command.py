@@ -106,7 +106,12 @@ class Command:
 
     @property
     def name(self) -> str:
-        return f"the command {shlex.join(self._words)!r}"
+        return f"the command {self.title!r}"
+
+    @property
+    def title(self) -> str:
+        """What it is called in reports."""
+        return shlex.join(self._words)
 
     def environment(self, endpoint: Endpoint) -> tuple[list[str], dict[str, str]]:
         """Words and environment of a process whose connections come by an endpoint."""
@@ -191,6 +196,11 @@ class Line:
 
     command: Command
     text: str
+
+    @property
+    def title(self) -> str:
+        """What it is called in reports."""
+        return f"{self.command.title} < {self.text}"
 
     def ask(self, opened: Callable[[Any], object] = lambda handle: None) -> Any:
         """Tells it now; the process goes on until the lab ends, or an exploration that it is a part of."""

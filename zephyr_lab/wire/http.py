@@ -69,6 +69,11 @@ class HttpRequest:
     refusals: Collection[int] = frozenset({409})
     service: Served | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def title(self) -> str:
+        """What it is called in reports."""
+        return f"{self.method} {self.path}"
+
     def ask(self, opened: Callable[[Any], object] = lambda connection: None) -> Response:
         """Sends it and waits for the answer. `opened` is given what `close()` gives the wait up.
 

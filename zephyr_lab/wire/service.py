@@ -135,6 +135,8 @@ class Service(Verbs):
 
     def ensure_alive(self, seconds: float = 0.0) -> None:
         """Raises ServerLost where it has ended, or does so within so many seconds."""
+        if self._log.closed:
+            raise ServerLost(f"{self._what()} was closed, and its requests with it: start it anew")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._keeper.wait(seconds)
             raise ServerLost(self._ended())
