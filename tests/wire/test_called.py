@@ -29,7 +29,7 @@ def shop(lab: Lab) -> Iterator[Service]:
 @pytest.fixture
 def ask(shop: Service) -> Iterator[Callable[[str], str]]:
     """A stub of it: the method's name, and what is answered."""
-    with grpc.insecure_channel(shop.base.removeprefix("http://")) as channel:
+    with grpc.insecure_channel(shop.address) as channel:
         yield lambda name: channel.unary_unary(f"/Shop/{name}")(b"", timeout=10).decode()
 
 

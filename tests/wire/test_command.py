@@ -97,6 +97,15 @@ def test_it_is_explored_beside_functions(lab: Lab) -> None:
     assert "slots: id=1, booked=2" in str(found)
 
 
+@pytest.mark.thorough
+def test_one_that_computes_for_long_does_not_wait_inside_its_program(lab: Lab) -> None:
+    """As an interpreter that starts: what is silent for so long would be taken for waiting."""
+    slow = python(lab, f"import time\nwhile time.process_time() < 1.4: pass\n{ONCE}")
+    found = lab.explore([slow, python(lab, ONCE)], setup=SETUP, samples=1, shrink=False)
+    assert not any("inside the program" in one for one in found.not_compared)
+    assert lab.wire.stillness.places == set()
+
+
 @psql
 def test_exit_codes_are_failures_or_refusals(lab: Lab) -> None:
     """What was printed beside is in the report where nothing but failures came."""

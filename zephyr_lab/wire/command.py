@@ -53,10 +53,11 @@ class Command:
     """A program that does its work and exits, once for each schedule; or with `kept` once for an exploration.
 
     `command` is run without a shell, in `cwd`, with `env` on top of this process's environment, and with DATABASE_URL,
-    libpq's variables (PGHOST, ...) and REDIS_URL (but for `redis=False`) that lead to the session's own socket; `{dsn}`
-    and `{redis_url}` stand for these in `command` and in the values of `env`. `input` is its standard input: text,
-    bytes, or data that is given as JSON. What it prints to standard output, a MiB at most, and its exit status are the
-    outcome; a status other than 0 is a failure, and one in `refusals` a refusal. Raises BadInput.
+    libpq's variables (PGHOST, ...) and REDIS_URL (but for `redis=False`), which lead to the session's own socket;
+    `{dsn}`, `{jdbc_url}` and `{redis_url}` stand for these in `command` and in the values of `env`. `input` is its
+    standard input: text, bytes, or data that is given as JSON. What it prints to standard output, a MiB at most, and
+    its exit status are the outcome; a status other than 0 is a failure, and one in `refusals` a refusal. Raises
+    BadInput.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Command:
 
     def environment(self, endpoint: Endpoint) -> tuple[list[str], dict[str, str]]:
         """Words and environment of a process whose connections come by an endpoint."""
-        names = {"{dsn}": endpoint.dsn}
+        names = {"{dsn}": endpoint.dsn, "{jdbc_url}": endpoint.jdbc_url}
         own = {"DATABASE_URL": endpoint.dsn, **endpoint.environment}
         if self.uses_redis:
             names["{redis_url}"] = own["REDIS_URL"] = endpoint.redis_url

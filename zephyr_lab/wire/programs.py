@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from zephyr_lab.errors import BadInput, ServerLost
 from zephyr_lab.wire.command_line import running
+from zephyr_lab.wire.processes import computes
 
 
 class Running:
@@ -94,6 +95,10 @@ class Programs:
                     running("starter"), stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True
                 )
         return self._orders
+
+    def are_working(self) -> bool:
+        """Whether a thread of one of them computes, as far as this system tells."""
+        return self._starter is not None and computes(self._starter.pid)
 
     def close(self) -> None:
         """Ends all that still run."""

@@ -80,6 +80,12 @@ class Endpoint:
         return f"{scheme}://{NAME}:{quote(self._password)}@127.0.0.1:{self._port}/{NAME}"
 
     @property
+    def jdbc_url(self) -> str:
+        """A URL for JDBC, whose driver takes no password in front of the host."""
+        address = f"127.0.0.1:{self._port}/{NAME}"
+        return f"jdbc:postgresql://{address}?user={NAME}&password={quote(self._password)}&sslmode=disable"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What libpq and its like read of the environment."""
         return {
@@ -160,7 +166,9 @@ class Wire:
         """What starts commands; the first use starts it."""
         from zephyr_lab.wire.programs import Programs
 
-        return Programs()
+        programs = Programs()
+        self.stillness.programs.add(programs.are_working)
+        return programs
 
     # -- who serves
 

@@ -31,9 +31,9 @@ class Service(Verbs):
 
     `command` is run without a shell, with `env` on top of this process's environment, and with DATABASE_URL and libpq's
     variables (PGHOST, ...) for the lab's PostgreSQL, REDIS_URL for its Redis (but for `redis=False`), PORT for the port
-    to listen on; `{dsn}`, `{redis_url}` and `{port}` stand for these in `command` and in the values of `env`. It is
-    ready when GET of `ready`, a path, is answered with a status below 500, or, without one, when its port can be
-    connected to. A request that is answered with a status in `refusals` was refused on account of another one.
+    to listen on; `{dsn}`, `{jdbc_url}`, `{redis_url}` and `{port}` stand for these in `command` and in the values of
+    `env`. It is ready when GET of `ready`, a path, is answered with a status below 500, or, without one, when its port
+    can be connected to. A request that is answered with a status in `refusals` was refused on account of another one.
     `reset` is how it forgets what it keeps in memory, before each schedule: a request, such as "POST /reset", or
     "restart". Raises BadInput, and ServerUnavailable, with what it has printed, where it does not come up within
     `ready_seconds`.
@@ -59,7 +59,7 @@ class Service(Verbs):
         self.reset = self._reset(reset) if isinstance(reset, str) and reset != RESTART else reset
         self._ready, self._seconds = ready, ready_seconds
         self._wire, self._folder = wire, None if cwd is None else str(Path(cwd).resolve())
-        names = {"{dsn}": wire.dsn, "{port}": str(self._port)}
+        names = {"{dsn}": wire.dsn, "{jdbc_url}": wire.shared.jdbc_url, "{port}": str(self._port)}
         own = {"DATABASE_URL": wire.dsn, "PORT": str(self._port), **wire.shared.environment}
         if redis:
             names["{redis_url}"] = own["REDIS_URL"] = wire.redis_url
@@ -123,6 +123,11 @@ class Service(Verbs):
 
     def _said(self) -> str:
         return tail_of(self._log.fileno()) + "".join(f"\nThe lab's socket: {one}" for one in self._wire.troubles)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, such as `127.0.0.1:41234`."""
+        return f"127.0.0.1:{self._port}"
 
     def call(self, function: Callable[[], Any]) -> Called:
         """A call that asks the service by other means than HTTP, such as `lambda: stub.Book(order)`: a session.
