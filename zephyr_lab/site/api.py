@@ -16,6 +16,7 @@ PAGES = {
     "runbook": "The runbook",
     "notebooks": "In notebooks",
     "tests": "In your own tests",
+    "services": "Services and programs",
     "errors": "Errors",
 }
 _MODULES = {
@@ -44,6 +45,13 @@ _MODULES = {
     ],
     "runbook": ["zephyr_lab.runbook.ask", "zephyr_lab.runbook.questions", "zephyr_lab.runbook.wait_tree"],
     "tests": ["zephyr_lab.testing"],
+    "services": [
+        "zephyr_lab.wire.service",
+        "zephyr_lab.wire.http",
+        "zephyr_lab.wire.called",
+        "zephyr_lab.wire.command",
+        "zephyr_lab.wire.description",
+    ],
     "errors": ["zephyr_lab.errors"],
 }
 
