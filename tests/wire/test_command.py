@@ -129,6 +129,25 @@ def test_redis_and_input_reach_it(lab: Lab) -> None:
     assert ended.output.split()[2:5:2] == [lab.wire.redis_url, lab.wire.redis_url]
 
 
+COUNT = """
+import os, sys, redis
+with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+    for line in sys.stdin:
+        client.set("orders", int(client.get("orders") or 0) + 1)
+        print(line, end="", flush=True)
+"""
+
+
+@pytest.mark.thorough_but("kept")
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "for each schedule"])
+def test_what_it_says_to_redis_takes_turns(lab: Lab, kept: bool) -> None:
+    """Two read, then write: 4 of 6 orders lose a count."""
+    words = [sys.executable, "-c", COUNT]
+    count = lab.command(words, kept=True).line("1") if kept else lab.command(words, input="1\n")
+    found = lab.explore([count, count], shrink=False)
+    assert (found.schedules, found.anomalous) == (6, 4)
+
+
 @pytest.mark.parametrize(
     ("raw", "data"),
     [
@@ -252,22 +271,21 @@ import signal; signal.pause()
     assert outside.is_clean(), outside.leftovers()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for a signal")
 def test_a_starter_that_was_killed_is_reported() -> None:
-    """What it had started ends with it."""
+    """To who waits for a program of its, and to who wants another one."""
     programs = Programs()
     reads, writes = os.pipe()
-    sleeps = programs.start(["sleep", "600"], dict(os.environ), None, (reads, writes, writes))
-    os.close(writes)
+    waits = programs.start(["cat"], dict(os.environ), None, (reads, 2, 2))
     starter = programs._starter
     assert starter
+    assert waits.status(0) is None
     starter.kill()
     starter.wait()
-    with pytest.raises(ServerLost, match="what keeps 'sleep' has ended"):
-        sleeps.status(5)
-    assert os.read(reads, 1) == b""  # nobody holds the other end
+    with pytest.raises(ServerLost, match="what keeps 'cat' has ended"):
+        waits.status(5)
     with pytest.raises(ServerLost, match="what starts programs for the lab has ended"):
-        programs.start(["true"], dict(os.environ), None, (reads, reads, reads))
-    os.close(reads)
-    sleeps.close()
+        programs.start(["true"], dict(os.environ), None, (reads, 2, 2))
+    for one in (reads, writes):
+        os.close(one)
+    waits.close()
     programs.close()

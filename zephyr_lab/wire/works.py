@@ -62,9 +62,11 @@ class Works:
         for name, one in works.items():
             if not isinstance(one, Request) and Kind.REDIS_URL in parameters_of(one).kinds():
                 _ = wire.endpoint(name).redis_url  # starts Redis, before imports are watched
-        self._commands = [one.command for one in works.values() if isinstance(one, Connecting)]
-        if any(one.uses_redis for one in self._commands):
-            _ = wire.redis_url
+        connecting = {name: one.command for name, one in works.items() if isinstance(one, Connecting)}
+        self._commands = list(connecting.values())
+        for name, command in connecting.items():
+            if command.uses_redis:
+                _ = (wire.shared if command.kept else wire.endpoint(name)).redis_url
         services = [work.service for work in works.values() if isinstance(work, HttpRequest | Called)]
         self._services = {id(one): one for one in services if one}.values()
         self._to_put_back = [one for one in self._services if one.reset]
