@@ -58,7 +58,7 @@ def _are_integers(value: Any) -> bool:
 
 
 def _is_plain_table(value: Any) -> bool:
-    return isinstance(value, dict) and not any(isinstance(one, dict | list) for one in value.values())
+    return isinstance(value, dict) and all(type(one) in (str, int, float) for one in value.values())
 
 
 def _is_table(value: Any) -> bool:
@@ -78,7 +78,7 @@ Kind = tuple[Callable[[Any], bool], str]
 _TEXT, _WORDS = (_is_text, "a string"), (_is_words, "a command: a string or a list of strings")
 _TRUTH, _NUMBERS = (_is_truth, "true or false"), (_are_integers, "a list of integers, such as [409]")
 _TEXTS = (_is_words, "a string or a list of strings")
-_VARIABLES, _TABLE = (_is_plain_table, "a table of strings"), (_is_table, "a table")
+_VARIABLES, _TABLE = (_is_plain_table, "a table of strings and numbers"), (_is_table, "a table")
 _JSON = (_is_json, "what JSON can hold")
 
 _SERVICE: Mapping[str, Kind] = {
