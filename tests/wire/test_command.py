@@ -17,7 +17,8 @@ from tests.acceptance.test_kill import Outside, _becomes_empty, outside, start  
 from tests.wire.programs import SETUP
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, NothingTested, ScheduleError, ServerLost, StepTimeout
-from zephyr_lab.wire.command import Command, Exit, data_of
+from zephyr_lab.wire.command import Command
+from zephyr_lab.wire.output import Exit, data_of
 from zephyr_lab.wire.programs import Programs
 
 ONCE = """
@@ -218,7 +219,7 @@ def test_too_much_output_is_refused(lab: Lab) -> None:
     with pytest.raises(ScheduleError, match="more than a MiB"):
         python(lab, "print('x' * 10_000_000)").ask()
     with pytest.raises(ScheduleError, match="more than a MiB"):
-        shell(lab, "exec cat /dev/zero", kept=True).line().ask()
+        shell(lab, "read line; exec cat /dev/zero", kept=True).line().ask()
     assert python(lab, "import sys; print('x' * 10_000_000, file=sys.stderr)").ask().status == 0
 
 
@@ -232,6 +233,7 @@ def test_a_kept_one_that_ends_or_speaks_unasked_is_reported(lab: Lab) -> None:
     assert talks.ask() == "go"
     with pytest.raises(ScheduleError, match=r"has printed b'log\\n' unasked"):
         talks.ask()
+    assert talks.ask() == "go"  # of a process that was started anew
     talks.command.end()
 
 

@@ -59,8 +59,13 @@ def last_lines(descriptor: int) -> list[str]:
     return text.splitlines()[-TAIL_LINES:]
 
 
+def last_words(descriptor: int) -> str:
+    """The last line of that, as a part of a sentence; '' for nothing."""
+    return "".join(f", and last printed {line[:80]!r}" for line in last_lines(descriptor)[-1:])
+
+
 def tail_of(descriptor: int) -> str:
-    """The same, as the end of a sentence."""
+    """The last lines, as the end of a sentence."""
     lines = last_lines(descriptor)
     if not lines:
         return "; it has printed nothing"

@@ -16,6 +16,13 @@ from zephyr_lab.wire.command_line import running
 from zephyr_lab.wire.processes import computes
 
 
+def is_readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read, or the other end is closed, within so many seconds."""
+    poll = select.poll()  # select() takes no descriptors from 1,024 on
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
 class Running:
     """A program that was started. `end()` has it ended, `close()` too, without waiting for that."""
 
@@ -31,8 +38,7 @@ class Running:
         """
         deadline = time.monotonic() + seconds
         while self._status is None:
-            readable, _, _ = select.select([self.told], [], [], max(0.0, deadline - time.monotonic()))
-            if not readable:
+            if not is_readable(self.told.fileno(), deadline - time.monotonic()):
                 return None
             data = self.told.recv(4096)
             self._answer += data
