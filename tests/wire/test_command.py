@@ -73,6 +73,7 @@ def test_a_lost_update_is_found_in_processes_that_are_kept(lab: Lab) -> None:
 
 
 @psql
+@pytest.mark.thorough
 def test_several_connections_of_a_command_are_its_own(lab: Lab) -> None:
     """Of a shell that asks psql twice: between the two, the other one books."""
     script = """
