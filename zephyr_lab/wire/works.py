@@ -97,8 +97,8 @@ class Works:
             try:
                 if any(one.is_new for one in self._services):
                     self._wire.learn_habits(HABIT_SECONDS)
-                for one in self._services:
-                    one.is_new = False
+                for service in self._services:
+                    service.is_new = False
                 yield
             finally:
                 self._wire.end()
