@@ -1,7 +1,7 @@
-"""Every schedule that the server admits, depth first, the first session first.
+"""Every possible schedule, depth first, the first session first.
 
-No tree is kept: only the choices of the last execution, and who else could have moved at each of them. The search can
-be cut in two: `until` a depth it collects the paths that go deeper, and another search goes on `below` each of them.
+No tree is kept: only the choices of the last execution, and the alternatives at each of them. The search can be cut in
+two: `until` a depth it collects the deeper paths, and another search continues `below` each of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Effects = dict[str, Effect]
 
 @dataclass
 class Choice:
-    """A point of the last execution: who could move, who was taken, and what those tried so far have done.
+    """A node of the last execution: the runnable sessions, the chosen one, and the effects of those tried so far.
 
-    Who is in `sleep` need not be tried, and where there is an `only` one nobody else: see `reduced`.
+    Sessions in `sleep` need not be tried; if there is an `only` one, no other: see `reduced`.
     """
 
     runnable: tuple[str, ...]
@@ -30,7 +30,7 @@ class Choice:
     only: str | None = None
 
     def take_next(self) -> bool:
-        """Takes the next session that is to be tried here; False when there is none left."""
+        """Takes the next session to be tried here; False if there is none left."""
         choices = self.runnable if self.only is None else (self.only,)
         self.taken = next((name for name in choices if name not in self.sleep and name not in self.tried), "")
         if self.taken:
@@ -44,7 +44,7 @@ Path = list[Choice]
 class Exhaustive:
     """Runs all schedules; `complete` when the last one has been run.
 
-    With `until`, schedules are given up after so many steps, and their paths kept in `frontier`. With `below`, only
+    With `until`, schedules are abandoned after so many steps, and their paths kept in `frontier`. With `below`, only
     schedules that begin with such a path are run.
     """
 
@@ -85,10 +85,10 @@ class Exhaustive:
         return choice.taken
 
     def choice(self, candidates: Sequence[Candidate]) -> Choice:
-        """A point of the search that has not been met before; the path to it is in `self._path`."""
+        """A new node of the search; the path to it is in `self._path`."""
         return Choice(names(candidates))
 
     def observe(self, effect: Effect) -> None:
-        """Keeps what the step of the chosen session did."""
+        """Keeps the effect of the chosen session's step."""
         choice = self._path[self._depth - 1]
         choice.tried[choice.taken] = effect

@@ -1,4 +1,4 @@
-"""The name of an anomaly, where its dependencies are one of a few well-known cycles; and where the course mends it.
+"""Names an anomaly whose dependencies are one of a few well-known cycles, with the course's remedy.
 
 The dependencies are those of `views.edges`: ww, wr, rw between committed transactions of an observed run. What they do
 not show has no name here. A cycle of two proves the anomaly whatever else there is; which of several is found first
@@ -25,7 +25,7 @@ REMEDIES = {
 
 
 def pattern(transcript: Transcript) -> str:
-    """One of the names above; an empty string where the anomaly is not recognised, or the run was not observed."""
+    """One of the names above; '' if the anomaly is not recognised, or the run was not observed."""
     told = _a_step_for_each_message(transcript.to_dict())
     if told is None or not transcript.glances:
         return ""
@@ -52,7 +52,7 @@ def _a_step_for_each_message(told: dict[str, Any]) -> dict[str, Any] | None:
         return told
     kept: list[dict[str, Any]] = []
     number: Counter[str] = Counter()
-    place = {-1: 0}  # how many of the events kept come before so many of all
+    place = {-1: 0}  # number of kept events before each event
     for at, event in enumerate(told["events"]):
         if event["sql"] != RETURN:
             number[event["session"]] += not event["resumed"]
@@ -66,13 +66,13 @@ def _a_step_for_each_message(told: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _same_rows(read: Iterable[Any], written: Iterable[Any]) -> bool:
-    """Whether a statement read what another one changed: by the same condition, in the same table."""
+    """Whether a statement read what another one changed: same condition, same table."""
     changes = [(table, _text(where)) for table, where, kind in written if kind == "change"]
     return any(kind == "read" and (table, _text(where)) in changes for table, where, kind in read)
 
 
 def _text(where: Any) -> str:
-    """A condition without its columns' tables and quotes, which an ORM writes in one place and not in another."""
+    """A condition without its columns' tables and quotes, which ORMs write inconsistently."""
     from sqlglot import exp
 
     if where is None:

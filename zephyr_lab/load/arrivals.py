@@ -1,7 +1,7 @@
-"""Which orders are asked for, and when: the same for the same seed.
+"""Orders and their times: the same for the same seed.
 
-Open loop: orders come at their times, whatever has become of earlier ones, as customers do. Closed loop: the next one
-comes when the last was answered, so that a slow service is asked less, and looks better than it is.
+Open loop: orders arrive at their times, independent of earlier ones, as customers do. Closed loop: the next one arrives
+after the last reply, so that a slow service gets fewer orders, and looks better than it is.
 """
 
 from __future__ import annotations
@@ -93,5 +93,5 @@ def asks(incident: Incident) -> Iterator[Ask]:
 
 
 def share_of(incident: Incident, share: int) -> Iterator[Ask]:
-    """What falls to one of the processes: every n-th order."""
+    """The share of one process: every n-th order."""
     return islice(asks(incident), share, None, incident.processes)

@@ -1,7 +1,7 @@
 """One process of clients: sends its share of the orders at their times, and counts what becomes of them.
 
-An order's latency begins when it was meant to be sent. A client that measures from when it got round to sending leaves
-out just the orders that had to wait (coordinated omission, Gil Tene).
+An order's latency begins at its intended time. A client that measures from the actual sending leaves out just the
+orders that had to wait (coordinated omission, Gil Tene).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Client:
         return ask, len(self.counts.outcomes) - 1
 
     async def open_loop(self) -> None:
-        """Every order at its time, whatever has become of the others."""
+        """Sends every order at its time, independent of the others."""
         under_way: set[asyncio.Task[None]] = set()
         stopping = asyncio.create_task(self._stop.wait())
         while not self._stop.is_set() and (due := self._next()):
@@ -186,7 +186,7 @@ async def run_share(
     stop: asyncio.Event,
 ) -> Counts:
     """Carries out a share. `ready` is awaited when all is prepared, and gives the start by the machine's monotonic
-    clock; `on_progress` is told of the counts now and then; `stop` ends it early.
+    clock; `on_progress` gets the counts now and then; `stop` ends it early.
     """
     incident = share.incident
     counts = Counts(share=share.number)

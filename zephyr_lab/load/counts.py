@@ -1,4 +1,4 @@
-"""What one client process counted, and how counts of several add up: outcome by order, histograms, the service's own.
+"""The counts of one client process, and their sum: outcome by order, histograms, the service's own.
 
 Durations go into histograms with the buckets of Gil Tene's HDR: three significant digits at every size, so that no
 outlier is lost; they merge by addition.
@@ -21,13 +21,13 @@ MOST_RETRIES = 5  # that are told apart
 
 
 class Outcome(IntEnum):
-    """What the customer was told about an order."""
+    """The reply to the customer about an order."""
 
     UNSENT = 0  # the run was stopped before
     CREATED = 1  # saved, by its word
     FULL = 2
-    GIVEN_UP = 3  # refused at every attempt: 40001, 40P01, or somebody else was faster
-    UNANSWERED = 4  # the connection broke, or nobody waited any longer: may be saved or not
+    GIVEN_UP = 3  # refused at every attempt: 40001, 40P01, or another order was faster
+    UNANSWERED = 4  # the connection broke, or the client gave up: may be saved or not
     NO_CONNECTION = 5  # every connection of the pool was taken for too long
     FAILED = 6  # another error
 

@@ -2,8 +2,8 @@
 
 A stress client polled the load of all slots now and then. A worker remembered a slot's load from the last poll, sent an
 order, and afterwards counted a race condition if the polled load was larger than remembered, and not by exactly its own
-price. Whoever else has booked meanwhile makes that so: two reads of one value at two moments, with others' commits in
-between. The non-repeatable read is in the measuring tool.
+price. Any other booking meanwhile causes that: two reads of one value at two moments, with others' commits in between.
+The non-repeatable read is in the measuring tool.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an experiment shows of a claim, and what the experiments are made with."""
+"""The finding of an experiment about a claim, and the bench for experiments."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Bench:
         return there
 
     def valkey(self) -> KeyValue:
-        """It is emptied, stopped and let go by experiments. Raises BadInput if it is somebody else's."""
+        """Experiments empty it and stop it. Raises BadInput if it is external."""
         found = self.keyvalue()
         if not found.is_embedded:
             raise BadInput("this claim is decided by emptying a Redis: unset ZEPHYR_LAB_REDIS_URL to use the lab's own")

@@ -1,4 +1,4 @@
-"""The processes of a run, from outside: start, wait until ready, listen, stop; none outlives whoever started it."""
+"""The processes of a run: start, wait until ready, listen, stop; none outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_SECONDS, END_SECONDS = 60.0, 40.0
 
 
 class Process:
-    """A worker, and what it has said so far."""
+    """A worker, and its messages so far."""
 
     def __init__(self) -> None:
         self.said: dict[str, Any] = {}

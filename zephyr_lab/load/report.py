@@ -71,7 +71,7 @@ class Report:
 
     @property
     def refusals(self) -> int:
-        """Attempts that somebody else was faster than: 40001, 40P01, a slot that has changed."""
+        """Attempts that lost to another one: 40001, 40P01, a slot that has changed."""
         refused = sum(count for code, count in self.counts.refusals.items() if code in REFUSALS)
         return refused + self.counts.of_outcome(Outcome.GIVEN_UP)
 

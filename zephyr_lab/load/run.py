@@ -1,4 +1,4 @@
-"""One run: servers prepared, processes started, watched, killed if so asked, and what came of it."""
+"""One run: prepares servers, starts, monitors and, on request, kills processes, and reports."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ NO_INDEX = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bi
 class Place:
     """Where runs happen: the lab's schema, and the lab's Valkey, started when first asked for; `idle` processes.
 
-    `theirs` allows it on a server of somebody else's.
+    `theirs` allows it on an external server.
     """
 
     database: Database
@@ -70,7 +70,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `created` and `errors` are what customers were told; oversold slots are by the orders."""
+    """The progress of a run. `created` and `errors` are replies to customers; oversold slots are by the orders."""
 
     incident: Incident
     elapsed: float

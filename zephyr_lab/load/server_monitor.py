@@ -1,4 +1,4 @@
-"""What the server says during a run: who waits for locks, how far slots are oversold, and who used the processors.
+"""Monitors the server during a run: sessions waiting for locks, oversold slots, and processor time by process.
 
 The lock wait of a transaction is by Little's law: sessions that wait, on average over samples, by transactions a
 second. No client can tell a wait for a lock from a slow statement; the server's log loses most of the short ones.
@@ -70,7 +70,7 @@ class Seen:
 class ServerMonitor:
     """A thread with a connection of its own that looks on while a run lasts; it comes back when the server does.
 
-    What goes wrong in it ends no run, and is told in `Seen.failures`.
+    Its errors do not end the run, and are reported in `Seen.failures`.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], sessions: str, began: float) -> None:

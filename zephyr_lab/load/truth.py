@@ -1,4 +1,4 @@
-"""What became of the orders, by the database: rows against acknowledgements, money against capacity and counters."""
+"""Verifies a run by the database: rows against acknowledgements, money against capacity and counters."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ group by slots.id having slots.booked <> 0 or count(orders.id) > 0"""
 class Truth:
     """`acknowledged` orders are those whose customers were told so; of the `unanswered` some are `saved_unanswered`.
 
-    `lost` were acknowledged and are not there; `unexpected` are there though their customers were told otherwise;
-    `twice` are there more than once. Money in roubles: `roubles_over` above capacity in `oversold` slots;
+    `lost` were acknowledged and do not exist; `unexpected` exist although their customers got another reply; `twice`
+    exist more than once. Money in roubles: `roubles_over` above capacity in `oversold` slots;
     `lost_updates` roubles are in orders and not in the slots' counter, `leaked` the other way round.
     """
 
@@ -62,7 +62,7 @@ class Truth:
 
 
 def look(connection: psycopg.Connection[Any], redis: Any, incident: Incident, outcomes: bytearray) -> Truth:
-    """Compares what was told with what is there. The run is over, and its transactions with it."""
+    """Compares replies with rows. The run is over, and its transactions with it."""
     found = Truth()
     saved: dict[UUID, int] = {}
     for (id,) in connection.execute("select id from orders where target_slot_id > ''").fetchall():

@@ -70,7 +70,7 @@ class Orders:
 
 
 def read(runs: queue.Queue[dict[str, Any]]) -> None:
-    """Hands on what comes on standard input, until it closes: whoever started us is gone."""
+    """Passes on lines from standard input, until it closes: then our owner has ended."""
     for line in sys.stdin:
         if line.startswith("{"):
             runs.put(json.loads(line))
@@ -99,7 +99,7 @@ async def clients(share: Share) -> None:
 
 
 async def server(share: Share) -> None:
-    """The role of the service, until it is told to stop. Its clock moves on with the orders that come."""
+    """The role of the service, until `stop`. Its clock follows the orders."""
     orders, counts, number = Orders(), Counts(), 0
     incident = share.incident
 

@@ -10,7 +10,7 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.orders.errors import NotInstalled
 
 LOCK_SECONDS = 2
-"""What the DDL waits for a lock at most: whoever waits for a strong lock makes others wait behind it."""
+"""The DDL's lock timeout: waiting for a strong lock makes others queue behind it."""
 
 
 def ensure(connection: psycopg.Connection[Any], months: int) -> list[str]:

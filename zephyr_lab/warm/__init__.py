@@ -1,4 +1,4 @@
-"""Kernels that begin with everything imported, for whoever executes many notebooks.
+"""Kernels that begin with everything imported, to execute many notebooks.
 
 Within `warm_kernels()` the kernel `python3` is a fork of one process (`server.py`), fresh each time; papermill,
 nbclient and nbval need not know. That process has a supervisor as any server of ours has, so nothing of it outlives us.
