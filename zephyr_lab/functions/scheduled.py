@@ -20,8 +20,11 @@ class Scheduled(Watched, Protocol):
     `outside` what was used that is in no outcome, as sentences.
     """
 
-    sleeps: int
+    @property
+    def sleeps(self) -> int: ...
 
+    @sleeps.setter
+    def sleeps(self, number: int) -> None: ...
     @property
     def log(self) -> Trips: ...
     @property
