@@ -176,7 +176,7 @@ class Hard(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    POOL.wait(3)
+    POOL.wait(float(os.environ.get("WAIT", "20")))
     if "BEAT" in os.environ:
         threading.Thread(target=beat, daemon=True).start()
     ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Hard).serve_forever()

@@ -68,7 +68,7 @@ def test_what_cannot_be_explored_is_said_within_ten_seconds(
 def test_a_service_that_insists_on_tls_is_told_what_to_do(lab: Lab) -> None:
     """It does not come up; nothing of that is told of the next one."""
     with pytest.raises(ServerUnavailable, match="speaks no TLS: use sslmode=disable, or prefer"):
-        start(lab, DATABASE_URL=lab.wire.dsn.replace("sslmode=disable", "sslmode=require"))
+        start(lab, WAIT="2", DATABASE_URL=lab.wire.dsn.replace("sslmode=disable", "sslmode=require"))
     assert not alive(lab)
     with start(lab) as service:
         found = lab.explore([service.post("/orders")] * 2, setup=SETUP, shrink=False)
