@@ -392,10 +392,10 @@ def test_a_project_that_does_not_use_it_imports_nothing_for_it() -> None:
     }
 
 
-def sections() -> dict[str, list[tuple[str, str]]]:
+def sections(page: str = PAGE) -> dict[str, list[tuple[str, str]]]:
     """The page's sections with fenced code: heading -> (language, code)."""
     found = {}
-    for section in PAGE.split("\n## ")[1:]:
+    for section in page.split("\n## ")[1:]:
         if blocks := re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL):
             found[section.partition("\n")[0]] = blocks
     return found
@@ -408,8 +408,13 @@ def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, m
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # for services of the page
     if EXTERNAL in "".join(code for _, code in sections()[heading]):
         monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", "host=nowhere.invalid")  # the page names the server itself
+    check_section(project, [(language, code.replace(EXTERNAL, dsn)) for language, code in sections()[heading]])
+
+
+def check_section(project: Project, blocks: list[tuple[str, str]]) -> None:
+    """Writes and runs what a section shows."""
     printed: list[str] = []
-    for language, code in sections()[heading]:
+    for language, code in blocks:
         if language == "sh":
             printed = [line for command in code.splitlines() for line in _run(project, command)]
         elif language == "text":
@@ -418,7 +423,7 @@ def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, m
         else:
             name = re.match(r"# ([\w.]+)\n", code)
             assert name, code
-            project.write(name[1], code.replace(EXTERNAL, dsn))
+            project.write(name[1], code)
     assert printed
 
 

@@ -38,6 +38,10 @@ MOST_SLEEPS = 2
 has infinitely many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
 
 
+class NothingToOrder(ScheduleError):
+    """No session made a round trip."""
+
+
 class FunctionExecution:
     """Sessions by name, from their `start` until all have ended."""
 
@@ -170,7 +174,8 @@ class FunctionExecution:
         raised = [f"{one.name} raised {one.raised!r}; " for one in self.sessions.values() if one.raised]
         return (
             "".join(raised) + "none of the functions made a round trip that the lab controls, so there is nothing to "
-            "order: let them take a connection (psycopg 3), pool, engine or Redis client as a parameter"
+            "order: let them take a connection (psycopg 3), pool, engine, Redis client or dsn as a parameter; an app "
+            "or a service has to connect by lab.wire.dsn, lab.wire.url('postgresql+asyncpg') or lab.wire.redis_url"
         )
 
     def _waits_for_ever(self) -> str:
@@ -207,7 +212,7 @@ class FunctionExecution:
         attempts = [*self._earlier, *self.sessions.values()]
         if not any(one.trips for one in attempts):
             self.abandon()
-            raise ScheduleError(self._nothing_to_order())
+            raise NothingToOrder(self._nothing_to_order())
         unfinished = {name for name, one in self.sessions.items() if not one.ended}
         if unfinished and not self.runnable():
             self.abandon()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from zephyr_lab.errors import ScheduleError
 from zephyr_lab.explore.effect import Effect
-from zephyr_lab.explore.scheduler import Candidate
+from zephyr_lab.explore.scheduler import Candidate, Nondeterminism
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
 from zephyr_lab.functions.effects import FunctionEffects, NotReducible
-from zephyr_lab.functions.execution import FunctionExecution
+from zephyr_lab.functions.execution import FunctionExecution, NothingToOrder
 from zephyr_lab.functions.interception import intercepted
 from zephyr_lab.functions.memory import Memory
 from zephyr_lab.functions.names import without_surrogates
@@ -31,11 +31,16 @@ from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import Result, Transcript
+from zephyr_lab.schedule.transcript import RETURN, Result, Transcript
 
 if TYPE_CHECKING:
     from zephyr_lab.functions.content import Content
     from zephyr_lab.servers.keyvalue import KeyValue
+
+_REMEMBERS = (
+    "What a service or an app keeps in memory is put back before each schedule by its reset=: a request, a function of "
+    'an app, "restart" for a service'
+)
 
 
 class RunningFunctions:
@@ -111,7 +116,7 @@ class FunctionExecutor:
 
             self.content = self._providers.content = Content(keyvalue())
         self._setup = FunctionSetup(
-            setup, self._providers, self.content, runner.database, self._ask, functions.values()
+            setup, self._providers, self.content, runner.database, self._ask, functions.values(), elsewhere
         )
         sessions = tuple(Session(name, (Step(name, name, ""),)) for name in functions)
         self._spec = Spec("functions", sessions, self._setup.setups)
@@ -247,12 +252,18 @@ class FunctionExecutor:
         Raises Nondeterminism if anything else differs, and BadInput for a column that cannot be ignored.
         """
         order = Schedule(tuple(self._functions))
+        opening: Transcript | None = None
         try:
             if self.content or self._elsewhere:  # the first run opens connections
-                self._run_in_order(order)
+                opening = self._run_in_order(order)
         except ScheduleError as error:
             raise ScheduleError(f"{error}.{self.troubles}" if self.troubles else str(error)) from error
-        first = self._run_in_order(order)
+        try:
+            first = self._run_in_order(order)
+        except NothingToOrder as error:
+            if self.hides_memory:
+                raise Nondeterminism(f"no session makes a round trip when run again. {_REMEMBERS}") from error
+            raise
         self._memory = self._memory or Memory(
             [*self._here.values(), *self._functions_elsewhere()]
         )  # setups that run once have run
@@ -260,6 +271,8 @@ class FunctionExecutor:
         second = self._run_in_order(order)
         self._known_surrogates = self._surrogates.learned(first, second)
         self.check_same_run(first, second)
+        if opening and self.hides_memory:  # what is remembered from the first time on is the same ever after
+            self.check_same_run(_endings(opening), _endings(second))
         return self._memory
 
     def _functions_elsewhere(self) -> Sequence[Function]:
@@ -294,10 +307,18 @@ class FunctionExecutor:
 
     def check_same_run(self, one: Transcript, two: Transcript) -> None:
         """Raises Nondeterminism, naming the first difference, if two runs of one schedule differ."""
-        check_same_run(one, two, self._surrogates, bool(self._ignore))
+        try:
+            check_same_run(one, two, self._surrogates, bool(self._ignore))
+        except Nondeterminism as error:
+            raise Nondeterminism(f"{error}. {_REMEMBERS}") if self.hides_memory else error from None
 
     def not_compared(self) -> tuple[str, ...]:
         """What sessions used that is in no outcome."""
         changed = {f"Python's memory: {name}" for name in self._memory.changed} if self._memory else set()
         seen = set(self._elsewhere.not_compared()) if self._elsewhere else set()
         return tuple(sorted(self._setup.outside | changed | seen))
+
+
+def _endings(transcript: Transcript) -> Transcript:
+    """What came of it, without how."""
+    return replace(transcript, events=tuple(event for event in transcript.events if event.sql == RETURN))

@@ -50,7 +50,9 @@ _PORTS = frozenset({5432, 5433, 6432})
 
 _REMEDY = (
     "Nothing was sent. Let the functions use psycopg 3 (SQLAlchemy: postgresql+psycopg://; Django: psycopg in place of "
-    "psycopg2) and redis-py, or take a connection, pool, engine, session or Redis client as a parameter"
+    "psycopg2) and redis-py, or take a connection, pool, engine, session or Redis client as a parameter. Or let them "
+    "take a dsn, and connect by it with any driver; lab.wire.call(function) is for those whose engine or pool connects "
+    "by lab.wire.dsn"
 )
 _ANOTHER_PROGRAM = (
     "started another program, or handed it work: what it does to a database, nobody can order. Call it outside of what "

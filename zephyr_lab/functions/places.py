@@ -17,6 +17,8 @@ _LIBRARIES = tuple(
     | {str(Path(__file__).resolve().parents[1]) + os.sep}
 )
 
+_FRAMES, _AWAITED = ("cr_frame", "gi_frame", "ag_frame"), ("cr_await", "gi_yieldfrom", "ag_await")
+
 
 def line_of_yours() -> str:
     """`shop.py:41`, or `cell line 3` of a notebook; '' if only libraries are on the stack."""
@@ -25,7 +27,20 @@ def line_of_yours() -> str:
 
 def stands_at(thread: int | None) -> str:
     """The line of application code that another thread is in, with its text: `stock.py:12: with lock:`."""
-    frame = _yours(sys._current_frames().get(thread or 0))
+    return _told(_yours(sys._current_frames().get(thread or 0)))
+
+
+def stands_in(coroutine: Any) -> str:
+    """The same for a coroutine that waits."""
+    found = None
+    while coroutine is not None:
+        frame = next(filter(None, (getattr(coroutine, name, None) for name in _FRAMES)), None)
+        found = frame if frame and _shown(frame.f_code.co_filename) else found
+        coroutine = next(filter(None, (getattr(coroutine, name, None) for name in _AWAITED)), None)
+    return _told(found)
+
+
+def _told(frame: FrameType | None) -> str:
     if frame is None:
         return ""
     return f"{_line(frame)}: {linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()}".rstrip(": ")

@@ -120,6 +120,13 @@ class Elsewhere(Protocol):
         """Whether they turn out to ask something that belongs to no session, and is known from now on."""
         ...
 
+    def takes(self, setup: Callable[..., Any]) -> bool:
+        """Whether a setup connects as its sessions do."""
+        ...
+
+    def prepare(self, setup: Callable[..., Any]) -> None:
+        """Runs such a setup. Raises what that raises."""
+
     def not_compared(self) -> Collection[str]:
         """What they used that is in no outcome."""
         ...

@@ -21,6 +21,7 @@ from zephyr_lab.functions.once import Once
 from zephyr_lab.functions.outside import seen_in
 from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.remains import Execute, Remains, here
+from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.sequences import Sequence as Spread
 from zephyr_lab.functions.sequences import spread
 from zephyr_lab.functions.turn import on_behalf_of
@@ -35,6 +36,7 @@ Part = str | Callable[..., Any]
 Setup = Part | Sequence[Part]
 
 _numbers = itertools.count(1)
+_ANYTHING = "do ''"  # stands for what is said where nobody listens
 
 # With rows, and never analysed. Not an empty table: once analysed, the planner would expect it to stay empty.
 _UNANALYSED = """
@@ -50,13 +52,13 @@ class FunctionSetup:
     """Runs setups that are functions, and restores Redis before each schedule.
 
     `setups` represent, as setups of a spec, those whose rows are restored: SQL, and a unique comment for what follows
-    it; `outside` is what functions used that is in no outcome. `execute` runs SQL outside of all sessions. Raises
-    BadInput for what cannot be a setup.
+    it; `outside` is what functions used that is in no outcome. `execute` runs SQL outside of all sessions. `elsewhere`
+    runs those that connect as its sessions do. Raises BadInput for what cannot be a setup.
     """
 
     def __init__(
         self, setup: Setup, providers: Providers, content: Content | None, database: Database, execute: Execute,
-        functions: Iterable[Callable[..., Any]] = (),
+        functions: Iterable[Callable[..., Any]] = (), elsewhere: Elsewhere | None = None,
     ) -> None:  # fmt: skip
         parts = [one for one in ([setup] if isinstance(setup, str) or callable(setup) else list(setup)) if one]
         self.parts = parts
@@ -71,7 +73,7 @@ class FunctionSetup:
         self._once = lead[len(sql) :]
         self.setups: tuple[str, ...] = (*map(str, sql), f"-- functions, {next(_numbers)}")
         self._providers, self._database, self._execute = providers, database, execute
-        self.content, self._functions = content, list(functions)
+        self.content, self._functions, self._elsewhere = content, list(functions), elsewhere
         self.sequences: tuple[Spread, ...] | None = None  # ranges of `sequences.spread`
         self._remains = Remains(execute, ours=database.is_embedded)
         self._kept: list[Kept] = []  # Redis after setups that run once
@@ -148,7 +150,11 @@ class FunctionSetup:
             name = "SQL" if isinstance(part, str) else name_of(part)
             beside = Beside(f"setup {name}", self._database, self.content)
             try:
-                beside.run(partial(self._run, part))
+                if self._elsewhere and not isinstance(part, str) and self._elsewhere.takes(unwrapped(part)):
+                    self._elsewhere.prepare(unwrapped(part))
+                    said.append(_ANYTHING)
+                else:
+                    beside.run(partial(self._run, part))
             except Exception as error:
                 told = str(error) if error is beside.misuse else f"{beside.title}: {type(error).__name__}: {error}"
                 if callable(part) and parameters_of(unwrapped(part)).guessed:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zephyr_lab.load.claims import Claim
     from zephyr_lab.load.claims import Table as Claims
     from zephyr_lab.schedule.terminals import Terminals
+    from zephyr_lab.wire.app import Application
     from zephyr_lab.wire.command import Command
     from zephyr_lab.wire.command_line import Words
     from zephyr_lab.wire.description import Description
@@ -284,6 +285,20 @@ class Lab:
         from zephyr_lab.wire.command import Command
 
         return Command(self.wire, command, **options)
+
+    def app(self, app: Callable[..., Any], **options: Any) -> Application:
+        """An ASGI or WSGI app of this process, to explore requests to it; options as `Application` has.
+
+            shop = lab.app(api)  # which connects by lab.wire.dsn, or lab.wire.url("postgresql+asyncpg")
+            lab.explore([shop.post("/orders", json=order) for order in orders], setup=SCHEMA)
+
+        Raises BadInput, ServerUnavailable.
+        """
+        from zephyr_lab.wire.app import Application
+
+        made = Application(self.wire, app, **options)
+        self.engine.close_with(made.close)
+        return made
 
     def _elsewhere(self, functions: Mapping[str, Function], answers: Answers) -> Elsewhere | None:
         """Creates the sessions at the wire, if there are any."""

@@ -63,6 +63,11 @@ class PooledBackend:
         result = self.connection.exec_(sql.encode())
         return result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 
+    def holds_advisory_locks(self) -> bool:
+        """Outside of a transaction, while nothing is under way."""
+        result = self.connection.exec_(b"select 1 from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
+        return result.status != pq.ExecStatus.TUPLES_OK or result.ntuples > 0
+
     def forget_settings(self) -> None:
         """They have been reset to what it was opened with."""
         self.level, self.is_impatient = self._opened_at, False

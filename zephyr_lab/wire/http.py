@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from zephyr_lab.errors import BadInput
 
 ANSWER_SECONDS = 60.0
+_PAGE = re.compile(r"(?is)\s*(?:<!doctype html|<html).*?<title[^>]*>(?P<title>.*?)</title>")
 
 
 class Served(Protocol):
@@ -104,12 +106,14 @@ class HttpRequest:
 
 
 def response_of(status: int, raw: bytes, refusals: Collection[int]) -> Response:
-    """What a body says, as data where it is JSON."""
+    """What a body says, as data where it is JSON; of an error's page its title: the rest may hold times and ids."""
     text = raw.decode(errors="replace")
     try:
         body: Any = json.loads(text) if text else None
     except ValueError:
         body = text
+        if status >= 500 and (page := _PAGE.match(text)):
+            body = " ".join(page["title"].split())
     return Response(status, body, f"HTTP {status}" if status in refusals else "")
 
 

@@ -83,7 +83,7 @@ class Batch:
 
     @property
     def sql(self) -> str:
-        return "; ".join(self.statements)
+        return "; ".join(one.rstrip("; \n") for one in self.statements)
 
     @property
     def is_empty(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 from zephyr_lab.errors import REFUSALS, LabError, ScheduleError
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.sql.classify import Kind, classify
-from zephyr_lab.wire import backends
+from zephyr_lab.wire import backends, housekeeping
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.backends import Backends, PooledBackend
 from zephyr_lab.wire.link import Link, Owner, Traffic
@@ -58,6 +58,8 @@ class PostgresLink(Link):
         self._leaves = False
         self._begun: list[RoundTrip] = []  # all that its transaction has asked, where nobody can tell
         self._is_given_up = False
+        self._opening: list[str] = []  # what the transaction has begun with, that nobody else can notice
+        self._has_looked = self._has_worked = False  # what it has done besides: about the connection, and anything else
         super().__init__(wire, client, session)
 
     @property
@@ -175,7 +177,7 @@ class PostgresLink(Link):
             self._left()
 
     def _ask_of(self, batch: Batch) -> Ask:
-        local = batch.is_local or (batch.only_ends and not self.in_transaction and not self.asked)
+        local = batch.is_local or housekeeping.asks_about(batch.sql)
         trip = RoundTrip(batch.sql, batch.sql, local)
         return Ask(batch.raw, trip, batch.prepares and not local, batch, _listens(batch.sql), batch.pattern)
 
@@ -186,6 +188,40 @@ class PostgresLink(Link):
             return None
         return super()._whose(ask)
 
+    def go_on(self, claimed: Owner | None = None) -> None:
+        if self.asked and not self.flying and self.is_open:
+            ask = self.asked[0]
+            ask.trip.private = ask.trip.private or self._ends_nothing(ask.batch) or self._only_gives_back(ask.batch.sql)
+        super().go_on(claimed)
+
+    def _ends_nothing(self, batch: Batch) -> bool:
+        """Whether it ends a transaction, and there is none, or one that has only asked about the connection."""
+        return batch.only_ends and (not self.in_transaction or (self._has_looked and not self._has_worked))
+
+    def _only_gives_back(self, sql: str) -> bool:
+        """Whether it resets the connection, and nobody can have waited for that."""
+        return (
+            housekeeping.gives_back(sql)
+            and not self.in_transaction
+            and self.backend is not None
+            and not self.backend.holds_advisory_locks()
+        )
+
+    def _follow(self, ask: Ask) -> None:
+        """Notes what the transaction has done. One that has a snapshot only since its driver asked about the
+        connection is begun anew as its work begins: that is when it would have had its snapshot otherwise."""
+        if not self.in_transaction:
+            self._opening, self._has_looked, self._has_worked = [], False, False
+        if housekeeping.asks_about(ask.batch.sql):
+            self._has_looked = True
+        elif ask.trip.private:
+            self._opening += [] if ask.batch.is_empty or ask.batch.prepares else [ask.batch.sql]
+        elif not (self._has_worked or ask.batch.only_ends):
+            self._has_worked = True
+            if self._has_looked and self.state.status == b"T" and self.backend:
+                for sql in ("rollback", *self._opening):
+                    self.backend.execute(sql)
+
     def _copy(self, data: bytes) -> None:
         """Data of a COPY are part of the turn in which it began."""
         assert self.server
@@ -195,6 +231,7 @@ class PostgresLink(Link):
         if self.backend and not self.in_transaction:
             self.backend.set_level(self.wire.level)
         self._begun = [*self._begun, ask.trip] if ask.trip.private else []
+        self._follow(ask)
         self.state.expect(ask.batch)
         super().send(ask)
         if self._is_given_up:

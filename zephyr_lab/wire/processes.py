@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+LOOK_SECONDS = 0.02
 
 
 class _Process(NamedTuple):
@@ -24,6 +27,16 @@ def computes(keeper: int) -> bool:
     processes = _processes()
     led = {one.pid for one in processes if one.parent == keeper}
     return any(_has_running_thread(one.pid) for one in processes if one.session in led)
+
+
+def computes_here(cpu_seconds: Callable[[], float] = time.process_time) -> bool:
+    """Whether this process computes, or the thread whose clock is given, while the caller looks on.
+
+    What waits for another thread stands still on that clock.
+    """
+    before = cpu_seconds()
+    time.sleep(LOOK_SECONDS)
+    return cpu_seconds() - before > LOOK_SECONDS / 8
 
 
 def _processes() -> list[_Process]:

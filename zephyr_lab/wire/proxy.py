@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from zephyr_lab.errors import BadInput, LabError, ScheduleError
@@ -23,7 +23,9 @@ from zephyr_lab.servers.database import Database
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.backends import Backends
 from zephyr_lab.wire.background import Background
+from zephyr_lab.wire.calls import Call
 from zephyr_lab.wire.link import Link
+from zephyr_lab.wire.loop_thread import LoopThread
 from zephyr_lab.wire.postgres_link import PostgresLink
 from zephyr_lab.wire.redis_link import RedisLink
 from zephyr_lab.wire.session import WireSession, Work
@@ -93,6 +95,14 @@ class Endpoint:
             "PGPASSWORD": self._password, "PGSSLMODE": "disable",
         }  # fmt: skip
 
+    @property
+    def django(self) -> dict[str, Any]:
+        """A value of Django's `DATABASES`."""
+        return {
+            "ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": self._port,
+            "USER": NAME, "PASSWORD": self._password, "NAME": NAME,
+        }  # fmt: skip
+
     @cached_property
     def redis_url(self) -> str:
         """Raises BadInput where Redis is not the lab's own."""
@@ -153,6 +163,25 @@ class Wire:
     @property
     def redis_url(self) -> str:
         return self.shared.redis_url
+
+    def url(self, scheme: str) -> str:
+        """For an engine of SQLAlchemy's: `postgresql+asyncpg`, `postgresql+psycopg2`, `postgresql+pg8000`."""
+        return self.shared.url(scheme)
+
+    @property
+    def django(self) -> dict[str, Any]:
+        """A value of Django's `DATABASES`."""
+        return self.shared.django
+
+    @cached_property
+    def loop_thread(self) -> LoopThread:
+        """The event loop of asynchronous functions that share an engine or a pool."""
+        return LoopThread("zephyr-lab functions")
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
+        """A session that calls a function whose connections come by the wire: those of an engine or a pool that all
+        sessions share, of an app's test client. An asynchronous function runs on one event loop with all others."""
+        return Call(self, function, args, kwargs)
 
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession:
         """A session of a schedule. With `own`, connections to the endpoint of its name are its own."""
@@ -362,6 +391,8 @@ class Wire:
         """Ends all connections and programs, and removes the sockets."""
         if "programs" in vars(self):
             self.programs.close()
+        if "loop_thread" in vars(self):
+            self.loop_thread.close()
         self._rests = True
         self.wake()
         if self._idle is not None and self._idle is not threading.current_thread():

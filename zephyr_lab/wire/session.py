@@ -153,7 +153,7 @@ class WireSession:
             self._wire.stillness.stir()
             self._note_together(link)
             self._parked.append(link)
-            ask.trip.where = stands_at(self._thread.ident)
+            ask.trip.where = self._place().partition(": ")[0]
             self.log.next = self._parked[0].asked[0].trip
         return False
 
@@ -355,6 +355,9 @@ class WireSession:
         if self._is_done and (links := self._open_transactions()):
             pids = ", ".join(str(one.pid) for one in links)
             return f"which has answered and left a transaction open, on backend {pids}"
+        return self._place()
+
+    def _place(self) -> str:
         told = [one.stands_at() for one in self._waits_on if isinstance(one, Located)]
         return stands_at(self._thread.ident) or "".join(told[-1:])
 

@@ -13,8 +13,10 @@ from zephyr_lab.functions.arguments import Kind, is_async, name_of, parameters_o
 from zephyr_lab.functions.loops import Loops
 from zephyr_lab.functions.scheduled import Scheduled
 from zephyr_lab.wire.called import Called
+from zephyr_lab.wire.calls import Call
 from zephyr_lab.wire.command import Command
 from zephyr_lab.wire.http import HttpRequest
+from zephyr_lab.wire.processes import computes_here
 from zephyr_lab.wire.proxy import Endpoint, Wire
 
 HABIT_SECONDS, LONG_HABIT_SECONDS = 0.1, 2.5
@@ -79,11 +81,12 @@ class Works:
 
     @property
     def functions(self) -> list[Callable[..., Any]]:
-        return [one for one in self._works.values() if not isinstance(one, Request)]
+        called = [one.bound if isinstance(one, Call) else one for one in self._works.values()]
+        return [one for one in called if not isinstance(one, Request)]
 
     @property
     def hides_memory(self) -> bool:
-        return len(self.functions) < len(self._works)
+        return any(isinstance(one, Request) and not isinstance(one, Call) for one in self._works.values())
 
     @property
     def names(self) -> frozenset[str]:
@@ -94,6 +97,7 @@ class Works:
         """While it lasts, whoever connects waits for turns."""
         with self._wire.controlled():
             self._wire.begin_all()
+            self._wire.stillness.programs.add(computes_here)
             try:
                 if any(one.is_new for one in self._services):
                     self._wire.learn_habits(HABIT_SECONDS)
@@ -127,6 +131,14 @@ class Works:
             return self._wire.session(name, one.ask, self._answers, own=False)
         call = self._call(one, self._wire.endpoint(name))
         return self._wire.session(name, lambda opened: call(), self._answers, own=True)
+
+    def takes(self, setup: Callable[..., Any]) -> bool:
+        kinds = set(parameters_of(setup).kinds())
+        return bool(kinds) and kinds <= WIRED
+
+    def prepare(self, setup: Callable[..., Any]) -> None:
+        """In a thread of its own, part of no schedule. Raises what it raises."""
+        self._wire.aside(self._call(setup, self._wire.shared))
 
     def _call(self, function: Callable[..., Any], endpoint: Endpoint) -> Callable[[], Any]:
         give = {
