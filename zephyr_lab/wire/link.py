@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from zephyr_lab.errors import LabError
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.streams import Loop, Stream
@@ -32,9 +31,6 @@ class Owner(Protocol):
     def sends(self, link: Link, ask: Ask) -> None: ...
     def answered(self, link: Link, ask: Ask) -> None: ...
     def left(self, link: Link) -> None: ...
-
-    def misuses(self, error: LabError) -> None:
-        """What it does cannot be explored, as is said when it comes to rest."""
 
     def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
         """These, which were taken for its own, were not."""
@@ -83,6 +79,9 @@ class Link(ABC):
         self.is_new_until = time.monotonic() + NEW
 
     # -- what a protocol says
+
+    owes = False
+    """Whether an answer is kept from the client, which asks nothing more for it until then."""
 
     pid = 0
     """Of the backend, where it is PostgreSQL."""

@@ -343,8 +343,10 @@ class Wire:
         links, self._contested = self._contested, []
         for link in links:
             # Pools are queues: of those that may ask this, who has waited comes before the one that moves.
-            able = [*(one for one in self._sessions.values() if one.is_inside), self.current]
-            likely = (one for one in able if one and link.asked and one.may_ask(link.asked[0].trip.sql))
+            able = [one for one in self._sessions.values() if one.is_inside]
+            if self.current and self.current.is_silent:
+                able.append(self.current)
+            likely = (one for one in able if link.asked and one.may_ask(link.asked[0].trip.sql))
             link.go_on(next(likely, self.current))
         if links:
             self.wake()

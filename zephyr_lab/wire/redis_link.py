@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import socket
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +17,7 @@ from zephyr_lab.redis_commands import Kind
 from zephyr_lab.schedule.transcript import Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link, Owner, Traffic
-from zephyr_lab.wire.resp import Command, Commands, Replies
+from zephyr_lab.wire.resp import Command, Commands, Replies, Reply
 from zephyr_lab.wire.streams import Stream
 
 
@@ -33,6 +35,8 @@ class RedisTraffic(Traffic, Protocol):
 class RedisLink(Link):
     """One connection; the client has to know `password`, which the server behind it does not ask for."""
 
+    is_held = False  # nobody waits inside Redis
+
     wire: RedisTraffic
 
     def __init__(
@@ -42,7 +46,9 @@ class RedisLink(Link):
         self._commands, self._replies = Commands(), Replies()
         self._transaction: list[str] | None = None  # what MULTI has begun, as text
         self._writes = self._watches = self._subscribed = False
-        self._owed = 0
+        self._places: deque[_Place] = deque()
+        self._sent: deque[_Sent] = deque()
+        self._lanes: list[RedisLane] = []
         super().__init__(wire, client, session)
         self.server = Stream(wire.loop, connect(url), self._from_server)
         self.server.peer, self.client.peer = self.client, self.server
@@ -64,14 +70,19 @@ class RedisLink(Link):
             return
         known = list(self._known(commands))
         if known and self.is_open:
-            self._check_shared()
             self.ask(self._ask_of(known))
 
-    def _check_shared(self) -> None:
-        """Redis answers in the order in which a connection was asked: who has asked later cannot be let go first."""
+    def ask(self, ask: Ask) -> None:
         asker = self.wire.current
-        if self.session is None and self.asked and not self.flying and asker not in (None, self.owner):
-            asker.misuses(_SHARED)
+        is_behind = asker is not None and any(one.link.owner is not asker for one in self._places)
+        if self.session is None and is_behind and not self.keeps_owner:
+            lane = RedisLane(self, ask)
+            self._lanes.append(lane)
+            self._places.append(_Place(lane, ask))
+            lane.go_on()
+        else:
+            self._places.append(_Place(self, ask))
+            super().ask(ask)
 
     def _known(self, commands: list[Command]) -> Iterator[Command]:
         """Those that the server is to be asked, once the client has said the password."""
@@ -143,34 +154,130 @@ class RedisLink(Link):
         return command.name == "EVALSHA" and not self.wire.knows_script(command.words[1].decode(errors="replace"))
 
     def send(self, ask: Ask) -> None:
-        self._owed = ask.batch
-        super().send(ask)
+        self.submit(self, ask)
+
+    def submit(self, link: Link, ask: Ask) -> None:
+        """Sends what a link over this connection asks."""
+        assert self.server
+        self._sent.append(_Sent(link, ask, ask.batch))
+        self.server.send(ask.raw)
+
+    def hold(self, held: bool) -> None:
+        """What is answered here is of who moves; what has to wait for another's answer is a lane's."""
 
     def _from_server(self, data: bytes) -> None:
         if not data:
-            if self.flying:
-                self.flying.trip.lost = True
-            self.landed()
+            for sent in list(self._sent):
+                sent.ask.trip.lost = True
+                sent.link.landed()
             self.close()
             return
-        self.client.send(data)
         for reply in self._replies.feed(data):
-            if reply.push or not self.flying:
+            if reply.push or not self._sent:
+                self.client.send(reply.raw)
                 continue
-            trip = self.flying.trip
-            trip.results.append(Result("REDIS", ("reply",), ((reply.summary,),)))
-            if reply.error:
-                trip.failure = Failure("", reply.error.split()[0])
-            self._owed -= 1
-            if not self._owed or self._subscribed:
-                self.landed()
+            sent = self._sent[0]
+            place = next(one for one in self._places if one.ask is sent.ask)
+            place.replies += reply.raw
+            sent.note(reply)
+            if not sent.owed or self._subscribed:
+                place.is_over = True
+                self._sent.popleft()
+                sent.link.landed()
+        self.hand_on()
+
+    def hand_on(self) -> None:
+        """The client gets its replies in the order in which it has asked, whoever was let go first."""
+        while self._places and not self._places[0].link.is_held:
+            place = self._places[0]
+            self.client.send(bytes(place.replies))
+            place.replies.clear()
+            if not place.is_over:
+                return
+            self._places.popleft()
+            if isinstance(place.link, RedisLane):
+                place.link.retire()
+
+    def close(self) -> None:
+        super().close()
+        lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            lane.close()
+
+    def forget(self, lane: RedisLane) -> None:
+        """What it asked has been answered."""
+        if lane in self._lanes:
+            self._lanes.remove(lane)
 
 
-_SHARED = ScheduleError(
-    "two sessions ask Redis by one connection, which answers them in the order in which they have asked, so that only "
-    "this order could be had: let the service take its Redis connections from a pool (createClientPool of node-redis, "
-    "for example)"
-)
+class RedisLane(Link):
+    """A question of one session's on a connection whose earlier question, of another session's, waits for its turn."""
+
+    def __init__(self, main: RedisLink, ask: Ask) -> None:
+        self._main, self.is_held = main, False
+        self.wire, self.session, self.owner = main.wire, None, None
+        self.client, self.server = main.client, main.server
+        self.asked, self.flying, self.is_open, self.is_new_until = deque([ask]), None, True, 0.0
+
+    @property
+    def keeps_owner(self) -> bool:
+        return self.flying is not None
+
+    @property
+    def owes(self) -> bool:  # type: ignore[override]
+        return self.is_open
+
+    def _from_client(self, data: bytes) -> None:
+        """The client's connection is read by the link that this is a part of."""
+
+    def send(self, ask: Ask) -> None:
+        self._main.submit(self, ask)
+
+    def hold(self, held: bool) -> None:
+        self.is_held = held
+        if not held:
+            self._main.hand_on()
+
+    def retire(self) -> None:
+        """Its client has been answered."""
+        self.is_open = False
+        if self.owner is not None:
+            self.owner.left(self)
+        self._main.forget(self)
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self.flying = None
+            self.asked.clear()
+            if self.owner is not None:
+                self.owner.left(self)
+            self._main.close()
+
+
+@dataclass
+class _Place:
+    """Where the replies to a question stand among those to others."""
+
+    link: RedisLink | RedisLane
+    ask: Ask
+    replies: bytearray = field(default_factory=bytearray)
+    is_over: bool = False
+
+
+@dataclass
+class _Sent:
+    """What is under way to the server, which owes so many replies."""
+
+    link: Link
+    ask: Ask
+    owed: int
+
+    def note(self, reply: Reply) -> None:
+        self.owed -= 1
+        self.ask.trip.results.append(Result("REDIS", ("reply",), ((reply.summary,),)))
+        if reply.error:
+            self.ask.trip.failure = Failure("", reply.error.split()[0])
 
 
 def _blocks(text: str) -> ScheduleError:

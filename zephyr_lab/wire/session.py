@@ -101,7 +101,7 @@ class WireSession:
         self._asked = ""  # last, without its values
         self._is_lost = False
         self._is_done = False  # the thread has nothing more to do
-        self._closing = self._is_given_up = self._is_misused = False
+        self._closing = self._is_given_up = False
         self._waits_on: list[Any] = []
         self._thread = threading.Thread(name=f"session {name}", target=self._run, daemon=True)
 
@@ -201,10 +201,6 @@ class WireSession:
         if link in self._flying:
             self._flying.remove(link)
 
-    def misuses(self, error: LabError) -> None:
-        """What it does cannot be explored; it is not waited for."""
-        self.misuse, self._is_misused = self.misuse or error, True
-
     def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
         """These, which were taken for its own, were not."""
         self.left(link)
@@ -236,7 +232,7 @@ class WireSession:
         """Whether it has come to its next round trip, or to its end."""
         if self._is_at_rest():
             self._linger()
-        self.busy = not (self._is_at_rest() or self._is_misused)
+        self.busy = not self._is_at_rest()
         if not self.busy:
             self._may_send = False
             if self._wire.current is self:
@@ -295,7 +291,12 @@ class WireSession:
     @property
     def is_inside(self) -> bool:
         """Whether it waits inside its program, while another one moves."""
-        return self.busy and self._wire.current is not self and not (self._flying or self._parked or self._is_done)
+        return self.is_silent and self._wire.current is not self
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it moves in its program, and has nothing to show for it yet."""
+        return self.busy and not (self._flying or self._parked or self._is_done or any(one.owes for one in self._links))
 
     @property
     def pid(self) -> int:
@@ -320,10 +321,11 @@ class WireSession:
         return True
 
     def hand_over(self) -> None:
-        for link in self._links:
-            link.hold(False)
         if self.busy:
             self._wire.current = self
+        for link in list(self._links):
+            link.hold(False)
+        if self.busy:
             self._wire.claim()
 
     def make_impatient(self, milliseconds: int) -> bool:
