@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests import bench_check, bench_load
+from tests import bench_check, bench_load, bench_wire
 from tests.oracles.test_published_counts import LOST_UPDATE, LOST_UPDATE_THREE
 from zephyr_lab import Lab
 from zephyr_lab.explore.exhaustive import Exhaustive
@@ -119,7 +119,7 @@ def main(schedules: int = 3_000) -> None:
             f"{one.seconds:.1f} / {two.seconds:.1f} s",
             f"{one.seconds / two.seconds:.2f}",
         )
-        for row in bench_load.rows(lab):
+        for row in (*bench_wire.rows(lab, schedules), *bench_load.rows(lab)):
             table.add_row(*row)
     bench_check.add_rows(table)
     Console(width=140).print(table)

@@ -293,10 +293,6 @@ class FunctionExecutor:
         """Why there may be orders that cannot be had, as a sentence; '' for nothing."""
         return self._elsewhere.unordered() if self._elsewhere else ""
 
-    def chance(self) -> str:
-        """Why what was run may not depend on its schedule alone, as a sentence; '' for nothing known."""
-        return self._elsewhere.chance() if self._elsewhere else ""
-
     def learns_habits(self) -> bool:
         """Whether what was taken for a session's turns out to be asked by no session: it is told apart from now on."""
         return self._elsewhere is not None and self._elsewhere.learns_habits()

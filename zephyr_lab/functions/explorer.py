@@ -112,10 +112,9 @@ class FunctionExplorer:
         deadline = None if budget is None else time.monotonic() + budget
         try:
             return self._search(reduction, on_progress, deadline)
-        except Nondeterminism as error:
-            chance = self._executor.chance()
+        except Nondeterminism:
             if not self._executor.learns_habits():
-                raise Nondeterminism(f"{error}.{chance}" if chance else str(error)) from error
+                raise
             return self._search(reduction, on_progress, deadline)
 
     def _search(self, reduction: bool | None, on_progress: OnProgress | None, deadline: float | None) -> Exploration:

@@ -112,10 +112,6 @@ class Elsewhere(Protocol):
 
     def session(self, name: str) -> Scheduled: ...
 
-    def chance(self) -> str:
-        """Why what they do may not depend on their schedule alone, as a sentence; '' for nothing known."""
-        ...
-
     def learns_habits(self) -> bool:
         """Whether they turn out to ask something that belongs to no session, and is known from now on."""
         ...

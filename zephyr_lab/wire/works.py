@@ -156,11 +156,7 @@ class Works:
     def not_compared(self) -> set[str]:
         """What was seen that belongs to no session. Raises Nondeterminism where that has changed something."""
         self._wire.background.check()
-        return self._wire.background.told() | self._wire.background.chance() | set(self._wire.troubles)
-
-    def chance(self) -> str:
-        """Why what was run may not depend on its schedule alone, as a sentence; '' for nothing known."""
-        return "".join(f" {one}." for one in sorted(self._wire.background.chance()))
+        return self._wire.background.told() | set(self._wire.troubles)
 
     def learns_habits(self) -> bool:
         """Whether a service turns out to ask something again and again of its own accord, which takes a while."""
@@ -173,14 +169,14 @@ class Works:
 
     def unordered(self) -> str:
         """What is said where sessions have waited inside their program."""
-        names = sorted({name for name, _ in self._wire.stillness.places})
-        if not names:
-            return ""
-        return (
-            f"session{'s' * (len(names) > 1)} {' and '.join(names)} waited inside the program for another session: who "
-            "goes on there first is decided by the program, so there may be other orders; explore the sessions also "
-            "in another order"
-        )
+        reasons = sorted(self._wire.background.chance())
+        if names := sorted({name for name, _ in self._wire.stillness.places}):
+            reasons.append(
+                f"session{'s' * (len(names) > 1)} {' and '.join(names)} waited inside the program for another session: "
+                "who goes on there first is decided by the program, so there may be other orders; explore the sessions "
+                "also in another order"
+            )
+        return "; ".join(reasons)
 
     def troubles(self) -> str:
         """What clients were told by the wire, and commands have printed, as sentences; '' for nothing."""
