@@ -14,7 +14,7 @@ PAGE = sections((ROOT / "docs" / "frameworks.md").read_text(encoding="utf-8"))
 
 
 @pytest.mark.server
-@pytest.mark.thorough_but("Flask")
+@pytest.mark.thorough
 @pytest.mark.parametrize("heading", list(PAGE))
 def test_the_page_shows_what_happens(project: Project, heading: str) -> None:
     check_section(project, PAGE[heading])

@@ -98,6 +98,7 @@ def test_memory_that_is_not_put_back_is_found_and_put_back(lab: Lab, flask: Appl
         lab.explore(requests, setup=SETUP)
 
 
+@pytest.mark.thorough
 def test_memory_that_is_the_same_from_the_second_time_on_is_found_too(lab: Lab, flask: Application) -> None:
     """Orders that were known from the first run on would lock, and seem safe."""
     requests = [flask.post("/known/1"), flask.post("/known/2")]
@@ -107,6 +108,7 @@ def test_memory_that_is_the_same_from_the_second_time_on_is_found_too(lab: Lab, 
     assert counts(lab, requests, "read committed") == (14, 12, 0)
 
 
+@pytest.mark.thorough
 def test_memory_that_keeps_an_app_from_its_database_is_found(lab: Lab) -> None:
     known: dict[str, Any] = {}
 

@@ -39,6 +39,7 @@ def test_a_mutex_that_is_left_too_early_loses_an_update(lab: Lab, shop: Service)
     assert shown.count("A  BEGIN") == shown.count("B  BEGIN") == 1
 
 
+@pytest.mark.thorough
 def test_a_pool_of_one_keeps_no_requests_apart(lab: Lab, shop: Service) -> None:
     """It is a queue: each waits there after its first statement, and so both read before one of them writes.
 
@@ -52,6 +53,7 @@ def test_a_pool_of_one_keeps_no_requests_apart(lab: Lab, shop: Service) -> None:
     assert told[:4] == [("A", "select"), ("B", "select"), ("A", "update"), ("B", "update")]
 
 
+@pytest.mark.thorough
 def test_who_computes_is_not_taken_for_one_that_waits(lab: Lab, shop: Service) -> None:
     """It is silent for longer than a wait has to be."""
     requests = [shop.post("/orders"), shop.post("/computes")]
