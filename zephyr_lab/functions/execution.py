@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
-from zephyr_lab.functions.scheduled import MakeSession, Scheduled
+from zephyr_lab.functions.scheduled import MOST_SLEEPS, MakeSession, Scheduled
 from zephyr_lab.functions.session import end
 from zephyr_lab.functions.setup import FunctionSetup
 from zephyr_lab.schedule.execution import IMPATIENT_MS
@@ -33,9 +33,6 @@ TURN_SECONDS = 6.0
 _PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by gid"
 MOST_TURNS = 500
 MOST_RETRIES = 5
-MOST_SLEEPS = 2
-"""How often in a row a session may sleep while others are runnable: a loop that sleeps until another session has acted
-has infinitely many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
 
 
 class NothingToOrder(ScheduleError):

@@ -12,6 +12,10 @@ from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.settling import Watched
 from zephyr_lab.schedule.transcript import Failure, Result
 
+MOST_SLEEPS = 2
+"""How often in a row a session may sleep while others are runnable: a loop that sleeps until another session has acted
+has infinitely many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
+
 
 class Scheduled(Watched, Protocol):
     """A session as `FunctionExecution` runs it: it parks before each round trip until `go` resumes it.

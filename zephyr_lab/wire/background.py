@@ -21,12 +21,13 @@ class Background:
         self.asked: set[str] = set()
         self.together: set[str] = set()
         self.late: set[str] = set()
+        self.in_loops: set[str] = set()
         self._habits: set[str] = set()
         self._stray = ""
 
     def begin(self) -> None:
         """Before each exploration."""
-        for some in (self.passed_on, self.asked, self.together, self.late):
+        for some in (self.passed_on, self.asked, self.together, self.late, self.in_loops):
             some.clear()
         self._stray = ""
 
@@ -74,4 +75,8 @@ class Background:
         return {
             f"session {name} asks on several connections at once: of the orders among these only that of their texts"
             for name in self.together
+        } | {
+            f"session {name} asked the same again and again, with pauses: it was taken for one "
+            "that waits in a loop, and passed over while others could move"
+            for name in self.in_loops
         }

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.places import stands_at
-from zephyr_lab.functions.scheduled import Scheduled
+from zephyr_lab.functions.scheduled import MOST_SLEEPS, Scheduled
 from zephyr_lab.functions.structure import Incomparable, Parts, Told
 from zephyr_lab.functions.trips import RoundTrip, Trips
 from zephyr_lab.functions.turn import Abandoned
@@ -23,6 +23,7 @@ from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.background import Background
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.postgres_link import PostgresLink, refused
+from zephyr_lab.wire.repetition import Repetition
 from zephyr_lab.wire.stillness import Habits, Stillness
 from zephyr_lab.wire.streams import Loop
 
@@ -86,7 +87,8 @@ class WireSession:
 
     def __init__(self, name: str, work: Work, wire: Switch, answers: Answers, *, own: bool) -> None:
         self.name, self._work, self._wire, self._answers, self._own = name, work, wire, answers, own
-        self.log, self.trips, self.sleeps = Trips(name), 0, 0
+        self.log, self.trips, self._sleeps = Trips(name), 0, 0
+        self._repetition = Repetition()
         self.misuse: LabError | None = None
         self.outside: set[str] = set()
         self.busy = False
@@ -153,6 +155,10 @@ class WireSession:
             self._wire.stillness.stir()
             self._note_together(link)
             self._parked.append(link)
+            if self._repetition.is_again(ask.trip):
+                self._sleeps += 1
+                if self._sleeps > MOST_SLEEPS:
+                    self._wire.background.in_loops.add(self.name)
             ask.trip.where = self._place().partition(": ")[0]
             self.log.next = self._parked[0].asked[0].trip
         return False
@@ -181,6 +187,7 @@ class WireSession:
         if self._is_done:
             self._wire.wake()
         trip = ask.trip
+        self._repetition.answered(trip)
         if ask.prepares and trip in self.log.done and not trip.failure:
             self.log.done.remove(trip)  # told with what it prepares
         self._is_lost = self._is_lost or trip.lost
@@ -207,6 +214,16 @@ class WireSession:
         self.log.done = [one for one in self.log.done if all(one is not other for other in trips)]
 
     # -- as the schedule asks
+
+    @property
+    def sleeps(self) -> int:
+        return self._sleeps
+
+    @sleeps.setter
+    def sleeps(self, number: int) -> None:
+        """Another session has moved."""
+        self._sleeps = number
+        self._repetition.clear()
 
     def start(self) -> None:
         self.busy = True
