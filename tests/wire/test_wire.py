@@ -172,3 +172,13 @@ def test_a_deadlock_ends_for_one_of_two_requests(lab: Lab) -> None:
     for _ in range(4):  # one in three hung while a session's park could be missed as another one's was seen
         found = lab.explore(functions, setup=f"{programs.SETUP}, (2, 0)", shrink=False)
         assert (found.schedules, found.run.deadlocks, found.anomalous) == (12, 8, 0)
+
+
+def test_a_backend_that_has_ended_while_nobody_used_it_is_given_to_nobody(lab: Lab) -> None:
+    """As when the server has crashed and recovered between two explorations."""
+    functions = [programs.psycopg3, programs.psycopg2]
+    assert counts(lab, functions, "read committed") == (14, 12, 0)
+    kept = "application_name like '% wire' and pid <> pg_backend_pid()"
+    with psycopg.connect(lab.wire.dsn, autocommit=True) as connection:
+        connection.execute(f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where {kept}")
+    assert counts(lab, functions, "read committed") == (14, 12, 0)

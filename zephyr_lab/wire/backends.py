@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import socket
 import struct
 from collections.abc import Mapping
@@ -58,6 +59,11 @@ class PooledBackend:
         """Another handle of its socket."""
         return socket.socket(fileno=os.dup(self.connection.socket))
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether an idle one is still connected: from a server that has ended it, there is something to read."""
+        return not select.select([self.connection.socket], [], [], 0)[0]
+
     def execute(self, sql: str) -> bool:
         """Asks something of the lab's own while nothing is under way; whether that went well."""
         result = self.connection.exec_(sql.encode())
@@ -94,10 +100,13 @@ class Backends:
     def open(self, startup: Mapping[str, str], level: str) -> PooledBackend:
         """One with the settings of a client's startup message. Raises ServerUnavailable."""
         settings = self._settings(startup)
-        if found := self._idle.get(settings):
-            backend = found.pop()
-            backend.set_level(level)
-            return backend
+        idle = self._idle.get(settings, [])
+        while idle:
+            backend = idle.pop()
+            if backend.is_alive:
+                backend.set_level(level)
+                return backend
+            backend.close()
         try:
             return PooledBackend(self._database, settings, level)
         except ServerUnavailable:
