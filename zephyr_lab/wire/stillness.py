@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable
 
-FIRST_SECONDS, AGAIN_SECONDS = 1.0, 0.2
+FIRST_SECONDS, AGAIN_SECONDS = 1.5, 0.2  # requests that sleep do so for a second at the most, as a rule
 
 Place = tuple[str, str]  # a session's name, and the last thing that it asked
 
