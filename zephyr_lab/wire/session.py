@@ -409,7 +409,8 @@ class WireSession:
     def join(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
-            self._wire.loop.pump(min(left, 0.05))
+            self._thread.join(min(left, 0.002))  # most have nothing more to do
+            self._wire.loop.pump(0)
 
     def close(self) -> None:
         """Ends the transactions that it has left open."""
