@@ -88,7 +88,7 @@ class Options:
 
 _AT_LEAST_ONE = Bounds(1)
 
-RUN_OPTIONS = ("isolation", "setup", "invariant", "ignore", "compare", "refusals", "retry")
+RUN_OPTIONS = ("isolation", "setup", "invariant", "ignore", "compare", "refusals", "retry", "faults", "time")
 """Those of `ExploreOptions` that apply to running and judging one schedule of functions."""
 
 CASE_OPTIONS = ("reduction", "samples", "seed", "depth", "budget", "jobs", "invariant", "step_seconds", "shrink")
@@ -118,6 +118,10 @@ class ExploreOptions(Options):
         (), "Exceptions, SQLSTATEs or answers that count as an abort, as 40001 does.", shell_type=list[str]
     )
     retry: bool = _option(False, "Run aborted functions again when the schedule is over.")
+    faults: Mapping[str, int] | None = _option(
+        None, "Faults as steps, at most so many a schedule: crash, lost-commit, redis-timeout."
+    )
+    time: int = _option(0, "Expiries of Redis keys as steps, at most so many a schedule.", Bounds(0, 100))
     reduction: bool | None = _option(
         None,
         "Partial-order reduction: run one of the schedules that differ only in the order of independent steps.",

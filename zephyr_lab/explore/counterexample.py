@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from zephyr_lab.errors import RETRYABLE, LabError
-from zephyr_lab.explore.pattern import REMEDIES, pattern
+from zephyr_lab.explore.pattern import REMEDIES, of_faults, pattern
 from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import End, Transcript
@@ -82,7 +82,8 @@ def explain(
 
     `observed` runs it once more, observed; `judged` runs it at another level, None if the sessions set theirs.
     """
-    lines = []
+    if lines := of_faults(schedule):
+        return tuple(lines)
     # An interrupt, or a failing server, must not lose what was found.
     with contextlib.suppress(LabError, KeyboardInterrupt):
         if name := pattern(observed()):

@@ -17,6 +17,7 @@ from zephyr_lab.explore.exploration import Counts, Exploration
 from zephyr_lab.explore.reduced import number_of_orders
 from zephyr_lab.explore.scheduler import Scheduler
 from zephyr_lab.explore.verdict import Verdict, VerdictKind, judge
+from zephyr_lab.schedule.faults import fault_of, session_of
 from zephyr_lab.schedule.transcript import End, EventKind, Transcript
 
 OnProgress = Callable[[Exploration], None]
@@ -27,7 +28,7 @@ Invariant = str | Callable[[Transcript], bool]
 class Executed:
     """A schedule that has been run to its end, with the effects of its steps if they are tracked.
 
-    `switches`: how often a step was another session's than the one before it.
+    `switches`: how often a step was another session's than the one before it, or a fault's.
     """
 
     transcript: Transcript
@@ -85,7 +86,8 @@ class Explorer:
                 if last is None:
                     running.finish()
                     return None
-                switches += before not in (None, last)
+                switches += before is not None and session_of(before) != session_of(last)
+                switches += fault_of(last) is not None
                 effect = running.take(last)
                 if effect is not None:
                     effects.append(effect)
@@ -105,6 +107,7 @@ class Explorer:
         transcript = verdict.transcript
         ended = [one for one in transcript.transactions if one.end is End.ABORTED]
         aborted = tuple((one.session, one.sqlstate) for one in ended if not one.answered)
+        died = tuple((one.session, str(End.DIED)) for one in transcript.transactions if one.end is End.DIED)
         states = [one.sqlstate for one in ended]
         counts = Counts(
             schedules=1,
@@ -118,7 +121,7 @@ class Explorer:
         if SERIALIZATION_FAILURE in states:
             counts.false_positives = int(self._executor.is_false_positive(verdict))
         represents = 1 if executed.effects is None else number_of_orders(executed.effects)
-        found.note((verdict.kind, verdict.outcome, aborted), transcript.schedule, counts, represents)
+        found.note((verdict.kind, verdict.outcome, aborted + died), transcript.schedule, counts, represents)
         if verdict.anomalous:
             found.note_anomalous(transcript.schedule, executed.switches)
         if verdict.kind is VerdictKind.UNDECIDED:

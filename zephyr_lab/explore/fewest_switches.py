@@ -16,6 +16,7 @@ from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.replay import Replay
 from zephyr_lab.explore.scheduler import Candidate, Nondeterminism
+from zephyr_lab.schedule.faults import session_of
 
 
 class FewSwitches:
@@ -38,11 +39,11 @@ class FewSwitches:
 
     def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
         if last is not None and self._switches == self._most:
-            candidates = [one for one in candidates if one.session == last]
+            candidates = [one for one in candidates if session_of(one.session) == session_of(last)]
         if not candidates:
             return None
         chosen = self._all.next_session(candidates, last)
-        self._switches += last is not None and chosen != last
+        self._switches += last is not None and chosen is not None and session_of(chosen) != session_of(last)
         return chosen
 
     def observe(self, effect: Effect) -> None:

@@ -7,10 +7,12 @@ does not matter to that.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from zephyr_lab.schedule.faults import Fault, fault_of, is_of_clock
 from zephyr_lab.schedule.transcript import RETURN, Transcript
 from zephyr_lab.sql.classify import classify
 
@@ -22,6 +24,27 @@ REMEDIES = {
     "phantom": "notebooks/02-phantom.ipynb: REPEATABLE READ, or a lock on something that every writer must take first",
     "read skew": "notebooks/06-read-skew.ipynb: one statement, or REPEATABLE READ",
 }
+
+OF_FAULTS = {
+    Fault.CRASH: "not atomic: a session dies, and a part of what it does has happened: do it all in one transaction of "
+    "one store, or record first what is to be done, and have it finished or undone later",
+    Fault.LOST_COMMIT: "lost answer: a session takes an error of the connection for a failure, and the server had "
+    "acted: look what has happened, by a key of the request's own, before it is undone or done again",
+    Fault.REDIS_TIMEOUT: "lost answer of Redis: a command was carried out, and its session told of a timeout: make the "
+    "command idempotent, or look what has happened before it is undone or done again",
+}
+OF_EXPIRY = (
+    "expiry: a key of Redis expires while its owner goes on: check a fencing token where it writes, or hold a lock of "
+    "the database until COMMIT"
+)
+
+
+def of_faults(schedule: str) -> list[str]:
+    """What the faults and expiries of an anomalous schedule are called, with their remedies."""
+    words = shlex.split(schedule)
+    had = {Fault.CRASH if fault.is_crash else fault for fault in map(fault_of, words) if fault}
+    told = [text for fault, text in OF_FAULTS.items() if fault in had]
+    return [*told, OF_EXPIRY] if any(map(is_of_clock, words)) else told
 
 
 def pattern(transcript: Transcript) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.scheduler import Candidate, Nondeterminism, names
+from zephyr_lab.schedule.faults import CLOCK, session_of
 
 
 class Replay:
@@ -51,13 +52,14 @@ class Following:
     wants_effects = False
     complete = False
 
-    def __init__(self, schedule: str, sessions: Sequence[str]) -> None:
-        """Raises BadInput for an unknown session."""
+    def __init__(self, schedule: str, sessions: Sequence[str], faults: bool = False) -> None:
+        """Raises BadInput for an unknown session. With `faults`, words of faults and of the clock are known."""
         try:
             words = shlex.split(schedule)
         except ValueError as error:
             raise BadInput(f"the schedule {schedule!r} cannot be read: {error}") from None
-        if unknown := [word for word in words if word not in sessions]:
+        known = (*sessions, CLOCK) if faults else sessions
+        if unknown := [word for word in words if (session_of(word) if faults else word) not in known]:
             raise BadInput(f"no session {unknown[0]!r} to replay {schedule!r} with; there are: {', '.join(sessions)}")
         self._words, self._begun = iter(words), False
 
@@ -67,7 +69,8 @@ class Following:
 
     def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
         runnable = names(candidates)
-        rest = last if last in runnable else runnable[0]
+        own = session_of(last) if last else ""
+        rest = own if own in runnable else runnable[0]
         return next((word for word in self._words if word in runnable), rest)
 
     def observe(self, effect: Effect) -> None:

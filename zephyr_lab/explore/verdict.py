@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import combinations
 from typing import Any
 
 from zephyr_lab.errors import REFUSALS, RETRYABLE, ScheduleError, StepTimeout
@@ -175,46 +176,115 @@ def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
     """Compares a transcript's outcome with those of the serial orders of its committed transactions.
 
     A refused function whose returned value occurs in no serial order has reported the refusal: it is judged as aborted.
+    Of one that a fault has befallen, and that has died, raised an error or returned what occurs in no serial order, it
+    is not known whether it has happened: wholly or not at all, both are right, unless its caller has called it again
+    until it answered. What it told is not compared then, nor are keys of Redis that expire.
     """
     first = _judge(transcript, serial_outcomes)
-    refused = {one.session for one in transcript.transactions if one.sqlstate in REFUSALS and one.answered}
-    if not (first.anomalous and refused):
+    if not first.anomalous:
         return first
     usual = {said for outcome in first.serial.values() for said in outcome.told}
-    reported = {name for name, told in first.outcome.told if name in refused and (name, told) not in usual}
+    unusual = {name for name, told in first.outcome.told if (name, told) not in usual}
+    answered = [one for one in transcript.transactions if one.answered and one.session in unusual]
+    reported = {one.session for one in answered if one.sqlstate in REFUSALS and not one.faulty}
+    faulty = unusual & {one.session for one in transcript.transactions if one.faulty}
+    if not (reported or faulty):
+        return first
     transactions = tuple(
         replace(one, end=End.ABORTED, answered=False) if one.session in reported else one
         for one in transcript.transactions
     )
-    return _judge(replace(transcript, transactions=transactions), serial_outcomes) if reported else first
+    return _judge(replace(transcript, transactions=transactions), serial_outcomes, faulty)
 
 
-def _judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
-    committed = [one for one in transcript.transactions if one.answered or one.end is End.COMMITTED]
-    aborted = [one for one in transcript.transactions if one.end is End.ABORTED and not one.answered]
-    outcome = Outcome.of(transcript, committed)
+@dataclass(frozen=True)
+class _Parts:
+    """The transactions of a transcript, by what is known of them.
+
+    `happened` and `unsure`: those whose callers know that they have happened, and those who do not know. `silent`: the
+    sessions that have told nothing that could be compared. `is_faulty`: whether a fault has befallen any.
+    """
+
+    happened: list[Transaction]
+    unsure: list[Transaction]
+    silent: frozenset[str]
+    is_faulty: bool
+
+    @classmethod
+    def of(cls, transcript: Transcript, unusual: Set[str]) -> _Parts:
+        """`unusual`: the sessions that a fault has befallen, and whose answers occur in no serial order."""
+        faulty = {one.session for one in transcript.transactions if one.faulty}
+        last = {one.session: one for one in transcript.transactions}  # later ones replace those of failed attempts
+        final = [one for one in transcript.transactions if one.session not in faulty or one is last[one.session]]
+        again = {
+            one.session for one in transcript.transactions if one.session in faulty and one is not last[one.session]
+        }
+        unsure = [
+            one
+            for one in final
+            if one.session in faulty
+            and (one.end in (End.DIED, End.ABORTED) or one.raised or (one.session in unusual - again))
+        ]
+        happened = [one for one in final if one not in unsure and (one.answered or one.end is End.COMMITTED)]
+        silent = frozenset({one.session for one in unsure} | (unusual & again))
+        return cls(happened, unsure, silent, bool(faulty))
+
+    def comparable(self, outcome: Outcome) -> Outcome:
+        if not self.is_faulty:
+            return outcome
+        told = tuple((name, said) for name, said in outcome.told if name not in self.silent)
+        return Outcome(told, tuple(_without_expiring(outcome.final)))
+
+    def serial(self, serial_outcomes: SerialOutcomes) -> dict[str, Outcome]:
+        """The outcomes of all orders, with each of the unsure ones or without it. Raises Undecided."""
+        serial: dict[str, Outcome] = {}
+        for number in range(len(self.unsure), -1, -1):
+            for some in combinations(self.unsure, number):
+                orders = serial_outcomes.of([*self.happened, *some])
+                serial.update((name, self.comparable(outcome)) for name, outcome in orders.items())
+        return serial
+
+
+def _without_expiring(final: Iterable[tuple[str, Table]]) -> Iterator[tuple[str, Table]]:
+    """Without keys of Redis that expire by themselves: what a dead session leaves of these is no lasting effect."""
+    for name, table in final:
+        if table.columns != ("key", "value") or not re.fullmatch(r"redis( db \d+)?", name):
+            yield name, table
+        elif rows := tuple(row for row in table.rows if not str(row[1]).endswith(" (expires)")):
+            yield name, replace(table, rows=rows)
+
+
+def _judge(transcript: Transcript, serial_outcomes: SerialOutcomes, unusual: Set[str] = frozenset()) -> Verdict:
+    parts = _Parts.of(transcript, unusual)
+    aborted = [one for one in transcript.transactions if one.end is End.ABORTED and not one.answered and not one.faulty]
+    outcome = parts.comparable(Outcome.of(transcript, parts.happened))
     try:
-        _check_decidable(transcript, committed)
-        serial = serial_outcomes.of(committed)
+        _check_decidable(transcript, parts.happened)
+        serial = parts.serial(serial_outcomes)
     except Undecided as why:
         return Verdict(VerdictKind.UNDECIDED, transcript, outcome, {}, str(why))
     equal = [order for order, other in serial.items() if other == outcome]
     if not equal:
         reason = "no serial order gives this outcome"
+        if parts.unsure:
+            names = " and ".join(one.session for one in parts.unsure)
+            reason += f", whether {names} happened wholly or not at all"
         return Verdict(VerdictKind.OCCURS, transcript, outcome, serial, reason)
     if aborted:
         who = " and ".join(f"{one.session} {told_off(one.sqlstate)}" for one in aborted)
         # A retryable error says more than another error beside it.
         first = min((one.sqlstate for one in aborted), key=lambda state: (state not in RETRYABLE, state))
         kind = VerdictKind(f"aborts {first}") if first in RETRYABLE else VerdictKind.ABORTS
-        retried = {one.session for one in aborted} <= {one.session for one in committed}
+        retried = {one.session for one in aborted} <= {one.session for one in parts.happened}
         retry = " and tried again" if retried else " and must retry" if first in RETRYABLE else ""
         return Verdict(kind, transcript, outcome, serial, f"{who}{retry}; the rest is as in {equal[0]!r}")
     return Verdict(VerdictKind.PREVENTED, transcript, outcome, serial, f"the same as {equal[0]!r}")
 
 
 def told_off(refusal: str) -> str:
-    """How a session was aborted: `was told 40001`, or its declared refusal."""
+    """How a session was aborted: `was told 40001`, or its declared refusal; or that it died."""
+    if refusal == End.DIED:
+        return "died"
     return f"was told {refusal}" if re.fullmatch(r"[0-9A-Z]{5}", refusal) else f"was refused: {refusal}"
 
 

@@ -78,6 +78,26 @@ end
 return kept"""
 )
 
+# ARGV as above, and a time to live in milliseconds, which all that have any get: real time is to decide nothing.
+_EXPIRING = (
+    _DATABASES
+    + """
+local found = {}
+for _, number in ipairs(databases) do
+  if ARGV[2] == '' then redis.call('SELECT', number) end
+  for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+    if redis.call('PTTL', key) >= 0 then
+      redis.call('PEXPIRE', key, ARGV[3])
+      found[#found + 1] = {tonumber(number), key}
+    end
+  end
+end
+return found"""
+)
+_EXPIRE = """
+if ARGV[1] ~= '' then redis.call('SELECT', ARGV[1]) end
+if redis.call('PTTL', KEYS[1]) >= 0 then redis.call('DEL', KEYS[1]) end"""
+
 
 class Content:
     """The keys of the lab's Redis: on an embedded server all of every database, on an external one those with the
@@ -136,9 +156,24 @@ class Content:
             rows.setdefault(name, []).append((as_word(bytes(key).removeprefix(self._prefix)), shown))
         return {name: Table(("key", "value"), tuple(sorted(rows[name]))) for name in sorted(rows)}
 
-    def _ask(self, script: str) -> Any:
+    def expiring(self) -> list[str]:
+        """The keys with a time to live, those of other databases as `1/key`; their time is set back to a day."""
+        found = self._ask(_EXPIRING, str(DAY_MS))
+        return sorted(
+            (f"{number}/" if number != self._database else "") + bytes(key).removeprefix(self._prefix).decode("latin-1")
+            for number, key in found
+        )
+
+    def expire(self, name: str) -> None:
+        """Deletes a key that `expiring` has named, if it still has a time to live."""
+        number, slash, key = name.partition("/")
+        if not (slash and number.isdigit()):
+            number, key = "", name
+        self._client.eval(_EXPIRE, 1, self._prefix + key.encode("latin-1"), number)
+
+    def _ask(self, script: str, *more: str) -> Any:
         try:
-            return self._client.eval(script, 0, self._pattern, "" if self._is_embedded else str(self._database))
+            return self._client.eval(script, 0, self._pattern, "" if self._is_embedded else str(self._database), *more)
         except redis.RedisError as error:
             raise SetupFailed(f"the lab's Redis could not be read: {error}") from None
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
 from zephyr_lab.functions.scheduled import MOST_SLEEPS, MakeSession, Scheduled
 from zephyr_lab.functions.session import end
 from zephyr_lab.functions.setup import FunctionSetup
 from zephyr_lab.schedule.execution import IMPATIENT_MS
+from zephyr_lab.schedule.faults import (
+    CLOCK,
+    Fault,
+    Faults,
+    expiry_of,
+    fault_of,
+    is_of_clock,
+    key_of,
+    session_of,
+)
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.reset import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.settling import Settler
 from zephyr_lab.schedule.transcript import (
+    CRASH,
     RETURN,
     End,
     Event,
@@ -40,7 +52,10 @@ class NothingToOrder(ScheduleError):
 
 
 class FunctionExecution:
-    """Sessions by name, from their `start` until all have ended."""
+    """Sessions by name, from their `start` until all have ended.
+
+    With `faults`, `take` also takes their words; with `retry` as well, whoever has failed by one begins anew at once.
+    """
 
     def __init__(
         self,
@@ -50,6 +65,8 @@ class FunctionExecution:
         names: Iterable[str],
         ground: FunctionSetup,
         make: MakeSession,
+        faults: Faults | None = None,
+        retry: bool = False,
     ) -> None:
         self._runner, self._spec, self._isolation, self._setup = runner, spec, isolation, ground
         ready = runner.prepare(spec, isolation, preparation=ground)
@@ -57,6 +74,8 @@ class FunctionExecution:
         self._earlier: list[Scheduled] = []  # attempts that were refused, and retried
         self.events: list[Event] = []
         self.taken: list[str] = []
+        self._faults, self._retry = faults or Faults(), retry
+        self._moved: set[str] = set()  # the sessions whose attempt has made a round trip
         self._glances: list[Glance] = []
         try:
             for name in names:
@@ -89,11 +108,31 @@ class FunctionExecution:
         awake = [name for name in able if self.sessions[name].sleeps <= MOST_SLEEPS]
         return tuple(awake or able)
 
-    def take(self, name: str, *, scheduled: bool = True) -> list[Event]:
-        """Lets a function make its next round trip and run on until another one; returns the events.
+    def faults(self) -> list[str]:
+        """The words of the faults, and of what the clock may do, that could come now, always in the same order."""
+        words, left = [], self._faults.left(self.taken)
+        for name in self.runnable() if left else ():
+            possible = self.sessions[name].faults()
+            words += [f"{name}:{one}" for one in Fault if one in possible and self._is_admitted(one, name, left)]
+        if self._faults.may_expire(self.taken):
+            words += map(expiry_of, self._setup.expiring())
+        return words
+
+    def _is_admitted(self, fault: Fault, name: str, left: Collection[Fault]) -> bool:
+        """Death before the first round trip is no step, and death after the last one matters if there is a retry."""
+        if fault is Fault.CRASH:
+            return fault in left and name in self._moved
+        return fault in left if fault is not Fault.CRASH_AFTER else self._retry and Fault.CRASH in left
+
+    def take(self, word: str, *, scheduled: bool = True) -> list[Event]:
+        """Lets a function make its next round trip and run on until another one, or what else `word` says; returns the
+        events.
 
         Not `scheduled`: after the schedule's end. Raises StepTimeout, ScheduleError.
         """
+        if is_of_clock(word):
+            return self._expire(word)
+        name, fault = session_of(word) if self._faults else word, fault_of(word) if self._faults else None
         session, before = self.sessions[name], self._settler.waits
         waiting = sorted(
             before, key=lambda one: max((i for i, word in enumerate(self.taken) if word == one), default=-1)
@@ -101,12 +140,13 @@ class FunctionExecution:
         if self.sessions[name].trips >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
         if scheduled:
-            self.taken.append(name)
+            self.taken.append(word)
+        self._moved.add(name)
         for other in self.sessions.values():
             if other is not session:
                 other.sleeps = 0
         self._make_impatient(session)
-        over = self._follow(session.go, waiting)
+        over = self._follow(partial(session.suffer, fault) if fault else session.go, waiting)
         waits = self._settler.waits
         events = [] if name in waits and session.server_is_busy else session.log.events(resumed=False)
         for one in [name, *waiting]:
@@ -117,9 +157,54 @@ class FunctionExecution:
         for one in waiting:
             if one in over:
                 events += self.sessions[one].log.events(resumed=True)
+        events += [Event(one, one, CRASH, EventKind.DIED) for one in (name, *waiting) if self._has_died(one)]
         self.events += events
+        if self._faults and self._retry:
+            self._begin_anew()
+        self._glance()
+        return events
+
+    def _glance(self) -> None:
         if self._glances:
             self._glances.append(Glance(len(self.events), self._runner.workspace.tables_now()))
+
+    def _has_died(self, name: str) -> bool:
+        """Whether it is dead, and that has not been noted yet."""
+        session = self.sessions[name]
+        is_new = session.died and session.ended and name in self._moved
+        if is_new:
+            self._moved.discard(name)
+        return is_new
+
+    def _begin_anew(self) -> None:
+        """The callers of those that have failed by a fault call them again."""
+        for name, session in list(self.sessions.items()):
+            failed = session.died or session.raised is not None or session.was_refused
+            if session.ended and session.is_faulty and failed and self._attempts(name) <= MOST_RETRIES:
+                self._moved.discard(name)
+                self._start_again(name)
+
+    def _attempts(self, name: str) -> int:
+        return sum(one.name == name for one in self._earlier) + 1
+
+    def _start_again(self, name: str) -> None:
+        session = self.sessions[name]
+        again = session.again()
+        self._earlier.append(session)
+        session.close()
+        self.sessions[name] = again
+        self.start(name)
+
+    def _expire(self, word: str) -> list[Event]:
+        """Has a key of Redis expire, which nobody waits for."""
+        self.taken.append(word)
+        key = key_of(word)
+        self._setup.expire(key)
+        for session in self.sessions.values():
+            session.sleeps = 0
+        events = [Event(CLOCK, word, f"redis: {key} expires", EventKind.COMPLETED)]
+        self.events += events
+        self._glance()
         return events
 
     def _wait(self, name: str, *, resumed: bool) -> Event:
@@ -196,18 +281,15 @@ class FunctionExecution:
             for _ in range(MOST_RETRIES):
                 if not session.was_refused:
                     break
-                again = session.again()
-                self._earlier.append(session)
-                session.close()
-                self.sessions[name] = session = again
-                self.start(name)
+                self._start_again(name)
+                session = self.sessions[name]
                 while not session.ended and self.runnable():
                     self.take(name, scheduled=False)
 
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is still open, reads the tables, and returns the transcript: round trips, then each outcome."""
         attempts = [*self._earlier, *self.sessions.values()]
-        if not any(one.trips for one in attempts):
+        if attempts and not any(one.trips for one in attempts):
             self.abandon()
             raise NothingToOrder(self._nothing_to_order())
         unfinished = {name for name, one in self.sessions.items() if not one.ended}
@@ -221,7 +303,7 @@ class FunctionExecution:
         elif any(
             may_change_more_than_rows(event.sql, functions_of(self._spec.setups))
             for event in self.events
-            if not event.sql.startswith("redis: ")
+            if not (event.sql.startswith("redis: ") or event.kind is EventKind.DIED)
         ):
             self._runner.workspace.forget()
         remains = self._setup.remains(self.events)
@@ -229,27 +311,37 @@ class FunctionExecution:
         handed_out = self._setup.handed_out()
         numbered = list(zip(_numbers(attempts), attempts, strict=True))
         left = self._runner.workspace.collect(question)
+        expired = tuple(
+            Transaction(CLOCK, number, (word,), End.COMMITTED)
+            for number, word in enumerate(filter(is_of_clock, self.taken), start=1)
+        )
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),
-            sessions=tuple(self.sessions), events=(*self.events, *(_ending(one, number) for number, one in numbered)),
+            sessions=(*self.sessions, *([CLOCK] if expired else ())),
+            events=(*self.events, *(_ending(one, number) for number, one in numbered if not one.died)),
             final=_with_others(left.final, remains), answer=left.answer, glances=tuple(self._glances),
             handed_out=handed_out,
             transactions=tuple(
                 Transaction(one.name, number, (one.name,), End.UNFINISHED) if one.name in unfinished
                 else self._transaction(one, number) for number, one in numbered
-            ),
+            ) + expired,
         )  # fmt: skip
 
     def _transaction(self, session: Scheduled, number: int) -> Transaction:
         """A function that returns in spite of a refusal reports success: it is judged as committed first."""
         name, told = session.name, session.told()
+        if session.died:
+            return Transaction(name, number, (name,), End.DIED, faulty=True)
         if session.was_refused:
-            return Transaction(name, number, (name,), End.ABORTED, session.last_refusal)
+            return Transaction(name, number, (name,), End.ABORTED, session.last_refusal, faulty=session.is_faulty)
         sqlstate = told.sqlstate if isinstance(told, Failure) else session.last_refusal
         last = _last_end([event for event in self.events if event.session == name])
         if last is End.ROLLED_BACK and isinstance(told, Failure):
             last = End.ABORTED
-        return Transaction(name, number, (name,), last, sqlstate, answered=True, raised=session.raised is not None)
+        return Transaction(
+            name, number, (name,), last, sqlstate, answered=True, raised=session.raised is not None,
+            faulty=session.is_faulty,
+        )  # fmt: skip
 
     def abandon(self) -> None:
         end(self.sessions.values())

@@ -28,6 +28,7 @@ from zephyr_lab.functions.session import Function, FunctionSession
 from zephyr_lab.functions.setup import FunctionSetup, Setup, unwrapped
 from zephyr_lab.functions.surrogates import Surrogates
 from zephyr_lab.schedule.channel import Channel
+from zephyr_lab.schedule.faults import Faults, is_of_clock
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
@@ -55,7 +56,8 @@ class RunningFunctions:
         self._execution, self._effects, self._memory, self._retry = execution, effects, memory, retry
 
     def candidates(self) -> Sequence[Candidate]:
-        return [Candidate(name, self._is_local) for name in self._execution.runnable()]
+        able = [Candidate(name, self._is_local) for name in self._execution.runnable()]
+        return [*able, *map(Candidate, self._execution.faults())] if able else []
 
     def _is_local(self, session: str) -> bool:
         return self._effects is not None and self._effects.next_is_local(self._execution.sessions[session])
@@ -100,8 +102,11 @@ class FunctionExecutor:
         answers: Answers,
         retry: bool,
         elsewhere: Elsewhere | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self._runner, self._functions, self.isolation = runner, functions, isolation
+        self._faults = faults or Faults()
+        self._faults.check_names(functions)
         self._elsewhere = elsewhere
         self._here = {name: one for name, one in functions.items() if not elsewhere or name not in elsewhere.names}
         self._ignore, self._answers, self._retry = ignore, answers, retry
@@ -157,7 +162,7 @@ class FunctionExecutor:
 
     def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
         try:
-            execution = self._begin(self._spec, self._functions)
+            execution = self._begin(self._spec, self._functions, self._faults)
             memory = self._memory if follow else None
             if memory:
                 memory.begin()
@@ -169,13 +174,13 @@ class FunctionExecutor:
             self.abandon()
             raise
 
-    def _begin(self, spec: Spec, functions: Mapping[str, Function]) -> FunctionExecution:
+    def _begin(self, spec: Spec, functions: Mapping[str, Function], faults: Faults | None = None) -> FunctionExecution:
         self._execution = None
         if self._elsewhere:
             self._elsewhere.begin(str(self.isolation))
         own = replace(spec, sessions=tuple(one for one in spec.sessions if one.name in self._here))
         self._execution = FunctionExecution(
-            self._runner, own, self.isolation, functions, self._setup, self._make_session
+            self._runner, own, self.isolation, functions, self._setup, self._make_session, faults, self._retry
         )
         if self._known_surrogates is None:
             self._known_surrogates = Surrogates.ask(
@@ -228,14 +233,17 @@ class FunctionExecutor:
         return self.compared(replace(found, final=final))
 
     def _run_in_order(self, order: Schedule) -> Transcript:
-        """Runs one function after another, each from its beginning to its end."""
-        functions = {name: self._functions[name] for name in order.steps}
-        spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in order.steps))
+        """Runs one function after another, each from its beginning to its end; keys of Redis expire in between."""
+        names = [name for name in order.steps if not (self._faults and is_of_clock(name))]
+        spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in names))
         try:
-            execution = self._begin(spec, functions)
+            execution = self._begin(spec, {name: self._functions[name] for name in names})
             memory = self._memory or Memory(())
             memory.begin()
             for name in order.steps:
+                if name not in names:
+                    execution.take(name)
+                    continue
                 execution.start(name)
                 while name in execution.runnable():
                     execution.take(name)

@@ -29,6 +29,7 @@ from zephyr_lab.functions.reproducible import WHY
 from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.setup import Setup
+from zephyr_lab.schedule.faults import Faults
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import Transcript
@@ -63,15 +64,16 @@ class FunctionExplorer:
         answers: Answers | None = None,
         retry: bool = False,
         elsewhere: Elsewhere | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        self._functions, self._isolation = functions, isolation
+        self._functions, self._isolation, self._faults = functions, isolation, faults or Faults()
         self._at: Callable[[IsolationLevel], FunctionExplorer] = lambda level: FunctionExplorer(
             runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore, answers=answers,
-            retry=retry, elsewhere=elsewhere,
+            retry=retry, elsewhere=elsewhere, faults=faults,
         )  # fmt: skip
         self._executor = FunctionExecutor(
             runner, functions, setup, isolation, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore,
-            answers=answers or Answers(), retry=retry, elsewhere=elsewhere,
+            answers=answers or Answers(), retry=retry, elsewhere=elsewhere, faults=faults,
         )  # fmt: skip
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, self._executor.content)
@@ -129,6 +131,8 @@ class FunctionExplorer:
             if on_progress:
                 on_progress(found)
 
+        if self._faults:  # what a fault has an effect on is not known
+            return run(Exhaustive())
         try:
             if reduction is None and not self._executor.hides_memory:
                 with contextlib.suppress(_TooMany):
@@ -167,7 +171,7 @@ class FunctionExplorer:
         with self.intercepted():
             if self._executor.hides_memory:
                 self._executor.learn()  # connections are open then, and it is known what each asks alone
-            executed = self._explorer.execute(Following(schedule, tuple(self._functions)))
+            executed = self._explorer.execute(Following(schedule, tuple(self._functions), bool(self._faults)))
             assert executed
             self._executor.check_ignored(executed.transcript)
             return self._explorer.verdict(executed.transcript)

@@ -19,6 +19,7 @@ import redis.lock
 from zephyr_lab.errors import ScheduleError
 from zephyr_lab.functions.content import Content
 from zephyr_lab.functions.foreign import refused
+from zephyr_lab.functions.mishaps import TIMED_OUT
 from zephyr_lab.functions.patching import patched
 from zephyr_lab.functions.stream_ids import packed, with_stream_id
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
@@ -93,7 +94,9 @@ def _begin(connection: Any, message: Any) -> None:
     for command in commands if access is RedisAccess.WRITES else ():
         if not content.is_free_to(command):
             raise turn.refuse(_not_ours(turn, command))
-    turn.on_the_wire[id(connection)] = turn.take(RoundTrip("redis: " + "; ".join(words), redis=access))
+    turn.on_the_wire[id(connection)] = turn.take(
+        RoundTrip("redis: " + "; ".join(words), redis=access, awaits=len(commands))
+    )
 
 
 def _not_ours(turn: Turn, command: list[str]) -> ScheduleError:
@@ -159,6 +162,17 @@ def _note_refusal(connection: Any, error: Exception) -> None:
         trip.failure = Failure("", type(error).__name__)
 
 
+def _suffer(connection: Any) -> None:
+    """Does not come back with the last reply of a message if its answer is lost."""
+    trip, turn = _trip_of(connection), current_session()
+    if turn and trip:
+        trip.awaits -= 1
+        if trip.awaits <= 0:
+            turn.survive()
+            if trip.answer_lost:
+                raise redis.TimeoutError(TIMED_OUT) from None
+
+
 def _acquire(real: Any) -> Any:
     """Makes a redis-py lock's random token the same in every run of a schedule."""
 
@@ -215,8 +229,10 @@ def _read(real: Any) -> Any:
             reply = real(self, *args, **kwargs)
         except redis.RedisError as error:
             _note_refusal(self, error)
+            _suffer(self)
             raise
         _note_reply(self, reply)
+        _suffer(self)
         return reply
 
     return read_response
@@ -228,8 +244,10 @@ def _read_async(real: Any) -> Any:
             reply = await real(self, *args, **kwargs)
         except redis.RedisError as error:
             _note_refusal(self, error)
+            _suffer(self)
             raise
         _note_reply(self, reply)
+        _suffer(self)
         return reply
 
     return read_response

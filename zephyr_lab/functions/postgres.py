@@ -17,6 +17,7 @@ from psycopg import pq
 from psycopg.waiting import Wait
 
 from zephyr_lab.errors import REFUSALS, ScheduleError, sqlstate_among
+from zephyr_lab.functions.mishaps import CONNECTION_BROKE
 from zephyr_lab.functions.outside import HELD_ON
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.functions.turn import Turn, check_bounds
@@ -113,6 +114,18 @@ class _Controlled:
                 self.turn.outside.add(HELD_ON)
             self.pgconn.exec_(b"select pg_advisory_unlock_all()")
 
+    def _suffer(self, trip: RoundTrip | None) -> None:
+        """Does not come back with an answer that is lost: the connection breaks, and the server rolls back."""
+        if trip is None or trip.private:
+            return
+        self.turn.survive()
+        if trip.answer_lost:
+            if self.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+                self.pgconn.exec_(b"rollback")
+                trip.lost, trip.answer_lost = True, False  # there is nothing left to have an answer to
+            self.pgconn = _dead()
+            raise psycopg.OperationalError(CONNECTION_BROKE) from None
+
     def _fail_trip(self, trip: RoundTrip | None, error: psycopg.Error) -> None:
         if state := sqlstate_among(REFUSALS, error):
             self.turn.refused = state
@@ -147,8 +160,10 @@ class ControlledConnection(_Controlled, psycopg.Connection[Any]):  # pyright: ig
                 super().wait(self._pipeline._fetch_gen(flush=True))
         except psycopg.Error as error:
             self._fail_trip(trip, error)
+            self._suffer(trip)
             raise
         self._end_trip(trip, cursor)
+        self._suffer(trip)
         return told
 
     def close(self) -> None:
@@ -172,8 +187,10 @@ class AsyncControlledConnection(_Controlled, psycopg.AsyncConnection[Any]):  # p
                 await super().wait(self._pipeline._fetch_gen(flush=True))
         except psycopg.Error as error:
             self._fail_trip(trip, error)
+            self._suffer(trip)
             raise
         self._end_trip(trip, cursor)
+        self._suffer(trip)
         return told
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from zephyr_lab.errors import LabError
 from zephyr_lab.functions.trips import Trips
 from zephyr_lab.schedule.channel import Channel
+from zephyr_lab.schedule.faults import Fault
 from zephyr_lab.schedule.settling import Watched
 from zephyr_lab.schedule.transcript import Failure, Result
 
@@ -68,6 +69,20 @@ class Scheduled(Watched, Protocol):
 
     def go(self) -> None:
         """Lets it make its pending round trip, and run until the next one, or its end."""
+
+    def faults(self) -> Collection[Fault]:
+        """What could befall it at its pending round trip."""
+        ...
+
+    def suffer(self, fault: Fault) -> None:
+        """Goes on with a fault: dies before its pending round trip or after it, or does not get its answer."""
+
+    @property
+    def died(self) -> bool: ...
+    @property
+    def is_faulty(self) -> bool:
+        """Whether a fault has befallen it."""
+        ...
 
     def again(self) -> Scheduled:
         """A new session that retries the same."""

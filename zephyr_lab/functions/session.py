@@ -18,6 +18,7 @@ from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.interception import held
+from zephyr_lab.functions.mishaps import possible
 from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.providers import Providers
@@ -27,6 +28,7 @@ from zephyr_lab.functions.trips import Trips
 from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread
 from zephyr_lab.functions.values import is_from_server, raised_in, told
 from zephyr_lab.schedule.channel import Channel
+from zephyr_lab.schedule.faults import Fault
 from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 
 Function = Callable[..., Any]
@@ -44,6 +46,7 @@ class FunctionSession:
         self.ended = False
         self.raised: BaseException | None = None
         self.refusal = ""  # the refusal by which the function ended, by `Answers`
+        self.died = self.is_faulty = False
         self._said: Told | None = None
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,7 +88,8 @@ class FunctionSession:
             self._read(self._providers.loops.run(call) if call else self._call())
         except BaseException as error:
             self.raised = error
-            self._read(error)
+            if not self.died:
+                self._read(error)
         finally:
             self.ended = True
             self.turn.notify()
@@ -229,11 +233,39 @@ class FunctionSession:
     def collect(self) -> bool:
         """Whether the function has reached its next round trip, or its end."""
         self.busy = not self.turn.heard()
+        if self.died and self.ended:
+            self._roll_back()
         return not self.busy
 
     def go(self) -> None:
         self.busy = True
         self.turn.let_go()
+
+    def faults(self) -> Collection[Fault]:
+        trip = self.log.next
+        if trip is None or self.channel.connection.pipeline_status != pq.PipelineStatus.OFF:
+            return ()
+        return possible(trip, in_transaction=self.channel.status != pq.TransactionStatus.IDLE)
+
+    def suffer(self, fault: Fault) -> None:
+        self.is_faulty = True
+        self.died = fault.is_crash
+        if fault is Fault.CRASH:
+            self.busy = True
+            self.turn.abandon()
+            return
+        assert self.log.next
+        self.log.next.answer_lost = fault.loses_answer
+        self.turn.dies_next = fault is Fault.CRASH_AFTER
+        self.go()
+
+    def _roll_back(self) -> None:
+        """What the server does when a client has died."""
+        backend = self.channel.connection
+        if backend.status == pq.ConnStatus.OK and backend.transaction_status != pq.TransactionStatus.IDLE:
+            backend.exec_(b"rollback")
+        if backend.status == pq.ConnStatus.OK and self.turn.locks_on:
+            backend.exec_(b"select pg_advisory_unlock_all()")
 
     @property
     def last_refusal(self) -> str:

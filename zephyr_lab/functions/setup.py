@@ -120,6 +120,15 @@ class FunctionSetup:
                 self.content.put(self._begins)
         return any(map(may_change_more_than_rows, said))
 
+    def expiring(self) -> list[str]:
+        """The keys of Redis that expire some day; their time stands still until `expire`."""
+        return self.content.expiring() if self.content else []
+
+    def expire(self, key: str) -> None:
+        """Has a key expire now, if it is one that expires."""
+        if self.content:
+            self.content.expire(key)
+
     def _is_made(self) -> None:
         """Called when all setups have run."""
         self._analyze()

@@ -19,7 +19,9 @@ class RoundTrip:
     """A request and its result. A `private` one takes no turn.
 
     `whole` is all that is sent, an implicit BEGIN included; `status` is the transaction's state before it, as a
-    pq.TransactionStatus; `redis` describes a message to Redis; `where` is the line that sent it.
+    pq.TransactionStatus; `redis` describes a message to Redis; `where` is the line that sent it. `answer_lost`: the
+    server has carried it out, and the session gets an error of the connection instead of the answer. `awaits`: how many
+    replies of Redis are still to come.
     """
 
     sql: str
@@ -31,6 +33,8 @@ class RoundTrip:
     failure: Failure | None = None
     lost: bool = False
     where: str = ""
+    answer_lost: bool = False
+    awaits: int = 1
 
 
 @dataclass
@@ -55,6 +59,7 @@ class Trips:
         return Event(
             self.session, self.session, trip.sql, kind,
             resumed=resumed, results=tuple(trip.results), failure=trip.failure, where=trip.where,
+            notices=("the answer is lost",) if trip.answer_lost else (),
         )  # fmt: skip
 
     def underway(self) -> RoundTrip:

@@ -62,7 +62,8 @@ class Turn:
     `log` has its round trips; `sleeps` counts sleeps since another session moved. `misuse` is what the function did
     that cannot be explored, even if it caught the error. `refused` is the SQLSTATE that aborted the last transaction; a
     later commit clears it. `outside` is what it used that is in no outcome, as sentences. `locks_on`: it may hold locks
-    that outlive a transaction. `made_up` counts the random ids and tokens that it got.
+    that outlive a transaction. `made_up` counts the random ids and tokens that it got. `dies_next`: the session dies
+    once its next round trip has been carried out.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Turn:
         # Redis connections by id: those whose messages are part of a larger one, and the last command of each.
         self.inside: set[int] = set()
         self.on_the_wire: dict[int, RoundTrip | None] = {}
+        self.dies_next = False
         self._go = threading.Semaphore(0)
         self.abandoned = False
         self.wakeup_fd, self._notify_fd = socket.socketpair()
@@ -113,6 +115,12 @@ class Turn:
         self.locks_on = self.locks_on or "advisory_lock" in trip.sql
         self.log.done.append(trip)
         return trip
+
+    def survive(self) -> None:
+        """Called when a round trip has been carried out. Raises Abandoned if the session dies then."""
+        if self.dies_next:
+            self.abandoned = True
+            raise Abandoned
 
     @contextlib.contextmanager
     def outside_schedule(self) -> Iterator[None]:

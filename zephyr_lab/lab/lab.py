@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import time as clock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
@@ -29,6 +29,7 @@ from zephyr_lab.lab.case import Case, cases, load_case
 from zephyr_lab.lab.engine import Engine, Opening
 from zephyr_lab.options import RUN_OPTIONS, ExploreOptions
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
+from zephyr_lab.schedule.faults import Faults
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
@@ -143,6 +144,8 @@ class Lab:
         compare: Compare | None = None,
         refusals: Sequence[Refusal] = (),
         retry: bool = False,
+        faults: Mapping[str, int] | None = None,
+        time: int = 0,
         reduction: bool | None = None,
         step_seconds: float | None = None,
         may_raise: bool = False,
@@ -171,6 +174,13 @@ class Lab:
 
         `not_compared` of the result names what functions used that is in no outcome: files, messages.
 
+        With `faults`, such as `{"crash": 1}`, a schedule may also have at most so many steps at which a session dies
+        (`A:crash` in a schedule), the answer to a COMMIT or another write is lost (`lost-commit`), or a Redis command
+        times out that was carried out (`redis-timeout`). A session that has died, or ended with an error then, may have
+        happened wholly or not at all, in PostgreSQL and Redis together; anything else is anomalous. With `retry` its
+        caller calls it again at once, and it must have happened exactly once. With `time`, at most so many Redis keys
+        that have a time to live expire, each as a step of its own (`time:lock:18`); else their time stands still.
+
         Raises NothingTested if every function raises an error in every schedule, unless it `may_raise`; Nondeterminism
         if a function does not depend on its schedule alone; StepTimeout if it makes no round trip for long (if the
         server is executing one, the schedule is undecided, unless it is a serial one); ScheduleError for an endless
@@ -179,11 +189,11 @@ class Lab:
         self.engine.ensure_open()
         options = ExploreOptions(
             isolation=isolation, setup=setup, invariant=invariant, ignore=ignore, compare=compare, refusals=refusals,
-            retry=retry, samples=samples, seed=seed, budget=budget, reduction=reduction, step_seconds=step_seconds,
-            shrink=shrink, may_raise=may_raise,
+            retry=retry, faults=faults, time=time, samples=samples, seed=seed, budget=budget, reduction=reduction,
+            step_seconds=step_seconds, shrink=shrink, may_raise=may_raise,
         ).check()  # fmt: skip
         explorer = self.function_explorer(functions, **options.part(RUN_OPTIONS))
-        deadline = None if budget is None else time.time() + budget
+        deadline = None if budget is None else clock.time() + budget
         with self.engine.runner.steps_within(step_seconds), explorer.intercepted():
             if samples is not None:
                 found = explorer.explore(Sampled(range(samples), seed), on_progress, budget)
@@ -193,7 +203,7 @@ class Lab:
                 explorer.check_tested(found)
             if found.anomalous and shrink:
                 found.counterexample = explorer.counterexample(found, deadline)
-                if not found.interrupted and (deadline is None or time.time() < deadline):
+                if not found.interrupted and (deadline is None or clock.time() < deadline):
                     found.explanation = explorer.explain(found.counterexample)
         return found
 
@@ -209,6 +219,8 @@ class Lab:
         compare: Compare | None = None,
         refusals: Sequence[Refusal] = (),
         retry: bool = False,
+        faults: Mapping[str, int] | None = None,
+        time: int = 0,
     ) -> Verdict:
         """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
 
@@ -218,7 +230,7 @@ class Lab:
         self.engine.ensure_open()
         explorer = self.function_explorer(
             functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore, compare=compare,
-            refusals=refusals, retry=retry,
+            refusals=refusals, retry=retry, faults=faults, time=time,
         )  # fmt: skip
         return explorer.follow(schedule)
 
@@ -233,6 +245,8 @@ class Lab:
         compare: Compare | None = None,
         refusals: Sequence[Refusal] = (),
         retry: bool = False,
+        faults: Mapping[str, int] | None = None,
+        time: int = 0,
     ) -> FunctionExplorer:
         """The explorer behind `explore`, which can also replay and judge single schedules. Raises BadInput."""
         if callable(functions) or not isinstance(functions, Iterable):
@@ -251,7 +265,7 @@ class Lab:
         return FunctionExplorer(
             self.engine.runner, named, setup, IsolationLevel.of(isolation), invariant,
             keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, ignore=ignore,
-            answers=answers, retry=retry, elsewhere=elsewhere,
+            answers=answers, retry=retry, elsewhere=elsewhere, faults=Faults.of(faults, time),
         )  # fmt: skip
 
     @property

@@ -31,6 +31,7 @@ def _shown(value: Value) -> str:
 
 
 RETURN = "return"  # in place of SQL at a function's end
+CRASH = "(crash)"  # in place of SQL where a session dies
 
 
 class AnswerKind(StrEnum):
@@ -104,6 +105,7 @@ class EventKind(StrEnum):
     WAITS = "waits"
     LOST = "connection lost"
     NOT_SENT = "not sent"
+    DIED = "died"
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ class Event:
             return self.wait.text() if not self.resumed else f"still {self.wait.text()}"
         if self.kind is EventKind.NOT_SENT:
             return "not sent: the connection is lost"
+        if self.kind is EventKind.DIED:
+            return "dies: its connections close, and what they left open is rolled back"
         said = self.failure.text() if self.failure else self._answer()
         if self.kind is EventKind.LOST:
             said = "connection lost" + (f" ({said})" if self.failure else "")
@@ -162,6 +166,7 @@ class End(StrEnum):
     UNFINISHED = "unfinished"
     WAITING = "waiting"
     LOST = "connection lost"
+    DIED = "died"
     IDLE = "idle"
 
 
@@ -170,6 +175,7 @@ class Transaction:
     """One transaction of a session: its number there, its steps, how it ended, its first SQLSTATE.
 
     `answered`: it is a function's, whose caller got what it returned or `raised`, whether it committed or not.
+    `faulty`: a fault has befallen it, so that it may not know what came of it.
     """
 
     session: str
@@ -179,6 +185,7 @@ class Transaction:
     sqlstate: str = ""
     answered: bool = False
     raised: bool = False
+    faulty: bool = False
 
     def text(self) -> str:
         """`committed`, `rolled back`, `aborted 40001`."""

@@ -18,6 +18,7 @@ from zephyr_lab.functions.structure import Incomparable, Parts, Told
 from zephyr_lab.functions.trips import RoundTrip, Trips
 from zephyr_lab.functions.turn import Abandoned
 from zephyr_lab.functions.values import told
+from zephyr_lab.schedule.faults import Fault
 from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.background import Background
@@ -102,6 +103,7 @@ class WireSession:
         self._may_send = False
         self._asked = ""  # last, without its values
         self._is_lost = False
+        self.died = self.is_faulty = False
         self._is_done = False  # the thread has nothing more to do
         self._closing = self._is_given_up = False
         self._waits_on: list[Any] = []
@@ -237,6 +239,12 @@ class WireSession:
         self.log.next = None
         self._wire.stillness.stir()
         self._parked.popleft().go_on(self)
+
+    def faults(self) -> Collection[Fault]:
+        return ()
+
+    def suffer(self, fault: Fault) -> None:
+        raise NotImplementedError
 
     @property
     def socket(self) -> int:
