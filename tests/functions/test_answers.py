@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 import httpx
@@ -13,6 +14,9 @@ import pytest
 from tests.functions.test_values import LAZY, MADE, UNKNOWN, Plain
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, ScheduleError
+from zephyr_lab.functions.answers import Answers, Ending
+from zephyr_lab.functions.structure import Leaf, Parts
+from zephyr_lab.wire.http import Response
 
 Conn = psycopg.Connection
 COUNTER = "create table t (n int); insert into t values (0)"
@@ -330,3 +334,29 @@ def test_a_clock_that_is_asked_again_is_a_clock(lab: Lab, set_to: str) -> None:
 
     setup = "create table t (n int, at timestamptz default now()); insert into t (n) values (0)"
     assert lab.explore([touch] * 2, setup=setup).anomalous == 0
+
+
+class Strange(Exception):
+    """One whose attributes cannot be read."""
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise OSError("gone")
+
+
+def test_an_end_is_read_once_with_its_refusal() -> None:
+    """An answer with a status is compared by it; other objects that have parts are not; a refusal outlasts trouble."""
+    answers = Answers({}, [OSError, lambda told: told == "full"])
+    assert answers.read(Response(409, {"id": 1}, "HTTP 409"), None) == Ending(
+        Parts("HTTP 409", (answers.read({"id": 1}, None).said,)),  # type: ignore[arg-type]
+        "HTTP 409",
+    )
+    path = PurePosixPath("a/b")
+    assert answers.read(path, None) == Ending(Leaf("pathlib.PurePath", path, repr(path)))
+    assert answers.read("full", None).refusal == "returned 'full'"
+    lost = OSError(object())
+    assert answers.read(lost, lost).refusal == "OSError"
+    assert answers.read(lost, lost).trouble.startswith("cannot compare an object")
+    strange = Strange()
+    said = "what it raised cannot be read: OSError: gone; return plain data"
+    assert answers.read(strange, strange) == Ending(trouble=said)

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import pq
 
 from zephyr_lab.errors import LabError, ScheduleError
-from zephyr_lab.functions.answers import Answers
+from zephyr_lab.functions.answers import Answers, Ending
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.interception import held
 from zephyr_lab.functions.mishaps import possible
@@ -23,10 +23,9 @@ from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.scheduled import Scheduled
-from zephyr_lab.functions.structure import Incomparable, Told
 from zephyr_lab.functions.trips import Trips
 from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread
-from zephyr_lab.functions.values import is_from_server, raised_in, told
+from zephyr_lab.functions.values import is_from_server, raised_in
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.faults import Fault
 from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
@@ -45,9 +44,8 @@ class FunctionSession:
         self.busy = False
         self.ended = False
         self.raised: BaseException | None = None
-        self.refusal = ""  # the refusal by which the function ended, by `Answers`
         self.died = self.is_faulty = False
-        self._said: Told | None = None
+        self._ending = Ending()
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -95,20 +93,9 @@ class FunctionSession:
             self.turn.notify()
 
     def _read(self, end: Any) -> None:
-        """Reads what was returned or raised, in the function's thread, before others may change it."""
-        try:
-            self.refusal = self._answers.refusal(None if self.raised else end, self.raised)
-            self._said = told(end, self._answers.compare)
-        except Incomparable as error:
-            self.turn.refuse(ScheduleError(f"session {self.name} ({name_of(self.function)}): {error}"))
-        except Exception as error:
-            what = AnswerKind.RAISED if self.raised else AnswerKind.RETURNED
-            self.turn.refuse(
-                ScheduleError(
-                    f"session {self.name} ({name_of(self.function)}): what it {what} cannot be read: "
-                    f"{type(error).__name__}: {error}; return plain data"
-                )
-            )
+        self._ending = self._answers.read(end, self.raised)
+        if self._ending.trouble:
+            self.turn.refuse(ScheduleError(f"session {self.name} ({name_of(self.function)}): {self._ending.trouble}"))
 
     def _call(self) -> Any:
         parameters = parameters_of(self.function)
@@ -270,22 +257,20 @@ class FunctionSession:
     @property
     def last_refusal(self) -> str:
         """The refusal because of another session that was its last outcome, or ''."""
-        return self.refusal or self.turn.refused
+        return self._ending.refusal or self.turn.refused
 
     @property
     def was_refused(self) -> bool:
         """Whether it was refused and reported that. A function that returns in spite of a refusal reports success."""
-        return bool(self.refusal or (self.turn.refused and self.raised))
+        return bool(self._ending.refusal or (self.turn.refused and self.raised))
 
     def told(self) -> Result | Failure:
         """What the function returned or raised, as part of the outcome."""
-        said = self._said or "nothing: its schedule was abandoned"
-        if self.raised is None:
-            return Result("RETURN", (AnswerKind.RETURNED.value,), ((said,),))  # type: ignore[arg-type]  # a Told, compared as a value is
         if isinstance(self.raised, psycopg.Error) and is_from_server(self.raised):
             state, constraint = str(self.raised.sqlstate), self.raised.diag.constraint_name or ""
             return Failure(state, constraint, raised_in(self.raised))
-        return Result("RAISE", (AnswerKind.RAISED.value,), ((said,),))  # type: ignore[arg-type]
+        kind = AnswerKind.RETURNED if self.raised is None else AnswerKind.RAISED
+        return self._ending.result(kind, "nothing: its schedule was abandoned")
 
     def stands_at(self) -> str:
         """The line of application code that its thread is in, or ''."""

@@ -11,13 +11,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from zephyr_lab.errors import LabError, ScheduleError
-from zephyr_lab.functions.answers import Answers
+from zephyr_lab.functions.answers import Answer, Answers, Ending
 from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.scheduled import MOST_SLEEPS, Scheduled
-from zephyr_lab.functions.structure import Incomparable, Parts, Told
 from zephyr_lab.functions.trips import RoundTrip, Trips
 from zephyr_lab.functions.turn import Abandoned
-from zephyr_lab.functions.values import told
 from zephyr_lab.schedule.faults import Fault
 from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
 from zephyr_lab.wire.asks import Ask
@@ -63,13 +61,6 @@ class Switch(Protocol):
 
 
 @runtime_checkable
-class Answered(Protocol):
-    """An answer that is told as what kind it is of, such as HTTP 201, and what it holds."""
-
-    def parts(self) -> tuple[str, Any]: ...
-
-
-@runtime_checkable
 class Located(Protocol):
     """A wait that can say what for, such as a process that has not ended."""
 
@@ -94,8 +85,7 @@ class WireSession:
         self.outside: set[str] = set()
         self.busy = False
         self.raised: BaseException | None = None
-        self._refusal = self._refused_at = ""
-        self._said: Told | None = None
+        self._ending, self._refused_at = Ending(), ""
         self._failures: dict[str, Failure] = {}  # the last of each SQLSTATE that the server has told
         self._links: set[Link] = set()
         self._parked: deque[Link] = deque()
@@ -128,21 +118,11 @@ class WireSession:
                 self._wire.wake()
 
     def _read(self, end: Any) -> None:
-        try:
-            self._refusal = self._answers.refusal(None if self.raised else end, self.raised)
-            self._refusal = self._refusal or getattr(end, "refused", "")
-            parts = end.parts() if isinstance(end, Answered) else None
-            compare = self._answers.compare
-            self._said = Parts(parts[0], (told(parts[1], compare),)) if parts else told(end, compare)
-            if getattr(end, "failed", False):
-                self.raised = Failed(end)
-        except Incomparable as error:
-            if self.raised is None or _sqlstate_of(self.raised) not in self._failures:
-                self.misuse = self.misuse or ScheduleError(f"session {self.name}: {error}")
-        except Exception as error:
-            self.misuse = self.misuse or ScheduleError(
-                f"session {self.name}: what it ended with cannot be read: {type(error).__name__}: {error}"
-            )
+        self._ending = self._answers.read(end, self.raised)
+        if self._ending.trouble and (self.raised is None or _sqlstate_of(self.raised) not in self._failures):
+            self.misuse = self.misuse or ScheduleError(f"session {self.name}: {self._ending.trouble}")
+        if isinstance(end, Answer) and end.failed:
+            self.raised = Failed(end)
 
     # -- as the links ask
 
@@ -364,19 +344,19 @@ class WireSession:
 
     @property
     def last_refusal(self) -> str:
-        return self._refused_at or self._refusal
+        return self._refused_at or self._ending.refusal
 
     @property
     def was_refused(self) -> bool:
-        return bool(self._refusal or (self._refused_at and self.raised))
+        return bool(self._ending.refusal or (self._refused_at and self.raised))
 
     def told(self) -> Result | Failure:
-        said = "nothing, as it was given up" if self._is_given_up or not self._said else self._said
-        if self.raised is None or self._is_given_up:
-            return Result("RETURN", (AnswerKind.RETURNED.value,), ((said,),))  # type: ignore[arg-type]
-        if failure := self._failures.get(_sqlstate_of(self.raised)):
+        said = "nothing, as it was given up"
+        if self._is_given_up:
+            return Ending().result(AnswerKind.RETURNED, said)
+        if self.raised and (failure := self._failures.get(_sqlstate_of(self.raised))):
             return failure  # as its driver has told it
-        return Result("RAISE", (AnswerKind.RAISED.value,), ((said,),))  # type: ignore[arg-type]
+        return self._ending.result(AnswerKind.RETURNED if self.raised is None else AnswerKind.RAISED, said)
 
     def stands_at(self) -> str:
         if self._is_done and (links := self._open_transactions()):
