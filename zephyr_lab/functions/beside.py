@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import ctypes
 import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +16,7 @@ import psycopg
 
 from zephyr_lab.errors import LabError
 from zephyr_lab.functions.interception import held, intercepted
-from zephyr_lab.functions.turn import Abandoned, bind_thread
+from zephyr_lab.functions.turn import Abandoned, bind_thread, interrupt
 from zephyr_lab.servers.database import Database, environment_for
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Beside:
         for connection in list(self._opened):
             with contextlib.suppress(psycopg.Error):
                 connection.pgconn.get_cancel().cancel()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Abandoned))
+        interrupt(thread)
         ended.wait(END_SECONDS)
 
     def _close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import inspect
 import threading
 import time
@@ -24,7 +23,7 @@ from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledC
 from zephyr_lab.functions.providers import Providers
 from zephyr_lab.functions.scheduled import Scheduled
 from zephyr_lab.functions.trips import Trips
-from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread
+from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread, interrupt
 from zephyr_lab.functions.values import is_from_server, raised_in
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.faults import Fault
@@ -288,8 +287,7 @@ class FunctionSession:
         if self._loop and self._task:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._task.cancel)
-        if self._thread.ident and self._thread.is_alive():
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
+        interrupt(self._thread)
 
     def join(self, seconds: float) -> None:
         if self._thread.ident:

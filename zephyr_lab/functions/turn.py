@@ -7,6 +7,7 @@ Between two turns a function runs on until its next round trip, or to its end. T
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 class Abandoned(BaseException):
     """Raised in a function's thread when its schedule is abandoned; no `except Exception` catches it."""
+
+
+def interrupt(thread: threading.Thread) -> None:
+    """Raises Abandoned in a thread as soon as it runs Python, if it has not ended."""
+    if thread.ident and thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Abandoned))
 
 
 class Owner(Protocol):

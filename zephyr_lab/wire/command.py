@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 
 from zephyr_lab.errors import BadInput, ScheduleError, StepTimeout
 from zephyr_lab.wire.command_line import Words, check_program, filled, last_words, tail_of, words_of
+from zephyr_lab.wire.endpoint import Endpoint
 from zephyr_lab.wire.http import ANSWER_SECONDS
 from zephyr_lab.wire.kept import POLITE_SECONDS, Worker
 from zephyr_lab.wire.output import MOST_BYTES, Exit, as_bytes, data_of
 from zephyr_lab.wire.programs import Running
-from zephyr_lab.wire.proxy import Endpoint, Wire
+from zephyr_lab.wire.proxy import Wire
 
 LOOK_SECONDS = 0.2
 

@@ -1,21 +1,15 @@
 """The lab's sockets: whoever connects to them works on the lab's servers, and takes turns while a schedule runs.
 
-They are on the loopback interface, and ask for a password that is made up anew each time. One thread serves them: that
-of the schedule while one runs, else one of its own.
+Here is the traffic, and whose it is; `endpoint` has the sockets, and `serving` the thread that serves them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import secrets
-import selectors
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from zephyr_lab.errors import BadInput, LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
@@ -24,13 +18,14 @@ from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.backends import Backends
 from zephyr_lab.wire.background import Background
 from zephyr_lab.wire.calls import Call
+from zephyr_lab.wire.endpoint import Endpoint
 from zephyr_lab.wire.link import Link
 from zephyr_lab.wire.loop_thread import LoopThread
 from zephyr_lab.wire.postgres_link import PostgresLink
-from zephyr_lab.wire.redis_link import RedisLink
-from zephyr_lab.wire.session import WireSession, Work
+from zephyr_lab.wire.serving import Serving
+from zephyr_lab.wire.session import WireSession
 from zephyr_lab.wire.stillness import Habits, Stillness
-from zephyr_lab.wire.streams import Loop
+from zephyr_lab.wire.work import Work
 
 if TYPE_CHECKING:
     from zephyr_lab.servers.keyvalue import KeyValue
@@ -39,82 +34,6 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 LINGER, LONGEST_LINGER = 0.005, 0.1  # seconds: a program asks all that it asks at once within less
 LATE = 0.05  # seconds in which a request is seen to go on when it has been answered
-NAME = "lab"  # of role and database, which the lab's own take the place of
-
-
-class Endpoint:
-    """Where clients connect: on the loopback interface, with a password.
-
-    `session` is the only one whose clients come here; None where all do.
-    """
-
-    session: WireSession | None
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire, self.session = wire, None
-        self._password = secrets.token_urlsafe(12)
-        self._listeners: list[socket.socket] = []
-        self._port = self._listen(lambda client: PostgresLink(wire, client, self.session, self._password))
-
-    def _listen(self, link: Callable[[socket.socket], Link]) -> int:
-        """Has each client that comes given a link. The port."""
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
-        listener.setblocking(False)
-
-        def accept(events: int) -> None:
-            with contextlib.suppress(OSError):
-                client, _ = listener.accept()
-                self._wire.add(link(client))
-
-        self._wire.loop.watch(listener, selectors.EVENT_READ, accept)
-        self._listeners.append(listener)
-        return int(listener.getsockname()[1])
-
-    @property
-    def dsn(self) -> str:
-        """A URL for clients that take one. It says that there is no TLS, which lib/pq wants otherwise."""
-        return f"{self.url('postgresql')}?sslmode=disable"
-
-    def url(self, scheme: str) -> str:
-        """The URL of an engine of SQLAlchemy's, such as `postgresql+asyncpg`."""
-        return f"{scheme}://{NAME}:{quote(self._password)}@127.0.0.1:{self._port}/{NAME}"
-
-    @property
-    def jdbc_url(self) -> str:
-        """A URL for JDBC, whose driver takes no password in front of the host."""
-        address = f"127.0.0.1:{self._port}/{NAME}"
-        return f"jdbc:postgresql://{address}?user={NAME}&password={quote(self._password)}&sslmode=disable"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What libpq and its like read of the environment."""
-        return {
-            "PGHOST": "127.0.0.1", "PGPORT": str(self._port), "PGUSER": NAME, "PGDATABASE": NAME,
-            "PGPASSWORD": self._password, "PGSSLMODE": "disable",
-        }  # fmt: skip
-
-    @property
-    def django(self) -> dict[str, Any]:
-        """A value of Django's `DATABASES`."""
-        return {
-            "ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": self._port,
-            "USER": NAME, "PASSWORD": self._password, "NAME": NAME,
-        }  # fmt: skip
-
-    @cached_property
-    def redis_url(self) -> str:
-        """Raises BadInput where Redis is not the lab's own."""
-        url = self._wire.redis_url_behind()
-        with self._wire.controlled():
-            port = self._listen(lambda client: RedisLink(self._wire, client, self.session, self._password, url))
-        return f"redis://:{quote(self._password)}@127.0.0.1:{port}/0"
-
-    def close(self) -> None:
-        for listener in self._listeners:
-            self._wire.loop.watch(listener, 0, lambda events: None)
-            listener.close()
 
 
 class Wire:
@@ -125,7 +44,8 @@ class Wire:
 
     def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
         self._database, self._keyvalue = database, keyvalue
-        self.loop, self.backends = Loop(), Backends(database)
+        self.serving, self.backends = Serving(), Backends(database)
+        self.loop, self.wake = self.serving.loop, self.serving.wake
         self.level = "read committed"
         self.current: WireSession | None = None
         self.background = Background()
@@ -140,19 +60,13 @@ class Wire:
         self._endpoints: dict[str, Endpoint] = {}
         self.stream_ids = int(time.time() * 1000) + DAY_MS
         self._scripts: set[str] = set()
-        self._bell, self._button = socket.socketpair()
-        self._bell.setblocking(False)
-        self._button.setblocking(False)
-        self.loop.watch(self._bell, selectors.EVENT_READ, self._rung)
-        self._rests = False
-        self._idle: threading.Thread | None = None
         self.shared = self.endpoint("")
-        self._serve()
+        self.serving.start()
 
     def endpoint(self, name: str) -> Endpoint:
         """That of the sessions of this name; with an empty one that of all."""
         if name not in self._endpoints:
-            with self.controlled():
+            with self.serving.paused():
                 self._endpoints[name] = Endpoint(self)
         return self._endpoints[name]
 
@@ -199,60 +113,13 @@ class Wire:
         self.stillness.programs.add(programs.are_working)
         return programs
 
-    # -- who serves
-
-    def _serve(self) -> None:
-        self._rests = False
-        self._idle = threading.Thread(name="zephyr-lab wire", target=self._serve_idly, daemon=True)
-        self._idle.start()
-
-    def _serve_idly(self) -> None:
-        while not self._rests:
-            self.loop.pump(None)
-
-    @contextlib.contextmanager
-    def controlled(self) -> Iterator[None]:
-        """While it lasts, the thread that calls serves, by `loop.pump`."""
-        thread, self._idle = self._idle, None
-        if thread is not None:
-            self._rests = True
-            self.wake()
-            thread.join()
-        try:
-            yield
-        finally:
-            if thread is not None:
-                self._serve()
-
-    def wake(self) -> None:
-        """Has whoever serves look again. From any thread."""
-        with contextlib.suppress(OSError):
-            self._button.send(b".")
-
-    def _rung(self, events: int) -> None:
-        with contextlib.suppress(OSError):
-            self._bell.recv(1)  # one a look: another may have been rung since this look began
-
     def aside(self, call: Callable[[], object]) -> None:
         """Runs something that may come back by the wire, part of no schedule. Raises what it raises."""
         before, self.is_controlled = self.is_controlled, False
-        error: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                call()
-            except BaseException as raised:
-                error.append(raised)
-            finally:
-                self.wake()
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            self.loop.pump(0.1)
-        self.is_controlled = before
-        if error:
-            raise error[0]
+        try:
+            self.serving.serve_while(call)
+        finally:
+            self.is_controlled = before
 
     # -- schedules
 
@@ -395,16 +262,11 @@ class Wire:
             self.programs.close()
         if "loop_thread" in vars(self):
             self.loop_thread.close()
-        self._rests = True
-        self.wake()
-        if self._idle is not None and self._idle is not threading.current_thread():
-            self._idle.join()
+        self.serving.stop()
         for link in list(self._links):
             with contextlib.suppress(LabError):
                 link.close()
         for endpoint in self._endpoints.values():
             endpoint.close()
         self.backends.close()
-        self._bell.close()
-        self._button.close()
-        self.loop.close()
+        self.serving.close()

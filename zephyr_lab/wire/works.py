@@ -15,9 +15,10 @@ from zephyr_lab.functions.scheduled import Scheduled
 from zephyr_lab.wire.called import Called
 from zephyr_lab.wire.calls import Call
 from zephyr_lab.wire.command import Command
+from zephyr_lab.wire.endpoint import Endpoint
 from zephyr_lab.wire.http import HttpRequest
 from zephyr_lab.wire.processes import computes_here
-from zephyr_lab.wire.proxy import Endpoint, Wire
+from zephyr_lab.wire.proxy import Wire
 
 HABIT_SECONDS, LONG_HABIT_SECONDS = 0.1, 2.5
 WIRED = {Kind.DSN, Kind.REDIS_URL}
@@ -95,7 +96,7 @@ class Works:
     @contextlib.contextmanager
     def controlled(self) -> Iterator[None]:
         """While it lasts, whoever connects waits for turns."""
-        with self._wire.controlled():
+        with self._wire.serving.paused():
             self._wire.begin_all()
             self._wire.stillness.programs.add(computes_here)
             try:
@@ -162,7 +163,7 @@ class Works:
         """Whether a service turns out to ask something again and again of its own accord, which takes a while."""
         if not self.hides_memory:
             return False
-        with self._wire.controlled():
+        with self._wire.serving.paused():
             is_new = self._wire.learn_habits(LONG_HABIT_SECONDS)
             self._wire.begin_all()
             return is_new
