@@ -88,18 +88,10 @@ class Options:
 
 _AT_LEAST_ONE = Bounds(1)
 
-RUN_OPTIONS = ("isolation", "setup", "invariant", "ignore", "compare", "refusals", "retry", "faults", "time")
-"""Those of `ExploreOptions` that apply to running and judging one schedule of functions."""
-
-CASE_OPTIONS = ("reduction", "samples", "seed", "depth", "budget", "jobs", "invariant", "step_seconds", "shrink")
-FUNCTION_OPTIONS = (*RUN_OPTIONS, "samples", "seed", "budget", "shrink", "reduction", "step_seconds", "may_raise")
-TEST_OPTIONS = (*RUN_OPTIONS, "budget", "samples", "seed", "may_raise")
-"""Those of `Case.explore`, of `Lab.explore`, and of the marker `zephyr`."""
-
 
 @dataclass(frozen=True)
-class ExploreOptions(Options):
-    """How schedules are chosen, run and judged."""
+class RunOptions(Options):
+    """How one schedule of functions is run and judged."""
 
     isolation: Any = _option(
         "read committed", "One of PostgreSQL's four isolation levels, case-insensitive.", shell_type=str
@@ -122,6 +114,12 @@ class ExploreOptions(Options):
         None, "Faults as steps, at most so many a schedule: crash, lost-commit, redis-timeout."
     )
     time: int = _option(0, "Expiries of Redis keys as steps, at most so many a schedule.", Bounds(0, 100))
+
+
+@dataclass(frozen=True)
+class ExploreOptions(RunOptions):
+    """How schedules are chosen, run and judged."""
+
     reduction: bool | None = _option(
         None,
         "Partial-order reduction: run one of the schedules that differ only in the order of independent steps.",
@@ -152,6 +150,12 @@ class ExploreOptions(Options):
             raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         return super().check()
 
+
+RUN_OPTIONS = RunOptions.names()
+CASE_OPTIONS = ("reduction", "samples", "seed", "depth", "budget", "jobs", "invariant", "step_seconds", "shrink")
+FUNCTION_OPTIONS = (*RUN_OPTIONS, "samples", "seed", "budget", "shrink", "reduction", "step_seconds", "may_raise")
+TEST_OPTIONS = (*RUN_OPTIONS, "budget", "samples", "seed", "may_raise")
+"""Those of `Lab.replay`, of `Case.explore`, of `Lab.explore`, and of the marker `zephyr`."""
 
 MOST_ORDERS = 5_000_000
 

@@ -31,10 +31,8 @@ from zephyr_lab.testing import Zephyr
 SIGNATURES = {
     "Case.explore": (Case.explore, CASE_OPTIONS),
     "Lab.explore": (Lab.explore, FUNCTION_OPTIONS),
-    "Lab.replay": (Lab.replay, RUN_OPTIONS),
-    "Lab.function_explorer": (Lab.function_explorer, RUN_OPTIONS),
 }
-OF_THE_VERB = {"self", "functions", "schedule", "on_progress"}
+OF_THE_VERB = {"self", "functions", "on_progress"}
 OF_THE_COMMAND = {
     "explore": {"case", "service", "request", "replay", "sessions", "format"},
     "incident": {"format", "into", "yes"},
@@ -47,6 +45,15 @@ def test_a_written_signature_has_the_models_names_and_defaults(name: str) -> Non
     function, wanted = SIGNATURES[name]
     given = {one.name: one.default for one in inspect.signature(function).parameters.values()}
     assert {name: given[name] for name in given if name not in OF_THE_VERB} == ExploreOptions().part(wanted)
+
+
+def test_a_replay_takes_the_options_of_a_run_and_no_other(lab: Lab) -> None:
+    """By name, as its docstring has them."""
+    assert {name for name in RUN_OPTIONS if f"`{name}`" not in (Lab.replay.__doc__ or "")} == set()
+    lab.function_explorer([print], **ExploreOptions().part(RUN_OPTIONS))
+    for name in {*ExploreOptions.names()} - {*RUN_OPTIONS}:
+        with pytest.raises(TypeError, match=name):
+            lab.replay([print], "A", **{name: 1})
 
 
 def test_every_option_of_an_exploration_is_somebodys() -> None:

@@ -27,6 +27,7 @@ from zephyr_lab.functions.scheduled import Elsewhere, Scheduled
 from zephyr_lab.functions.session import Function, FunctionSession
 from zephyr_lab.functions.setup import FunctionSetup, Setup, unwrapped
 from zephyr_lab.functions.surrogates import Surrogates
+from zephyr_lab.options import RunOptions
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.faults import Faults, is_of_clock
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -81,10 +82,11 @@ class RunningFunctions:
 
 
 class FunctionExecutor:
-    """The `Executor` of functions, by session, after `setup` (SQL, or a function) in a schema of the lab's own.
+    """The `Executor` of functions, by session, after their setup in a schema of the lab's own.
 
-    `keyvalue` returns the lab's Redis; `uses_redis`: restore it before each schedule although no function takes it as a
-    parameter. Run everything within `intercepted`. `elsewhere` makes the sessions that are not functions in threads.
+    `answers` reads how they end. `keyvalue` returns the lab's Redis; `uses_redis`: restore it before each schedule
+    although no function takes it as a parameter. `elsewhere` makes the sessions that are not functions in threads. Run
+    everything within `intercepted`. Raises BadInput.
     """
 
     name = "functions"
@@ -93,24 +95,21 @@ class FunctionExecutor:
         self,
         runner: Runner,
         functions: Mapping[str, Function],
-        setup: Setup,
-        isolation: IsolationLevel,
+        options: RunOptions,
         *,
+        answers: Answers,
         keyvalue: Callable[[], KeyValue],
         uses_redis: bool,
-        ignore: Sequence[str],
-        answers: Answers,
-        retry: bool,
-        elsewhere: Elsewhere | None = None,
-        faults: Faults | None = None,
+        elsewhere: Elsewhere | None,
     ) -> None:
-        self._runner, self._functions, self.isolation = runner, functions, isolation
-        self._faults = faults or Faults()
-        self._faults.check_names(functions)
+        self._runner, self._functions, self.isolation = runner, functions, IsolationLevel.of(options.isolation)
+        self.faults = Faults.of(options.faults, options.time)
+        self.faults.check_names(functions)
         self._elsewhere = elsewhere
         self._here = {name: one for name, one in functions.items() if not elsewhere or name not in elsewhere.names}
-        self._ignore, self._answers, self._retry = ignore, answers, retry
+        self._ignore, self._answers, self._retry = options.ignore, answers, options.retry
         self._providers = Providers(runner.database, keyvalue)
+        setup: Setup = options.setup
         parts = [setup] if callable(setup) else setup
         prepares = [unwrapped(one) for one in parts if not isinstance(one, str)]
         kinds = [parameters_of(one).kinds() for one in (*self._here.values(), *prepares)]
@@ -162,7 +161,7 @@ class FunctionExecutor:
 
     def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
         try:
-            execution = self._begin(self._spec, self._functions, self._faults)
+            execution = self._begin(self._spec, self._functions, self.faults)
             memory = self._memory if follow else None
             if memory:
                 memory.begin()
@@ -234,7 +233,7 @@ class FunctionExecutor:
 
     def _run_in_order(self, order: Schedule) -> Transcript:
         """Runs one function after another, each from its beginning to its end; keys of Redis expire in between."""
-        names = [name for name in order.steps if not (self._faults and is_of_clock(name))]
+        names = [name for name in order.steps if not (self.faults and is_of_clock(name))]
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in names))
         try:
             execution = self._begin(spec, {name: self._functions[name] for name in names})

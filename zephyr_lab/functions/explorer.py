@@ -5,12 +5,13 @@ from __future__ import annotations
 import builtins
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from zephyr_lab.errors import NothingTested
+from zephyr_lab.errors import BadInput, NothingTested
 from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
@@ -18,6 +19,7 @@ from zephyr_lab.explore.explorer import Explorer, Invariant, OnProgress
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.replay import Following, Replay
+from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.functions.answers import Answers
@@ -28,8 +30,7 @@ from zephyr_lab.functions.executor import FunctionExecutor
 from zephyr_lab.functions.reproducible import WHY
 from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
-from zephyr_lab.functions.setup import Setup
-from zephyr_lab.schedule.faults import Faults
+from zephyr_lab.options import ExploreOptions, RunOptions
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import Transcript
@@ -48,37 +49,56 @@ class _TooMany(Exception):
 
 
 class FunctionExplorer:
-    """Explores functions, by session, at one level, or runs a single schedule; parameters as of `FunctionExecutor`."""
+    """Explores functions, by session, at one level, or runs a single schedule; parameters as of `FunctionExecutor`.
+
+    Raises BadInput.
+    """
 
     def __init__(
         self,
         runner: Runner,
         functions: Mapping[str, Function],
-        setup: Setup,
-        isolation: IsolationLevel,
-        invariant: Invariant | None = None,
+        options: RunOptions,
         *,
+        answers: Answers,
         keyvalue: Callable[[], KeyValue],
-        uses_redis: bool = False,
-        ignore: Sequence[str] = (),
-        answers: Answers | None = None,
-        retry: bool = False,
-        elsewhere: Elsewhere | None = None,
-        faults: Faults | None = None,
+        uses_redis: bool,
+        elsewhere: Elsewhere | None,
     ) -> None:
-        self._functions, self._isolation, self._faults = functions, isolation, faults or Faults()
-        self._at: Callable[[IsolationLevel], FunctionExplorer] = lambda level: FunctionExplorer(
-            runner, functions, setup, level, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore, answers=answers,
-            retry=retry, elsewhere=elsewhere, faults=faults,
-        )  # fmt: skip
+        self._runner, self._functions = runner, functions
+
+        def at(level: IsolationLevel) -> FunctionExplorer:
+            there = replace(options, isolation=level, invariant=None)
+            return FunctionExplorer(
+                runner, functions, there,
+                answers=answers, keyvalue=keyvalue, uses_redis=uses_redis, elsewhere=elsewhere,
+            )  # fmt: skip
+
+        self._at = at
         self._executor = FunctionExecutor(
-            runner, functions, setup, isolation, keyvalue=keyvalue, uses_redis=uses_redis, ignore=ignore,
-            answers=answers or Answers(), retry=retry, elsewhere=elsewhere, faults=faults,
-        )  # fmt: skip
+            runner, functions, options, answers=answers, keyvalue=keyvalue, uses_redis=uses_redis, elsewhere=elsewhere
+        )
+        invariant: Invariant | None = options.invariant
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, runner.database, self._executor.content)
         self._explorer = Explorer(self._executor, invariant)
         self.intercepted = self._executor.intercepted
+
+    def judge(self, options: ExploreOptions, on_progress: OnProgress | None = None) -> Exploration:
+        """As `Lab.explore`, which see for what it raises: explores, and looks into an anomaly."""
+        deadline = None if options.budget is None else time.time() + options.budget
+        with self._runner.steps_within(options.step_seconds), self.intercepted():
+            if options.samples is not None:
+                found = self.explore(Sampled(range(options.samples), options.seed), on_progress, options.budget)
+            else:
+                found = self.search(options.reduction, on_progress, options.budget)
+            if not (options.may_raise or found.anomalous or found.interrupted):
+                self.check_tested(found)
+            if found.anomalous and options.shrink:
+                found.counterexample = self.counterexample(found, deadline)
+                if not found.interrupted and (deadline is None or time.time() < deadline):
+                    found.explanation = self.explain(found.counterexample)
+        return found
 
     def explore(
         self, scheduler: Scheduler, on_progress: OnProgress | None = None, budget: float | None = None
@@ -131,7 +151,7 @@ class FunctionExplorer:
             if on_progress:
                 on_progress(found)
 
-        if self._faults:  # what a fault has an effect on is not known
+        if self._executor.faults:  # what a fault has an effect on is not known
             return run(Exhaustive())
         try:
             if reduction is None and not self._executor.hides_memory:
@@ -171,7 +191,7 @@ class FunctionExplorer:
         with self.intercepted():
             if self._executor.hides_memory:
                 self._executor.learn()  # connections are open then, and it is known what each asks alone
-            executed = self._explorer.execute(Following(schedule, tuple(self._functions), bool(self._faults)))
+            executed = self._explorer.execute(Following(schedule, tuple(self._functions), bool(self._executor.faults)))
             assert executed
             self._executor.check_ignored(executed.transcript)
             return self._explorer.verdict(executed.transcript)
@@ -197,10 +217,26 @@ class FunctionExplorer:
         with self.intercepted():
             return explain(
                 schedule,
-                self._isolation,
+                self._executor.isolation,
                 lambda: self.replay(schedule, observed=True),
                 lambda level: self._at(level).follow(schedule),
             )
+
+
+def by_session(functions: Sequence[Function] | Mapping[str, Function]) -> Mapping[str, Function]:
+    """Functions by their sessions' names: A, B, ..., or those of a mapping. Raises BadInput."""
+    if callable(functions) or not isinstance(functions, Iterable):
+        raise BadInput("explore takes a list of functions, one for each session: [book, book]")
+    some = functions if isinstance(functions, Mapping) else list(functions)
+    if not some:
+        raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
+    if not isinstance(some, Mapping) and len(some) > len(ascii_uppercase):
+        raise BadInput(f"{len(some)} functions are more than there are letters: name them, {{'A1': book, ...}}")
+    named = some if isinstance(some, Mapping) else dict(zip(ascii_uppercase, some, strict=False))
+    for name in named:
+        if not isinstance(name, str) or name.split() != [name]:
+            raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
+    return named
 
 
 def _asked_beside(

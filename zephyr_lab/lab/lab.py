@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import time as clock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from string import ascii_uppercase
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +14,18 @@ from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.errors import BadInput
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Invariant
-from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers, Refusal
-from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.functions.explorer import FunctionExplorer, by_session
 from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.setup import Setup
 from zephyr_lab.functions.values import Compare
 from zephyr_lab.lab.case import Case, cases, load_case
 from zephyr_lab.lab.engine import Engine, Opening
-from zephyr_lab.options import RUN_OPTIONS, ExploreOptions
+from zephyr_lab.options import RUN_OPTIONS, ExploreOptions, RunOptions
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
-from zephyr_lab.schedule.faults import Faults
 from zephyr_lab.schedule.hermitage import Documented
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
@@ -192,80 +188,32 @@ class Lab:
             retry=retry, faults=faults, time=time, samples=samples, seed=seed, budget=budget, reduction=reduction,
             step_seconds=step_seconds, shrink=shrink, may_raise=may_raise,
         ).check()  # fmt: skip
-        explorer = self.function_explorer(functions, **options.part(RUN_OPTIONS))
-        deadline = None if budget is None else clock.time() + budget
-        with self.engine.runner.steps_within(step_seconds), explorer.intercepted():
-            if samples is not None:
-                found = explorer.explore(Sampled(range(samples), seed), on_progress, budget)
-            else:
-                found = explorer.search(reduction, on_progress, budget)
-            if not (may_raise or found.anomalous or found.interrupted):
-                explorer.check_tested(found)
-            if found.anomalous and shrink:
-                found.counterexample = explorer.counterexample(found, deadline)
-                if not found.interrupted and (deadline is None or clock.time() < deadline):
-                    found.explanation = explorer.explain(found.counterexample)
-        return found
+        return self.function_explorer(functions, **options.part(RUN_OPTIONS)).judge(options, on_progress)
 
-    def replay(
-        self,
-        functions: Sequence[Function] | Mapping[str, Function],
-        schedule: str,
-        *,
-        setup: Setup = "",
-        isolation: Any = IsolationLevel.READ_COMMITTED,
-        invariant: Invariant | None = None,
-        ignore: Sequence[str] = (),
-        compare: Compare | None = None,
-        refusals: Sequence[Refusal] = (),
-        retry: bool = False,
-        faults: Mapping[str, int] | None = None,
-        time: int = 0,
-    ) -> Verdict:
+    def replay(self, functions: Sequence[Function] | Mapping[str, Function], schedule: str, **options: Any) -> Verdict:
         """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
 
-        Functions may have changed since it was printed: a turn of a session that waits or has ended is skipped, and
-        after the schedule the sessions run to their ends. `transcript.schedule` is what was run. Raises BadInput.
+        Of its options it takes `setup`, `isolation`, `invariant`, `ignore`, `compare`, `refusals`, `retry`, `faults` and `time`.
+        Functions may have changed since the schedule was printed: a turn of a session that waits or has ended is
+        skipped, and after the schedule the sessions run to their ends. `transcript.schedule` is what was run. Raises
+        BadInput.
         """
         self.engine.ensure_open()
-        explorer = self.function_explorer(
-            functions, setup=setup, isolation=isolation, invariant=invariant, ignore=ignore, compare=compare,
-            refusals=refusals, retry=retry, faults=faults, time=time,
-        )  # fmt: skip
-        return explorer.follow(schedule)
+        return self.function_explorer(functions, **options).follow(schedule)
 
     def function_explorer(
-        self,
-        functions: Sequence[Function] | Mapping[str, Function],
-        *,
-        setup: Setup = "",
-        isolation: Any = IsolationLevel.READ_COMMITTED,
-        invariant: Invariant | None = None,
-        ignore: Sequence[str] = (),
-        compare: Compare | None = None,
-        refusals: Sequence[Refusal] = (),
-        retry: bool = False,
-        faults: Mapping[str, int] | None = None,
-        time: int = 0,
+        self, functions: Sequence[Function] | Mapping[str, Function], **options: Any
     ) -> FunctionExplorer:
-        """The explorer behind `explore`, which can also replay and judge single schedules. Raises BadInput."""
-        if callable(functions) or not isinstance(functions, Iterable):
-            raise BadInput("explore takes a list of functions, one for each session: [book, book]")
-        some = functions if isinstance(functions, Mapping) else list(functions)
-        if not some:
-            raise BadInput("no functions to explore: give a list of functions that take a psycopg connection")
-        if not isinstance(some, Mapping) and len(some) > len(ascii_uppercase):
-            raise BadInput(f"{len(some)} functions are more than there are letters: name them, {{'A1': book, ...}}")
-        named = some if isinstance(some, Mapping) else dict(zip(ascii_uppercase, some, strict=False))
-        for name in named:
-            if not isinstance(name, str) or name.split() != [name]:
-                raise BadInput(f"a session's name is one word, for schedules such as 'A B B A', not {name!r}")
-        answers = Answers(compare or {}, refusals)
+        """The explorer behind `explore`, which can also replay and judge single schedules; options as of `replay`.
+
+        Raises BadInput.
+        """
+        run, named = RunOptions(**options).check(), by_session(functions)
+        answers = Answers(run.compare or {}, run.refusals)
         elsewhere = self._elsewhere(named, answers)  # may start Redis
         return FunctionExplorer(
-            self.engine.runner, named, setup, IsolationLevel.of(isolation), invariant,
-            keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, ignore=ignore,
-            answers=answers, retry=retry, elsewhere=elsewhere, faults=Faults.of(faults, time),
+            self.engine.runner, named, run, answers=answers,
+            keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, elsewhere=elsewhere,
         )  # fmt: skip
 
     @property
