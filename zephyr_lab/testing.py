@@ -155,8 +155,8 @@ class Zephyr:
         every schedule; after `once(function)` and SQL rows are restored instead, which is faster; `invariant`, a query
         for true, or a function of the transcript; `isolation`, one level; `samples` and `seed`, for random schedules
         instead of all; `budget`, in seconds. A search that the budget ends skips the test, with its progress.
-        `may_raise`: a function may raise in all schedules. `ignore`, `compare`, `refusals` and `retry` are as for
-        `Lab.explore`.
+        `may_raise`: a function may raise in all schedules. `ignore`, `compare`, `refusals`, `retry`, `faults` and
+        `time` are as for `Lab.explore`.
         """
         __tracebackhide__ = True
         asked = self._ask(functions, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import partial
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
@@ -25,7 +25,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.reset import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.settling import Settler
+from zephyr_lab.schedule.settling import Settler, Waits
 from zephyr_lab.schedule.transcript import (
     CRASH,
     RETURN,
@@ -130,14 +130,12 @@ class FunctionExecution:
 
         Not `scheduled`: after the schedule's end. Raises StepTimeout, ScheduleError.
         """
-        if is_of_clock(word):
+        if self._faults and is_of_clock(word):
             return self._expire(word)
-        name, fault = session_of(word) if self._faults else word, fault_of(word) if self._faults else None
+        name, fault = (session_of(word), fault_of(word)) if self._faults else (word, None)
         session, before = self.sessions[name], self._settler.waits
-        waiting = sorted(
-            before, key=lambda one: max((i for i, word in enumerate(self.taken) if word == one), default=-1)
-        )
-        if self.sessions[name].trips >= MOST_TURNS:
+        waiting = sorted(before, key=self._last_turn)
+        if session.trips >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
         if scheduled:
             self.taken.append(word)
@@ -147,7 +145,21 @@ class FunctionExecution:
                 other.sleeps = 0
         self._make_impatient(session)
         over = self._follow(partial(session.suffer, fault) if fault else session.go, waiting)
-        waits = self._settler.waits
+        events = self._what_happened(name, waiting, before, over)
+        self.events += events
+        if self._faults and self._retry:
+            self._begin_anew()
+        self._glance()
+        return events
+
+    def _last_turn(self, name: str) -> int:
+        """The place of its last turn in the schedule; -1 for none."""
+        turns = (place for place, word in enumerate(self.taken) if name in (word, self._faults and session_of(word)))
+        return max(turns, default=-1)
+
+    def _what_happened(self, name: str, waiting: Sequence[str], before: Waits, over: Set[str]) -> list[Event]:
+        """The events of a turn of `name`, and of those that have waited `before` it."""
+        waits, session = self._settler.waits, self.sessions[name]
         events = [] if name in waits and session.server_is_busy else session.log.events(resumed=False)
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
@@ -157,12 +169,7 @@ class FunctionExecution:
         for one in waiting:
             if one in over:
                 events += self.sessions[one].log.events(resumed=True)
-        events += [Event(one, one, CRASH, EventKind.DIED) for one in (name, *waiting) if self._has_died(one)]
-        self.events += events
-        if self._faults and self._retry:
-            self._begin_anew()
-        self._glance()
-        return events
+        return [*events, *(Event(one, one, CRASH, EventKind.DIED) for one in (name, *waiting) if self._has_died(one))]
 
     def _glance(self) -> None:
         if self._glances:
@@ -313,7 +320,7 @@ class FunctionExecution:
         left = self._runner.workspace.collect(question)
         expired = tuple(
             Transaction(CLOCK, number, (word,), End.COMMITTED)
-            for number, word in enumerate(filter(is_of_clock, self.taken), start=1)
+            for number, word in enumerate(filter(is_of_clock, self.taken if self._faults else ()), start=1)
         )
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),

@@ -161,7 +161,7 @@ class FunctionExecutor:
 
     def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
         try:
-            execution = self._begin(self._spec, self._functions, self.faults)
+            execution = self._begin(self._spec, self._functions)
             memory = self._memory if follow else None
             if memory:
                 memory.begin()
@@ -179,7 +179,7 @@ class FunctionExecutor:
             self._elsewhere.begin(str(self.isolation))
         own = replace(spec, sessions=tuple(one for one in spec.sessions if one.name in self._here))
         self._execution = FunctionExecution(
-            self._runner, own, self.isolation, functions, self._setup, self._make_session, faults, self._retry
+            self._runner, own, self.isolation, functions, self._setup, self._make_session, self.faults, self._retry
         )
         if self._known_surrogates is None:
             self._known_surrogates = Surrogates.ask(

@@ -193,10 +193,10 @@ class Lab:
     def replay(self, functions: Sequence[Function] | Mapping[str, Function], schedule: str, **options: Any) -> Verdict:
         """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
 
-        Of its options it takes `setup`, `isolation`, `invariant`, `ignore`, `compare`, `refusals`, `retry`, `faults` and `time`.
-        Functions may have changed since the schedule was printed: a turn of a session that waits or has ended is
-        skipped, and after the schedule the sessions run to their ends. `transcript.schedule` is what was run. Raises
-        BadInput.
+        Of its options it takes `setup`, `isolation`, `invariant`, `ignore`, `compare`, `refusals`, `retry`, `faults`
+        and `time`. Functions may have changed since the schedule was printed: a turn of a session that waits or has
+        ended is skipped, and after the schedule the sessions run to their ends. `transcript.schedule` is what was run.
+        Raises BadInput.
         """
         self.engine.ensure_open()
         return self.function_explorer(functions, **options).follow(schedule)
