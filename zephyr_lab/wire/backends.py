@@ -161,9 +161,9 @@ def _message(kind: bytes, payload: bytes) -> bytes:
     return kind + struct.pack("!I", len(payload) + 4) + payload
 
 
-def error_message(state: str, text: str) -> bytes:
+def error_message(state: str, text: str, severity: str = "FATAL") -> bytes:
     """An ErrorResponse of the wire's own."""
-    fields = (b"SFATAL", b"VFATAL", b"C" + state.encode(), b"M" + text.encode())
+    fields = (b"S" + severity.encode(), b"V" + severity.encode(), b"C" + state.encode(), b"M" + text.encode())
     return _message(b"E", b"\0".join(fields) + b"\0\0")
 
 

@@ -56,6 +56,9 @@ class Endpoint:
         def accept(events: int) -> None:
             with contextlib.suppress(OSError):
                 client, _ = listener.accept()
+                if self.session is not None and self.session.died:
+                    client.close()
+                    return
                 self._wire.add(link(client))
 
         self._wire.loop.watch(listener, selectors.EVENT_READ, accept)

@@ -22,7 +22,10 @@ NEW = 0.03  # seconds in which a client that has connected asks something, if th
 
 
 class Owner(Protocol):
-    """The session that questions belong to."""
+    """The session that questions belong to. `is_faulty`: a fault has befallen it; `died`: one that was its end."""
+
+    is_faulty: bool
+    died: bool
 
     def lets_through(self, link: Link, ask: Ask) -> bool:
         """Whether a link may send now what its client asks; else it waits for the session's turn."""
@@ -85,6 +88,9 @@ class Link(ABC):
 
     pid = 0
     """Of the backend, where it is PostgreSQL."""
+
+    loses_answer = False
+    """Whether the client does not get the answer to what is under way: its connection breaks, or it gets an error."""
 
     @property
     @abstractmethod
@@ -160,6 +166,14 @@ class Link(ABC):
     def end(self) -> None:
         """Closes it as when its client has left."""
         self.close()
+
+    def break_off(self) -> None:
+        """Has its client's connection break now; what it has open is rolled back, and what it asks does not count."""
+        self.end()
+
+    def refuse(self) -> None:
+        """Answers what its client asks with an error, and rolls back what it has open: its session has died."""
+        self.break_off()
 
     def close(self) -> None:
         """Ends both connections."""

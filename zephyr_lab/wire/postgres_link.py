@@ -26,6 +26,7 @@ from zephyr_lab.wire.streams import Stream
 
 LONGEST_STARTUP = 10_000  # bytes, as in PostgreSQL's own postmaster
 NO_TLS = "the lab's socket speaks no TLS: use sslmode=disable, or prefer"
+DIED = "its session has died"
 _STATUS = {b"I": 0, b"T": 2, b"E": 3}  # as pq.TransactionStatus
 
 
@@ -57,7 +58,7 @@ class PostgresLink(Link):
         self.state = Backend(self.frontend)
         self._leaves = False
         self._begun: list[RoundTrip] = []  # all that its transaction has asked, where nobody can tell
-        self._is_given_up = False
+        self._is_given_up = self._is_broken = False
         self._opening: list[str] = []  # what the transaction has begun with, that nobody else can notice
         self._has_looked = self._has_worked = False  # what it has done besides: about the connection, and anything else
         super().__init__(wire, client, session)
@@ -241,7 +242,8 @@ class PostgresLink(Link):
         if not data:
             self._lost()
             return
-        self.client.send(data)
+        if not self.loses_answer:
+            self.client.send(data)
         flew = self.flying
         self.state.feed(data)
         if flew and self.state.answer.is_done:
@@ -255,9 +257,36 @@ class PostgresLink(Link):
             self.backend.forget_settings()
         if not self.in_transaction:
             self._begun = []
+        loses, self.loses_answer = self.loses_answer, False
+        if loses and trip.answer_lost and self.in_transaction:
+            trip.lost, trip.answer_lost = True, False  # rolled back: there is nothing to have an answer to
+        if loses:
+            self._keep_answer(ask)
+            return
         self.landed()
         if self._leaves and not self.flying and not self.asked:
             self._release()
+
+    def _keep_answer(self, ask: Ask) -> None:
+        """A client whose session has died may go on, as a service does with another request: it gets an error."""
+        self.asked.clear()
+        self.landed()
+        if self.session is None and self.owner is not None and self.owner.died and self.is_open:
+            self.asked.append(ask)
+            self.refuse()
+        else:
+            self.break_off()
+
+    def refuse(self) -> None:
+        if self.flying or self.state.copying or self.backend is None or any(one.batch.owed for one in self.asked):
+            self.break_off()
+            return
+        if self.in_transaction:
+            self.backend.execute("rollback")
+            self.state.status = b"I"
+        while self.asked:
+            self.asked.popleft()
+            self.client.send(backends.error_message("57P01", DIED, "ERROR") + backends.ready())
 
     def cancel(self) -> None:
         """Cancels what is under way, or else what waits for its turn, as soon as it is."""
@@ -284,6 +313,9 @@ class PostgresLink(Link):
             self._release()
 
     def _release(self) -> None:
+        if self._is_broken and self.in_transaction and self.backend:
+            self.backend.execute("rollback")
+            self.state.status = b"I"
         if self.in_transaction:
             sql = "rollback"
             batch = Batch(backends.query(sql), (sql,))
@@ -298,6 +330,11 @@ class PostgresLink(Link):
         """Closes it as when its client has left."""
         self.client.close()
         self._left()
+
+    def break_off(self) -> None:
+        """The rollback is no step of its own: it is a part of what has broken the connection."""
+        self._is_broken = True
+        self.end()
 
     def _lost(self) -> None:
         """The backend has ended: the client is told as it would be, by the end of the connection."""

@@ -178,13 +178,49 @@ class RedisLink(Link):
                 continue
             sent = self._sent[0]
             place = next(one for one in self._places if one.ask is sent.ask)
-            place.replies += reply.raw
+            if not sent.link.loses_answer:
+                place.replies += reply.raw
             sent.note(reply)
             if not sent.owed or self._subscribed:
                 place.is_over = True
                 self._sent.popleft()
                 sent.link.landed()
+                if sent.link.loses_answer and not self._refuse_after(sent):
+                    return
         self.hand_on()
+
+    def _refuse_after(self, sent: _Sent) -> bool:
+        """Whether the connection goes on although an answer is not handed on: with an error, where a session died."""
+        owner, sent.link.loses_answer = sent.link.owner, False
+        if self.session is not None or owner is None or not owner.died:
+            self.break_off()
+            return False
+        self._answer_with_error(sent.ask)
+        return True
+
+    def refuse(self) -> None:
+        while self.asked and self.is_open:
+            self.refuse_one(self.asked.popleft())
+
+    def refuse_one(self, ask: Ask) -> None:
+        """A transaction that has begun earlier is in the way of going on."""
+        if "EXEC" in ask.trip.sql.split("; "):
+            self.break_off()
+            return
+        self._answer_with_error(ask)
+        self.hand_on()
+
+    def _answer_with_error(self, ask: Ask) -> None:
+        place = next(one for one in self._places if one.ask is ask)
+        place.replies += b"-ERR its session has died\r\n" * ask.batch
+        place.is_over = True
+
+    def break_off(self) -> None:
+        """Whoever else has something to ask on this connection is befallen too."""
+        for place in self._places:
+            if place.link.owner is not None:
+                place.link.owner.is_faulty = True
+        self.close()
 
     def hand_on(self) -> None:
         """The client gets its replies in the order in which it has asked, whoever was let go first."""
@@ -237,6 +273,13 @@ class RedisLane(Link):
         self.is_held = held
         if not held:
             self._main.hand_on()
+
+    def break_off(self) -> None:
+        self._main.break_off()
+
+    def refuse(self) -> None:
+        if self.asked:
+            self._main.refuse_one(self.asked.popleft())
 
     def retire(self) -> None:
         """Its client has been answered."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from zephyr_lab.errors import LabError
 from zephyr_lab.functions.answers import Answers
+from zephyr_lab.functions.mishaps import possible
 from zephyr_lab.functions.scheduled import MOST_SLEEPS, Scheduled
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.schedule.faults import Fault
@@ -69,7 +70,7 @@ class WireSession:
         self._parked: deque[Link] = deque()
         self._flying: list[Link] = []
         self._may_send = False
-        self.died = self.is_faulty = False
+        self.died = self.is_faulty = self._dies_next = False
         self._closing = self._is_given_up = False
         self._thread = WorkThread(name, work, self._record, self._has_ended)
 
@@ -83,6 +84,9 @@ class WireSession:
         """Whether a link may send now what its client asks; else it waits for the session's turn."""
         if ask.trip.private or self._is_given_up:
             return True
+        if self.died:
+            link.refuse()
+            return False
         if self._may_send:
             self._may_send = ask.prepares
             return True
@@ -117,6 +121,8 @@ class WireSession:
         if self._thread.is_done:
             self._wire.wake()
         self._record.answered(ask)
+        if self._dies_next and not ask.prepares:
+            self._die()
 
     def left(self, link: Link) -> None:
         """One of its links is over, or another session's now."""
@@ -155,10 +161,38 @@ class WireSession:
         self._parked.popleft().go_on(self)
 
     def faults(self) -> Collection[Fault]:
-        return ()
+        if not self._parked:
+            return ()
+        link = self._parked[0]
+        return possible(link.asked[0].trip, in_transaction=bool(link.pid and link.keeps_owner))
 
     def suffer(self, fault: Fault) -> None:
-        raise NotImplementedError
+        """A service that goes on with a request that has died gets errors only; other programs lose connections."""
+        self.is_faulty = True
+        if fault is Fault.CRASH:
+            self.busy = True
+            self._wire.current = self
+            self._wire.stillness.stir()
+            self._die()
+            return
+        link = self._parked[0]
+        link.loses_answer = True
+        link.asked[0].trip.answer_lost = fault.loses_answer
+        self._dies_next = fault is Fault.CRASH_AFTER
+        self.go()
+
+    def _die(self) -> None:
+        self.died, self._dies_next = True, False
+        parked, self._parked = list(self._parked), deque()
+        self.log.next = None
+        if self._own:
+            self._thread.end_waits()  # a process is killed; a function runs on, and reaches no server
+        for link in list(self._links | set(parked)):
+            if self._own:
+                link.break_off()
+            elif link.keeps_owner or link in parked:
+                link.refuse()
+        self._wire.wake()
 
     @property
     def socket(self) -> int:
@@ -282,7 +316,7 @@ class WireSession:
 
     @property
     def misuse(self) -> LabError | None:
-        return self._record.misuse
+        return None if self.died else self._record.misuse
 
     @property
     def raised(self) -> BaseException | None:

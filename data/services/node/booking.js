@@ -25,6 +25,7 @@ const BOOKING = process.env.BOOKING || 'read-then-write';
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 25 });
 pool.on('error', (error) => console.error(error.message)); // of an idle connection
+pool.on('connect', (client) => client.on('error', () => {})); // one in use: its query is told, and Node lives on
 // A pool: one connection answers in the order in which it was asked, so that requests that share it wait for each other.
 const redis = createClientPool({ url: process.env.REDIS_URL });
 redis.on('error', (error) => console.error(error.message));
