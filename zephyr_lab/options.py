@@ -110,9 +110,10 @@ class RunOptions(Options):
         (), "Exceptions, SQLSTATEs or answers that count as an abort, as 40001 does.", shell_type=list[str]
     )
     retry: bool = _option(False, "Run aborted functions again when the schedule is over.")
-    faults: Mapping[str, int] | None = _option(
-        None, "Faults as steps, at most so many a schedule: crash, lost-commit, redis-timeout."
-    )
+    faults: Mapping[str, int] | Sequence[str] | None = _option(
+        None, "Faults as steps, at most so many a schedule: crash=1, lost-commit=1, redis-timeout=1.",
+        shell_type=list[str] | None,
+    )  # fmt: skip
     time: int = _option(0, "Expiries of Redis keys as steps, at most so many a schedule.", Bounds(0, 100))
 
 

@@ -45,6 +45,12 @@ def test_so_many_of_each_kind_and_crashes_of_both_sorts_are_one_kind() -> None:
     assert not faults.may_expire(["time:k"])
 
 
+def test_words_of_a_shell() -> None:
+    assert Faults.of(["crash", "lost-commit=2"], 0) == Faults.of({"crash": 1, "lost-commit": 2}, 0)
+    with pytest.raises(BadInput, match="crash=1"):
+        Faults.of(["crash=one"], 0)
+
+
 def test_none_are_none() -> None:
     assert not Faults.of(None, 0)
     assert not Faults.of({"crash": 0}, 0)

@@ -140,7 +140,7 @@ class Lab:
         compare: Compare | None = None,
         refusals: Sequence[Refusal] = (),
         retry: bool = False,
-        faults: Mapping[str, int] | None = None,
+        faults: Mapping[str, int] | Sequence[str] | None = None,
         time: int = 0,
         reduction: bool | None = None,
         step_seconds: float | None = None,

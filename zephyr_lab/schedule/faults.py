@@ -75,15 +75,16 @@ class Faults:
     expiries: int = 0
 
     @classmethod
-    def of(cls, faults: Mapping[str, int] | None, time: int) -> Faults:
-        """Raises BadInput for an unknown fault, and for a number that is none."""
-        known = ", ".join(KINDS)
-        for name, number in (faults or {}).items():
+    def of(cls, faults: Mapping[str, int] | Sequence[str] | None, time: int) -> Faults:
+        """`faults` by name, or as words: `crash`, `lost-commit=2`. Raises BadInput for one that does not exist, and for
+        a number that is none."""
+        asked = faults if isinstance(faults, Mapping) else dict(map(_counted, faults or ()))
+        for name, number in asked.items():
             if name not in list(KINDS):
-                raise BadInput(f"unknown fault {name!r}; there are: {known}")
+                raise BadInput(f"unknown fault {name!r}; there are: {', '.join(KINDS)}")
             if not isinstance(number, int) or number < 0:
                 raise BadInput(f"faults says how many of each kind a schedule may have, not {name!r}: {number!r}")
-        return cls({Fault(name): number for name, number in (faults or {}).items() if number}, time)
+        return cls({Fault(name): number for name, number in asked.items() if number}, time)
 
     def __bool__(self) -> bool:
         return bool(self.most or self.expiries)
@@ -101,3 +102,11 @@ class Faults:
 
     def may_expire(self, taken: Sequence[str]) -> bool:
         return sum(map(is_of_clock, taken)) < self.expiries
+
+
+def _counted(word: str) -> tuple[str, int]:
+    """Of `crash`, or `crash=2`."""
+    name, equals, number = word.partition("=")
+    if equals and not number.isdecimal():
+        raise BadInput(f"faults says how many of each kind a schedule may have, as in crash=1, not {word!r}")
+    return name, int(number) if equals else 1
