@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.test_kill import Outside
 from tests.conftest import ROOT
-from zephyr_lab.servers.embedded import start_postgres
+from tests.pytest_plugin.conftest import Project
 
 pytestmark = pytest.mark.server
 
 pytest_plugins = "pytester"
-
-PAGE = (ROOT / "docs" / "pytest.md").read_text(encoding="utf-8")
-EXTERNAL = "postgresql://tester@db.example/scratch"
 
 BOOKING = """
     import pytest
@@ -37,44 +32,6 @@ BOOKING = """
     def guarded(conn):
         conn.execute("update slots set booked = booked + 1")
 """
-
-
-@pytest.fixture(scope="module")
-def dsn() -> Iterator[str]:
-    """A server that is not the plugin's own: most of the runs begin sooner on it."""
-    server, dsn = start_postgres()
-    yield dsn
-    server.close()
-
-
-class Project:
-    """Another project's folder, and pytest in it."""
-
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self._pytester = pytester
-
-    def write(self, name: str, text: str) -> None:
-        (self._pytester.path / name).write_text(text, encoding="utf-8")
-
-    def tests(self, *texts: str) -> None:
-        self._pytester.makepyfile("\n".join(map(_dedented, texts)))
-
-    def pytest(self, *arguments: str | Path) -> pytest.RunResult:
-        return self._pytester.runpytest_subprocess("-p", "zephyr_lab.pytest_plugin", *arguments)
-
-
-def _dedented(text: str) -> str:
-    return re.sub(r"(?m)^ {4}", "", text)
-
-
-@pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, dsn: str) -> Project:
-    """With the plugin alone, whatever else is installed, on the module's server."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", dsn)
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    return Project(pytester)
 
 
 @pytest.mark.thorough
@@ -390,45 +347,3 @@ def test_a_project_that_does_not_use_it_imports_nothing_for_it() -> None:
         "zephyr_lab.pytest_plugin",
         "zephyr_lab.testing",
     }
-
-
-def sections(page: str = PAGE) -> dict[str, list[tuple[str, str]]]:
-    """The page's sections with fenced code: heading -> (language, code)."""
-    found = {}
-    for section in page.split("\n## ")[1:]:
-        if blocks := re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL):
-            found[section.partition("\n")[0]] = blocks
-    return found
-
-
-@pytest.mark.thorough_but("Redis beside PostgreSQL")
-@pytest.mark.parametrize("heading", list(sections()))
-def test_the_page_shows_what_happens(project: Project, heading: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are written under the name in their first line, commands are run, and print the lines that follow them."""
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # for services of the page
-    if EXTERNAL in "".join(code for _, code in sections()[heading]):
-        monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", "host=nowhere.invalid")  # the page names the server itself
-    check_section(project, [(language, code.replace(EXTERNAL, dsn)) for language, code in sections()[heading]])
-
-
-def check_section(project: Project, blocks: list[tuple[str, str]]) -> None:
-    """Writes and runs what a section shows."""
-    printed: list[str] = []
-    for language, code in blocks:
-        if language == "sh":
-            printed = [line for command in code.splitlines() for line in _run(project, command)]
-        elif language == "text":
-            missing = [line for line in code.splitlines() if not any(one.startswith(line) for one in printed)]
-            assert not missing, "\n".join([*missing, "", *printed])
-        else:
-            name = re.match(r"# ([\w.]+)\n", code)
-            assert name, code
-            project.write(name[1], code)
-    assert printed
-
-
-def _run(project: Project, command: str) -> list[str]:
-    command, _, code = command.partition("  # exit ")
-    run = project.pytest(*shlex.split(command)[1:])
-    assert run.ret == int(code or 0), run.stdout.str()
-    return run.outlines

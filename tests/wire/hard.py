@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psycopg
+from answering import Answering, serve  # beside it
 from psycopg_pool import ConnectionPool
 
 DSN = os.environ["DATABASE_URL"]
@@ -154,21 +153,8 @@ ANSWERS: dict[str, Callable[[], Any]] = {
 }
 
 
-class Hard(BaseHTTPRequestHandler):
-    def log_message(self, *words: Any) -> None:
-        """Prints nothing."""
-
-    def answer(self, status: int, body: Any) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def do_GET(self) -> None:
-        self.answer(200, {})
-
-    def do_POST(self) -> None:
+class Hard(Answering):
+    def post(self) -> None:
         try:
             self.answer(201, ANSWERS[self.path]())
         except Exception as error:
@@ -179,4 +165,4 @@ if __name__ == "__main__":
     POOL.wait(float(os.environ.get("WAIT", "20")))
     if "BEAT" in os.environ:
         threading.Thread(target=beat, daemon=True).start()
-    ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Hard).serve_forever()
+    serve(Hard)

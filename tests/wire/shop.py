@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psycopg2.errors
 import psycopg2.pool
+from answering import Answering, serve  # beside it
 
 MUTEX = threading.Lock()
 QUEUE: deque[threading.Event] = deque()
@@ -41,21 +40,8 @@ def with_the_only_connection(sql: str) -> Any:
                 QUEUE[0].set()
 
 
-class Shop(BaseHTTPRequestHandler):
-    def log_message(self, *words: Any) -> None:
-        """Prints nothing."""
-
-    def answer(self, status: int, body: Any) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def do_GET(self) -> None:
-        self.answer(200, {})
-
-    def do_POST(self) -> None:
+class Shop(Answering):
+    def post(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/crash":
             os._exit(3)
@@ -111,4 +97,4 @@ class Shop(BaseHTTPRequestHandler):
                 POOL.putconn(connection)
 
 
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Shop).serve_forever()
+serve(Shop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg2
@@ -35,13 +35,19 @@ def test_only_known_texts_are_passed_over() -> None:
     assert not gives_back("")
 
 
+@contextlib.contextmanager
+def cursor_of(dsn: str) -> Iterator[Any]:
+    """Of psycopg2, which begins no transaction by itself."""
+    with contextlib.closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        yield connection.cursor()
+
+
 def asking(sql: str, level: str = "") -> Callable[[str], None]:
     """Books, after asking something in the same transaction, at a level that it may name itself."""
 
     def book(dsn: str) -> None:
-        connection = psycopg2.connect(dsn)
-        connection.autocommit = True
-        with contextlib.closing(connection), connection.cursor() as cursor:
+        with cursor_of(dsn) as cursor:
             cursor.execute(f"begin {level}")
             cursor.execute("set local statement_timeout = 20000")
             if sql:
@@ -88,9 +94,7 @@ def test_a_snapshot_that_is_needed_is_kept(lab: Lab) -> None:
 
 def resetting(takes_lock: bool) -> Callable[[str], None]:
     def work(dsn: str) -> None:
-        connection = psycopg2.connect(dsn)
-        connection.autocommit = True
-        with contextlib.closing(connection), connection.cursor() as cursor:
+        with cursor_of(dsn) as cursor:
             cursor.execute(f"select {'pg_advisory_lock(1)' if takes_lock else '1'}")
             cursor.execute("update slots set booked = booked + 1")
             cursor.execute("SELECT pg_advisory_unlock_all(); RESET ALL")
