@@ -102,7 +102,7 @@ class FunctionExecutor:
         uses_redis: bool,
         elsewhere: Elsewhere | None,
     ) -> None:
-        self._runner, self._functions, self.isolation = runner, functions, IsolationLevel.of(options.isolation)
+        self.runner, self.functions, self.isolation = runner, functions, IsolationLevel.of(options.isolation)
         self.faults = Faults.of(options.faults, options.time)
         self.faults.check_names(functions)
         self._elsewhere = elsewhere
@@ -135,7 +135,7 @@ class FunctionExecutor:
             self._providers.prepare(some, is_async(function))
 
     def _ask(self, sql: str) -> list[Result]:
-        return self._runner.workspace.execute(sql, "what the setup has made")
+        return self.runner.workspace.execute(sql, "what the setup has made")
 
     @contextlib.contextmanager
     def intercepted(self) -> Iterator[None]:
@@ -161,11 +161,11 @@ class FunctionExecutor:
 
     def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
         try:
-            execution = self._begin(self._spec, self._functions)
+            execution = self._begin(self._spec, self.functions)
             memory = self._memory if follow else None
             if memory:
                 memory.begin()
-            execution.start(*self._functions)
+            execution.start(*self.functions)
             if observed:
                 execution.observe()
             return RunningFunctions(execution, self._followed() if follow else None, memory, self._retry)
@@ -179,15 +179,15 @@ class FunctionExecutor:
             self._elsewhere.begin(str(self.isolation))
         own = replace(spec, sessions=tuple(one for one in spec.sessions if one.name in self._here))
         self._execution = FunctionExecution(
-            self._runner, own, self.isolation, functions, self._setup, self._make_session, self.faults, self._retry
+            self.runner, own, self.isolation, functions, self._setup, self._make_session, self.faults, self._retry
         )
         if self._known_surrogates is None:
             self._known_surrogates = Surrogates.ask(
                 self._ask,
-                here(self._runner.database.is_embedded),
+                here(self.runner.database.is_embedded),
                 self._ignore,
                 self._setup.sequences or (),
-                stable=self._runner.database.facts.is_superuser,
+                stable=self.runner.database.facts.is_superuser,
             )
         return self._execution
 
@@ -195,7 +195,7 @@ class FunctionExecutor:
         if channel is None:
             assert self._elsewhere
             return self._elsewhere.session(name)
-        return FunctionSession(channel, self._functions[name], self._providers, self._answers)
+        return FunctionSession(channel, self.functions[name], self._providers, self._answers)
 
     def _followed(self) -> FunctionEffects:
         if self._effects is None:
@@ -208,7 +208,7 @@ class FunctionExecutor:
     def abandon(self) -> None:
         if self._execution:
             self._execution.abandon()
-        self._runner.abandon()
+        self.runner.abandon()
 
     @property
     def _surrogates(self) -> Surrogates:
@@ -236,7 +236,7 @@ class FunctionExecutor:
         names = [name for name in order.steps if not (self.faults and is_of_clock(name))]
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in names))
         try:
-            execution = self._begin(spec, {name: self._functions[name] for name in names})
+            execution = self._begin(spec, {name: self.functions[name] for name in names})
             memory = self._memory or Memory(())
             memory.begin()
             for name in order.steps:
@@ -258,7 +258,7 @@ class FunctionExecutor:
 
         Raises Nondeterminism if anything else differs, and BadInput for a column that cannot be ignored.
         """
-        order = Schedule(tuple(self._functions))
+        order = Schedule(tuple(self.functions))
         opening: Transcript | None = None
         try:
             if self.content or self._elsewhere:  # the first run opens connections

@@ -22,23 +22,19 @@ from zephyr_lab.explore.replay import Following, Replay
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
 from zephyr_lab.explore.verdict import Verdict
-from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import name_of
 from zephyr_lab.functions.beside import Beside
 from zephyr_lab.functions.effects import NotReducible, OpaqueMet
 from zephyr_lab.functions.executor import FunctionExecutor
 from zephyr_lab.functions.reproducible import WHY
-from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
 from zephyr_lab.options import ExploreOptions, RunOptions
 from zephyr_lab.schedule.levels import IsolationLevel
-from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.schedule.transcript import Transcript
 
 if TYPE_CHECKING:
     from zephyr_lab.functions.content import Content
     from zephyr_lab.servers.database import Database
-    from zephyr_lab.servers.keyvalue import KeyValue
 
 
 FEW = 200
@@ -49,45 +45,27 @@ class _TooMany(Exception):
 
 
 class FunctionExplorer:
-    """Explores functions, by session, at one level, or runs a single schedule; parameters as of `FunctionExecutor`.
+    """Explores functions at one level, or runs a single schedule; `executor` makes what carries them out.
 
     Raises BadInput.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        functions: Mapping[str, Function],
-        options: RunOptions,
-        *,
-        answers: Answers,
-        keyvalue: Callable[[], KeyValue],
-        uses_redis: bool,
-        elsewhere: Elsewhere | None,
-    ) -> None:
-        self._runner, self._functions = runner, functions
-
-        def at(level: IsolationLevel) -> FunctionExplorer:
-            there = replace(options, isolation=level, invariant=None)
-            return FunctionExplorer(
-                runner, functions, there,
-                answers=answers, keyvalue=keyvalue, uses_redis=uses_redis, elsewhere=elsewhere,
-            )  # fmt: skip
-
-        self._at = at
-        self._executor = FunctionExecutor(
-            runner, functions, options, answers=answers, keyvalue=keyvalue, uses_redis=uses_redis, elsewhere=elsewhere
-        )
+    def __init__(self, executor: Callable[[RunOptions], FunctionExecutor], options: RunOptions) -> None:
+        self._make, self._options = executor, options
+        self._executor = executor(options)
         invariant: Invariant | None = options.invariant
         if invariant is not None and not isinstance(invariant, str):
-            invariant = partial(_asked_beside, invariant, runner.database, self._executor.content)
+            invariant = partial(_asked_beside, invariant, self._executor.runner.database, self._executor.content)
         self._explorer = Explorer(self._executor, invariant)
         self.intercepted = self._executor.intercepted
+
+    def _at(self, level: IsolationLevel) -> FunctionExplorer:
+        return FunctionExplorer(self._make, replace(self._options, isolation=level, invariant=None))
 
     def judge(self, options: ExploreOptions, on_progress: OnProgress | None = None) -> Exploration:
         """As `Lab.explore`, which see for what it raises: explores, and looks into an anomaly."""
         deadline = None if options.budget is None else time.time() + options.budget
-        with self._runner.steps_within(options.step_seconds), self.intercepted():
+        with self._executor.runner.steps_within(options.step_seconds), self.intercepted():
             if options.samples is not None:
                 found = self.explore(Sampled(range(options.samples), options.seed), on_progress, options.budget)
             else:
@@ -168,7 +146,7 @@ class FunctionExplorer:
     def check_tested(self, found: Exploration) -> None:
         """Raises NothingTested if every function raised in all schedules."""
         raised = found.raised_only()
-        if raised and raised.keys() == self._functions.keys():
+        if raised and raised.keys() == self._executor.functions.keys():
             texts = [text for some in raised.values() for text in some]
             told = "; ".join(f"session {name} raised {' or '.join(texts)}" for name, texts in raised.items())
             raise NothingTested(
@@ -191,7 +169,9 @@ class FunctionExplorer:
         with self.intercepted():
             if self._executor.hides_memory:
                 self._executor.learn()  # connections are open then, and it is known what each asks alone
-            executed = self._explorer.execute(Following(schedule, tuple(self._functions), bool(self._executor.faults)))
+            executed = self._explorer.execute(
+                Following(schedule, tuple(self._executor.functions), bool(self._executor.faults))
+            )
             assert executed
             self._executor.check_ignored(executed.transcript)
             return self._explorer.verdict(executed.transcript)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from zephyr_lab.explore.explorer import Invariant
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers, Refusal
+from zephyr_lab.functions.executor import FunctionExecutor
 from zephyr_lab.functions.explorer import FunctionExplorer, by_session
 from zephyr_lab.functions.scheduled import Elsewhere
 from zephyr_lab.functions.session import Function
@@ -211,10 +213,11 @@ class Lab:
         run, named = RunOptions(**options).check(), by_session(functions)
         answers = Answers(run.compare or {}, run.refusals)
         elsewhere = self._elsewhere(named, answers)  # may start Redis
-        return FunctionExplorer(
-            self.engine.runner, named, run, answers=answers,
+        executor = partial(
+            FunctionExecutor, self.engine.runner, named, answers=answers,
             keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, elsewhere=elsewhere,
         )  # fmt: skip
+        return FunctionExplorer(executor, run)
 
     @property
     def wire(self) -> Wire:
