@@ -9,11 +9,10 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from zephyr_lab.errors import BadInput, ScheduleError, StepTimeout
-from zephyr_lab.wire.command_line import Words, check_program, filled, last_words, tail_of, words_of
+from zephyr_lab.wire.command_line import Program, Words, last_words, tail_of
 from zephyr_lab.wire.endpoint import Endpoint
 from zephyr_lab.wire.http import ANSWER_SECONDS
 from zephyr_lab.wire.kept import POLITE_SECONDS, Worker
@@ -47,13 +46,11 @@ class Command:
         refusals: Collection[int] = (),
         redis: bool = True,
     ) -> None:
-        self._wire, self._words, self._given = wire, words_of(command), dict(env or {})
-        self._folder = None if cwd is None else str(Path(cwd).resolve())
-        self.kept, self.uses_redis = kept, redis
+        self._wire, self.kept = wire, kept
         self._input, self._refusals = as_bytes(input), frozenset(refusals)
         if kept and (input is not None or refusals):
             raise BadInput("a command that is kept has neither input nor exit codes: it is told lines, by .line(...)")
-        check_program(self._words[0], self._folder, {**os.environ, **self._given})
+        self._program = Program.of(command, env, cwd, redis)
         self.trouble = ""
         """What it said when it last failed."""
         self._workers: dict[str, Worker] = {}
@@ -81,22 +78,17 @@ class Command:
         return self._wire.shared
 
     @property
+    def uses_redis(self) -> bool:
+        return self._program.uses_redis
+
+    @property
     def name(self) -> str:
         return f"the command {self.title!r}"
 
     @property
     def title(self) -> str:
         """What it is called in reports."""
-        return shlex.join(self._words)
-
-    def environment(self, endpoint: Endpoint) -> tuple[list[str], dict[str, str]]:
-        """Words and environment of a process whose connections come by an endpoint."""
-        names = {"{dsn}": endpoint.dsn, "{jdbc_url}": endpoint.jdbc_url}
-        own = {"DATABASE_URL": endpoint.dsn, **endpoint.environment}
-        if self.uses_redis:
-            names["{redis_url}"] = own["REDIS_URL"] = endpoint.redis_url
-        own |= {name: filled(str(value), names) for name, value in self._given.items()}
-        return [filled(word, names) for word in self._words], {**os.environ, **own}
+        return shlex.join(self._program.words)
 
     # -- a process for each schedule
 
@@ -111,12 +103,12 @@ class Command:
         """
         if self.kept:
             raise BadInput(f"{self.name} is kept: say what it is told, by .line(...)")
-        words, environment = self.environment(endpoint)
+        words, environment = self._program.at(endpoint)
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             given.write(self._input)
             given.seek(0)
             streams = given.fileno(), output.fileno(), errors.fileno()
-            running = self._wire.programs.start(words, environment, self._folder, streams)
+            running = self._wire.programs.start(words, environment, self._program.folder, streams)
             try:
                 wait = _Exit(self.name, running, output.fileno())
                 opened(wait)
@@ -153,10 +145,10 @@ class Command:
         if found is None or found.is_over:
             if found:
                 found.close()
-            words, environment = self.environment(endpoint)
+            words, environment = self._program.at(endpoint)
             start = self._wire.programs.start
             found = self._workers[name] = Worker(
-                self.name, lambda streams: start(words, environment, self._folder, streams, POLITE_SECONDS)
+                self.name, lambda streams: start(words, environment, self._program.folder, streams, POLITE_SECONDS)
             )
         return found
 

@@ -7,16 +7,18 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.wire.endpoint import Endpoint
 
 Words = str | Sequence[str | os.PathLike[str]]
 TAIL_LINES = 12
 TAIL_BYTES = 8192
 
 
-def words_of(command: Words) -> list[str]:
+def _words_of(command: Words) -> list[str]:
     """A command's words; a string is split as a shell splits it, and no shell is run. Raises BadInput."""
     try:
         words = shlex.split(command) if isinstance(command, str) else [os.fspath(one) for one in command]
@@ -27,14 +29,45 @@ def words_of(command: Words) -> list[str]:
     return words
 
 
-def filled(text: str, names: Mapping[str, str]) -> str:
-    """With what `{dsn}` and the like stand for."""
+@dataclass(frozen=True)
+class Program:
+    """What is started: its words, in which `{dsn}`, `{jdbc_url}`, `{redis_url}` and `{port}` are placeholders, `given`
+    on top of this process's environment, and the folder that it is run in, or None for this process's."""
+
+    words: list[str]
+    given: Mapping[str, str]
+    folder: str | None
+    uses_redis: bool
+
+    @classmethod
+    def of(
+        cls, command: Words, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None, redis: bool
+    ) -> Program:
+        """Raises BadInput where it cannot be started."""
+        words, given = _words_of(command), {name: str(value) for name, value in (env or {}).items()}
+        folder = None if cwd is None else str(Path(cwd).resolve())
+        _check_program(words[0], folder, {**os.environ, **given})
+        return cls(words, given, folder, redis)
+
+    def at(self, endpoint: Endpoint, port: int | None = None) -> tuple[list[str], dict[str, str]]:
+        """Words and environment of a process whose connections come by an endpoint, and which listens on a port."""
+        names = {"{dsn}": endpoint.dsn, "{jdbc_url}": endpoint.jdbc_url}
+        own = {"DATABASE_URL": endpoint.dsn, **endpoint.environment}
+        if port is not None:
+            names["{port}"] = own["PORT"] = str(port)
+        if self.uses_redis:
+            names["{redis_url}"] = own["REDIS_URL"] = endpoint.redis_url
+        own |= {name: _filled(value, names) for name, value in self.given.items()}
+        return [_filled(word, names) for word in self.words], {**os.environ, **own}
+
+
+def _filled(text: str, names: Mapping[str, str]) -> str:
     for name, value in names.items():
         text = text.replace(name, value)
     return text
 
 
-def check_program(program: str, folder: str | None, environment: Mapping[str, str]) -> None:
+def _check_program(program: str, folder: str | None, environment: Mapping[str, str]) -> None:
     """Raises BadInput where there is no such program, or no such folder to run it in."""
     if folder is not None and not Path(folder).is_dir():
         raise BadInput(f"there is no folder {folder!r} to start {program!r} in")

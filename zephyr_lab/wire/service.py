@@ -11,13 +11,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from zephyr_lab.errors import BadInput, ServerLost, ServerUnavailable
 from zephyr_lab.wire.called import Called
-from zephyr_lab.wire.command_line import Words, check_program, filled, running, tail_of, words_of
+from zephyr_lab.wire.command_line import Program, Words, running, tail_of
 from zephyr_lab.wire.http import HttpRequest, Verbs, method_and_path
 from zephyr_lab.wire.processes import computes
 from zephyr_lab.wire.proxy import Wire
@@ -52,22 +51,15 @@ class Service(Verbs):
         reset: HttpRequest | str | None = None,
         redis: bool = True,
     ) -> None:
-        words = words_of(command)
+        program = Program.of(command, env, cwd, redis)
         self._port = _free_port()
         super().__init__(f"http://127.0.0.1:{self._port}", refusals, self)
         self.is_new = True
         self.reset = self._reset(reset) if isinstance(reset, str) and reset != RESTART else reset
         self._ready, self._seconds = ready, ready_seconds
-        self._wire, self._folder = wire, None if cwd is None else str(Path(cwd).resolve())
-        names = {"{dsn}": wire.dsn, "{jdbc_url}": wire.shared.jdbc_url, "{port}": str(self._port)}
-        own = {"DATABASE_URL": wire.dsn, "PORT": str(self._port), **wire.shared.environment}
-        if redis:
-            names["{redis_url}"] = own["REDIS_URL"] = wire.redis_url
-        self._words = [filled(word, names) for word in words]
+        self._wire, self._folder = wire, program.folder
+        self._words, self._environment = program.at(wire.shared, self._port)
         self._troubles_before = list(wire.troubles)
-        own |= {name: filled(str(value), names) for name, value in (env or {}).items()}
-        self._environment = {**os.environ, **own}
-        check_program(self._words[0], self._folder, self._environment)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and is gone with this process
         self._start()
         wire.stillness.programs.add(self.is_working)
