@@ -29,9 +29,10 @@ class AppRequest(HttpRequest):
     """A request to an app in this process."""
 
     def ask(self, opened: Callable[[Any], object] = lambda running: None) -> Response:
-        """Has the app answer, and do all that it does after that. `opened` is given what `close()` cancels it by.
+        """Has the app answer, and do all that it does after that.
 
-        Raises what the app raises, ServerLost where the app is closed, ScheduleError where its event loop is held up.
+        `opened` is called with an object whose `close()` cancels it. Raises what the app raises, ServerLost if the app
+        is closed, ScheduleError if its event loop is blocked.
         """
         assert isinstance(self.service, Application)
         return self.service.answer(self, opened)
@@ -42,7 +43,7 @@ class AppRequest(HttpRequest):
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """By their names in small letters."""
+        """By their names in lower case."""
         kind = {} if self.body is None else {"content-type": "application/json"}
         return {"host": "localhost", **kind, **{name.lower(): value for name, value in self.headers.items()}}
 
@@ -51,10 +52,10 @@ class Application(Verbs):
     """An app of this process, until `close()`. Its connections come by `lab.wire`: `dsn`, `url(...)`, `redis_url`.
 
     An ASGI app (FastAPI, Starlette, Django) runs on an event loop in a thread of its own, its lifespan included; a WSGI
-    app (Flask, Django) in the thread of each session. What a request raises and the app lets out is raised. A request
-    that is answered with a status in `refusals` was refused on account of another one. `reset` is how the app forgets
-    what it keeps in memory, before each schedule: a function, or a request, which may be set later as an attribute.
-    Raises BadInput, and ServerUnavailable where it does not start.
+    app (Flask, Django) in the thread of each session. What the app raises is raised. A request
+    that is answered with a status in `refusals` was refused because of another one. `reset` is how the app's memory is
+    reset before each schedule: a function, or a request, which may be set later as an attribute. Raises BadInput, and
+    ServerUnavailable if it does not start.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Application(Verbs):
     def request(
         self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None
     ) -> AppRequest:
-        """A request that is a session of `lab.explore`, or is sent now by its `ask()`. Raises BadInput."""
+        """A request, to be a session of `lab.explore`, or to be sent by its `ask()`. Raises BadInput."""
         one = super().request(method, path, json=json, headers=headers)
         return AppRequest(one.base, one.method, one.path, one.body, one.headers, one.refusals, one.service)
 
@@ -123,12 +124,12 @@ class Application(Verbs):
         return not self._is_closed and (self._thread is None or self._thread.is_alive)
 
     def ensure_alive(self, seconds: float = 0.0) -> None:
-        """Raises ServerLost where it is closed."""
+        """Raises ServerLost if it is closed."""
         if not self.listens():
             raise ServerLost("this app is closed: make requests within its `with` block, or make it anew by lab.app")
 
     def put_back(self) -> None:
-        """Has it forget what it keeps in memory, as `reset` says. Raises ServerLost, and what `reset` raises."""
+        """Resets its memory, as `reset` says. Raises ServerLost, and what `reset` raises."""
         if isinstance(self.reset, HttpRequest):
             answer = self.reset.ask()
             if answer.failed:
@@ -145,7 +146,7 @@ class Application(Verbs):
             ending = Running(self._thread, self._lifespan.end())
             try:
                 ending.result(END_SECONDS)
-            except Exception:  # whatever keeps it: the loop is ended
+            except Exception:  # the loop is ended in any case
                 ending.close()
             self._thread.close()
 
@@ -159,7 +160,7 @@ class Application(Verbs):
 
 
 def _check_django(app: Callable[..., Any]) -> None:
-    """Raises BadInput where an error would be answered with a page that asks the database for what it shows."""
+    """Raises BadInput if an error would be answered with a page that sends queries of its own."""
     conf = sys.modules.get("django.conf")
     if conf and type(app).__module__.startswith("django.core.handlers") and conf.settings.DEBUG:
         raise BadInput(

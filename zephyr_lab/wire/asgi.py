@@ -1,4 +1,4 @@
-"""Asks an ASGI app as a server does: one request, and the start and end of its lifespan (asgi.readthedocs.io)."""
+"""Calls an ASGI app as a server does: one request, and the start and end of its lifespan (asgi.readthedocs.io)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VERSION = {"version": "3.0", "spec_version": "2.3"}
 
 
 async def answer(app: Any, scope: Mapping[str, Any], body: bytes) -> tuple[int, bytes]:
-    """Status and body, when the app has done all that it does for the request. Raises what it raises."""
+    """Status and body, once the app has finished all work for the request. Raises what it raises."""
     parts: list[bytes] = []
     status = 0
     is_read, is_answered = False, asyncio.Event()
@@ -40,7 +40,7 @@ async def answer(app: Any, scope: Mapping[str, Any], body: bytes) -> tuple[int, 
 
 
 class Lifespan:
-    """An app's startup and shutdown, for apps that know of them. `state` is what it hands to its requests."""
+    """An app's startup and shutdown, if it supports them. `state` is what its requests receive."""
 
     def __init__(self, app: Any) -> None:
         self._app, self.state = app, dict[str, Any]()
@@ -49,14 +49,14 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Raises ServerUnavailable where the app says that it cannot start."""
+        """Raises ServerUnavailable if the app reports that it cannot start."""
         self._task = asyncio.create_task(self._run())
         said = await self._tell("lifespan.startup")
         if said["type"] == "lifespan.startup.failed":
             raise ServerUnavailable(f"the app does not start: {said.get('message') or 'it does not say why'}".rstrip())
 
     async def end(self) -> None:
-        """What goes wrong in a shutdown is no part of what was explored."""
+        """Shuts it down; errors of the shutdown are not part of what was explored, and are dropped."""
         if self._task is not None and not self._task.done():
             await self._tell("lifespan.shutdown")
             await asyncio.wait({self._task})
@@ -70,6 +70,6 @@ class Lifespan:
         try:
             await self._app(scope, self._told.get, self._said.put)
         except Exception:
-            pass  # so do apps that know of no lifespan
+            pass  # as apps without a lifespan do
         finally:
             self._said.put_nowait({"type": "lifespan.over"})

@@ -1,4 +1,4 @@
-"""What a client asks in one piece, as a session's schedule sees it."""
+"""A question: what a client sends in one piece, which takes one turn."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from zephyr_lab.sql.classify import Kind, classify
 
 @dataclass
 class Ask:
-    """`raw` is to be sent in one turn; `trip` is what a transcript tells of it.
+    """`raw` are its bytes, `trip` is its round trip in the transcript.
 
-    `prepares`: it goes in one turn with what is asked next. `batch` is what its own protocol knows of it. `refusal` is
-    why no session may ask it. `pattern` is its text before parameters were filled in.
+    `prepares`: it shares the turn of the next one. `batch` is its form in its protocol. `refusal` is why no session may
+    ask it. `pattern` is its text before parameters were filled in.
     """
 
     raw: bytes
@@ -27,12 +27,12 @@ class Ask:
 
     @property
     def writes(self) -> bool:
-        """Whether it is seen to change what is stored."""
+        """Whether it is known to change what is stored."""
         if self.trip.redis:
             return self.trip.redis is RedisAccess.WRITES
         return any(one.kind is Kind.CHANGE for one in classify(self.trip.sql))
 
     @property
     def habit(self) -> str:
-        """What it is known again by, whatever its parameters."""
+        """Its text, whatever its parameters."""
         return self.pattern or self.trip.sql

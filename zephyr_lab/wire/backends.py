@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL for the wire's clients, kept when a client leaves: opening one takes 2 to 4 ms."""
+"""A pool of connections to PostgreSQL for the wire's clients: opening one takes 2 to 4 ms."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from psycopg import pq
 from zephyr_lab.errors import ServerUnavailable
 from zephyr_lab.servers.database import Database
 
-# What a server reports at the start and whenever it changes (manual, 55.2.7), as far as it does.
+# Parameters that a server reports at the start and when they change (manual, 55.2.7).
 _REPORTED = (
     "application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "in_hot_standby",
     "integer_datetimes", "IntervalStyle", "is_superuser", "scram_iterations", "search_path", "server_encoding",
     "server_version", "session_authorization", "standard_conforming_strings", "TimeZone",
 )  # fmt: skip
-# Of a startup message: what the lab decides, and what is no setting.
+# Of a startup message: what the lab sets itself, and what is not a setting.
 _OURS = {"user", "database", "application_name", "replication", "options", "search_path"}
 PATIENCE_MS = 1_000
 MOST_IDLE = 20  # sessions need a few each; a pool of a hundred has left
@@ -31,9 +31,9 @@ Settings = tuple[tuple[str, str], ...]
 
 
 class PooledBackend:
-    """A connection into the lab's schema that libpq has opened, spoken on directly.
+    """A connection into the lab's schema, opened by libpq, whose socket the proxy uses directly.
 
-    libpq's own calls may be used while nothing is under way on it. `level` is its default_transaction_isolation.
+    libpq's own calls may be used while nothing is under way. `level` is its default_transaction_isolation.
     """
 
     def __init__(self, database: Database, settings: Settings, level: str) -> None:
@@ -61,21 +61,21 @@ class PooledBackend:
 
     @property
     def is_alive(self) -> bool:
-        """Whether an idle one is still connected: from a server that has ended it, there is something to read."""
+        """Whether an idle one is still connected: if the server has ended it, it is readable."""
         return not select.select([self.connection.socket], [], [], 0)[0]
 
     def execute(self, sql: str) -> bool:
-        """Asks something of the lab's own while nothing is under way; whether that went well."""
+        """Executes a statement of the lab while nothing is under way; returns whether it succeeded."""
         result = self.connection.exec_(sql.encode())
         return result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 
     def holds_advisory_locks(self) -> bool:
-        """Outside of a transaction, while nothing is under way."""
+        """Whether it holds any; only outside of a transaction, while nothing is under way."""
         result = self.connection.exec_(b"select 1 from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
         return result.status != pq.ExecStatus.TUPLES_OK or result.ntuples > 0
 
     def forget_settings(self) -> None:
-        """They have been reset to what it was opened with."""
+        """Its settings have been reset to those that it was opened with."""
         self.level, self.is_impatient = self._opened_at, False
 
     def set_level(self, level: str) -> None:
@@ -91,14 +91,14 @@ class PooledBackend:
 
 
 class Backends:
-    """Those that nobody uses now, by the settings that they were opened with."""
+    """The idle ones, by the settings that they were opened with."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._idle: dict[Settings, list[PooledBackend]] = {}
 
     def open(self, startup: Mapping[str, str], level: str) -> PooledBackend:
-        """One with the settings of a client's startup message. Raises ServerUnavailable."""
+        """A connection with the settings of a client's startup message. Raises ServerUnavailable."""
         settings = self._settings(startup)
         idle = self._idle.get(settings, [])
         while idle:
@@ -125,7 +125,7 @@ class Backends:
         return tuple(sorted(wanted.items()))
 
     def keep(self, backend: PooledBackend) -> None:
-        """Takes back one that is not in a transaction; what its client has said is forgotten at once."""
+        """Takes back one that is not in a transaction, and discards the state of its session."""
         if sum(map(len, self._idle.values())) < MOST_IDLE and backend.execute("discard all"):
             backend.forget_settings()
             self._idle.setdefault(backend.settings, []).append(backend)
@@ -162,7 +162,7 @@ def _message(kind: bytes, payload: bytes) -> bytes:
 
 
 def error_message(state: str, text: str, severity: str = "FATAL") -> bytes:
-    """An ErrorResponse of the wire's own."""
+    """An ErrorResponse of the proxy itself."""
     fields = (b"S" + severity.encode(), b"V" + severity.encode(), b"C" + state.encode(), b"M" + text.encode())
     return _message(b"E", b"\0".join(fields) + b"\0\0")
 
@@ -180,5 +180,5 @@ def query(sql: str) -> bytes:
 
 
 def negotiate(unknown: list[bytes]) -> bytes:
-    """Minor version 0 is spoken, and these options are not known."""
+    """A NegotiateProtocolVersion: minor version 0, and these options are unknown."""
     return _message(b"v", struct.pack("!II", 3 << 16, len(unknown)) + b"".join(name + b"\0" for name in unknown))

@@ -1,4 +1,4 @@
-"""What comes by the wire while no session moves, and how a service is seen to work on its own account."""
+"""Questions that belong to no session: what a service asks of its own accord."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from zephyr_lab.wire.asks import Ask
 
 
 class Background:
-    """Of one exploration, but for habits: what a service was seen to ask again and again before the first schedule.
+    """What one exploration has seen of it. Habits, which a service was seen to ask again and again, outlast it.
 
-    `passed_on` counts what nobody of a schedule has asked, by its text; `asked` is what requests have. `together` names
-    the sessions that ask on several connections at once, `late` those that go on when they have answered.
+    `passed_on` counts the questions of no session by their text; `asked` has those of requests. `together` names the
+    sessions that ask on several connections at once, `late` those that go on after they have answered, `in_loops` those
+    that were passed over as waiting in a loop.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class Background:
         self._stray = ""
 
     def pass_on(self, ask: Ask, *, in_schedule: bool) -> None:
-        """Notes what nobody has asked."""
+        """Notes a question of no session."""
         if ask.trip.private:
             return
         self.passed_on[ask.habit] += 1
@@ -43,17 +44,17 @@ class Background:
         return ask.habit in self._habits
 
     def learn(self, texts: set[str]) -> bool:
-        """Takes these for habits; whether one is new."""
+        """Adds habits; returns whether one is new."""
         known = len(self._habits)
         self._habits |= texts
         return len(self._habits) > known
 
     def forget(self) -> None:
-        """Whoever had habits has ended."""
+        """The service that had habits has ended."""
         self._habits.clear()
 
     def check(self) -> None:
-        """Raises Nondeterminism where what was asked by no session has changed something, or may have been one's."""
+        """Raises Nondeterminism if a question of no session changed something, or may have been a session's."""
         if both := self.asked & self.passed_on.keys() - self._habits:
             raise Nondeterminism(
                 f"{one_line(min(both), 80)!r} was asked by a session, and while no session moved: whose it is cannot "
@@ -67,11 +68,11 @@ class Background:
             )
 
     def told(self) -> set[str]:
-        """For a report: what was seen that is in no outcome."""
+        """For a report: what is in no outcome."""
         return {f"asked by no session, {n} times: {one_line(sql, 80)}" for sql, n in self.passed_on.items()}
 
     def chance(self) -> set[str]:
-        """For a report: what need not be the same in two runs."""
+        """For a report: what may differ between two runs."""
         return {
             f"session {name} asks on several connections at once: of the orders among these only that of their texts"
             for name in self.together

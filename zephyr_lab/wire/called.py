@@ -1,4 +1,4 @@
-"""Calls that ask a service by other means than HTTP, such as a stub of gRPC's."""
+"""Calls of a service by other protocols than HTTP, such as gRPC."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from zephyr_lab.wire.http import Served
 
 @dataclass(frozen=True)
 class Called:
-    """`function` asks `service`, and does no work on the database itself. Raises BadInput for one that takes arguments,
-    or is asynchronous."""
+    """A session: `function` calls `service`, and does not use the database itself.
+
+    Raises BadInput for a function that takes arguments or is asynchronous.
+    """
 
     function: Callable[[], Any]
     service: Served = field(repr=False, compare=False)
@@ -31,7 +33,7 @@ class Called:
         except TypeError as error:
             raise BadInput(f"{name} is called without arguments, and {error}: give them by functools.partial") from None
         except ValueError:
-            pass  # of C: it says nothing of what it takes
+            pass  # a function in C without a signature
 
     @property
     def title(self) -> str:
@@ -39,7 +41,7 @@ class Called:
         return name_of(self.function)
 
     def ask(self, opened: Callable[[Any], object] = lambda connection: None) -> Any:
-        """Calls it. Raises what it raises, and ServerLost where the service has ended, with what it printed."""
+        """Calls it. Raises what it raises, and ServerLost if the service has ended, with what it printed."""
         self.service.ensure_alive()
         try:
             return self.function()
@@ -50,6 +52,6 @@ class Called:
 
 
 def _is_lost(error: Exception) -> bool:
-    """Whether a connection was lost, or, in gRPC, may have been: who ends leaves its port a moment later."""
+    """Whether a connection was lost, or may have been: a process that ends closes its port a moment later."""
     code = getattr(error, "code", None)
     return isinstance(error, OSError | EOFError) or (callable(code) and getattr(code(), "name", "") == "UNAVAILABLE")

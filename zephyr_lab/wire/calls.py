@@ -1,4 +1,4 @@
-"""Functions that come by the wire with what they have been given: an engine or a pool that all sessions share."""
+"""Functions whose connections pass the wire: those of an engine or a pool that all sessions share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HasLoop(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """A session that calls `func`. Raises BadInput for what cannot be called."""
+    """A session that calls `func`. Raises BadInput if it cannot be called."""
 
     wire: HasLoop = field(repr=False, compare=False)
     func: Callable[..., Any]
@@ -37,7 +37,10 @@ class Call:
         return partial(self.func, *self.args, **self.kwargs)
 
     def ask(self, opened: Callable[[Any], object] = lambda running: None) -> Any:
-        """Calls it. `opened` is given what `close()` cancels it by, if it is asynchronous. Raises what it raises."""
+        """Calls it. If it is asynchronous, `opened` is called with an object whose `close()` cancels it.
+
+        Raises what it raises.
+        """
         if not is_async(self.func):
             return self.bound()
         running = Running(self.wire.loop_thread, self.bound())

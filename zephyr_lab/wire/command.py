@@ -1,4 +1,4 @@
-"""Commands as sessions: a process for each schedule, or one that is told a line for each and answers by a line."""
+"""Commands as sessions: a process for each schedule, or a kept one that answers each line by a line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Command:
 
     `command` is run without a shell, in `cwd`, with `env` on top of this process's environment, and with DATABASE_URL,
     libpq's variables (PGHOST, ...) and REDIS_URL (but for `redis=False`), which lead to the session's own socket;
-    `{dsn}`, `{jdbc_url}` and `{redis_url}` stand for these in `command` and in the values of `env`. `input` is its
+    `{dsn}`, `{jdbc_url}` and `{redis_url}` represent these in `command` and in the values of `env`. `input` is its
     standard input: text, bytes, or data that is given as JSON. What it prints to standard output, a MiB at most, and
     its exit status are the outcome; a status other than 0 is a failure, and one in `refusals` a refusal. Raises
     BadInput.
@@ -52,11 +52,11 @@ class Command:
             raise BadInput("a command that is kept has neither input nor exit codes: it is told lines, by .line(...)")
         self._program = Program.of(command, env, cwd, redis)
         self.trouble = ""
-        """What it said when it last failed."""
+        """Its last failure, as a sentence, or ''."""
         self._workers: dict[str, Worker] = {}
 
     def line(self, data: Any = "") -> Line:
-        """A session of a command that is kept: it is told this, as JSON or as text, and answers by a line.
+        """A session of a kept command: sends this as a line, text or else JSON; the answer is a line, too.
 
         Each session has a process of its own. Raises BadInput.
         """
@@ -69,12 +69,12 @@ class Command:
 
     @property
     def command(self) -> Command:
-        """Itself, as a line has its command."""
+        """Itself, for the protocol that it shares with `Line`."""
         return self
 
     @property
     def shared(self) -> Endpoint:
-        """The socket of all."""
+        """The endpoint of all sessions."""
         return self._wire.shared
 
     @property
@@ -93,13 +93,13 @@ class Command:
     # -- a process for each schedule
 
     def ask(self, opened: Callable[[Any], object] = lambda wait: None) -> Exit:
-        """Runs it now, and gives how it ended. Raises as `ask_at`."""
+        """Runs it now. Raises as `ask_at` does."""
         return self.ask_at("", self._wire.shared, opened)
 
     def ask_at(self, name: str, endpoint: Endpoint, opened: Callable[[Any], object]) -> Exit:
-        """Runs it, its connections by a socket.
+        """Runs it; it connects to `endpoint`. `opened` is called with an object whose `close()` ends it.
 
-        Raises BadInput where it cannot be started, and ScheduleError where it prints too much.
+        Raises BadInput if it cannot be started, ScheduleError if it prints too much, StepTimeout.
         """
         if self.kept:
             raise BadInput(f"{self.name} is kept: say what it is told, by .line(...)")
@@ -153,7 +153,7 @@ class Command:
         return found
 
     def end(self) -> None:
-        """Ends processes that were kept: their input ends, then SIGTERM, and after a second SIGKILL."""
+        """Ends kept processes: closes their input, then sends SIGTERM, and SIGKILL after a second."""
         for one in self._workers.values():
             one.close()
         self._workers.clear()
@@ -161,7 +161,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Line:
-    """What a kept command is told; its answer, as data where it is JSON, is the session's outcome."""
+    """A line to a kept command; its answer, data if it is JSON, else text, is the session's outcome."""
 
     command: Command
     text: str
@@ -172,17 +172,17 @@ class Line:
         return f"{self.command.title} < {self.text}"
 
     def ask(self, opened: Callable[[Any], object] = lambda wait: None) -> Any:
-        """Tells it now; the process goes on until the lab ends, or an exploration that it is a part of."""
+        """Sends it now; the process goes on until the lab, or an exploration with this command, ends."""
         return self.ask_at("", self.command.shared, opened)
 
     def ask_at(self, name: str, endpoint: Endpoint, opened: Callable[[Any], object]) -> Any:
-        """Tells it, and waits for the answer. Raises ServerLost where it ends instead."""
+        """Sends it and returns the answer. Raises ServerLost if the process ends instead."""
         return self.command.worker(name, endpoint).ask(self.text, opened)
 
 
 @dataclass
 class _Exit:
-    """A wait for the end of a process: `close()` brings it about."""
+    """A wait for the end of a process; `close()` ends it."""
 
     name: str
     running: Running
@@ -192,5 +192,5 @@ class _Exit:
         self.running.end()
 
     def stands_at(self) -> str:
-        """What is waited for, for a report."""
+        """What it waits for, for a report."""
         return f"{self.name}, which has not ended{last_words(self.output)}"

@@ -1,4 +1,4 @@
-"""Programs as they are named to be started: words, what is filled in, whether they are there, what they last said."""
+"""Programs to start: their words and environment, whether they exist, and the end of their output."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ def _words_of(command: Words) -> list[str]:
 
 @dataclass(frozen=True)
 class Program:
-    """What is started: its words, in which `{dsn}`, `{jdbc_url}`, `{redis_url}` and `{port}` are placeholders, `given`
-    on top of this process's environment, and the folder that it is run in, or None for this process's."""
+    """A program to start: its words, and `given`, variables on top of this process's environment.
+
+    `{dsn}`, `{jdbc_url}`, `{redis_url}` and `{port}` are placeholders in both. `folder` is where it is run, or None for
+    this process's folder.
+    """
 
     words: list[str]
     given: Mapping[str, str]
@@ -43,14 +46,14 @@ class Program:
     def of(
         cls, command: Words, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None, redis: bool
     ) -> Program:
-        """Raises BadInput where it cannot be started."""
+        """Raises BadInput if it cannot be started."""
         words, given = _words_of(command), {name: str(value) for name, value in (env or {}).items()}
         folder = None if cwd is None else str(Path(cwd).resolve())
         _check_program(words[0], folder, {**os.environ, **given})
         return cls(words, given, folder, redis)
 
     def at(self, endpoint: Endpoint, port: int | None = None) -> tuple[list[str], dict[str, str]]:
-        """Words and environment of a process whose connections come by an endpoint, and which listens on a port."""
+        """Words and environment of a process that connects to `endpoint`, and listens on `port`, if it is a service."""
         names = {"{dsn}": endpoint.dsn, "{jdbc_url}": endpoint.jdbc_url}
         own = {"DATABASE_URL": endpoint.dsn, **endpoint.environment}
         if port is not None:
@@ -68,7 +71,7 @@ def _filled(text: str, names: Mapping[str, str]) -> str:
 
 
 def _check_program(program: str, folder: str | None, environment: Mapping[str, str]) -> None:
-    """Raises BadInput where there is no such program, or no such folder to run it in."""
+    """Raises BadInput if there is no such program, or no such folder to run it in."""
     if folder is not None and not Path(folder).is_dir():
         raise BadInput(f"there is no folder {folder!r} to start {program!r} in")
     place = str(Path(folder or "", program)) if os.sep in program else program
@@ -77,7 +80,7 @@ def _check_program(program: str, folder: str | None, environment: Mapping[str, s
 
 
 def running(module: str) -> list[str]:
-    """How a process of ours runs a module of this package's, found as it is here."""
+    """The words by which a process runs a module of this package, with this process's `sys.path`."""
     return [
         sys.executable,
         "-c",
@@ -86,14 +89,14 @@ def running(module: str) -> list[str]:
 
 
 def last_lines(descriptor: int) -> list[str]:
-    """What a program has last written into an open file."""
+    """The last lines that a program has written to an open file."""
     size = os.fstat(descriptor).st_size
     text = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
     return text.splitlines()[-TAIL_LINES:]
 
 
 def last_words(descriptor: int) -> str:
-    """The last line of that, as a part of a sentence; '' for nothing."""
+    """The last line, as a part of a sentence; '' if there is none."""
     return "".join(f", and last printed {line[:80]!r}" for line in last_lines(descriptor)[-1:])
 
 

@@ -1,4 +1,4 @@
-"""A service as it is described once, in Python or in a file: how it is started, what it is asked, what must hold.
+"""A service, described in Python or in a file: how it is started, its requests, its setup and invariant.
 
 command = "node server.js"
 ready = "/healthz"
@@ -31,7 +31,7 @@ from zephyr_lab.wire.http import HttpRequest, Verbs, method_and_path
 
 
 class Starts(Protocol):
-    """A lab, as far as a description needs it."""
+    """The part of a lab that a description needs."""
 
     def service(self, command: Any, **options: Any) -> Verbs: ...
     def command(self, command: Any, **options: Any) -> Any: ...
@@ -73,7 +73,7 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-# By key, what it may be, and how that is called.
+# By key, the types that its value may have, and their name in messages.
 Kind = tuple[Callable[[Any], bool], str]
 _TEXT, _WORDS = (_is_text, "a string"), (_is_words, "a command: a string or a list of strings")
 _TRUTH, _NUMBERS = (_is_truth, "true or false"), (_are_integers, "a list of integers, such as [409]")
@@ -111,7 +111,7 @@ class Description:
 
     @classmethod
     def read(cls, path: str | Path) -> Description:
-        """Of a file in TOML; paths in it begin in its folder. Raises BadInput, with the file and the key."""
+        """Reads a file in TOML; paths in it are relative to its folder. Raises BadInput, with the file and the key."""
         path = Path(path)
         try:
             told = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +123,7 @@ class Description:
 
     @property
     def names(self) -> list[str]:
-        """What a session can be: the names of requests and commands."""
+        """The names of requests and commands."""
         return [*self.requests, *self.commands]
 
     def request(self, service: Verbs, name: str) -> HttpRequest:
@@ -163,7 +163,7 @@ class Description:
 
 
 class _Reader:
-    """Of one file, in `folder`."""
+    """Reads one file, in `folder`."""
 
     def __init__(self, file: str, folder: Path) -> None:
         self._file, self._folder = file, folder
@@ -206,7 +206,7 @@ class _Reader:
         return self._placed(about)
 
     def _placed(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        """With a folder to run in: where the file is, or as it says from there."""
+        """With the folder to run in: the file's, or the one that it names, relative to that."""
         return {**about, "cwd": self._folder / about.get("cwd", "")}
 
     def _sql(self, text: str) -> str:

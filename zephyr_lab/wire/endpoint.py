@@ -16,11 +16,11 @@ from zephyr_lab.wire.postgres_link import PostgresLink, PostgresTraffic
 from zephyr_lab.wire.redis_link import RedisLink, RedisTraffic
 from zephyr_lab.wire.serving import Serving
 
-NAME = "lab"  # of role and database, which the lab's own take the place of
+NAME = "lab"  # of the role and the database that clients name; the lab's own are used instead
 
 
 class Carrier(PostgresTraffic, RedisTraffic, Protocol):
-    """What an endpoint needs of the wire, besides what its links do."""
+    """The part of the wire that an endpoint and its links need."""
 
     serving: Serving
 
@@ -33,9 +33,9 @@ class Carrier(PostgresTraffic, RedisTraffic, Protocol):
 
 
 class Endpoint:
-    """Where clients connect: on the loopback interface, with a password.
+    """A socket for PostgreSQL, and one for Redis once it is asked for.
 
-    `session` is the only one whose clients come here; None where all do.
+    `session` is the only one that connects here, or None if all may.
     """
 
     session: Owner | None
@@ -47,7 +47,7 @@ class Endpoint:
         self._port = self._listen(lambda client: PostgresLink(wire, client, self.session, self._password))
 
     def _listen(self, link: Callable[[socket.socket], Link]) -> int:
-        """Has each client that comes given a link. The port."""
+        """Gives each client that connects a link; returns the port."""
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
@@ -67,22 +67,22 @@ class Endpoint:
 
     @property
     def dsn(self) -> str:
-        """A URL for clients that take one. It says that there is no TLS, which lib/pq wants otherwise."""
+        """A URL of PostgreSQL, with sslmode=disable, without which lib/pq asks for TLS."""
         return f"{self.url('postgresql')}?sslmode=disable"
 
     def url(self, scheme: str) -> str:
-        """The URL of an engine of SQLAlchemy's, such as `postgresql+asyncpg`."""
+        """The URL of a SQLAlchemy engine, such as `postgresql+asyncpg`."""
         return f"{scheme}://{NAME}:{quote(self._password)}@127.0.0.1:{self._port}/{NAME}"
 
     @property
     def jdbc_url(self) -> str:
-        """A URL for JDBC, whose driver takes no password in front of the host."""
+        """A URL for JDBC, whose driver accepts no password before the host."""
         address = f"127.0.0.1:{self._port}/{NAME}"
         return f"jdbc:postgresql://{address}?user={NAME}&password={quote(self._password)}&sslmode=disable"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What libpq and its like read of the environment."""
+        """The environment variables that libpq and other drivers read."""
         return {
             "PGHOST": "127.0.0.1", "PGPORT": str(self._port), "PGUSER": NAME, "PGDATABASE": NAME,
             "PGPASSWORD": self._password, "PGSSLMODE": "disable",
@@ -98,7 +98,7 @@ class Endpoint:
 
     @cached_property
     def redis_url(self) -> str:
-        """Raises BadInput where Redis is not the lab's own."""
+        """A URL of Redis; the first use starts it. Raises BadInput if it is not the lab's own."""
         url = self._wire.redis_url_behind()
         with self._wire.serving.paused():
             port = self._listen(lambda client: RedisLink(self._wire, client, self.session, self._password, url))

@@ -1,7 +1,7 @@
-"""What drivers and pools ask on account of a connection, and not of the program that uses it.
+"""Statements that drivers and pools send for the connection, not for the program that uses it.
 
-They ask it when a connection is new, or handed back: in some schedules and not in others, whichever ran first. Known by
-its text, word for word; anything else takes its turn.
+They are sent when a connection is new or returned to its pool: in some schedules and not in others, depending on which
+ran first. They are recognised by their exact text; any other statement takes its turn.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-# They read what nobody writes, or the settings of the connection.
+# These read what no session writes, or settings of the connection.
 _ASKS_ABOUT = [
     "select pg_catalog.version()", "select current_schema()",  # SQLAlchemy, of a new engine
     "select t.oid, typarray from pg_type t join pg_namespace ns on typnamespace = ns.oid where typname = 'hstore'",
@@ -21,21 +21,21 @@ _ALSO = re.compile(
     r"with recursive typeinfo_tree\( oid, ns, name, kind, basetype, elemtype, elemdelim, .*"
     r"|select set_config\('jit', '[^']*', false\)"
 )
-# They give back what the connection has: asyncpg's pool, and others by DISCARD ALL.
+# These reset the connection: asyncpg's pool, and others by DISCARD ALL.
 _GIVES_BACK = {
     "select pg_advisory_unlock_all()", "close all", "unlisten *", "reset all", "discard all", "deallocate all",
 }  # fmt: skip
 
 
 def asks_about(sql: str) -> bool:
-    """Whether it asks about the connection, so that the one thing to be noticed is the snapshot that it takes."""
+    """Whether it asks about the connection: its only effect that others can notice is the snapshot that it takes."""
     plain = _plain(sql)
     return plain in _ASKS_ABOUT or bool(_ALSO.fullmatch(plain))
 
 
 @lru_cache(maxsize=512)
 def gives_back(sql: str) -> bool:
-    """Whether it resets a connection, so that the one thing to be noticed is the advisory locks that it lets go."""
+    """Whether it resets a connection: its only effect that others can notice is that advisory locks are released."""
     parts = [_plain(part) for part in sql.split(";")]
     return any(parts) and all(part in _GIVES_BACK for part in parts if part)
 

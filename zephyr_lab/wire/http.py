@@ -19,30 +19,30 @@ _PAGE = re.compile(r"(?is)\s*(?:<!doctype html|<html).*?<title[^>]*>(?P<title>.*
 
 
 class Served(Protocol):
-    """What a request is sent to, as far as it has to know."""
+    """The service or app that a request is sent to."""
 
     def ensure_alive(self, seconds: float = 0.0) -> None:
-        """Raises ServerLost where it has ended, or does so within so many seconds."""
+        """Raises ServerLost if it has ended, or ends within so many seconds."""
 
     def listens(self) -> bool:
         """Whether its port can be connected to."""
         ...
 
     reset: Any
-    """How it is put back, if it is."""
+    """How its memory is reset before each schedule, or None."""
 
     is_new: bool
-    """Whether nobody has listened yet to what it asks of its own accord."""
+    """Whether its habits have not been learnt yet."""
 
     def put_back(self) -> None:
-        """Has it forget what it keeps in memory, where it was told how."""
+        """Resets its memory, as `reset` says."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back: the status, and the body, as data where it is JSON and else as text.
+    """An HTTP response: its status, and its body, as data if it is JSON, else as text.
 
-    `refused` is not empty where the status says that the request was refused on account of another one.
+    `refused` is the status in words if it is one of the request's refusals, or ''.
     """
 
     status: int
@@ -50,18 +50,18 @@ class Response:
     refused: str = field(default="", repr=False, compare=False)
 
     def parts(self) -> tuple[str, Any]:
-        """How it is told, and compared."""
+        """The status, such as `HTTP 201`, and the body, by which it is compared."""
         return f"HTTP {self.status}", self.body
 
     @property
     def failed(self) -> bool:
-        """Whether the answer says that something went wrong."""
+        """Whether the status is an error's."""
         return self.status >= 400
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request to a service at `base`, such as `http://127.0.0.1:8080`. `body` is sent as JSON, if there is one."""
+    """A request to a service at `base`, such as `http://127.0.0.1:8080`. `body` is sent as JSON unless it is None."""
 
     base: str
     method: str
@@ -77,9 +77,9 @@ class HttpRequest:
         return f"{self.method} {self.path}"
 
     def ask(self, opened: Callable[[Any], object] = lambda connection: None) -> Response:
-        """Sends it and waits for the answer. `opened` is given what `close()` gives the wait up.
+        """Sends it and waits for the answer. `opened` is called with an object whose `close()` ends the wait.
 
-        Raises OSError, http.client.HTTPException, and ServerLost where the service has ended, with what it printed.
+        Raises OSError, http.client.HTTPException, and ServerLost if the service has ended, with what it printed.
         """
         if self.service is not None:
             self.service.ensure_alive()
@@ -106,7 +106,7 @@ class HttpRequest:
 
 
 def response_of(status: int, raw: bytes, refusals: Collection[int]) -> Response:
-    """What a body says, as data where it is JSON; of an error's page its title: the rest may hold times and ids."""
+    """A response of a status and a body; of an error page only its title, as the rest may hold times and ids."""
     text = raw.decode(errors="replace")
     try:
         body: Any = json.loads(text) if text else None
@@ -118,7 +118,7 @@ def response_of(status: int, raw: bytes, refusals: Collection[int]) -> Response:
 
 
 def method_and_path(words: str) -> tuple[str, str]:
-    """Of a request in short form, such as `POST /orders`. Raises BadInput."""
+    """Parses a request in short form, such as `POST /orders`. Raises BadInput."""
     method, _, path = words.partition(" ")
     if not (method.isascii() and method.isalpha() and path.startswith("/")):
         raise BadInput(f"a request is a method and a path, as in 'POST /orders', not {words!r}")
@@ -126,7 +126,7 @@ def method_and_path(words: str) -> tuple[str, str]:
 
 
 class _Open:
-    """A connection that another thread waits on."""
+    """A connection on which another thread waits."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
@@ -139,7 +139,7 @@ class _Open:
 
 
 class Verbs:
-    """Makes requests to what is at `base`: `shop.post("/orders", json={"id": 1})`."""
+    """Makes requests to the service at `base`: `shop.post("/orders", json={"id": 1})`."""
 
     def __init__(self, base: str, refusals: Collection[int], service: Served | None = None) -> None:
         self.base, self.refusals, self._served = base, frozenset(refusals), service
@@ -147,7 +147,7 @@ class Verbs:
     def request(
         self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None
     ) -> HttpRequest:
-        """A request that is a session of `lab.explore`, or is sent now by its `ask()`. Raises BadInput."""
+        """A request, to be a session of `lab.explore`, or to be sent by its `ask()`. Raises BadInput."""
         if not path.startswith("/"):
             raise BadInput(f"a path begins with a slash, not {path!r}")
         return HttpRequest(self.base, method.upper(), path, json, headers or {}, self.refusals, self._served)

@@ -19,7 +19,7 @@ _CONTROL = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
 def inline_words(line: bytes) -> list[bytes]:
-    """The words of a line. Raises WireError where its quotes are not balanced, or where it is another protocol's."""
+    """The words of a line. Raises WireError for unbalanced quotes, or if it belongs to another protocol."""
     words: list[bytes] = []
     rest = line.lstrip(_BLANK)
     while rest:
@@ -36,7 +36,7 @@ def inline_words(line: bytes) -> list[bytes]:
 
 
 def _text(part: re.Match[bytes]) -> bytes:
-    """What a part of a word stands for."""
+    """The bytes that a part of a word represents."""
     match part.lastgroup:
         case "double":
             return _ESCAPE.sub(_meant, part["double"])

@@ -1,4 +1,4 @@
-"""Keeps a program alive exactly as long as the process that asked for it.
+"""Keeps a program alive exactly as long as the process that started it.
 
 Run as a process of its own, with the same lifeline as `servers/supervisor.py`: an order (JSON: `command`,
 `environment`, `folder`) on standard input, and when that pipe closes, or the owner dies in whatever way, the program
@@ -23,7 +23,8 @@ POLITE_SECONDS = 3.0  # between SIGTERM and SIGKILL
 def main() -> None:
     owner = os.getppid()
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):
-        signal.signal(getattr(signal, name), _goes_on)  # what is ignored here is ignored by the program, too
+        # Not SIG_IGN, which the program would inherit.
+        signal.signal(getattr(signal, name), _goes_on)
     line = sys.stdin.readline()
     if not line:
         return
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def _goes_on(number: int, frame: FrameType | None) -> None:
-    """The end of the lifeline is the only one that counts."""
+    """Ignores a signal: only the end of the lifeline ends a keeper."""
 
 
 def _end(program: subprocess.Popen[bytes]) -> None:
@@ -50,5 +51,5 @@ def _end(program: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         program.wait(POLITE_SECONDS)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(program.pid, signal.SIGKILL)  # what it has started may still be there
+        os.killpg(program.pid, signal.SIGKILL)  # processes that it started may still run
     program.wait()

@@ -1,4 +1,4 @@
-"""A process that is kept from schedule to schedule: it is told a line, and answers by a line."""
+"""A process that is kept from schedule to schedule, and answers each line by a line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POLITE_SECONDS = 1.0
 
 
 class Worker:
-    """A process that `start` starts with these descriptors as its streams; `name` is what it is called in reports."""
+    """A process; `start` starts it with the descriptors of its streams. `name` is its name in reports."""
 
     def __init__(self, name: str, start: Callable[[tuple[int, int, int]], Running]) -> None:
         self._name = name
@@ -47,7 +47,7 @@ class Worker:
                 f"{self._name} has printed {self._said[:80]!r} unasked: it answers a line by a line, and its "
                 "log goes to standard error"
             )
-        with contextlib.suppress(BrokenPipeError):  # that it has ended is seen below
+        with contextlib.suppress(BrokenPipeError):  # its end is detected below
             rest = text.encode() + b"\n"
             while rest:
                 rest = rest[os.write(self._input, rest) :]
@@ -75,7 +75,7 @@ class Worker:
         self._said += data
 
     def stands_at(self) -> str:
-        """What is waited for, for a report."""
+        """What it waits for, for a report."""
         if self._said:
             return f"{self._name}, which has answered {self._said[:80]!r} without an end of line"
         return f"{self._name}, which has not answered"
@@ -92,7 +92,7 @@ class Worker:
 
 @dataclass
 class _Answer:
-    """A wait for an answer: `close()` ends the process, and so the wait."""
+    """A wait for an answer; `close()` ends the process, and with it the wait."""
 
     worker: Worker
     running: Running
@@ -103,5 +103,5 @@ class _Answer:
         self.running.end()
 
     def stands_at(self) -> str:
-        """What is waited for, for a report."""
+        """What it waits for, for a report."""
         return self.worker.stands_at() + last_words(self.errors)

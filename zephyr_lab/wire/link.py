@@ -1,8 +1,8 @@
-"""A client's connection and the one behind it: what is asked waits here until its session may go on.
+"""A client's connection and the one behind it: a question waits here for its session's turn.
 
-One question is under way at a time. Whose it is: inside a transaction its owner's, outside of one that of the session
-that moves, as only one moves at a time. What comes while none moves is nobody's, and is passed on, as is what was asked
-again and again before the first one moved.
+One question is under way at a time. Inside a transaction it belongs to the transaction's session, outside of one to the
+session that moves, since only one moves at a time. Questions that come while none moves belong to no session and are
+passed on, as are those that a service asked again and again before the first schedule.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.streams import Loop, Stream
 
-NEW = 0.03  # seconds in which a client that has connected asks something, if that is why it has
+NEW = 0.03  # seconds within which a new client asks its first question
 
 
 class Owner(Protocol):
@@ -36,11 +36,11 @@ class Owner(Protocol):
     def left(self, link: Link) -> None: ...
 
     def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
-        """These, which were taken for its own, were not."""
+        """Takes back round trips that were attributed to it by mistake."""
 
 
 class Traffic(Protocol):
-    """What a link needs of the wire that it is a part of."""
+    """The part of the wire that a link needs."""
 
     loop: Loop
     is_controlled: bool
@@ -51,7 +51,7 @@ class Traffic(Protocol):
         ...
 
     def is_contested(self, link: Link) -> bool:
-        """Whether what a link's client asks may be of one of several sessions; it is given back when that is known."""
+        """Whether several sessions may have asked this; the link is resumed when it is known which one has."""
         ...
 
     def stir(self) -> None:
@@ -62,14 +62,14 @@ class Traffic(Protocol):
         ...
 
     def pass_on(self, ask: Ask) -> None:
-        """Notes what nobody of the schedule has asked."""
+        """Notes a question that belongs to no session of the schedule."""
 
     def forget(self, link: Link) -> None:
-        """The link is over."""
+        """The link has ended."""
 
 
 class Link(ABC):
-    """What both protocols share. `session` is the only one whose connections come this way, `owner` whose it is now."""
+    """What both protocols share. `session` is the only one that connects here, or None; `owner` is its session now."""
 
     def __init__(self, wire: Traffic, client: socket.socket, session: Owner | None) -> None:
         self.wire, self.session = wire, session
@@ -95,7 +95,7 @@ class Link(ABC):
     @property
     @abstractmethod
     def keeps_owner(self) -> bool:
-        """Whether what comes next belongs to whom the last thing belonged: inside a transaction."""
+        """Whether the next question belongs to the session of the last one: inside a transaction."""
 
     @abstractmethod
     def _from_client(self, data: bytes) -> None:
@@ -110,8 +110,8 @@ class Link(ABC):
             self.go_on()
 
     def go_on(self, claimed: Owner | None = None) -> None:
-        """Sends what may be sent now; the rest waits for its session's turn. `claimed`: whose it is, where that was
-        not clear."""
+        """Sends what may be sent now; the rest waits for its session's turn. `claimed` is the session that has asked,
+        where that was not clear."""
         while self.asked and not self.flying and self.is_open:
             ask, owner = self.asked[0], claimed or self._whose(self.asked[0])
             if not (claimed or self._is_owned or self.wire.is_habit(ask)) and self.wire.is_contested(self):
@@ -135,7 +135,7 @@ class Link(ABC):
         return None if self.wire.is_habit(ask) else self.wire.current
 
     def _belongs_to(self, owner: Owner | None) -> None:
-        """One session at a time: what another one waits for, or leaves open, does not go by this connection."""
+        """A connection has one session at a time: another one has nothing under way or open on it."""
         if self.owner is not None and self.owner is not owner:
             self.owner.left(self)
         self.owner = owner
@@ -147,12 +147,12 @@ class Link(ABC):
         self.send(ask)
 
     def send(self, ask: Ask) -> None:
-        """Hands it to the server."""
+        """Sends it to the server."""
         assert self.server
         self.server.send(ask.raw)
 
     def landed(self) -> None:
-        """What was under way has been answered."""
+        """The question under way has been answered."""
         ask, self.flying = self.flying, None
         if ask and self.owner:
             self.owner.answered(self, ask)
@@ -164,7 +164,7 @@ class Link(ABC):
             self.server.hold(held)
 
     def end(self) -> None:
-        """Closes it as when its client has left."""
+        """Closes it as if its client had left."""
         self.close()
 
     def break_off(self) -> None:

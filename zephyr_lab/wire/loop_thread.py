@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, on which sessions have coroutines run while they wait for them."""
+"""An event loop in a thread of its own, which runs coroutines for sessions that wait for them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from zephyr_lab.functions.places import stands_at, stands_in
 from zephyr_lab.wire.processes import computes_here
 
 T = TypeVar("T")
-BUSY_SECONDS = 0.6  # sooner than a wait inside the program is concluded from silence, so that this is what is told
+BUSY_SECONDS = 0.6  # less than FIRST_SECONDS of `stillness`, so that this is reported, and not a wait
 END_SECONDS = 5.0
-SETTLE_SECONDS = 0.2  # far more than the step of a task takes, and little beside a turn
+SETTLE_SECONDS = 0.2  # far more than a step of a task takes
 
 
 class Running(Generic[T]):
-    """A coroutine that is started on the loop by whoever waits for its `result`; `close()` cancels it."""
+    """A coroutine that `result` starts on the loop and waits for; `close()` cancels it."""
 
     def __init__(self, thread: LoopThread, coroutine: Coroutine[Any, Any, T]) -> None:
         self._thread, self._coroutine = thread, coroutine
@@ -45,9 +45,9 @@ class Running(Generic[T]):
             self._answer.set_exception(error)
 
     def result(self, seconds: float | None = None) -> T:
-        """Starts it, and waits until it has ended, also where it is cancelled.
+        """Starts it, and waits until it has ended, also after it is cancelled.
 
-        Raises what it raises, TimeoutError, and ScheduleError where the loop does not come to it.
+        Raises what it raises, TimeoutError, and ScheduleError if the loop is blocked.
         """
         self._thread.call(self._start)
         while not self._began.wait(BUSY_SECONDS):
@@ -63,11 +63,11 @@ class Running(Generic[T]):
         return self._answer.result(seconds)
 
     def stands_at(self) -> str:
-        """The line of somebody's own code that it waits in; '' where that is not known."""
+        """The line of application code that it waits in, or '' if that is not known."""
         return stands_in(self._coroutine) if self._thread.settles() else self._thread.stands_at()
 
     def close(self) -> None:
-        """Cancels it; it may clean up."""
+        """Cancels it; it may run its cleanup."""
         self._is_cancelled = True
         self._thread.call(self._cancel)
 
@@ -98,22 +98,22 @@ class LoopThread:
             self.loop.close()
 
     def call(self, what: Callable[[], object]) -> None:
-        """Has it called on the loop, soon; a loop that is closed does nothing."""
+        """Schedules a call on the loop; if that is closed, does nothing."""
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(what)
 
     def settles(self) -> bool:
-        """Waits until no task is at work; whether that is soon."""
+        """Waits until the loop has run what is scheduled, SETTLE_SECONDS at most; returns whether it has."""
         reached = threading.Event()
         self.call(reached.set)
         return reached.wait(SETTLE_SECONDS)
 
     def stands_at(self) -> str:
-        """The line of somebody's own code that it is at."""
+        """The line of application code that it is at."""
         return stands_at(self._thread.ident)
 
     def cpu_seconds(self) -> float:
-        """That it has computed so far."""
+        """The processor time that its thread has used."""
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident or 0))
 
     @property
@@ -121,7 +121,7 @@ class LoopThread:
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Cancels what runs, and ends; a loop that is held up is left to itself."""
+        """Cancels its tasks and ends it; a loop that is blocked is abandoned."""
         self.call(self.loop.stop)
         self._thread.join(2 * END_SECONDS)
 

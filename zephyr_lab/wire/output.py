@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_BYTES = 1_048_576
-"""How much a command may print for one schedule: it is an outcome, and each is kept."""
+"""The most that a command may print in one schedule: each output is kept, as a part of an outcome."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process has ended: its exit status (negative: by that signal), and what it printed, as data where it is
-    JSON, as text without its last end of line, or as bytes where it is not UTF-8. `refused` is not empty where the
-    status says that it was refused on account of another session. `errors` is the end of what it said beside."""
+    """How a process ended: its exit status (negative: the signal that ended it), and its standard output.
+
+    `output` is data if it is JSON, else text without its last end of line, or bytes if it is not UTF-8. `refused` is
+    the status in words if it is one of the command's refusals, or ''. `errors` is the end of its standard error.
+    """
 
     status: int
     output: Any = None
@@ -23,18 +25,18 @@ class Exit:
     errors: str = field(default="", compare=False)
 
     def parts(self) -> tuple[str, Any]:
-        """How it is told, and compared."""
+        """The status, such as `exit 1`, and the output, by which it is compared."""
         ended = f"ended by {signal.Signals(-self.status).name}" if self.status < 0 else f"exit {self.status}"
         return ended, self.output
 
     @property
     def failed(self) -> bool:
-        """Whether it says that something went wrong."""
+        """Whether the status is an error's."""
         return self.status != 0
 
 
 def data_of(raw: bytes) -> Any:
-    """What was printed: data where it is JSON, else text, or bytes where it is neither."""
+    """Data if it is JSON, else text, or bytes if it is not UTF-8."""
     try:
         text = raw.decode()
     except UnicodeDecodeError:

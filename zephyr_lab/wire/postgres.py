@@ -1,6 +1,6 @@
-"""PostgreSQL's protocol as a proxy needs it: what a client asks, in batches, and when the server has answered.
+"""PostgreSQL's protocol as a proxy needs it: a client's messages in batches, and when each has been answered.
 
-Version 3, as chapter "Frontend/Backend Protocol" of PostgreSQL's manual has it. No sockets: bytes in, values out.
+Version 3 (PostgreSQL's manual, "Frontend/Backend Protocol"). No sockets: bytes in, values out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zephyr_lab.sql.classify import Kind, classify, is_local
 from zephyr_lab.sql.tokens import UnclearSQL, tokens
 
 SSL_REQUEST, GSSENC_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
-ROWS_KEPT, BYTES_KEPT = 1_000, 1_000_000  # of an answer, for the transcript; all of it goes to the client
+ROWS_KEPT, BYTES_KEPT = 1_000, 1_000_000  # rows of an answer that the transcript keeps; the client gets all of them
 _ENDS = b"QSHFcf"
 _OWED = {b"P"[0]: 1, b"B"[0]: 1, b"E"[0]: 1, b"C"[0]: 1}
 _INTEGERS = frozenset({20, 21, 23, 26})  # int8, int2, int4, oid
@@ -35,7 +35,7 @@ class Messages:
         self._skipped, self._left = skipped, 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-        """The messages that are complete: type, payload, and all of it; of a skipped one only its type."""
+        """The messages that are complete: type, payload and raw bytes; of a skipped one only the type."""
         if self._left:
             passed = min(self._left, len(data))
             self._left -= passed
@@ -68,10 +68,10 @@ class Messages:
 
 @dataclass
 class Batch:
-    """What a client sends before it waits: `statements` are executed, in `sql` with their parameters filled in.
+    """What a client sends before it waits: `statements` are executed; `sql` is them with their parameters filled in.
 
-    `prepares`: it executes nothing, and describes or parses what will be. `owed` is the number of messages that answer
-    it where it ends with Flush, else 0: then ReadyForQuery does. `pattern` is `sql` before they were filled in.
+    `prepares`: it executes nothing, and only parses or describes statements. `owed` is the number of messages that
+    answer it if it ends with Flush, else 0: then ReadyForQuery ends the answer. `pattern` is `sql` without parameters.
     """
 
     raw: bytes
@@ -92,12 +92,12 @@ class Batch:
 
     @property
     def is_local(self) -> bool:
-        """Whether nobody but the session can tell when it happens."""
+        """Whether no other session can notice when it is executed."""
         return self.is_empty or is_local(self.sql)
 
     @property
     def only_ends(self) -> bool:
-        """Whether it only ends a transaction, which does nothing where there is none."""
+        """Whether it only ends a transaction, which without one does nothing."""
         kinds = [one.kind for sql in self.statements for one in classify(sql)]
         return bool(kinds) and all(one in (Kind.COMMIT, Kind.ROLLBACK) for one in kinds)
 
@@ -120,7 +120,7 @@ class Frontend:
         self._described: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[Batch]:
-        """The batches that are complete. Raises ValueError for what is no message of this protocol."""
+        """The batches that are complete. Raises ValueError for bytes that are not a message of this protocol."""
         for kind, payload, whole in self._messages.feed(data):
             if kind == b"X"[0]:
                 self.is_terminated = True
@@ -180,14 +180,14 @@ class Frontend:
         self._portals[_text(portal)] = _filled(sql, values), sql
 
     def typed(self, name: str, oids: Sequence[int]) -> None:
-        """The server has said of what types the parameters of a prepared statement are."""
+        """Takes the types of a prepared statement's parameters, as the server reports them."""
         if name in self._prepared:
             self._prepared[name] = self._prepared[name][0], list(oids)
 
 
 @dataclass
 class Answer:
-    """What the server has said to one batch, as far as it has come."""
+    """The server's answer to one batch, as far as it has arrived."""
 
     results: list[Result] = field(default_factory=list)
     failure: Failure | None = None
@@ -198,7 +198,7 @@ class Answer:
 class Backend:
     """The server's stream of one connection. `status` is that of ReadyForQuery: I, T or E.
 
-    `typed` tells a `Frontend` of parameters' types. `copying`: the server waits for data of a COPY.
+    It reports parameters' types to `frontend`. `copying`: the server waits for data of a COPY.
     """
 
     def __init__(self, frontend: Frontend) -> None:
@@ -288,7 +288,7 @@ def _text(raw: bytes) -> str:
 
 
 def decoded(raw: bytes, oid: int, binary: int) -> Value:
-    """A value as a transcript holds it: integers and booleans as such, anything else as text."""
+    """A value for the transcript: integers and booleans as such, anything else as text."""
     if not binary:
         return int(raw) if oid in _INTEGERS else raw == b"t" if oid == 16 else _text(raw)
     if oid == 16:
@@ -297,7 +297,7 @@ def decoded(raw: bytes, oid: int, binary: int) -> Value:
         return int.from_bytes(raw, signed=oid != 26)
     try:
         value = _loader(oid)(raw)
-    except Exception:  # a type of the user's own, of which psycopg knows no binary form
+    except Exception:  # a user-defined type: psycopg has no binary form of it
         return f"\\x{raw.hex()}"
     return value if isinstance(value, bool | int) else f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
@@ -308,7 +308,7 @@ def _loader(oid: int) -> Any:
 
 
 def _literal(raw: bytes | None, oid: int, binary: int) -> str:
-    """A parameter as SQL has it."""
+    """A parameter as an SQL literal."""
     if raw is None:
         return "NULL"
     if binary and not (oid and types.get(oid)):
@@ -332,7 +332,7 @@ def _filled(sql: str, values: Sequence[str]) -> str:
 
 
 def _parameters(sql: str) -> list[tuple[int, int, int]]:
-    """Where $1, $2, ... stand: from, to, number."""
+    """The positions of $1, $2, ...: begin, end, number."""
     try:
         found = tokens(sql)
     except UnclearSQL:

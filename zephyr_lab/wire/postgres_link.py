@@ -38,11 +38,11 @@ class PostgresTraffic(Traffic, Protocol):
         """Passes a cancel request on."""
 
     def note(self, trouble: str) -> None:
-        """Keeps what went wrong with a client, to be told with what came of it."""
+        """Keeps an error that a client was sent, for the report."""
 
 
 class PostgresLink(Link):
-    """One connection. Clients that come by TCP have to know `password`."""
+    """One connection. The client has to know `password`, if there is one."""
 
     wire: PostgresTraffic
 
@@ -57,10 +57,10 @@ class PostgresLink(Link):
         self.frontend = Frontend()
         self.state = Backend(self.frontend)
         self._leaves = False
-        self._begun: list[RoundTrip] = []  # all that its transaction has asked, where nobody can tell
+        self._begun: list[RoundTrip] = []  # what its transaction has asked, if no other session can notice any of it
         self._is_given_up = self._is_broken = False
-        self._opening: list[str] = []  # what the transaction has begun with, that nobody else can notice
-        self._has_looked = self._has_worked = False  # what it has done besides: about the connection, and anything else
+        self._opening: list[str] = []  # the statements that began the transaction, which no other session can notice
+        self._has_looked = self._has_worked = False  # whether it then asked about the connection, or anything else
         super().__init__(wire, client, session)
 
     @property
@@ -183,7 +183,7 @@ class PostgresLink(Link):
         return Ask(batch.raw, trip, batch.prepares and not local, batch, _listens(batch.sql), batch.pattern)
 
     def _whose(self, ask: Ask) -> Owner | None:
-        """A transaction that has only begun is its first statement's."""
+        """A transaction that has only begun belongs to whoever sends its first statement."""
         if self._begun and self.session is None and self.owner is not None and self.wire.is_habit(ask):
             self.owner.disown(self, self._begun)
             return None
@@ -200,7 +200,7 @@ class PostgresLink(Link):
         return batch.only_ends and (not self.in_transaction or (self._has_looked and not self._has_worked))
 
     def _only_gives_back(self, sql: str) -> bool:
-        """Whether it resets the connection, and nobody can have waited for that."""
+        """Whether it resets the connection, and no session can have waited for that."""
         return (
             housekeeping.gives_back(sql)
             and not self.in_transaction
@@ -209,8 +209,11 @@ class PostgresLink(Link):
         )
 
     def _follow(self, ask: Ask) -> None:
-        """Notes what the transaction has done. One that has a snapshot only since its driver asked about the
-        connection is begun anew as its work begins: that is when it would have had its snapshot otherwise."""
+        """Notes what the transaction has done.
+
+        If it has a snapshot only because its driver asked about the connection, it is begun anew when its work begins,
+        which is when it would have taken its snapshot otherwise.
+        """
         if not self.in_transaction:
             self._opening, self._has_looked, self._has_worked = [], False, False
         if housekeeping.asks_about(ask.batch.sql):
@@ -224,7 +227,7 @@ class PostgresLink(Link):
                     self.backend.execute(sql)
 
     def _copy(self, data: bytes) -> None:
-        """Data of a COPY are part of the turn in which it began."""
+        """Passes on data of a COPY, in the turn in which it began."""
         assert self.server
         self.server.send(data)
 
@@ -289,7 +292,7 @@ class PostgresLink(Link):
             self.client.send(backends.error_message("57P01", DIED, "ERROR") + backends.ready())
 
     def cancel(self) -> None:
-        """Cancels what is under way, or else what waits for its turn, as soon as it is."""
+        """Cancels the question under way, or else the one that waits for its turn, as soon as it is sent."""
         self._is_given_up = bool(self.asked) and not self.flying
         if self.backend and self.flying:
             self.backend.cancel()
@@ -297,7 +300,7 @@ class PostgresLink(Link):
     # -- the end
 
     def _left(self) -> None:
-        """The client has closed, or died: what is open is rolled back, which is a step that others may see."""
+        """The client has closed, or died: an open transaction is rolled back, a step that others may notice."""
         if not self.is_open:
             return
         if self.backend is None:
@@ -327,7 +330,7 @@ class PostgresLink(Link):
             self.wire.backends.keep(backend)
 
     def end(self) -> None:
-        """Closes it as when its client has left."""
+        """Closes it as if its client had left."""
         self.client.close()
         self._left()
 
@@ -337,7 +340,7 @@ class PostgresLink(Link):
         self.end()
 
     def _lost(self) -> None:
-        """The backend has ended: the client is told as it would be, by the end of the connection."""
+        """The backend has ended: the client sees the end of the connection, as it would without the lab."""
         if self.flying:
             self.flying.trip.lost, self.flying.trip.failure = True, self.state.answer.failure
         self.landed()
@@ -350,7 +353,7 @@ class PostgresLink(Link):
             backend.close()
 
     def be_patient(self) -> None:
-        """Takes back what `make_impatient` did."""
+        """Undoes `make_impatient`."""
         if self.backend and self.backend.is_impatient and not self.keeps_owner:
             self.backend.is_impatient = not self.backend.execute("reset deadlock_timeout")
 
@@ -362,12 +365,12 @@ class PostgresLink(Link):
 
 
 def refused(trip: RoundTrip) -> str:
-    """The SQLSTATE with which a round trip was refused on account of another session, else ''."""
+    """The SQLSTATE by which a round trip was refused because of another session, or ''."""
     return trip.failure.sqlstate if trip.failure and trip.failure.sqlstate in REFUSALS else ""
 
 
 def _listens(sql: str) -> ScheduleError | None:
-    """What is said of a session that would hear at a time that nobody can order."""
+    """The refusal of LISTEN: notifications arrive at times that no schedule controls; None for anything else."""
     if all(one.kind is not Kind.LISTEN for one in classify(sql)):
         return None
     return ScheduleError(

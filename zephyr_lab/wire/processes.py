@@ -1,4 +1,4 @@
-"""What Linux tells of a program's threads."""
+"""The state of a program's threads, as Linux reports it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class _Process(NamedTuple):
 
 
 def computes(keeper: int) -> bool:
-    """Whether a thread of what a keeper has started runs, or waits for a processor or a disk.
+    """Whether a thread of a program that a keeper has started runs, or waits for a processor or a disk.
 
-    False where the system does not tell. Programs are those of the sessions that the
-    keeper's children lead. Fields as in proc(5).
+    False if the system does not report it. The programs are those in the sessions that the keeper's children lead.
+    Fields as in proc(5).
     """
     processes = _processes()
     led = {one.pid for one in processes if one.parent == keeper}
@@ -30,9 +30,9 @@ def computes(keeper: int) -> bool:
 
 
 def computes_here(cpu_seconds: Callable[[], float] = time.process_time) -> bool:
-    """Whether this process computes, or the thread whose clock is given, while the caller looks on.
+    """Whether this process, or the thread whose clock is given, uses the processor while the caller watches.
 
-    What waits for another thread stands still on that clock.
+    That clock stands still while its thread waits for another one.
     """
     before = cpu_seconds()
     time.sleep(LOOK_SECONDS)
@@ -55,5 +55,5 @@ def _has_running_thread(pid: int) -> bool:
 
 
 def _fields(stat: Path) -> list[str]:
-    """Those after the program's name, which may hold blanks: state, parent, group, session, ..."""
+    """The fields after the program's name, which may contain blanks: state, parent, group, session, ..."""
     return stat.read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Programs that are started again and again, and end with this process: through one `starter`."""
+"""Programs that are started again and again, by one `starter`, and end with this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_readable(descriptor: int, seconds: float) -> bool:
 
 
 class Running:
-    """A program that was started. `end()` has it ended, `close()` too, without waiting for that."""
+    """A program that was started. `end()` and `close()` end it, and do not wait for that."""
 
     def __init__(self, told: socket.socket, program: str) -> None:
         self.told, self._program = told, program
@@ -32,9 +32,9 @@ class Running:
         self._status: int | None = None
 
     def status(self, seconds: float) -> int | None:
-        """Its exit status, negative for a signal, when it ends within so many seconds.
+        """Its exit status, negative for a signal, if it ends within so many seconds, else None.
 
-        Raises BadInput where it could not be started, and ServerLost where nobody knows.
+        Raises BadInput if it could not be started, and ServerLost if the starter has ended.
         """
         deadline = time.monotonic() + seconds
         while self._status is None:
@@ -61,7 +61,7 @@ class Running:
 
 
 class Programs:
-    """Those of one lab, until `close()`."""
+    """The programs of one lab, until `close()`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class Programs:
     ) -> Running:
         """Starts a program with these descriptors as its standard input, output and error.
 
-        Ended, it has `polite` seconds between SIGTERM and SIGKILL. Raises ServerLost.
+        To end it, SIGKILL follows SIGTERM after `polite` seconds. Raises ServerLost.
         """
         order = {"command": words, "environment": environment, "folder": folder, "polite": polite}
         data = json.dumps(order).encode() + b"\n"
@@ -103,11 +103,11 @@ class Programs:
         return self._orders
 
     def are_working(self) -> bool:
-        """Whether a thread of one of them computes, as far as this system tells."""
+        """Whether a thread of one of them runs, as far as this system tells."""
         return self._starter is not None and computes(self._starter.pid)
 
     def close(self) -> None:
-        """Ends all that still run."""
+        """Ends all that are still running."""
         with self._lock:
             if self._orders is not None and self._starter is not None:
                 self._orders.close()

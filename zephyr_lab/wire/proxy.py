@@ -1,6 +1,6 @@
-"""The lab's sockets: whoever connects to them works on the lab's servers, and takes turns while a schedule runs.
+"""The proxy: clients that connect to it use the lab's servers, and take turns while a schedule runs.
 
-Here is the traffic, and whose it is; `endpoint` has the sockets, and `serving` the thread that serves them.
+This module attributes the traffic to sessions; `endpoint` has the sockets, `serving` the thread that serves them.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from zephyr_lab.wire.programs import Programs
 
 DAY_MS = 86_400_000
-LINGER, LONGEST_LINGER = 0.005, 0.1  # seconds: a program asks all that it asks at once within less
-LATE = 0.05  # seconds in which a request is seen to go on when it has been answered
+LINGER, LONGEST_LINGER = 0.005, 0.1  # seconds within which a program asks all that it asks at once
+LATE = 0.05  # seconds within which a request that goes on after its answer is seen to
 
 
 class Wire:
-    """All of it, for one lab. `dsn` and the like are of the endpoint that is everybody's.
+    """The proxy of one lab. `dsn`, `url` and the like are those of the endpoint that all sessions share.
 
-    `current` is the session that moves. `troubles` are what clients were told because of which they may have failed.
+    `current` is the session that moves. `troubles` are errors that clients were sent, which may be why they failed.
     """
 
     def __init__(self, database: Database, keyvalue: Callable[[], KeyValue]) -> None:
@@ -64,7 +64,7 @@ class Wire:
         self.serving.start()
 
     def endpoint(self, name: str) -> Endpoint:
-        """That of the sessions of this name; with an empty one that of all."""
+        """The endpoint of the sessions of this name; with an empty name the one that all share."""
         if name not in self._endpoints:
             with self.serving.paused():
                 self._endpoints[name] = Endpoint(self)
@@ -79,7 +79,7 @@ class Wire:
         return self.shared.redis_url
 
     def url(self, scheme: str) -> str:
-        """For an engine of SQLAlchemy's: `postgresql+asyncpg`, `postgresql+psycopg2`, `postgresql+pg8000`."""
+        """The URL of a SQLAlchemy engine: `postgresql+asyncpg`, `postgresql+psycopg2`, `postgresql+pg8000`."""
         return self.shared.url(scheme)
 
     @property
@@ -93,8 +93,8 @@ class Wire:
         return LoopThread("zephyr-lab functions")
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
-        """A session that calls a function whose connections come by the wire: those of an engine or a pool that all
-        sessions share, of an app's test client. An asynchronous function runs on one event loop with all others."""
+        """A session that calls a function whose connections pass the wire: those of an engine or a pool that all
+        sessions share, or of an app's test client. Asynchronous functions run on one event loop. Raises BadInput."""
         return Call(self, function, args, kwargs)
 
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession:
@@ -106,7 +106,7 @@ class Wire:
 
     @cached_property
     def programs(self) -> Programs:
-        """What starts commands; the first use starts it."""
+        """The process that starts commands; the first use starts it."""
         from zephyr_lab.wire.programs import Programs
 
         programs = Programs()
@@ -114,7 +114,7 @@ class Wire:
         return programs
 
     def aside(self, call: Callable[[], object]) -> None:
-        """Runs something that may come back by the wire, part of no schedule. Raises what it raises."""
+        """Runs something that may use the wire, outside of any schedule. Raises what it raises."""
         before, self.is_controlled = self.is_controlled, False
         try:
             self.serving.serve_while(call)
@@ -124,13 +124,13 @@ class Wire:
     # -- schedules
 
     def begin(self, level: str) -> None:
-        """Before each schedule. What clients have kept open belongs to nobody. Raises ScheduleError."""
+        """Before each schedule. Raises ScheduleError if a client keeps a transaction open, and Nondeterminism."""
         self.background.check()
         self.level, self.current, self.is_controlled, self._is_over = level, None, True, False
         self._schedules += 1
         until = time.monotonic() + LONGEST_LINGER
         while any(one.pid and one.keeps_owner for one in self._links) and time.monotonic() < until:
-            self.loop.pump(LINGER)  # a transaction of the background's ends soon
+            self.loop.pump(LINGER)  # transactions of the background end soon
         for link in self._links:
             link.owner = link.session
             if isinstance(link, PostgresLink):
@@ -142,7 +142,7 @@ class Wire:
                 link.be_patient()
 
     def learn_habits(self, seconds: float) -> bool:
-        """Serves for so long while no session moves: what is asked in each half is a habit. Whether one is new."""
+        """Serves for so long while no session moves: a question in both halves is a habit. Whether one is new."""
         halves: list[set[str]] = []
         self.is_controlled, self.current, self._is_over = True, None, False
         for _ in range(2):
@@ -155,19 +155,19 @@ class Wire:
 
     @property
     def lingers(self) -> bool:
-        """Whether a session that comes to rest may have more to ask at once: found out in the first schedule."""
+        """Whether a session at rest is waited for, as it may ask more at once: in the first schedule, to find out."""
         return self._schedules == 1
 
     def linger(self) -> None:
-        """Serves until nothing has come for a while, and no client has connected that asks nothing yet."""
+        """Serves until nothing has come for LINGER seconds, and every new client has asked something."""
         now = time.monotonic()
         until = now + LONGEST_LINGER
         while now < until and (self.loop.pump(LINGER) or any(now < one.is_new_until for one in self._links)):
             now = time.monotonic()
-        self.wake()  # whoever else has been told something meanwhile
+        self.wake()  # others may have received something meanwhile
 
     def linger_for(self, comes: Callable[[], bool]) -> None:
-        """Serves until something comes, or for some time."""
+        """Serves until something comes, for LATE seconds at most."""
         until = time.monotonic() + LATE
         while not comes() and (left := until - time.monotonic()) > 0:
             self.loop.pump(left)
@@ -179,7 +179,7 @@ class Wire:
         self._schedules = 0
 
     def end(self) -> None:
-        """After an exploration: nobody takes turns."""
+        """After an exploration: there are no turns any more."""
         self.release()
         self.is_controlled = False
         for link in list(self._links):
@@ -198,7 +198,7 @@ class Wire:
         self.stillness.stir()
 
     def is_contested(self, link: Link) -> bool:
-        """Whether another session, which waits inside the service, may have been let go on there, and ask this."""
+        """Whether a session that waited inside the service may have been resumed there, and ask this."""
         if not any(one.is_inside for one in self._sessions.values()):
             return False
         if link not in self._contested:
@@ -209,7 +209,7 @@ class Wire:
     def claim(self) -> None:
         links, self._contested = self._contested, []
         for link in links:
-            # Pools are queues: of those that may ask this, who has waited comes before the one that moves.
+            # Pools are queues: of the sessions that may ask this, one that has waited comes before the one that moves.
             able = [one for one in self._sessions.values() if one.is_inside]
             if self.current and self.current.is_silent:
                 able.append(self.current)
@@ -237,7 +237,7 @@ class Wire:
             self.troubles.append(trouble)
 
     def redis_url_behind(self) -> str:
-        """That of the lab's Redis itself."""
+        """The URL of the lab's Redis itself. Raises BadInput where it is not the lab's own."""
         keyvalue = self._keyvalue()
         if not keyvalue.is_embedded:
             raise BadInput(

@@ -1,4 +1,4 @@
-"""What a session at the wire has asked, what was answered, and how it ended."""
+"""The record of a session at the wire: its questions, their answers, and its end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _GIVEN_UP = "nothing, as it was given up"
 
 
 class Failed(Exception):
-    """What a request or a command reports, where its status is an error's."""
+    """The end of a request or a command whose status is an error's."""
 
 
 class Record:
-    """Of one session in one schedule.
+    """The record of one session in one schedule.
 
     `log` has its round trips, `trips` counts those that took a turn, and `sleeps` its pauses in a loop since another
     session moved. `misuse` is the first thing in it that cannot be explored, `raised` the error that it ended with.
@@ -36,7 +36,7 @@ class Record:
         self.raised: BaseException | None = None
         self.is_lost = False
         self._repetition = Repetition()
-        self._asked = ""  # last, without its values
+        self._asked = ""  # the last text, without its values
         self._refused_at = ""
         self._failures: dict[str, Failure] = {}  # the last of each SQLSTATE that the server has sent
         self._ending = Ending()
@@ -44,11 +44,11 @@ class Record:
     # -- what it asks
 
     def parks(self, trip: RoundTrip) -> None:
-        """It is going to ask this at its next turn."""
+        """Its next turn is for this."""
         self.sleeps += self._repetition.is_again(trip)
 
     def sends(self, ask: Ask) -> None:
-        """It asks this now."""
+        """This is sent now."""
         self._asked = self._habits.follow(self._session, self._asked, ask.trip.sql)
         self.log.done.append(ask.trip)
         if not ask.trip.private:
@@ -56,7 +56,7 @@ class Record:
             self.refuse(ask.refusal)
 
     def answered(self, ask: Ask) -> None:
-        """What it has asked has been answered."""
+        """This has been answered."""
         trip = ask.trip
         self._repetition.answered(trip)
         if ask.prepares and trip in self.log.done and not trip.failure:
@@ -72,7 +72,7 @@ class Record:
             self._refused_at = ""
 
     def disown(self, trips: Sequence[RoundTrip]) -> None:
-        """These, which were taken for its own, were not."""
+        """Takes back round trips that were attributed to it by mistake."""
         self.log.done = [one for one in self.log.done if all(one is not other for other in trips)]
 
     def may_ask(self, sql: str) -> bool:
@@ -80,7 +80,7 @@ class Record:
         return self._habits.has(self._session, self._asked, sql)
 
     def moved_on(self, sleeps: int) -> None:
-        """Another session has moved: what was asked in vain may not be any more."""
+        """Another session has moved: the next time may not be in vain."""
         self.sleeps = sleeps
         self._repetition.clear()
 
@@ -91,7 +91,7 @@ class Record:
         self.misuse = self.misuse or error
 
     def end(self, end: Any, raised: BaseException | None = None) -> None:
-        """Reads what it returned, or raised, in its thread."""
+        """Reads what it returned or raised, in its thread."""
         self.raised = raised
         self._ending = self._answers.read(end, raised)
         if self._ending.trouble and (raised is None or _sqlstate_of(raised) not in self._failures):
@@ -127,5 +127,5 @@ def _sqlstate_of(error: BaseException) -> str:
 
 
 def _undone(trip: RoundTrip) -> bool:
-    """Whether it rolled back: so is COMMIT answered, with no error, where the transaction had failed."""
+    """Whether it rolled back, as the COMMIT of a failed transaction does, without an error."""
     return bool(trip.results) and trip.results[-1].tag == "ROLLBACK"

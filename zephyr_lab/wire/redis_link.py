@@ -1,4 +1,4 @@
-"""A client of Redis's and its connection: passwords, transactions, scripts; what arrives in one piece is one turn."""
+"""A client of Redis and its connection: passwords, transactions, scripts. Commands that arrive at once are one turn."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class RedisTraffic(Traffic, Protocol):
         ...
 
     def note(self, trouble: str) -> None:
-        """Keeps what went wrong with a client, to be told with what came of it."""
+        """Keeps an error that a client was sent, for the report."""
 
 
 class RedisLink(Link):
     """One connection; the client has to know `password`, which the server behind it does not ask for."""
 
-    is_held = False  # nobody waits inside Redis
+    is_held = False  # no session waits inside Redis
 
     wire: RedisTraffic
 
@@ -44,7 +44,7 @@ class RedisLink(Link):
     ) -> None:
         self._password: str | None = password
         self._commands, self._replies = Commands(), Replies()
-        self._transaction: list[str] | None = None  # what MULTI has begun, as text
+        self._transaction: list[str] | None = None  # the commands since MULTI, as text
         self._writes = self._watches = self._subscribed = False
         self._places: deque[_Place] = deque()
         self._sent: deque[_Sent] = deque()
@@ -85,7 +85,7 @@ class RedisLink(Link):
             super().ask(ask)
 
     def _known(self, commands: list[Command]) -> Iterator[Command]:
-        """Those that the server is to be asked, once the client has said the password."""
+        """The commands to send to the server, from a client that has given the password."""
         for command in commands:
             words = [word.upper() for word in command.words]
             told = b""
@@ -110,7 +110,7 @@ class RedisLink(Link):
             yield command
 
     def _ask_of(self, commands: list[Command]) -> Ask:
-        """One question of all of them. What is in a transaction goes with its EXEC."""
+        """One question of all of them; the commands of a transaction are shown with its EXEC."""
         texts: list[str] = []
         private, writes, raw = True, False, bytearray()
         for command in commands:
@@ -150,20 +150,20 @@ class RedisLink(Link):
         return Ask(bytes(raw), trip, batch=len(commands), refusal=_blocks(text) if blocks else None)
 
     def _is_unknown(self, command: Command) -> bool:
-        """Whether the server will not know the script, so that nothing is done, and the client sends it first."""
+        """Whether the server will not know the script: it does nothing, and the client sends the script next."""
         return command.name == "EVALSHA" and not self.wire.knows_script(command.words[1].decode(errors="replace"))
 
     def send(self, ask: Ask) -> None:
         self.submit(self, ask)
 
     def submit(self, link: Link, ask: Ask) -> None:
-        """Sends what a link over this connection asks."""
+        """Sends a question of a link over this connection."""
         assert self.server
         self._sent.append(_Sent(link, ask, ask.batch))
         self.server.send(ask.raw)
 
     def hold(self, held: bool) -> None:
-        """What is answered here is of who moves; what has to wait for another's answer is a lane's."""
+        """Answers on this link are those of the session that moves; only a lane's are held back."""
 
     def _from_server(self, data: bytes) -> None:
         if not data:
@@ -223,7 +223,7 @@ class RedisLink(Link):
         self.close()
 
     def hand_on(self) -> None:
-        """The client gets its replies in the order in which it has asked, whoever was let go first."""
+        """Sends the client its replies in the order of its commands, whichever session was resumed first."""
         while self._places and not self._places[0].link.is_held:
             place = self._places[0]
             self.client.send(bytes(place.replies))
@@ -241,13 +241,13 @@ class RedisLink(Link):
             lane.close()
 
     def forget(self, lane: RedisLane) -> None:
-        """What it asked has been answered."""
+        """Its question has been answered."""
         if lane in self._lanes:
             self._lanes.remove(lane)
 
 
 class RedisLane(Link):
-    """A question of one session's on a connection whose earlier question, of another session's, waits for its turn."""
+    """One session's question on a connection on which an earlier one, of another session, waits for its turn."""
 
     def __init__(self, main: RedisLink, ask: Ask) -> None:
         self._main, self.is_held = main, False
@@ -264,7 +264,7 @@ class RedisLane(Link):
         return self.is_open
 
     def _from_client(self, data: bytes) -> None:
-        """The client's connection is read by the link that this is a part of."""
+        """The main link reads the client's connection."""
 
     def send(self, ask: Ask) -> None:
         self._main.submit(self, ask)
@@ -300,7 +300,7 @@ class RedisLane(Link):
 
 @dataclass
 class _Place:
-    """Where the replies to a question stand among those to others."""
+    """The place of a question's replies among those to others."""
 
     link: RedisLink | RedisLane
     ask: Ask
@@ -310,7 +310,7 @@ class _Place:
 
 @dataclass
 class _Sent:
-    """What is under way to the server, which owes so many replies."""
+    """A question under way; the server owes so many replies."""
 
     link: Link
     ask: Ask

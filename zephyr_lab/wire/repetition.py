@@ -1,8 +1,8 @@
-"""Whether a session waits in a loop: it has asked something in vain, has paused, and asks the same again.
+"""Detects a session that waits in a loop: it asked something in vain, paused, and asks the same again.
 
-A loop that sleeps until another session has moved makes endless many schedules, as each of its turns could be the next
-one. Sleeps of another program are not seen, but this is: who has gone round is passed over while others can move
-(fairness, as in Musuvathi and Qadeer, 2008).
+A loop that sleeps until another session has acted has infinitely many schedules. Sleeps inside another program cannot
+be observed; their effect can, and a session in such a loop is passed over while others can move (fairness, as in
+Musuvathi and Qadeer, 2008).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import time
 
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 
-PAUSE = 0.005  # seconds; what is asked in a loop that does not sleep comes within less
+PAUSE = 0.005  # seconds; a loop that does not sleep asks again sooner
 _IN_VAIN = {"nil", "0", "false"}
 _UNCHANGED = {"UPDATE 0", "DELETE 0", "INSERT 0 0", "MERGE 0"}
 
 
 class Repetition:
-    """What a session has asked in vain since another one moved."""
+    """The questions that a session has asked in vain since another one moved."""
 
     def __init__(self) -> None:
         self._in_vain: set[str] = set()
@@ -31,11 +31,11 @@ class Repetition:
             self._in_vain.clear()
 
     def is_again(self, trip: RoundTrip) -> bool:
-        """Whether what it asks now was in vain before, and it has paused meanwhile."""
+        """Whether this was asked in vain before, and the session has paused since."""
         return trip.sql in self._in_vain and time.monotonic() - self._answered_at > PAUSE
 
     def clear(self) -> None:
-        """Another session has moved: it may not be in vain now."""
+        """Another session has moved: the next time may not be in vain."""
         self._in_vain.clear()
 
 

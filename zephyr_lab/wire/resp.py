@@ -18,7 +18,7 @@ from zephyr_lab.wire.inline import inline_words
 LONGEST_BULK = 512 * 1024 * 1024  # proto-max-bulk-len
 LONGEST_LINE = 64 * 1024  # PROTO_INLINE_MAX_SIZE
 SHOWN = 200
-"""Characters of a text that is for people."""
+"""The most characters of a text in a transcript."""
 
 Parts = Generator[None, None, bytes]  # yields while more bytes are needed
 
@@ -40,7 +40,7 @@ class Command:
 
     @property
     def database(self) -> int | None:
-        """The database that its connection uses from then on, if it is answered OK: of SELECT and RESET."""
+        """The database that SELECT or RESET has the connection use, if it is answered OK; None for other commands."""
         if self.name == "RESET":
             return 0
         is_select = self.name == "SELECT" and len(self.words) == 2 and self.words[1].isdigit()
@@ -48,7 +48,7 @@ class Command:
 
     @property
     def text(self) -> str:
-        """The words in a line, abridged; passwords are left out."""
+        """Its words in one line, abridged, without passwords."""
         parts: list[str] = []
         for word in self.words:
             if sum(map(len, parts)) > SHOWN:
@@ -58,16 +58,16 @@ class Command:
         return _abridged(" ".join([*parts[:secret], "***"] if secret else parts))
 
     def _after_auth(self) -> int:
-        """Where the user name and password of a HELLO are."""
+        """The positions of the user name and password of a HELLO."""
         words = [word.upper() for word in self.words[:8]] if self.name == "HELLO" else []
         return words.index(b"AUTH") + 1 if b"AUTH" in words else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A server's reply: its bytes, the text of the error that it is as a whole, if it is one, and a line for people.
+    """A server's reply: its bytes, its text if it is an error, or '', and a summary in one line.
 
-    A `push` of RESP3 is no answer to a command.
+    A `push` of RESP3 answers no command.
     """
 
     raw: bytes
@@ -77,7 +77,7 @@ class Reply:
 
 
 class _Received:
-    """Bytes that have come; `message` gives those which were read since it was last asked."""
+    """Bytes that have arrived; `message` returns those read since its last call."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -90,7 +90,7 @@ class _Received:
         self._data += data
 
     def first(self) -> Parts:
-        """The next byte, which is not taken."""
+        """The next byte, without reading it."""
         while self._at == len(self._data):
             yield
         return bytes(self._data[self._at : self._at + 1])
@@ -106,7 +106,7 @@ class _Received:
         return line
 
     def block(self, length: int) -> Parts:
-        """So many bytes and the end of line behind them, which is not given."""
+        """So many bytes; the end of line after them is read, and not returned."""
         end = self._at + length
         while len(self._data) < end + 2:
             yield
@@ -178,7 +178,7 @@ class Replies:
             yield Reply(self._received.message(), mark == b">", error, _abridged(summary))
 
     def _value(self) -> Generator[None, None, tuple[bytes, str]]:
-        """The mark and the text of a value; aggregates may be as deep as they like."""
+        """The type byte and the text of a value; aggregates may be nested to any depth."""
         open_: list[_Aggregate] = []
         while True:
             line = yield from self._received.line()
@@ -223,7 +223,7 @@ _FORMS = {
 
 @dataclass
 class _Aggregate:
-    """An array, set, map, push message or attributes, of which so many values are missing."""
+    """An array, set, map, push message or attributes, with the number of values still to come."""
 
     mark: bytes
     missing: int
@@ -254,7 +254,7 @@ def _refuse_other_protocols(first: bytes) -> None:
 
 
 def _number(digits: bytes, what: str, most: int) -> int:
-    """A length; -1, which stands for no array, is 0."""
+    """A length; -1, which represents a null array, is returned as 0."""
     if digits[:1] == b"?":
         raise WireError("a streamed value of RESP3 (length ?): no Redis or Valkey sends one, and the lab reads none")
     if digits == b"-1":
@@ -265,7 +265,7 @@ def _number(digits: bytes, what: str, most: int) -> int:
 
 
 def _shown(data: bytes) -> str:
-    """As text, what is no UTF-8 or not printable escaped; of a long one more than is shown, so that it is abridged."""
+    """As text, escaped where it is not UTF-8 or not printable; a long one is cut beyond what is shown."""
     text = data[: 4 * SHOWN + 4].decode(errors="backslashreplace")
     if text.isprintable():
         return text

@@ -30,12 +30,11 @@ class Service(Verbs):
 
     `command` is run without a shell, with `env` on top of this process's environment, and with DATABASE_URL and libpq's
     variables (PGHOST, ...) for the lab's PostgreSQL, REDIS_URL for its Redis (but for `redis=False`), PORT for the port
-    to listen on; `{dsn}`, `{jdbc_url}`, `{redis_url}` and `{port}` stand for these in `command` and in the values of
-    `env`. It is ready when GET of `ready`, a path, is answered with a status below 500, or, without one, when its port
-    can be connected to. A request that is answered with a status in `refusals` was refused on account of another one.
-    `reset` is how it forgets what it keeps in memory, before each schedule: a request, such as "POST /reset", or
-    "restart". Raises BadInput, and ServerUnavailable, with what it has printed, where it does not come up within
-    `ready_seconds`.
+    to listen on; `{dsn}`, `{jdbc_url}`, `{redis_url}` and `{port}` represent these in `command` and in the values
+    of `env`. It is ready when GET of `ready`, a path, is answered with a status below 500, or without a path when its
+    port accepts connections. A request that is answered with a status in `refusals` was refused because of another one.
+    `reset` is how its memory is reset before each schedule: a request, such as "POST /reset", or "restart". Raises
+    BadInput, and ServerUnavailable, with what it has printed, if it is not ready within `ready_seconds`.
     """
 
     def __init__(
@@ -122,16 +121,16 @@ class Service(Verbs):
         return f"127.0.0.1:{self._port}"
 
     def call(self, function: Callable[[], Any]) -> Called:
-        """A call that asks the service by other means than HTTP, such as `lambda: stub.Book(order)`: a session.
+        """A session that calls the service by another protocol than HTTP, such as `lambda: stub.Book(order)`.
 
-        What it returns or raises is the outcome, as a function's is. Raises BadInput.
+        What it returns or raises is its outcome, as of a function. Raises BadInput.
         """
         return Called(function, self)
 
     # -- as its requests ask
 
     def ensure_alive(self, seconds: float = 0.0) -> None:
-        """Raises ServerLost where it has ended, or does so within so many seconds."""
+        """Raises ServerLost if it has ended, or ends within so many seconds."""
         if self._log.closed:
             raise ServerLost(f"{self._what()} was closed, and its requests with it: start it anew")
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -139,7 +138,7 @@ class Service(Verbs):
             raise ServerLost(self._ended())
 
     def is_working(self) -> bool:
-        """Whether one of its threads computes, as far as this system tells."""
+        """Whether one of its threads runs, as far as this system tells."""
         return computes(self._keeper.pid)
 
     def _connect(self) -> None:
@@ -153,7 +152,7 @@ class Service(Verbs):
         return False
 
     def put_back(self) -> None:
-        """Has it forget what it keeps in memory, as `reset` says. Raises ServerLost, ServerUnavailable."""
+        """Resets its memory, as `reset` says. Raises ServerLost, ServerUnavailable."""
         if self.reset == RESTART:
             self._end()
             self._start()
@@ -171,7 +170,7 @@ class Service(Verbs):
         self._keeper.wait()
 
     def close(self) -> None:
-        """Ends it: SIGTERM, and after three seconds SIGKILL, to it and all that it has started."""
+        """Ends it and all that it has started: by SIGTERM, and after three seconds by SIGKILL."""
         self._wire.stillness.programs.discard(self.is_working)
         self._end()
         self._log.close()
@@ -188,7 +187,7 @@ class Service(Verbs):
 
 
 def _free_port() -> int:
-    """A port that nobody listens on now; another program may take it before the service does."""
+    """A port that is free now; another program may take it before the service does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

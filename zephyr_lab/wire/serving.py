@@ -33,7 +33,7 @@ class Serving:
             self.loop.pump(None)
 
     def stop(self) -> bool:
-        """Ends the thread; whether there was one."""
+        """Ends the thread; returns whether it was running."""
         thread, self._idle = self._idle, None
         if thread is None:
             return False
@@ -45,7 +45,7 @@ class Serving:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """While it lasts, the thread that calls serves, by `loop.pump`."""
+        """Inside the block, the caller's thread serves, by `loop.pump`."""
         was_serving = self.stop()
         try:
             yield
@@ -54,13 +54,13 @@ class Serving:
                 self.start()
 
     def wake(self) -> None:
-        """Has whoever serves look again. From any thread."""
+        """Has the thread that serves look again; may be called from any thread."""
         with contextlib.suppress(OSError):
             self._button.send(b".")
 
     def _rung(self, events: int) -> None:
         with contextlib.suppress(OSError):
-            self._bell.recv(1)  # one a look: another may have been rung since this look began
+            self._bell.recv(1)  # one byte each time: another may have been sent since this look began
 
     def serve_while(self, call: Callable[[], object]) -> None:
         """Serves in this thread while another one runs `call`. Raises what it raises."""
@@ -82,7 +82,7 @@ class Serving:
             raise error[0]
 
     def close(self) -> None:
-        """Closes the loop, once it is stopped."""
+        """Closes the loop, after `stop`."""
         self._bell.close()
         self._button.close()
         self.loop.close()

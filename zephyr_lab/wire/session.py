@@ -1,4 +1,4 @@
-"""A session whose round trips are seen at the wire: a function with any driver, a request, a command, in a thread."""
+"""A session whose round trips pass the wire: a function with any driver, a request, or a command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zephyr_lab.wire.work import Work, WorkThread
 
 
 class Switch(Protocol):
-    """What a session needs of the wire. `current` is the session that moves."""
+    """The part of the wire that a session needs. `current` is the session that moves."""
 
     loop: Loop
     current: WireSession | None
@@ -34,7 +34,7 @@ class Switch(Protocol):
 
     @property
     def lingers(self) -> bool:
-        """Whether a session that comes to rest is waited for, as it may ask something else at the same time."""
+        """Whether a session at rest is waited for, as it may ask something else at the same time."""
         ...
 
     def linger(self) -> None:
@@ -44,20 +44,20 @@ class Switch(Protocol):
         """Serves until something comes, or for some time."""
 
     def wake(self) -> None:
-        """Has whoever serves look again."""
+        """Has the thread that serves look again."""
 
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession: ...
     def claim(self) -> None:
-        """Gives the session that moves what has come and may be another's."""
+        """Attributes questions that several sessions may have asked."""
 
     def release(self) -> None:
-        """The schedule is over: what comes now is nobody's."""
+        """The schedule is over: later questions belong to no session."""
 
 
 class WireSession:
-    """Runs `work`, and lets what it asks through when it is its turn.
+    """Runs `work` in a thread, and lets each of its questions through at its turn.
 
-    `own`: the only one whose connections come through its endpoint; all of these are closed when it ends.
+    `own`: it has an endpoint of its own, whose connections are closed when it ends.
     """
 
     def __init__(self, name: str, work: Work, wire: Switch, answers: Answers, *, own: bool) -> None:
@@ -125,7 +125,7 @@ class WireSession:
             self._die()
 
     def left(self, link: Link) -> None:
-        """One of its links is over, or another session's now."""
+        """A link has ended, or belongs to another session now."""
         self._links.discard(link)
         if link in self._parked:
             self._parked.remove(link)
@@ -133,7 +133,7 @@ class WireSession:
             self._flying.remove(link)
 
     def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
-        """These, which were taken for its own, were not."""
+        """Takes back round trips that were attributed to it by mistake."""
         self.left(link)
         self._record.disown(trips)
 
@@ -213,7 +213,7 @@ class WireSession:
         return not self.busy
 
     def _linger(self) -> None:
-        """It may have more to ask at the same time, or when it has answered; the first schedule shows whether."""
+        """Waits for further questions, asked at the same time or after its answer, if the first schedule showed any."""
         if self.ended and not self._own and (self._wire.lingers or self.name in self._wire.background.late):
             self._wire.linger_for(lambda: bool(self._parked or self._flying))
             if self._parked or self._flying:
@@ -229,7 +229,7 @@ class WireSession:
             for link in list(self._links):
                 link.end()
         if self._parked:
-            # What is asked at once comes in any order, so that it goes by that of its text.
+            # Questions that are asked at once arrive in any order: they are sorted by their text.
             self._parked = deque(sorted(self._parked, key=lambda one: one.asked[0].trip.sql))
             self.log.next = self._parked[0].asked[0].trip
             return True
@@ -251,7 +251,7 @@ class WireSession:
         return self.is_under_way and not self.busy
 
     def stands_still(self) -> bool:
-        """What has come meanwhile, and may be another's, is its own then."""
+        """Whether it waits inside its program; then contested questions are attributed first."""
         if self._flying or not self._wire.stillness.lasts((self.name, self.log.underway().sql)):
             return False
         self._wire.claim()
@@ -267,7 +267,7 @@ class WireSession:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it moves in its program, and has nothing to show for it yet."""
+        """Whether it runs in its program, and has neither asked anything nor ended."""
         is_seen = self._flying or self._parked or self._thread.is_done or any(one.owes for one in self._links)
         return self.busy and not is_seen
 
@@ -288,7 +288,7 @@ class WireSession:
         return self._record.is_lost
 
     def hold_answers(self) -> bool:
-        """What the server says stays where it is, unread."""
+        """Leaves the server's answers unread."""
         for link in self._links:
             link.hold(True)
         return True
@@ -340,7 +340,7 @@ class WireSession:
         return self._thread.stands_at()
 
     def abandon(self) -> None:
-        """Has it run to its end out of turn, where others use its connections after it; else these are closed."""
+        """Has it run to its end out of turn if others share its connections; else closes these."""
         self._is_given_up = not self._thread.is_done
         if self._own:
             self._cut_off()
@@ -351,11 +351,11 @@ class WireSession:
                 link.go_on(self)
 
     def _cut_off(self) -> None:
-        """Has what it waits for end: its connections are closed, its backends cancelled."""
+        """Ends its waits: closes its connections, and cancels their statements."""
         self._parked.clear()
         self._thread.end_waits()
         for link in list(self._links):
-            if self._own or link.keeps_owner or link.asked:  # pools take the end of an idle one badly
+            if self._own or link.keeps_owner or link.asked:  # pools report the end of an idle connection as an error
                 link.close()
 
     def interrupt(self) -> None:
@@ -366,5 +366,5 @@ class WireSession:
         self._thread.join(seconds, lambda: self._wire.loop.pump(0))
 
     def close(self) -> None:
-        """Ends the transactions that it has left open."""
+        """Ends transactions that it has left open."""
         self._cut_off()

@@ -1,11 +1,11 @@
-"""Starts programs in the place of the process that asks for them, and ends them when it ends, in whatever way.
+"""Starts programs for another process, and ends them when that ends, in whatever way.
 
 Run as a process of its own, with the standard library only: a keeper for each program would take 50 ms to start. Its
 standard input is a socket. Orders come on it, each a line of JSON (`command`, `environment`, `folder`, `polite`) with
 four descriptors: the program's standard input, output and error, and a socket for this program alone. On that the
-answer is written, `{"status": ...}` when it has ended (negative: by that signal) or `{"error": ...}`; its end is the
-word to end the program, by SIGTERM, and after `polite` seconds by SIGKILL. A program that has ended takes with it all
-that it has started, and on Linux what has left its process group as well, when no other program runs.
+answer is written, `{"status": ...}` when the program has ended (negative: by that signal) or `{"error": ...}`. When the
+asker closes it, the program is ended by SIGTERM, and after `polite` seconds by SIGKILL. All processes that a program
+has started end with it, on Linux also those that have left its process group, once no other program runs.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
-LOOK_SECONDS = 0.2  # between two looks whether the owner is there, who may have left its socket to a child
+LOOK_SECONDS = 0.2  # between two checks of the owner, whose socket a child may have inherited
 
 
 class Program:
-    """One that runs, and the socket on which its end is told."""
+    """A running program, and the socket on which its end is reported."""
 
     def __init__(self, order: dict[str, Any], descriptors: list[int]) -> None:
         self.socket = socket.socket(fileno=descriptors[3])
@@ -59,7 +59,7 @@ class Program:
             self._signal(signal.SIGTERM if self._polite else signal.SIGKILL)
 
     def end_at_last(self) -> None:
-        """Ends it with force where it has had its time."""
+        """Sends SIGKILL once its time is up."""
         if self._kill_at is not None and time.monotonic() > self._kill_at:
             self._signal(signal.SIGKILL)
 
@@ -68,13 +68,13 @@ class Program:
             os.killpg(self.pid, number)
 
     def ended(self) -> None:
-        """It has ended, and its pid is still its own."""
+        """Reports its end, while its pid is still reserved."""
         self._signal(signal.SIGKILL)  # what it has started
         self._tell({"status": self._process.wait()})
 
 
 class Starter:
-    """All that run, by pid."""
+    """All running programs, by pid."""
 
     def __init__(self, owner: int) -> None:
         self._owner, self._orders = owner, socket.socket(fileno=0)
@@ -90,7 +90,7 @@ class Starter:
         self._selector.register(self._orders, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """Until the owner has gone."""
+        """Serves until the owner has ended."""
         try:
             while os.getppid() == self._owner:
                 for key, _ in self._selector.select(LOOK_SECONDS):
@@ -109,7 +109,7 @@ class Starter:
             self._end_all()
 
     def _receive(self) -> bool:
-        """Takes what has come; False when the owner has left."""
+        """Handles what has arrived; False if the owner has ended."""
         data, descriptors, _, _ = socket.recv_fds(self._orders, 65_536, 64)
         self._text += data
         self._descriptors += descriptors
@@ -123,7 +123,7 @@ class Starter:
         return bool(data)
 
     def _reap(self) -> None:
-        """Looks who has ended. Without `WNOWAIT` a group's number could be another's by the time it is signalled."""
+        """Handles programs that ended. Without WNOWAIT, a group's number could be reused before it is signalled."""
         while found := _ended_child():
             if program := self._programs.pop(found, None):
                 with contextlib.suppress(KeyError):
@@ -153,7 +153,7 @@ def _ended_child() -> int:
 
 
 def _kill_children() -> None:
-    """What has left its group, and become a child of ours when its parent ended."""
+    """Kills processes that left their group, and became children of this one when their parents ended."""
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
             with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Whether nothing happens any more: then a session that has neither asked nor answered waits inside its program.
+"""Concludes from silence that a session waits inside its program.
 
-A mutex, a pool whose connections are all in use, a server with one worker: neither database knows of such a wait, so it
-is concluded from silence. The first wait at a place has to last long; the same one later is believed sooner. What
-computes is not silent: threads of a service's that are about to run are looked for.
+A mutex, a pool whose connections are all in use, a server with one worker: neither database knows of such a wait. The
+first one at a place has to last long; a later one at the same place is concluded sooner. A program whose threads run,
+or are about to, is not silent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Place = tuple[str, str]  # a session's name, and the last thing that it asked
 
 
 class Stillness:
-    """`places` are the waits that were met. `programs`, which sessions are in, each say whether they compute."""
+    """`places` are where sessions have waited; each of `programs` returns whether one of its threads runs."""
 
     def __init__(self) -> None:
         self.places: set[Place] = set()
@@ -29,7 +29,7 @@ class Stillness:
         self._since = time.monotonic()
 
     def lasts(self, place: Place) -> bool:
-        """Whether it has lasted long enough for a session at this place to be waiting."""
+        """Whether the silence is long enough to conclude that a session waits at this place."""
         seconds = AGAIN_SECONDS if place in self.places else FIRST_SECONDS
         if time.monotonic() - self._since < seconds:
             return False
@@ -41,16 +41,16 @@ class Stillness:
 
 
 class Habits:
-    """What each session has asked after what, so that it is known whose a question is that may be of several.
+    """Which question follows which in each session, to attribute one that several sessions may have asked.
 
-    Values are left out: a session computes them from what it has read.
+    Texts are kept without their values, which a session computes from what it has read.
     """
 
     def __init__(self) -> None:
         self._known: set[tuple[str, str, str]] = set()
 
     def follow(self, session: str, last: str, sql: str) -> str:
-        """Notes that a session asks this after `last`; gives what is `last` then."""
+        """Notes that a session asks this after `last`; returns the text to pass as `last` next time."""
         asked = _VALUES.sub("?", sql)
         self._known.add((session, last, asked))
         return asked

@@ -1,4 +1,4 @@
-"""Sockets of one event loop: what is read is handed on, what cannot be written yet waits."""
+"""Sockets of one event loop: reads are passed on, and writes wait until the other side can take them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 CHUNK = 262_144
-FULL = 1_048_576  # bytes waiting to be written, from which on their source is not read
+FULL = 1_048_576  # bytes waiting to be written; with more, their source is not read
 
 
 class Loop:
@@ -18,11 +18,11 @@ class Loop:
 
     @property
     def fileno(self) -> int:
-        """Readable when there is something to do."""
+        """A descriptor that is readable when there is something to do."""
         return self._selector.fileno()
 
     def watch(self, sock: socket.socket, events: int, callback: Callable[[int], None]) -> None:
-        """Calls back with what is ready; no `events` end that."""
+        """Calls `callback` with the events that are ready; without `events`, stops that."""
         known = sock.fileno() in self._selector.get_map()
         if not events:
             if known:
@@ -33,7 +33,7 @@ class Loop:
             self._selector.register(sock, events, callback)
 
     def pump(self, seconds: float | None) -> bool:
-        """Does what there is to do, waiting so long for it. Whether there was anything."""
+        """Waits at most so many seconds (None: for ever) and handles what is ready; returns whether anything was."""
         ready = self._selector.select(seconds)
         for key, events in ready:
             if key.fd in self._selector.get_map():  # no callback before this one has closed it
@@ -45,7 +45,7 @@ class Loop:
 
 
 class Stream:
-    """One end of a connection. `received` gets what comes, and b"" once when the other side has left."""
+    """One end of a connection. `received` is called with what arrives, and with b"" once when the other side leaves."""
 
     def __init__(self, loop: Loop, sock: socket.socket, received: Callable[[bytes], None]) -> None:
         sock.setblocking(False)
@@ -54,7 +54,7 @@ class Stream:
         self._loop, self._socket, self._received = loop, sock, received
         self._waiting = bytearray()
         self._held = False
-        self.peer: Stream | None = None  # where what comes goes to, and what is written comes from
+        self.peer: Stream | None = None  # the other end of the proxy
         self.is_closed = False
         self._watch()
 
@@ -76,7 +76,7 @@ class Stream:
                 self.peer._watch()
 
     def hold(self, held: bool) -> None:
-        """Whether what comes is left where it is."""
+        """Stops reading, or resumes it."""
         self._held = held
         self._watch()
 
@@ -121,7 +121,7 @@ class Stream:
             self._received(b"")
 
     def close(self) -> None:
-        """Ends it without another word."""
+        """Closes it; nothing more is received."""
         if not self.is_closed:
             self._loop.watch(self._socket, 0, self._ready)
             self.is_closed = True

@@ -14,20 +14,20 @@ from zephyr_lab.functions.turn import Abandoned, interrupt
 from zephyr_lab.wire.record import Record
 
 Work = Callable[[Callable[[Any], object]], Any]
-"""Is called with a function that it gives what it waits on, whose `close()` ends the wait."""
+"""It calls its argument with each object on which it waits, whose `close()` ends the wait."""
 
 LOOK_SECONDS = 0.002  # most threads that are waited for have nothing more to do
 
 
 @runtime_checkable
 class Located(Protocol):
-    """A wait that can say what for, such as a process that has not ended."""
+    """A wait that can describe itself, such as one for a process."""
 
     def stands_at(self) -> str: ...
 
 
 class WorkThread:
-    """Runs `work`, and keeps how it ends in `record`; `is_done` then, and `on_end` is called in the thread."""
+    """Runs `work`, and reads its end into `record`; then `is_done` is set, and `on_end` called in the thread."""
 
     def __init__(self, name: str, work: Work, record: Record, on_end: Callable[[], object]) -> None:
         self._work, self._record, self._on_end = work, record, on_end
@@ -63,17 +63,17 @@ class WorkThread:
         return stands_at(self._thread.ident) or "".join(said[-1:])
 
     def end_waits(self) -> None:
-        """Ends what it waits for."""
+        """Ends its waits."""
         if not self.is_done:
             for one in self._waits_on:
                 one.close()
 
     def interrupt(self) -> None:
-        """Ends it while it runs Python."""
+        """Ends it as soon as it runs Python."""
         interrupt(self._thread)
 
     def join(self, seconds: float, serve: Callable[[], object]) -> None:
-        """Waits so long at most for its end; what it may need for that is done by `serve`."""
+        """Waits at most so many seconds for its end, and calls `serve` meanwhile."""
         deadline = time.monotonic() + seconds
         while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
             self._thread.join(min(left, LOOK_SECONDS))

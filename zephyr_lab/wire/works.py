@@ -1,4 +1,4 @@
-"""What the sessions of an exploration run that go by the wire: functions with a driver of their own, and requests."""
+"""The sessions of an exploration that pass the wire: functions with a driver of their own, requests, commands."""
 
 from __future__ import annotations
 
@@ -26,36 +26,38 @@ WIRED = {Kind.DSN, Kind.REDIS_URL}
 
 @runtime_checkable
 class Request(Protocol):
-    """A session that is no function: asked of something that is connected to the wire already."""
+    """A session that is not a function: it asks something that is connected to the wire already."""
 
     def ask(self, opened: Callable[[Any], object] = ...) -> Any:
-        """Asks it, and waits for the answer, which is the session's outcome. `opened` is given what ends the wait by
-        its `close()`."""
+        """Asks, and returns the answer, the session's outcome.
+
+        `opened` is called with an object whose `close()` ends the wait.
+        """
         ...
 
 
 @runtime_checkable
 class Connecting(Request, Protocol):
-    """A request that connects itself: a process that is told where to. `command` is what it is a process of.
+    """A request that connects by itself: a process of `command`.
 
-    `command.kept` is one that goes on from schedule to schedule, and keeps its connections.
+    If `command.kept`, the process goes on from schedule to schedule, and keeps its connections.
     """
 
     @property
     def command(self) -> Command: ...
 
     def ask_at(self, name: str, endpoint: Endpoint, opened: Callable[[Any], object]) -> Any:
-        """As `ask`, for the session of this name, its connections by an endpoint."""
+        """As `ask`, for the session of this name; it connects to `endpoint`."""
         ...
 
 
 def is_wired(one: Any) -> bool:
-    """Whether a session of `lab.explore` goes by the wire. Raises BadInput for what cannot be a session."""
+    """Whether a session of `lab.explore` passes the wire. Raises BadInput for what cannot be a session."""
     return isinstance(one, Request) or bool(WIRED & set(parameters_of(one).kinds()))
 
 
 class Works:
-    """By session, what goes by the wire; an exploration has one."""
+    """Those of one exploration, by session. Raises BadInput for a function with parameters of both kinds."""
 
     def __init__(self, wire: Wire, works: Mapping[str, Any], answers: Answers) -> None:
         self._wire, self._works, self._answers = wire, works, answers
@@ -95,7 +97,7 @@ class Works:
 
     @contextlib.contextmanager
     def controlled(self) -> Iterator[None]:
-        """While it lasts, whoever connects waits for turns."""
+        """Inside the block, sessions wait for their turns."""
         with self._wire.serving.paused():
             self._wire.begin_all()
             self._wire.stillness.programs.add(computes_here)
@@ -112,7 +114,7 @@ class Works:
                     self._wire.aside(one.end)
 
     def begin(self, level: str) -> None:
-        """Before each schedule. Raises LabError where a service cannot be put back."""
+        """Before each schedule. Raises LabError if the memory of a service cannot be reset."""
         if self._to_put_back:
             self._wire.aside(self._put_back)
         self._wire.begin(level)
@@ -124,7 +126,7 @@ class Works:
     def session(self, name: str) -> Scheduled:
         one = self._works[name]
         if isinstance(one, Connecting):
-            # What is kept keeps its connections too, which come to the socket of all, as a service's do.
+            # A kept process keeps its connections, too: they come to the shared endpoint, as a service's do.
             own = not one.command.kept
             endpoint = self._wire.endpoint(name) if own else self._wire.shared
             return self._wire.session(name, partial(one.ask_at, name, endpoint), self._answers, own=own)
@@ -138,7 +140,7 @@ class Works:
         return bool(kinds) and kinds <= WIRED
 
     def prepare(self, setup: Callable[..., Any]) -> None:
-        """In a thread of its own, part of no schedule. Raises what it raises."""
+        """Runs a setup, in a thread of its own. Raises what it raises."""
         self._wire.aside(self._call(setup, self._wire.shared))
 
     def _call(self, function: Callable[..., Any], endpoint: Endpoint) -> Callable[[], Any]:
@@ -155,12 +157,12 @@ class Works:
         return (lambda: self._loops.run(call())) if is_async(function) else call
 
     def not_compared(self) -> set[str]:
-        """What was seen that belongs to no session. Raises Nondeterminism where that has changed something."""
+        """What belongs to no session. Raises Nondeterminism if it has changed something."""
         self._wire.background.check()
         return self._wire.background.told() | set(self._wire.troubles)
 
     def learns_habits(self) -> bool:
-        """Whether a service turns out to ask something again and again of its own accord, which takes a while."""
+        """Whether a service turns out to have habits that were not known; it is listened to for LONG_HABIT_SECONDS."""
         if not self.hides_memory:
             return False
         with self._wire.serving.paused():
@@ -169,7 +171,7 @@ class Works:
             return is_new
 
     def unordered(self) -> str:
-        """What is said where sessions have waited inside their program."""
+        """Why there may be orders that were not run, as a sentence; '' for nothing."""
         reasons = sorted(self._wire.background.chance())
         if names := sorted({name for name, _ in self._wire.stillness.places}):
             reasons.append(
@@ -180,7 +182,7 @@ class Works:
         return "; ".join(reasons)
 
     def troubles(self) -> str:
-        """What clients were told by the wire, and commands have printed, as sentences; '' for nothing."""
+        """The errors that clients were sent, and what commands printed, as sentences; '' for nothing."""
         said = [f"The lab's socket says: {'; '.join(self._wire.troubles)}"] if self._wire.troubles else []
         said += dict.fromkeys(one.trouble for one in self._commands if one.trouble)
         return "".join(f" {one}." for one in said)

@@ -1,4 +1,4 @@
-"""Asks a WSGI app as a server does (PEP 3333), in the thread that calls."""
+"""Calls a WSGI app as a server does (PEP 3333), in the caller's thread."""
 
 from __future__ import annotations
 
