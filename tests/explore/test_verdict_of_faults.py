@@ -87,11 +87,20 @@ def test_who_was_called_again_has_happened_once(first: str, said: str, total: in
     assert verdict(ended("A", first, faulty=True), ended("A", said, 2), total=total) is kind
 
 
-def test_keys_that_expire_are_not_compared_after_a_fault_only() -> None:
-    lock = [("lock", "A (expires)")]
-    assert verdict(ended("A", DIED), ended("B", "ok"), total=1, redis=lock) is PREVENTED
-    assert verdict(ended("A", DIED), total=1, redis=[*lock, ("slot", "1")]) is OCCURS
-    assert verdict(ended("A", "ok"), total=1, redis=lock) is OCCURS
+def test_a_lock_that_expires_is_not_compared_where_its_owner_has_died() -> None:
+    took = Event("A", "A", "redis: SET lock A NX EX 30", EventKind.COMPLETED)
+    reserved = Event("A", "A", "redis: SET slot 1 EX 30", EventKind.COMPLETED)
+
+    def kind(end: tuple[Transaction, list[Event]], *events: Event, redis: Sequence[tuple[str, str]]) -> VerdictKind:
+        transaction, own = end
+        return verdict((transaction, [*events, *own]), total=1, redis=redis)
+
+    lock, slot = ("lock", "A (expires)"), ("slot", "1 (expires)")
+    assert kind(ended("A", DIED), took, redis=[lock]) is PREVENTED
+    assert kind(ended("A", DIED), took, redis=[("lock", "A")]) is OCCURS
+    assert kind(ended("A", DIED), took, reserved, redis=[lock, slot]) is OCCURS
+    assert kind(ended("A", DIED), redis=[lock]) is OCCURS
+    assert kind(ended("A", "ok"), took, redis=[lock]) is OCCURS
 
 
 def test_the_reason_says_what_was_tried() -> None:

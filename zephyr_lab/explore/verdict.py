@@ -178,7 +178,7 @@ def judge(transcript: Transcript, serial_outcomes: SerialOutcomes) -> Verdict:
     A refused function whose returned value occurs in no serial order has reported the refusal: it is judged as aborted.
     Of one that a fault has befallen, and that has died, raised an error or returned what occurs in no serial order, it
     is not known whether it has happened: wholly or not at all, both are right, unless its caller has called it again
-    until it answered. What it told is not compared then, nor are keys of Redis that expire.
+    until it answered. What it told is not compared then, nor are the locks that it has left in Redis, if they expire.
     """
     first = _judge(transcript, serial_outcomes)
     if not first.anomalous:
@@ -202,13 +202,13 @@ class _Parts:
     """The transactions of a transcript, by what is known of them.
 
     `happened` and `unsure`: those whose callers know that they have happened, and those who do not know. `silent`: the
-    sessions that have told nothing that could be compared. `is_faulty`: whether a fault has befallen any.
+    sessions that have told nothing that could be compared. `locks`: the keys of Redis that are not compared.
     """
 
     happened: list[Transaction]
     unsure: list[Transaction]
     silent: frozenset[str]
-    is_faulty: bool
+    locks: frozenset[str]
 
     @classmethod
     def of(cls, transcript: Transcript, unusual: Set[str]) -> _Parts:
@@ -227,13 +227,13 @@ class _Parts:
         ]
         happened = [one for one in final if one not in unsure and (one.answered or one.end is End.COMMITTED)]
         silent = frozenset({one.session for one in unsure} | (unusual & again))
-        return cls(happened, unsure, silent, bool(faulty))
+        return cls(happened, unsure, silent, _locks_left(transcript, faulty))
 
     def comparable(self, outcome: Outcome) -> Outcome:
-        if not self.is_faulty:
+        if not (self.silent or self.locks):
             return outcome
         told = tuple((name, said) for name, said in outcome.told if name not in self.silent)
-        return Outcome(told, tuple(_without_expiring(outcome.final)))
+        return Outcome(told, tuple(_without(outcome.final, self.locks)))
 
     def serial(self, serial_outcomes: SerialOutcomes) -> dict[str, Outcome]:
         """The outcomes of all orders, with each of the unsure ones or without it. Raises Undecided."""
@@ -245,12 +245,25 @@ class _Parts:
         return serial
 
 
-def _without_expiring(final: Iterable[tuple[str, Table]]) -> Iterator[tuple[str, Table]]:
-    """Without keys of Redis that expire by themselves: what a dead session leaves of these is no lasting effect."""
+def _locks_left(transcript: Transcript, faulty: Set[str]) -> frozenset[str]:
+    """The keys that sessions which a fault has befallen have taken as locks: by SET with NX and a time to live."""
+    keys = set()
+    for event in transcript.events:
+        if event.session in faulty and event.sql.startswith("redis: "):
+            for command in event.sql.removeprefix("redis: ").split("; "):
+                name, *words = command.removeprefix("redis: ").split()
+                options = {word.upper() for word in words[2:]}
+                if name.upper() == "SET" and "NX" in options and options & {"EX", "PX", "EXAT", "PXAT"}:
+                    keys.add(words[0])
+    return frozenset(keys)
+
+
+def _without(final: Iterable[tuple[str, Table]], locks: Set[str]) -> Iterator[tuple[str, Table]]:
+    """Without these keys of Redis where they expire: then it is as if the lock had been given back."""
     for name, table in final:
-        if table.columns != ("key", "value") or not re.fullmatch(r"redis( db \d+)?", name):
+        if not re.fullmatch(r"redis( db \d+)?", name):
             yield name, table
-        elif rows := tuple(row for row in table.rows if not str(row[1]).endswith(" (expires)")):
+        elif rows := tuple(row for row in table.rows if not (row[0] in locks and str(row[1]).endswith(" (expires)"))):
             yield name, replace(table, rows=rows)
 
 
