@@ -1,4 +1,4 @@
-"""Clients as the service wants them: commands and statements that are sent once, waits that end."""
+"""Clients for the service: commands and statements are sent once, and every wait has a limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def redis_client(url: str, seconds: float = REDIS_SECONDS, **settings: Any) -> r
 
 
 def async_redis_client(url: str, seconds: float = REDIS_SECONDS) -> redis.asyncio.Redis:
-    """The same for asyncio; whoever finds all 25 connections taken waits for one."""
+    """The same for asyncio; with all 25 connections in use, a caller waits for one."""
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
         decode_responses=True,

@@ -33,7 +33,7 @@ class DocumentedSlots:
         self._redis, self._capacity = client, capacity
 
     async def assign_slot(self, order_id: UUID, price: int, window: Window) -> Slot:
-        """The first slot with room, whether or not the order has one already. Raises SlotsFull."""
+        """The id of the first slot with room, even if the order has one already. Raises SlotsFull."""
         for slot in window.slots():
             booked, _ = await maybe_await(
                 self._redis.eval(
@@ -53,7 +53,7 @@ class DocumentedSlots:
         raise SlotsFull(f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles")
 
     async def assign_slot_with_retry(self, session: Session, order_id: UUID, price: int, window: Window) -> Slot:
-        """Three attempts, after any error but a full slot: a time-out, after which the booking may be there, too."""
+        """Three attempts, after any error but a full slot; after a time-out the booking may exist, too."""
         policy = retry.Policy(
             retry.ASSIGN.attempts,
             retry.ASSIGN.base,
@@ -63,7 +63,7 @@ class DocumentedSlots:
         return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window)
 
     async def release_slot(self, order_id: UUID) -> None:
-        """Reads which slot, then takes the price off: two that read at once both take it off."""
+        """Reads the order's slot, then subtracts the price: two calls that read at once both subtract it."""
         known = await maybe_await(self._redis.hmget(f"order:slot:{order_id}", ["slot_id", "price"]))
         slot_id, price = (one.decode() if isinstance(one, bytes) else one for one in known)
         if slot_id is None:
@@ -72,7 +72,7 @@ class DocumentedSlots:
         await maybe_await(self._redis.eval(lua("documented_release"), 3, *keys, str(order_id), price))
 
     async def put_right(self, orders: dict[UUID, tuple[Slot, int]]) -> None:
-        """Makes Redis what these orders make it. Safe only while nobody books: what is on its way is forgotten."""
+        """Sets Redis to these orders. Safe only while there are no bookings: those under way are lost."""
         stale = [key async for key in _keys(self._redis, "slot:*")] + [
             key async for key in _keys(self._redis, "order:slot:*")
         ]
@@ -100,15 +100,15 @@ async def _keys(client: Any, pattern: str) -> AsyncIterator[str]:
 
 
 async def release_as_documented(session: Session, order_id: UUID, slot_id: str, price: int) -> None:
-    """For strategies that keep the load so."""
+    """The release of strategies whose load is in these keys."""
     await DocumentedSlots(session.redis).release_slot(order_id)
 
 
 def is_serialization_failure(error: BaseException) -> bool:
-    """The write-up's isSerializationFailure: the type of the outermost error, else words of its message.
+    """The write-up's isSerializationFailure: by the type of the outermost error, else by words of its message.
 
-    Every error reaches it wrapped, so only the words are left: a server that speaks another language is never retried,
-    and a constraint with such a name is.
+    Every error arrives wrapped, so the words decide: with a server in another language nothing is retried, and an error
+    of a constraint with such a name is.
     """
     if isinstance(error, psycopg.Error) and error.sqlstate:
         return error.sqlstate in ("40001", "40P01")

@@ -1,4 +1,4 @@
-"""How an order can fail, each by its name, so that no caller has to read a message."""
+"""How an order can fail: a class for each reason, so that no caller has to parse a message."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class InvalidOrder(BadInput):
 
 
 class OrderFailed(LabError):
-    """Base of what can become of a valid order other than being saved."""
+    """Base class: a valid order was not saved."""
 
 
 class SlotsFull(OrderFailed):
-    """Every slot that is left today is full: there is no use in trying again before somebody cancels."""
+    """Every remaining slot of the day is full; a retry is useless until another order is cancelled."""
 
 
 class Closed(OrderFailed):
-    """No slot is left today: the kitchen is closed, or closes before another order could be made."""
+    """No slot remains today: the kitchen is closed, or closes before another order could be made."""
 
 
 class AlreadyCreated(OrderFailed):
@@ -30,7 +30,7 @@ class AlreadyCreated(OrderFailed):
 
 
 class OrderVoided(OrderFailed):
-    """The order's id was given up by `reconcile` before the order was saved: order again, with another id."""
+    """`reconcile` voided the order's id before the order was saved: order again, with another id."""
 
 
 class OrderUnknown(OrderFailed):
@@ -38,15 +38,15 @@ class OrderUnknown(OrderFailed):
 
 
 class StatusRefused(OrderFailed):
-    """An order's status goes forward only, and ends with archived."""
+    """The status cannot be set: statuses only go forward, and end with archived."""
 
 
 class SlotChanged(OrderFailed):
-    """Somebody else has booked the slot since it was read: run the whole transaction again."""
+    """Another order has booked the slot since it was read: run the whole transaction again."""
 
 
 class NotInstalled(OrderFailed):
-    """What the service needs is not there: a month's partition, a table, a function, a grant. No retry helps."""
+    """The service lacks a month's partition, a table, a function, or a grant; no retry helps."""
 
 
 class ServiceUnavailable(OrderFailed):

@@ -1,7 +1,7 @@
 """A small example to run strategies in: one slot with room for one more order, and two or three who want it.
 
-18:00, 100,000 roubles, 95,000 of them taken by an order that is there; each new order is of 3,000. Times and ids are
-fixed, so that a schedule decides everything; they are far off, because Redis is told to forget days that are over.
+18:00, 100,000 roubles, 95,000 of them taken by an earlier order; each new order is of 3,000. Times and ids are
+fixed, so that a schedule decides everything; they are in the far future, because keys in Redis expire after their day.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ INVARIANT = "select sum(final_price) <= 100000 from orders"
 
 
 def order(number: int, price: int = PRICE) -> Order:
-    """An order of one pizza, with an id that is this number."""
+    """An order of one pizza, whose id is this number."""
     items = [Item.checked(pizza_name="Margherita", quantity=1, price=price)]
     return Order.of(items, id=UUID(int=number), now=NOW, customer_id=number)
 
@@ -65,7 +65,7 @@ def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
 
 
 def fill_redis(client: Any) -> None:
-    """The earlier order's roubles, as the documented strategies keep them and as the one made whole does."""
+    """Stores the earlier order's roubles in the documented keys and in those of `RedisSlots`."""
     keys = Keys(SLOT.day)
     client.set(SLOT.id, TAKEN)
     client.hset(keys.slot(SLOT), "load", TAKEN)
@@ -73,7 +73,7 @@ def fill_redis(client: Any) -> None:
 
 
 def setup(strategy: Strategy, *, partitioned: bool = False) -> str | Callable[[Any, Any], None]:
-    """What `Lab.explore` takes as a setup: SQL, or a function of a connection and a Redis client."""
+    """The setup for `Lab.explore`: SQL, or a function of a connection and a Redis client."""
     if strategy.load is not Load.REDIS:
         return setup_sql(strategy, partitioned=partitioned)
 
@@ -85,7 +85,7 @@ def setup(strategy: Strategy, *, partitioned: bool = False) -> str | Callable[[A
 
 
 def booking(strategy: Strategy, number: int) -> Callable[..., Slot | None]:
-    """A function of a connection, and of a Redis client where the strategy needs one, that books one order."""
+    """A function that books one order, of a connection, and of a Redis client if the strategy needs one."""
     wanted = order(number)
     if strategy.load is Load.REDIS:
         return lambda conn, redis: strategy.run(conn, wanted, WINDOW, redis)

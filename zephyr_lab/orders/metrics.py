@@ -1,7 +1,6 @@
-"""What the write-up wants watched, for Prometheus: refusals, retries, how long transactions take, how long locks make
-them wait.
+"""Metrics for Prometheus, as the write-up asks for them: refusals, retries, durations of transactions and lock waits.
 
-No counter of the server tells 40001 apart, and retries per order only the client knows, so both are counted here.
+The server has no counter of 40001, and only the client knows the retries of an order, so both are counted here.
 """
 
 from __future__ import annotations
@@ -53,5 +52,5 @@ class Metrics(Observer):
         self._outcomes.labels(outcome).inc()
 
     def value(self, name: str, **labels: str) -> float:
-        """A sample by its full name, as `orders_attempts_total`; 0 where there is none yet."""
+        """A sample by its full name, such as `orders_attempts_total`; 0 if there is none yet."""
         return self.registry.get_sample_value(name, labels) or 0.0

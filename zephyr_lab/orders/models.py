@@ -1,4 +1,4 @@
-"""An order, its items, the slots of a day: what may be in them, by pydantic, and how they become rows."""
+"""Orders, their items, and the slots of a day: their validation, by pydantic, and their rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_ITEMS, LONGEST_LIST, LONGEST_TEXT = 100, 50, 500
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL takes every character but NUL; a lone surrogate is no character."""
+    """Rejects what PostgreSQL cannot store as text: NUL and lone surrogates."""
     if "\x00" in text:
         raise ValueError("may not hold a NUL character")
     if any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 
 
 class Status(StrEnum):
-    """In the order in which an order goes through them; cancelled is for those that are not delivered yet."""
+    """In the order in which an order passes them; only orders that are not delivered can be cancelled."""
 
     PENDING = "pending"
     PREPARING = "preparing"
@@ -49,7 +49,7 @@ class Status(StrEnum):
 
     @property
     def before(self) -> list[str]:
-        """The statuses from which an order may come to this one."""
+        """The statuses that may precede this one."""
         under_way = [Status.PENDING, Status.PREPARING, Status.COOKING, Status.READY]
         if self is Status.ARCHIVED:
             return [str(Status.DELIVERED), str(Status.CANCELLED)]
@@ -59,7 +59,7 @@ class Status(StrEnum):
 
 
 class _Checked(BaseModel):
-    """No conversion, no unknown field; InvalidOrder names the first field that is wrong."""
+    """Converts nothing and accepts no unknown field; InvalidOrder names the first wrong field."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -95,7 +95,7 @@ class Item(_Checked):
     @classmethod
     def from_menu(cls, pizza_name: str, quantity: int, **fields: Any) -> Item:
         """An item at the menu's price. Raises InvalidOrder."""
-        price = menu().get(pizza_name, {"price": 1})["price"]  # what is not on the menu is refused by name
+        price = menu().get(pizza_name, {"price": 1})["price"]  # an item that is not on the menu is refused by name
         return cls.checked(pizza_name=pizza_name, quantity=quantity, price=price, **fields)
 
     @property
@@ -130,7 +130,7 @@ class Slot(_Checked):
     __str__ = __repr__
 
     def visible_at(self, now: datetime) -> datetime:
-        """When the kitchen sees an order of this slot: 30 minutes before, or at its start if that is nearer."""
+        """When the kitchen sees an order of this slot: 30 minutes before, or at its start if that is sooner."""
         early = self.start - timedelta(minutes=30)
         return early if early > now else self.start
 
@@ -200,21 +200,21 @@ class Order(_Checked):
 
     @property
     def digest(self) -> str:
-        """The same for two orders that ask for the same: times, status and slot do not count."""
+        """Equal for two orders with the same content; times, status and slot are not part of it."""
         when = {"created_at", "updated_at", "status", "target_slot_id", "target_slot_start_time", "visible_at"}
         content = self.model_dump(mode="json", exclude=when)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Window(_Checked):
-    """The slots that an order may go into: those that start from `first` to `last`, both included."""
+    """The slots that an order may be booked in: from `first` to `last`, both included."""
 
     first: AwareDatetime
     last: AwareDatetime
     minutes: int = 15
 
     def slots(self) -> list[Slot]:
-        """In their order."""
+        """In order of their start."""
         count = (self.last - self.first) // timedelta(minutes=self.minutes) + 1
         return [Slot.at(self.first + timedelta(minutes=self.minutes * i)) for i in range(count)]
 
@@ -234,7 +234,7 @@ class Plan(_Checked):
     least_minutes: int = 8
 
     def window(self, now: datetime) -> Window:
-        """From the first slot of which at least 8 minutes remain to the last one of the day. Raises Closed."""
+        """From the first slot with at least 8 minutes left to the last one of the day. Raises Closed."""
         now = now.astimezone(UTC)
         opens = datetime.combine(now.date(), self.opens, UTC)
         last = datetime.combine(now.date(), self.closes, UTC) - timedelta(minutes=self.minutes)

@@ -1,4 +1,4 @@
-"""What can be observed of the service while it works; Prometheus (`metrics`) is one observer, the load another."""
+"""The events of the service; Prometheus (`metrics`) is one observer, the load another."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ class Observer:
         """A transaction that creates an order begins, the first one or a retry."""
 
     def attempt_ended(self, seconds: float) -> None:
-        """It has ended, in whatever way, after so long; the wait for a connection is included."""
+        """It has ended, in whatever way, after so many seconds, with the wait for a connection."""
 
     def waited(self, seconds: float) -> None:
-        """A statement that may wait for a lock was answered after so long."""
+        """A statement that may wait for a lock was answered after so many seconds."""
 
     def refused(self, code: str) -> None:
         """A transaction failed and will run again; `code` is its SQLSTATE, or the error's name."""
 
     def order_tried(self, retries: int) -> None:
-        """No more attempts for this order; it needed so many after the first."""
+        """There are no more attempts for this order; it needed so many after the first."""
 
     def order_ended(self, outcome: str) -> None:
         """`created`, `repeated` (it was saved before) or `full`."""

@@ -1,4 +1,4 @@
-"""The partitions that the coming months need, made beside running traffic."""
+"""Creates the partitions of the coming months beside running traffic."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ LOCK_SECONDS = 2
 
 
 def ensure(connection: psycopg.Connection[Any], months: int) -> list[str]:
-    """Makes the missing partitions of this month (UTC) and `months` more; gives their names.
+    """Creates the missing partitions of this month (UTC) and `months` more; returns their names.
 
-    Raises BadInput, NotInstalled, and psycopg's LockNotAvailable (55P03) where a lock is not to be had in time.
+    Raises BadInput, NotInstalled, and psycopg's LockNotAvailable (55P03) if a lock is not granted in time.
     """
     if not 0 <= months <= 120:
         raise BadInput(f"months is from 0 to 120, not {months}")

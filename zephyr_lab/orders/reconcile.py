@@ -1,8 +1,8 @@
-"""Are the orders, the slots' counters and Redis one? And if not: what differs, and putting it right.
+"""Compares orders, slots' counters and Redis, reports what differs, and repairs it.
 
-The orders are the truth. A place in Redis whose order is not saved may belong to one that is on its way, or to a
-service that died. Waiting does not tell; so its id is *voided* in PostgreSQL first: if the order does come, it finds
-its id taken, is told so, and nothing was booked behind its back. Only then the place is freed.
+The orders are the truth. A place in Redis whose order is not saved may belong to an order under way, or to a service
+that died. Waiting cannot distinguish them, so its id is *voided* in PostgreSQL first: if the order does come, it finds
+its id taken, and is refused. Only then the place is freed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zephyr_lab.orders.slots import Booking, RedisSlots
 from zephyr_lab.orders.strategies.base import Load
 
 GRACE_SECONDS = 60
-"""How old a place without an order is before it is called leaked: an order takes far less."""
+"""The age at which a place without an order counts as leaked; saving an order takes far less."""
 
 # By the slot's day; the partition key is given a day around it, since an order is for the day on which it is made.
 _ORDERS = """
@@ -40,7 +40,7 @@ where id = %s and status <> 'cancelled'"""
 
 @dataclass(frozen=True)
 class SlotMoney:
-    """A slot by each of its accounts, in whole roubles; `redis` None where Redis was not asked."""
+    """A slot by each of its accounts, in whole roubles; `redis` is None if Redis was not asked."""
 
     slot: Slot
     capacity: int
@@ -56,7 +56,7 @@ class SlotMoney:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not as the orders say, and what was or would be done."""
+    """One difference from the orders, and what was or would be done."""
 
     slot: Slot
     said: str
@@ -88,7 +88,7 @@ async def money(session: Session, day: date, slots: RedisSlots | None = None) ->
 
 
 def wrong(accounts: Iterable[SlotMoney], load: Load, *, may_oversell: bool = False) -> list[str]:
-    """What of the money statement does not hold, in words: every account is the same, and none is over capacity."""
+    """The violations of the money statement, in words: all accounts are equal, and none is over capacity."""
     found = []
     for one in accounts:
         kept = {Load.ORDERS: one.orders, Load.SLOTS: one.booked, Load.REDIS: one.redis}[load]
@@ -108,7 +108,7 @@ async def reconcile(
     now: datetime | None = None,
     grace_seconds: float = GRACE_SECONDS,
 ) -> list[Difference]:
-    """What of a day differs from the orders; with `repair` it is put right, beside running traffic.
+    """The differences of a day from the orders; with `repair` they are repaired, beside running traffic.
 
     With `slots` the account in question is Redis, without it slots.booked. Places without an order that are younger
     than `grace_seconds` are left alone.
@@ -147,7 +147,7 @@ async def reconcile(
 
 
 async def _recounted(slots: RedisSlots, every: Iterable[Slot]) -> list[Difference]:
-    """Makes each load the sum of its orders in Redis: those that were another one."""
+    """Sets each load to the sum of its orders in Redis; returns those that were different."""
     found = []
     for slot in every:
         before, after = await slots.recount(slot)
@@ -168,9 +168,9 @@ async def _miscounted(slots: RedisSlots, every: list[Slot], places: Collection[B
 
 
 async def _free(session: Session, slots: RedisSlots, order_id: UUID, place: Booking) -> bool:
-    """Voids an id, unless its order is saved, and frees its place. False if the order is there after all."""
+    """Voids an id, unless its order is saved, and frees its place. False if the order exists after all."""
     async with session.transaction():
-        # Waits for a transaction that is just saving the order, and then finds it.
+        # Waits for a transaction that is saving the order, and then finds it.
         await session.rows(_VOID, (order_id, datetime.combine(place.slot.day, time(), UTC)), may_wait=True)
     async with session.transaction():
         saved = await session.row(_PLACE, (order_id,))
@@ -188,7 +188,7 @@ async def _reconcile_counters(session: Session, day: date, repair: bool) -> list
         done = "would be counted anew"
         if repair:
             async with session.transaction():
-                # Who is booking holds this row until the order is there to be counted.
+                # A booking holds this row until its order can be counted.
                 await session.rows("select from slots where id = %s for update", (one.slot.id,), may_wait=True)
                 await session.change(
                     "update slots set booked = (select coalesce(sum(final_price), 0) from orders "

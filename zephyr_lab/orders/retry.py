@@ -1,7 +1,7 @@
-"""What to do when a transaction is refused: should it run again? When? How often? By tenacity.
+"""Retries of refused transactions, by tenacity: whether, when and how often.
 
-A retry runs the whole transaction again, its decisions included; which errors are worth it is told by SQLSTATE through
-the chain of causes, never by a message.
+A retry runs the whole transaction again, its decisions included. The SQLSTATE in the chain of causes says which errors
+are retried, never a message.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from zephyr_lab.orders.errors import SlotChanged
 
 
 def is_refused(error: BaseException) -> bool:
-    """40001, 40P01, or a slot that somebody else has booked in between."""
+    """Whether it is 40001, 40P01, or a slot that another order has booked meanwhile."""
     return isinstance(error, SlotChanged) or is_retryable(error)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """`attempts` in all; pauses of `base` seconds, doubled each time, plus up to `jitter` seconds of chance.
+    """`attempts` in all; pauses of `base` seconds, doubled each time, plus up to `jitter` random seconds.
 
-    With `full_jitter` the doubled pause is only the longest, and chance decides (Brooker, "Exponential Backoff And
+    With `full_jitter` a pause is random, up to the doubled one (Brooker, "Exponential Backoff And
     Jitter", AWS 2015).
     """
 
@@ -38,7 +38,7 @@ class Policy:
     def retrying(
         self, sleep: Callable[[float], Awaitable[None]], refused: Callable[[str], object] = lambda code: None
     ) -> AsyncRetrying:
-        """Call it with a coroutine function. The last error is raised as it is.
+        """Retries a coroutine function; the last error is raised as it is.
 
         `refused` is called before each retry, with the SQLSTATE or the name of the error.
         """

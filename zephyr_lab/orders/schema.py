@@ -1,7 +1,7 @@
-"""The service's tables and functions, and the ways in which they may be missing.
+"""The service's tables and functions; some can be removed, to reproduce faults.
 
-The SQL is in sql/orders, for a DBA to read; names in it are unqualified, so that it goes into whatever schema the
-connection is in.
+The SQL is in sql/orders, for a DBA to read; names in it are unqualified, so that it runs in the schema of the
+connection.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def statement(name: str) -> LiteralString:
 
 
 def tables(*, partitioned: bool = True) -> LiteralString:
-    """SQL of the tables. Unpartitioned, orders is the plain table that the write-up's own test would have needed."""
+    """SQL of the tables. Unpartitioned, orders is the plain table that the write-up's own test needs."""
     text = "\n".join(statement(name) for name in TABLES)
     for clause, plain in () if partitioned else _PARTITIONED:
         assert clause in text, clause
@@ -47,7 +47,7 @@ def tables(*, partitioned: bool = True) -> LiteralString:
 
 
 def schema(*, partitioned: bool = True) -> LiteralString:
-    """SQL of everything but the role: tables, then functions; no partition is made."""
+    """SQL of the tables and functions, without the role and without partitions."""
     functions = FUNCTIONS if partitioned else [name for name in FUNCTIONS if name != "partitions"]
     return "\n".join([tables(partitioned=partitioned), *map(statement, functions)])
 

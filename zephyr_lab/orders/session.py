@@ -37,15 +37,15 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def maybe_await(value: Any) -> Any:
-    """What a call gave: a synchronous one its result, an asyncio one something to await."""
+    """The result of a call, awaited if it is asyncio's."""
     return await value if inspect.isawaitable(value) else value
 
 
 class Session:
-    """One connection for the time of one booking.
+    """A connection, and a Redis client, during one booking.
 
-    `isolation` is the level of its transactions; None leaves the connection's own. `waited` is told the seconds of
-    each statement that may have waited for a lock.
+    `isolation` is the level of its transactions; None leaves the connection's own. `waited` is called with the
+    seconds of each statement that may have waited for a lock.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Session:
         return await maybe_await(cursor.fetchall()) if cursor.description else []
 
     async def alone(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
-        """The rows of a statement that is a transaction by itself, of one round trip; none may be open."""
+        """The rows of a statement that is a transaction of its own, in one round trip; none may be open."""
         await maybe_await(self.connection.set_autocommit(True))
         try:
             return await self.rows(sql, params, may_wait=may_wait)
@@ -101,11 +101,11 @@ class Session:
                 await maybe_await(self.connection.set_autocommit(False))
 
     async def row(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
-        """The first of them; None if there is none."""
+        """The first row, or None."""
         return next(iter(await self.rows(sql, params, may_wait=may_wait)), None)
 
     async def change(self, sql: str, params: Params = None, *, may_wait: bool = False) -> int:
-        """How many rows a statement has changed."""
+        """The number of rows that a statement has changed."""
         began = time.perf_counter()
         cursor = await maybe_await(self.connection.execute(sql, params))
         if may_wait and self._waited:

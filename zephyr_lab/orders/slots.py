@@ -1,7 +1,7 @@
-"""Places in slots, by order: assign, release, look. In Redis; a repetition is done once.
+"""Places in slots by order, in Redis: assign, release, query. Each is idempotent.
 
-Redis holds what the day's orders have taken, nothing more: the truth is PostgreSQL's orders, and `reconcile` puts the
-one right by the other. All keys of a day have its hash tag, so that a script that looks for a slot runs on a cluster.
+Redis only holds what the day's orders have taken: PostgreSQL's orders are the truth, and `reconcile` repairs Redis by
+them. All keys of a day have its hash tag, so that a script that looks for a slot runs on a cluster.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEEP_DAYS = 2
 
 @dataclass(frozen=True)
 class SlotInfo:
-    """A slot as it stands; money in whole roubles."""
+    """The state of a slot; money in whole roubles."""
 
     slot: Slot
     booked: int
@@ -56,7 +56,7 @@ class Keys:
 
     @property
     def forgotten_at(self) -> int:
-        """Unix time: by the day, not by the last booking, or a slot of the evening would be forgotten at noon."""
+        """When a day's keys expire, as unix time: by the day, as an evening's slot may be booked last at noon."""
         return int((datetime.combine(self.day, time(), UTC) + timedelta(days=KEEP_DAYS)).timestamp())
 
 
@@ -66,7 +66,7 @@ def slot_of(key: str) -> Slot:
 
 
 def is_retryable_assignment(error: BaseException) -> bool:
-    """A Redis that did not answer may have booked: asking again is harmless only because `book.lua` books once."""
+    """Whether Redis did not answer. It may have booked: a retry is harmless because `book.lua` is idempotent."""
     return isinstance(error, (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)) or retry.is_refused(
         error
     )
@@ -82,7 +82,7 @@ class RedisSlots:
         return Keys(day, self._prefix)
 
     async def assign_slot(self, order_id: UUID, price: int, window: Window, at: datetime) -> Slot:
-        """The first slot with room; for an order that has one already, that one. `at` is when it was ordered.
+        """The first slot with room, or the order's own if it has one. `at` is when it was ordered.
 
         Raises SlotsFull, InvalidOrder (booked before with another price), and redis-py's errors.
         """
@@ -109,7 +109,7 @@ class RedisSlots:
     async def assign_slot_with_retry(
         self, session: Session, order_id: UUID, price: int, window: Window, at: datetime
     ) -> Slot:
-        """Three attempts; a full slot is never asked again. Raises SlotsFull, ServiceUnavailable."""
+        """Three attempts, but one if all slots are full. Raises SlotsFull, ServiceUnavailable."""
         policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_retryable_assignment)
         try:
             return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window, at)
@@ -117,7 +117,7 @@ class RedisSlots:
             raise ServiceUnavailable(f"Redis did not answer ({type(error).__name__}); try again") from error
 
     async def release_slot(self, order_id: UUID, day: date) -> int:
-        """Gives an order's place back, once; the roubles that were freed, 0 if it had none."""
+        """Releases an order's place, once; returns the roubles that were freed, 0 if it had none."""
         _, key = await self._booking(order_id, day)
         if not key:
             return 0
@@ -125,7 +125,7 @@ class RedisSlots:
         return max(int(freed), 0)
 
     async def slot_info(self, slot: Slot) -> SlotInfo:
-        """How full it is, by Redis."""
+        """The state of a slot in Redis."""
         keys = self._keys(slot.day)
         load, capacity, disabled = await maybe_await(
             self._redis.hmget(keys.slot(slot), ["load", "capacity", "disabled"])
@@ -153,19 +153,19 @@ class RedisSlots:
         return found
 
     async def restore(self, order_id: UUID, price: int, slot: Slot) -> bool:
-        """Puts an order that PostgreSQL has into its slot, whether or not it fits; False if it is there."""
+        """Books a saved order into its slot, even if it does not fit; False if it is booked already."""
         keys = self._keys(slot.day)
         asked = (str(order_id), price, keys.forgotten_at)
         return bool(await maybe_await(self._redis.eval(lua("restore"), 2, keys.orders, keys.slot(slot), *asked)))
 
     async def recount(self, slot: Slot) -> tuple[int, int]:
-        """Makes a slot's load the sum of its orders in Redis; the load before and now."""
+        """Sets a slot's load to the sum of its orders in Redis; returns the load before and after."""
         keys = self._keys(slot.day)
         before, now = await maybe_await(self._redis.eval(lua("recount"), 2, keys.orders, keys.slot(slot)))
         return int(before), int(now)
 
     async def publish(self, session: Session, day: date) -> None:
-        """Tells Redis the capacities of a day's slots, and which are disabled, as they are in PostgreSQL."""
+        """Copies the capacities of a day's slots, and which are disabled, from PostgreSQL to Redis."""
         keys = self._keys(day)
         async with session.transaction():
             rows = await session.rows(
@@ -180,7 +180,7 @@ class RedisSlots:
 
 @dataclass(frozen=True)
 class Booking:
-    """What Redis knows of an order; `at` is the unix time of the order, 0 when it came from `reconcile`."""
+    """An order in Redis; `at` is its unix time, 0 if `reconcile` booked it."""
 
     slot: Slot
     price: int

@@ -1,4 +1,4 @@
-"""The two statements that most strategies share, and what they need."""
+"""The two statements that most strategies share, and their parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIND_SLOT = """
 select id, start_time, booked, version from slots
 where start_time between %(first)s and %(last)s and not is_disabled and booked + %(price)s <= capacity
 order by start_time limit 1"""
-"""The first slot with room. What of it is locked, and when, is the strategies' difference."""
+"""The first slot with room. Strategies differ in what of it they lock, and when."""
 
 _COLUMNS = list(Order.model_fields)
 

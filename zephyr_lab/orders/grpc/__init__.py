@@ -1,4 +1,4 @@
-"""The gRPC API: what goes over the wire, who answers, who asks."""
+"""The gRPC API: messages, server, client."""
 
 from zephyr_lab.orders.grpc.messages import OrderResponse, PizzaOrderRequest, create_order_stub
 from zephyr_lab.orders.grpc.servicer import OrderServicer, Server

@@ -1,4 +1,4 @@
-"""A process that serves: connections, metrics, the gRPC server, and an orderly end."""
+"""The server process: connections, metrics, the gRPC server, and its orderly end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def serve(
     install: bool = False,
     ready: Callable[[str], object] = lambda where: None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM; `ready` is told host:port.
+    """Serves until SIGINT or SIGTERM; `ready` is called with host:port.
 
     Raises BadInput (a strategy that needs Redis, and none given), NotInstalled, ServerUnavailable.
     """

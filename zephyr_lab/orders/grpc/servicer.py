@@ -1,4 +1,4 @@
-"""CreateOrder over gRPC, on asyncio: which answer each ending gets, and that nothing is promised that was not done."""
+"""CreateOrder over gRPC, on asyncio: the status of each outcome; OK means that the order is saved."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ STATUS: list[tuple[type[Exception], grpc.StatusCode]] = [
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """What a client is told. Refused five times is ABORTED: worth another try, as UNAVAILABLE is."""
+    """The status for the client. Refused at every attempt is ABORTED: may be retried, as UNAVAILABLE may."""
     for kind, code in STATUS:
         if isinstance(error, kind):
             return code, str(error)
@@ -111,7 +111,7 @@ def _order_id(context: grpc.aio.ServicerContext[bytes, Any]) -> UUID:
 
 
 class Server:
-    """A server from `async with` on, with health and reflection; `port` is the one that it got.
+    """A server with health and reflection, inside `async with`; `port` is the one that it listens on.
 
     Health is that of PostgreSQL, and of Redis where the strategy needs it, asked every `health_seconds`.
     """
@@ -168,7 +168,7 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Calls that are under way have five seconds."""
+        """Stops it; calls under way have five seconds to end."""
         self._ending = True  # Python 3.11's `wait_for`, and so psycopg, loses a cancellation that meets an answer
         self._looking.cancel()
         with suppress(asyncio.CancelledError):

@@ -27,12 +27,12 @@ class Load(StrEnum):
 
 
 async def release_slot(session: Session, order_id: UUID, slot_id: str, price: int) -> None:
-    """Takes a cancelled order's roubles off slots.booked, in the transaction that cancels it."""
+    """Subtracts a cancelled order's roubles from slots.booked, in the transaction that cancels it."""
     await session.change("update slots set booked = booked - %s where id = %s", (price, slot_id), may_wait=True)
 
 
 async def release_nothing(session: Session, order_id: UUID, slot_id: str, price: int) -> None:
-    """Where the load is the sum of the orders."""
+    """Does nothing: the load is the sum of the orders."""
 
 
 @dataclass(frozen=True)
