@@ -1,4 +1,4 @@
-"""What a checker answers: that a function holds, and over what; or the shortest schedule that breaks it."""
+"""A checker's answer: that a function holds, and in what it was run; or the shortest schedule that breaks it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ WIDTH = 112
 
 @dataclass(frozen=True)
 class Answer:
-    """`right` says whether the function held; `transcript` is the shortest run that broke it, where one did.
+    """`right`: the function held; else `transcript` is the shortest run that broke it, if one did.
 
-    In Jupyter it shows itself as words and, below them, the timeline.
+    In Jupyter it is displayed as words with the timeline below.
     """
 
     exercise: str

@@ -1,7 +1,7 @@
 """Every notebook at every isolation level, through papermill: executed notebooks, their pages, and an index.
 
-The strict ones as many at a time as there are processors. Those of the measured kind one after another, with nothing
-beside them, or they would measure each other.
+Strict notebooks run as many at a time as there are processors; then those of the measured kind one after another, or
+they would measure each other.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LINK = re.compile(r'href="([\w.-]+)\.ipynb"')
 
 @dataclass(frozen=True)
 class Job:
-    """One execution to do: a notebook, and the level it is given; None if it takes none."""
+    """An execution to do: a notebook, and its level, or None if it takes none."""
 
     notebook: Path
     level: str | None
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution done: its page, what its result cell says, and the error that stopped it, if one did."""
+    """An execution done: its page, the content of its result cell, and the error that stopped it, if any."""
 
     job: Job
     page: Path
@@ -62,14 +62,14 @@ class Run:
 
     @property
     def word(self) -> str:
-        """What is written on the link to its page."""
+        """The text of the link to its page."""
         if self.error:
             return "failed"
         return str((self.result or {}).get("verdict", "ok")) if self.job.level else "ok"
 
 
 def plan(folder: Path, into: Path) -> list[Job]:
-    """Four executions of each notebook that takes `isolation_level`, one of each other. Raises BadInput for none."""
+    """Four executions of each notebook that takes `isolation_level`, one of any other. Raises BadInput for none."""
     notebooks = sorted(folder.glob("*.ipynb"))
     if not notebooks:
         raise BadInput(f"no notebooks in {folder}: name the folder that holds them")
@@ -131,7 +131,7 @@ def _exporter() -> HTMLExporter:
 
 
 def _page_of(stem: str, job: Job) -> str:
-    """The page that a link to a notebook leads to: at the same level, where that notebook takes one."""
+    """The page that a link to a notebook leads to, at the same level if that notebook takes one."""
     notebook = job.notebook.with_name(f"{stem}.ipynb")
     level = (job.level or str(IsolationLevel.READ_COMMITTED)) if _can_take_level(notebook) else None
     return f"{Job(notebook, level, job.into).name}.html"
@@ -143,22 +143,22 @@ def _can_take_level(path: Path) -> bool:
 
 
 def only_measured(todo: Sequence[Job]) -> list[Job]:
-    """What measures."""
+    """The jobs of the measured kind."""
     return [job for job in todo if job.measured]
 
 
 def without_long_ones(todo: Sequence[Job]) -> list[Job]:
-    """Everything else, and the shortest that measures."""
+    """All strict jobs, and the shortest of the measured kind."""
     return [job for job in todo if not job.measured or job.notebook.stem == SHORT]
 
 
 def execute_all(
     todo: Sequence[Job], jobs: int, on_progress: Callable[[], object], meanwhile: Callable[[], object] = lambda: None
 ) -> list[Run]:
-    """Executes a plan: strict notebooks `jobs` at a time, then measured ones alone. Gives the runs in its order.
+    """Executes a plan: strict notebooks `jobs` at a time, then measured ones alone. Returns the runs in its order.
 
-    `on_progress` is called after each, `meanwhile` once, when the strict ones have begun. Call this where no other
-    thread runs: on Linux its workers are forks.
+    `on_progress` is called after each, `meanwhile` once, when the strict ones have begun. Call this while no
+    other thread runs: on Linux its workers are forks.
     """
     done: dict[Job, Run] = {}
     strict = [job for job in todo if not job.measured]
@@ -184,7 +184,7 @@ def execute_all(
 
 @dataclass(frozen=True)
 class Report:
-    """All executions of a folder of notebooks, and where their pages are. `index` is the page that leads to them."""
+    """All executions of a folder of notebooks, and their pages; `index` is the page with links to them."""
 
     index: Path
     runs: tuple[Run, ...]
@@ -194,16 +194,16 @@ class Report:
         return list(dict.fromkeys(run.job.notebook.stem for run in self.runs))
 
     def problems(self) -> list[str]:
-        """Executions that did not end well, in words."""
+        """The failed executions, in words."""
         return [f"{run.job.name}: {run.error}" for run in self.runs if run.error]
 
     def matrix(self, server: str) -> Counted | None:
-        """The largest matrix that one of the notebooks has counted, if one has."""
+        """The largest matrix in the notebooks' results, or None."""
         found = [run.result for run in self.runs if run.result and "counts" in run.result and not run.error]
         return Counted.of(server, max(found, key=lambda one: len(one["counts"]))) if found else None
 
     def write_index(self, measured: Counted | None) -> None:
-        """Writes a page with the matrix, and a link to every executed notebook with what it found."""
+        """Writes a page with the matrix, and a link to every executed notebook with its result."""
         pages = jinja2.Environment(loader=jinja2.PackageLoader("zephyr_lab", "course"), autoescape=True)
         notebooks = {name: [run for run in self.runs if run.job.notebook.stem == name] for name in self.notebooks}
         page = pages.get_template("index.html.j2").render(

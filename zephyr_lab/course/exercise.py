@@ -45,10 +45,10 @@ Session = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Scenario:
-    """Calls of the learner's function at the same time, a session each.
+    """Concurrent calls of the learner's function, a session each.
 
-    `calls` makes a session, a function of a connection, of the learner's function. `expected` are further rules that
-    are the scenario's own.
+    `calls` makes a session, a function of a connection, of the learner's function. `expected` are rules of
+    this scenario beside the exercise's.
     """
 
     words: str
@@ -58,7 +58,7 @@ class Scenario:
 
 
 class Checker(Protocol):
-    """What an exercise can do: say what it asks for, and check a function."""
+    """An exercise: its task in words, and a check of a function."""
 
     @property
     def name(self) -> str: ...
@@ -76,7 +76,7 @@ class Checker(Protocol):
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise whose answer is found by exploring; `parameters` are those of the function that it asks for."""
+    """An exercise that is checked by exploring; `parameters` are those of the learner's function."""
 
     name: str
     title: str
@@ -92,7 +92,7 @@ class Exercise:
     isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
 
     def details(self) -> str:
-        """How it is checked, and the tables."""
+        """How it is checked, and its tables."""
         together = [one.words for one in self.scenarios if len(one.calls) > 1]
         setup = next((one.setup.strip() for one in self.scenarios if isinstance(one.setup, str)), "")
         level = f" at {self.isolation}," if setup else ""
@@ -100,7 +100,7 @@ class Exercise:
         return "\n".join([*lines, *(["", setup] if setup else [])])
 
     def check(self, lab: Lab, function: Learners) -> Answer:
-        """Alone, then two sessions, then three; the first scenario that breaks a rule gives the answer."""
+        """Runs one session, then two, then three; the first scenario that breaks a rule gives the answer."""
         if said := wrong_form(function, self.parameters):
             return Answer(self.name, False, said)
         search = _Search(self, lab, _Watched(function))
@@ -120,7 +120,7 @@ class _Search:
     ran: list[tuple[int, Exploration]] = field(default_factory=list)
 
     def broken(self, scenario: Scenario) -> Answer | None:
-        """The answer of the shortest schedule that breaks a rule, if any does."""
+        """The answer for the shortest schedule that breaks a rule, if any does."""
         rules = (*self.exercise.before, *scenario.expected, *self.exercise.rules)
         found: list[tuple[Observed, Rule, str]] = []
 
@@ -150,7 +150,7 @@ class _Search:
         return None
 
     def _not_run(self, scenario: Scenario, error: LabError) -> Answer:
-        """The answer where the function cannot be explored; it may have raised before it sent anything."""
+        """The answer for a function that cannot be explored; it may have raised before it sent anything."""
         if self.watched.last:
             rule, (raised, place) = COMES_TO_ITS_END, self.watched.last
             head = f"not yet, and without any race: {scenario.words}"
@@ -162,7 +162,7 @@ class _Search:
     def _explore(
         self, scenario: Scenario, holds: Callable[[Transcript], bool], samples: int | None = None
     ) -> Exploration | None:
-        """All schedules, of three sessions by their representatives, or some random ones; None if they are many."""
+        """All schedules, with reduction for three sessions, or some random ones; None if there are too many."""
         number = len(scenario.calls)
 
         def seen(explored: Exploration) -> None:
@@ -201,7 +201,7 @@ class _Search:
         )
 
     def holds(self) -> Answer:
-        """The answer where no rule was broken: what was run, as exactly as it was."""
+        """The answer if no rule was broken: exactly what was run."""
         parts, waits = [], 0
         for number, group in itertools.groupby(self.ran, key=lambda one: one[0]):
             runs = [explored for _, explored in group]
@@ -220,7 +220,7 @@ class _Search:
 
 
 def wrong_form(function: Learners, parameters: tuple[str, ...]) -> str:
-    """In words, how a function cannot be called as the exercise calls it; empty if it can."""
+    """Why a function cannot be called as the exercise calls it, in words; empty if it can."""
     name = getattr(function, "__name__", "your function")
     wanted = f"{name}({', '.join(parameters)})"
     if inspect.iscoroutinefunction(function):
@@ -233,7 +233,7 @@ def wrong_form(function: Learners, parameters: tuple[str, ...]) -> str:
 
 
 class _Watched:
-    """The learner's function; keeps in mind where, and in the server's words why, it raised what."""
+    """The learner's function; records where it raised what, and why, in the server's words."""
 
     def __init__(self, function: Learners) -> None:
         self._function = function
@@ -268,7 +268,7 @@ class _Watched:
             self.last = repr(error), at
 
     def place_of(self, said: str) -> str:
-        """Where the error that is quoted in `said` came from, if one is."""
+        """The place at which the error that `said` quotes was raised, if it quotes one."""
         return next((place for error, place in self._places.items() if error and error in said), "")
 
 

@@ -1,9 +1,9 @@
-"""A transaction of work, and what the server and the network may do to it.
+"""A transaction, and the faults that the server and the network may cause in it.
 
-What is real: each 40001, the 40P01 and the 23505 are PostgreSQL's own answers to real transactions that another
+Real are: each 40001, the 40P01 and the 23505 are PostgreSQL's own answers to real transactions that another
 connection runs at that moment; the backend that ends is ended by pg_terminate_backend; a connection that is lost at
 COMMIT is lost in the client's socket, before the COMMIT has left it, or after the server has carried it out and
-answered, and libpq raises what it raises then. What is arranged is the moment.
+answered, and libpq raises what it raises then. Only the moment is arranged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ INSERT = "insert into orders values (19, 5000, {ticket})"
 
 @dataclass
 class Attempts:
-    """One run of the learner's function against one fault: the work that is given to it, and what is done to it."""
+    """One run of the learner's function against one fault: the work that it is given, and the fault."""
 
     lab: Lab
     fault: Fault
@@ -85,7 +85,7 @@ class Attempts:
         return ORDER
 
     def happened(self, conn: psycopg.Connection[Any]) -> bool:
-        """Whether order 19 is there."""
+        """Whether order 19 exists."""
         self.asked += 1
         return conn.execute("select from orders where id = %s", [ORDER]).rowcount > 0
 
@@ -134,7 +134,7 @@ class Attempts:
                 _end(other)
 
     def end_backend(self, pid: int) -> None:
-        """Ends a backend, and returns when it has ended."""
+        """Ends a backend, and waits until it has ended."""
         self.control.execute("select pg_terminate_backend(%s)", [pid])
         self.record.note("B", "select pg_terminate_backend(the process of A)")
         self.wait_until_gone(pid)
@@ -150,7 +150,7 @@ class Attempts:
 
 
 def _end(connection: psycopg.Connection[Any]) -> None:
-    """Cancels what is under way, and rolls the transaction back."""
+    """Cancels the statement under way, and rolls the transaction back."""
     connection.pgconn.get_cancel().cancel()
     while connection.pgconn.get_result() is not None:
         pass
@@ -167,9 +167,9 @@ AtCommit = Callable[[Attempts, WatchedConnection], Callable[[Any], Any] | None]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to the first attempt, or, where it is `lasting`, to each, and what should have come of it.
+    """A fault of the first attempt, or of each if it is `lasting`, and its expected outcome.
 
-    `where` is the statement of the work in whose way it comes: `select` or `update`. `statements` are what B commits
+    `where` is the statement of the work that it affects: `select` or `update`. `statements` are what B commits
     there. `others` is what B adds to the till and the slot each time.
     """
 

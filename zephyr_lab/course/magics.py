@@ -27,7 +27,7 @@ from zephyr_lab.schedule.transcript import Transcript
 
 
 def _without_trace(magic: Callable[..., Any]) -> Callable[..., Any]:
-    """The lab's own errors are told in a line: the trace would be the extension's, and not the reader's."""
+    """Shows the lab's own errors as one line: their trace would be the extension's, not the reader's."""
 
     @functools.wraps(magic)
     def plainly(*arguments: Any) -> Any:
@@ -44,7 +44,7 @@ def _without_trace(magic: Callable[..., Any]) -> Callable[..., Any]:
 
 @magics_class
 class SessionMagics(Magics):
-    """The sessions of a notebook, and the server they are on."""
+    """The sessions of a notebook, and their server."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)

@@ -1,4 +1,4 @@
-"""One schedule of a learner's function, as rules and hints look at it: what each call gave, and what it had sent."""
+"""One schedule of a learner's function, for rules and hints: what each call sent, and how it ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zephyr_lab.sql.classify import Kind, Statement, classify
 
 
 class Odd:
-    """A returned value that is no plain data; equal to nothing that an exercise asks for."""
+    """A returned value that is not plain data; it equals no value that an exercise expects."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -25,9 +25,9 @@ class Odd:
 
 @dataclass(frozen=True)
 class Observed:
-    """`returned` and `raised` by session; what was raised is in words, such as `40P01 deadlock detected`.
+    """`returned` and `raised` by session; errors are in words, such as `40P01 deadlock detected`.
 
-    `stuck` are sessions that never came to their end.
+    `stuck` are sessions that did not end.
     """
 
     transcript: Transcript
@@ -50,7 +50,7 @@ class Observed:
         return cls(transcript, returned, raised)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """The rows that are left in a table, by column."""
+        """The final rows of a table, by column."""
         found = self.transcript.final[table]
         return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
@@ -60,25 +60,25 @@ class Observed:
 
     @cached_property
     def steps(self) -> tuple[Event, ...]:
-        """The round trips in their order, without what the functions gave in the end."""
+        """The round trips in their order, without the ends of the functions."""
         return tuple(event for event in self.transcript.events if not event.is_return)
 
     @property
     def waits(self) -> list[Event]:
-        """Each time that a session had to wait for another one."""
+        """The events at which a session had to wait for another one."""
         return [event for event in self.steps if event.kind is EventKind.WAITS and not event.resumed]
 
     def sqlstates(self, session: str | None = None) -> list[str]:
-        """The errors that sessions were told on the way, caught or not."""
+        """The SQLSTATEs of all errors that sessions received, caught or not."""
         return [one.failure.sqlstate for one in self.steps if one.failure and session in (None, one.session)]
 
     def length(self) -> tuple[int, int, str]:
-        """What makes one schedule shorter than another: its steps, then its switches."""
+        """The number of steps, then of switches, by which schedules are compared."""
         words = self.transcript.schedule.split()
         return len(words), sum(a != b for a, b in itertools.pairwise(words)), self.transcript.schedule
 
     def diagnosis(self) -> str:
-        """What can be seen in the schedule itself of why it went wrong; empty if nothing is recognised."""
+        """Why it went wrong, as far as the schedule itself shows; empty if nothing is recognised."""
         if "40P01" in self.sqlstates():
             return _of_a_deadlock(self)
         for name in self.transcript.sessions:
@@ -97,7 +97,7 @@ def _value(text: str) -> Any:
 
 
 def sql(event: Event) -> str:
-    """An event's SQL as one line of small letters."""
+    """An event's SQL as one line in lower case."""
     return " ".join(event.sql.lower().split())
 
 

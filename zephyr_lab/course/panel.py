@@ -1,4 +1,4 @@
-"""A panel to put the order service under load by hand: choose, run, look on while it lasts."""
+"""A panel to put the order service under load by hand: choose, run, watch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVELS = ("its own", "read committed", "repeatable read", "serializable")
 
 
 class Panel:
-    """Of ipywidgets; `report` is the last run's. `lab` is a `Lab`. Interrupt the kernel to end a run early."""
+    """An ipywidgets panel on `lab`, a `Lab`; `report` is the last run's. Interrupt the kernel to end a run early."""
 
     def __init__(self, lab: Any) -> None:
         import ipywidgets as widgets  # as long to import as a small notebook takes to run
@@ -49,7 +49,7 @@ class Panel:
     report: Report | None
 
     def incident(self) -> Incident:
-        """What is chosen."""
+        """The conditions that are chosen. Raises BadInput."""
         level = None if self.isolation.value == LEVELS[0] else self.isolation.value
         capacity = 100_000 if self.strategy.value in FIXED_CAPACITY else 50_000
         return Incident(
@@ -63,7 +63,7 @@ class Panel:
         )
 
     def run(self) -> None:
-        """Runs what is chosen; an error is shown in the panel."""
+        """Runs it; errors are shown in the panel."""
         self.button.disabled, self._seen, self._drawn = True, [], 0.0
         try:
             report = self.report = self.lab.incident(self.incident(), self._look)

@@ -1,4 +1,4 @@
-"""An exercise as a notebook has it: by name, on a lab."""
+"""An exercise in a notebook: by name, on a lab."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from zephyr_lab.lab import Lab
 
 @dataclass(frozen=True)
 class Posed:
-    """An exercise on a lab: shows what it asks for, and checks a function."""
+    """An exercise on a lab: displays its task, and checks a function."""
 
     checker: Checker
     lab: Lab
 
     def check(self, function: Learners) -> Answer:
-        """Runs a function in every order, and says what broke it, or what was run. What it prints is not shown.
+        """Runs a function in every order; the answer says what broke it, or what was run. Its prints are not shown.
 
-        Raises BadInput if `function` is none.
+        Raises BadInput if `function` is not a function.
         """
         if not callable(function):
             raise BadInput(f"check() takes your function itself, such as check(book), and was given {function!r}")

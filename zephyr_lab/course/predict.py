@@ -1,7 +1,7 @@
 """A question to the reader, before the cell that answers it.
 
-In Jupyter the answers can be chosen, and what was chosen stays to be looked at. Executed in batch it neither waits nor
-changes anything: its text, which is also what a stored notebook keeps, is the question with its answers.
+In Jupyter the reader can choose an answer, and the choice stays visible. In batch it neither waits nor changes
+anything: its text, which a stored notebook keeps, too, is the question with its answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WIDTH = 100
 
 
 class Prediction:
-    """What was asked, and in `choice` the number of the answer that was chosen, from 1; None as long as none was."""
+    """A question; `choice` is the number of the chosen answer, from 1, or None."""
 
     def __init__(self, question: str, options: Sequence[str]) -> None:
         self.question, self.options = question, tuple(options)
@@ -35,7 +35,7 @@ class Prediction:
         return {**self.widget()._repr_mimebundle_(), "text/plain": str(self)}
 
     def widget(self) -> Any:
-        """The same as an ipywidgets box: the question, a radio button for each answer, a line that notes the choice."""
+        """It as an ipywidgets box: the question, a radio button for each answer, a line with the choice."""
         import ipywidgets  # as long to import as a small notebook takes to run; batch needs none of it
 
         question = ipywidgets.HTML(_as_html(self.question))
@@ -57,7 +57,7 @@ class Prediction:
 def predict(question: str, options: Sequence[str]) -> Prediction:
     """Asks the reader to choose one of `options`, as the last expression of a cell.
 
-    `code` in backquotes is shown as such. Raises BadInput for fewer than two options, or two that are equal.
+    Text in backquotes is shown as code. Raises BadInput for fewer than two options, or two that are equal.
     """
     if isinstance(options, str) or len(set(options)) < max(2, len(options)):
         raise BadInput(f"predict({question!r}): give at least two answers, no two of them equal")

@@ -1,4 +1,4 @@
-"""What people ask about isolation, and where the course answers it: data/questions.toml, searched, and as a page."""
+"""Questions about isolation and where the course answers them: data/questions.toml, searched, and as a page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Place:
 
     @property
     def link(self) -> str:
-        """In Markdown, for a page beside the notebooks; the site finds the heading by GitHub's name for it."""
+        """A Markdown link, for a page beside the notebooks; the anchor is GitHub's name of the heading."""
         name = re.sub(r"[^\w\- ]", "", self.heading.lower()).replace(" ", "-")
         return f"[{self.notebook}: {self.heading}]({self.notebook}.ipynb#{name})"
 
@@ -71,7 +71,7 @@ QUESTIONS: tuple[Question, ...] = _read()
 
 
 def find(words: Iterable[str]) -> list[Question]:
-    """The questions in which each of the words occurs, in any case; without words all. Raises BadInput for none."""
+    """The questions that contain each of the words, ignoring case; without words all. Raises BadInput for none."""
     wanted = [word.casefold() for word in words]
     found = [one for one in QUESTIONS if all(word in str(one).casefold() for word in wanted)]
     if not found:
@@ -80,7 +80,7 @@ def find(words: Iterable[str]) -> list[Question]:
 
 
 def to_markdown(questions: Iterable[Question] = QUESTIONS) -> str:
-    """The index page, notebooks/questions.md, whose links are those of a file in that folder."""
+    """The index page, notebooks/questions.md, with links relative to that folder."""
     questions = list(questions)
     ranked = "".join(_row(one) for one in questions if one.number <= RANKED)
     others = "".join(_row(one) for one in questions if one.number > RANKED)

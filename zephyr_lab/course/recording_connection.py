@@ -1,7 +1,7 @@
-"""Connections on which a COMMIT can be made to fail as networks make it fail, and a record of what went over them.
+"""Connections on which a COMMIT can fail as in a network failure, and a record of their round trips.
 
-Everything here is real: the server is, its errors are its own, and where a connection is lost, libpq finds its socket
-at an end. `cut` puts a dead socket in the place of the connection's; whatever was under way on the old one is gone.
+Everything here is real: the server, its errors, and the loss of a connection, at which libpq finds its socket closed.
+`cut` replaces the connection's socket by a dead one; anything under way on the old one is lost.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ MOST_TRIPS = 500
 
 
 class GivenUp(BaseException):
-    """Raised where a function goes on for ever; no `except Exception` catches it."""
+    """Raised in a function that goes on for ever; no `except Exception` catches it."""
 
 
 @dataclass
 class Record:
-    """What was sent over watched connections, in order. `at_commit` is asked once, before the next COMMIT is sent."""
+    """The statements of watched connections, in order. `at_commit` is called once, before the next COMMIT is sent."""
 
     events: list[Event] = field(default_factory=list)
     at_commit: Callable[[WatchedConnection], Callable[[Any], Any] | None] | None = None
@@ -75,7 +75,7 @@ def _in_transaction(connection: psycopg.Connection[Any]) -> bool:
 
 
 def _text(gen: Any) -> str:
-    """What a generator of psycopg's is about to send; empty if that is no statement of the program's."""
+    """The statement that a psycopg generator is going to send; empty if it is not one of the program."""
     known = gen.gi_frame.f_locals
     query = known.get("query")
     if query is not None:

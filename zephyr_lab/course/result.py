@@ -22,7 +22,7 @@ MIME = "application/vnd.zephyr-lab.result+json"
 
 @dataclass(frozen=True)
 class NotebookResult:
-    """What a notebook found out, as a JSON-able dictionary."""
+    """The result of a notebook, as a dictionary for JSON."""
 
     found: dict[str, Any]
 
@@ -37,8 +37,7 @@ class NotebookResult:
 def result(
     measured: Verdict | Matrix | Exploration | Sequence[Exploration], expected: str | None = None
 ) -> NotebookResult:
-    """A notebook's result: a verdict, or all orders of functions, beside what is expected; all orders of several cases;
-    or a matrix.
+    """A notebook's result, of a verdict, an exploration of functions, those of several cases, or a matrix.
 
     Raises AssertionError if measured and expected differ.
     """
@@ -61,7 +60,7 @@ def result(
 
 
 def read_result(notebook: NotebookNode) -> dict[str, Any] | None:
-    """The result of an executed notebook; None if it shows none."""
+    """The result of an executed notebook, or None."""
     for cell in reversed(notebook.cells):
         for output in cell.get("outputs", []):
             if MIME in output.get("data", {}):

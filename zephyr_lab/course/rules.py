@@ -1,4 +1,4 @@
-"""What must hold after every schedule of a learner's function; here what several exercises ask for."""
+"""Rules: what must hold after every schedule of a learner's function; those of several exercises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNDERSTOOD_NOT = ("0A", "22", "42")  # classes of SQLSTATEs: feature not support
 class Rule:
     """What must hold after every schedule.
 
-    `broken` says in words what happened instead, or nothing. `hint` is used where the schedule itself does not show
+    `broken` says in words what happened instead, or nothing. `hint` is used if the schedule itself does not show
     why it went wrong, or, with `first`, in any case. A `minor` rule is about the price: it counts where no other
     rule is broken by any schedule.
     """
@@ -29,7 +29,7 @@ class Rule:
 
 
 class LevelChanged(Exception):
-    """A function has chosen another isolation level, and the exercise is to do without."""
+    """The function chose another isolation level, which the exercise rules out."""
 
 
 def _ended_with(run: Observed, wanted: Callable[[str], bool]) -> str | None:
@@ -38,7 +38,7 @@ def _ended_with(run: Observed, wanted: Callable[[str], bool]) -> str | None:
 
 
 def _is_refusal(error: str) -> bool:
-    """Whether a server refused, by SQLSTATE, and not because it could not understand or compute what it was sent."""
+    """Whether an SQLSTATE is a refusal, and not an error in the statement or its data."""
     return re.match(r"[0-9A-Z]{5} ", error) is not None and not error.startswith(UNDERSTOOD_NOT)
 
 

@@ -1,4 +1,4 @@
-"""The order service in a notebook: on a lab's servers, on a fixed day, with its accounts as a table and a picture."""
+"""The order service in a notebook: on a lab's servers and a fixed day, its accounts as a table and a picture."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from zephyr_lab.views.slots import slot_chart
 
 
 class Shop:
-    """Monday, 17:00 UTC, of a month far off: orders go into the slots from then on, of 100,000 roubles each.
+    """It is Monday, 17:00 UTC, in the far future: orders go into the slots from then on, of 100,000 roubles each.
 
-    `lab` is a `Lab` of its own, whose schema gets the service's tables. `db` is an autocommit connection to look with.
+    `lab` is a `Lab` of its own, whose schema gets the service's tables. `db` is an autocommit connection for queries.
     """
 
     def __init__(self, lab: Any, now: datetime = NOW) -> None:
@@ -48,11 +48,11 @@ class Shop:
 
     @property
     def window(self) -> Window:
-        """The slots that an order may go into now."""
+        """The slots that an order may be booked in now."""
         return self.plan.window(self.now)
 
     def order(self, price: int, number: int | None = None, **fields: Any) -> Order:
-        """An order of one pizza at that price; its id is the number, or the next one."""
+        """An order of one pizza at this price; its id is `number`, or the next one."""
         items = [Item.checked(pizza_name="Margherita", quantity=1, price=price)]
         number = next(self._numbers) if number is None else number
         return Order.of(items, id=UUID(int=number), now=self.now, **{"customer_id": 1, **fields})
@@ -62,7 +62,7 @@ class Shop:
         return OrderService(self._pool, strategy(name), self.redis, self.plan)
 
     def create(self, name: str, order: Order) -> Any:
-        """What the service tells a client."""
+        """Creates an order by the service; returns its answer to the client."""
         return run_sync(self.service(name).create(order))
 
     def connection(self) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
@@ -71,7 +71,7 @@ class Shop:
 
     @contextlib.contextmanager
     def connection_that_loses_an_answer(self) -> Iterator[psycopg.Connection[Any]]:
-        """Its COMMIT is carried out, and then the connection breaks. (A test has a proxy that does it on the wire.)"""
+        """A connection that breaks after its COMMIT is carried out. (A test does the same by a proxy.)"""
         connection = self._pool.getconn()
 
         def commit() -> None:
@@ -89,7 +89,7 @@ class Shop:
             pool_log.disabled = False
 
     def at_once(self, do: Callable[[Order], Any], orders: Iterable[Order], clients: int = 25) -> list[Any]:
-        """Calls `do` with every order, from many threads; what it gave or raised, in the orders' order."""
+        """Calls `do` with every order, from many threads; returns results and errors in the order of `orders`."""
 
         def caught(order: Order) -> Any:
             try:
@@ -101,14 +101,14 @@ class Shop:
             return list(threads.map(caught, orders))
 
     def reconcile(self, *, repair: bool = False, hours: int = 2) -> list[Difference]:
-        """What of Redis is not as the orders say, some hours later."""
+        """The differences of Redis from the orders, some hours later."""
         with self.connection() as connection:
             later = self.now + timedelta(hours=hours)
             slots = RedisSlots(self.redis)
             return run_sync(reconcile(Session(connection), self.now.date(), slots, repair=repair, now=later))
 
     def money(self, *, documented: bool = False) -> pd.DataFrame:
-        """Slots that have anything in any account, in roubles; with `documented`, Redis by the documented keys."""
+        """The slots with money in any account, in roubles; with `documented`, Redis by the documented keys."""
         slots: Any = DocumentedSlots(self.redis) if documented else RedisSlots(self.redis)
         with self.connection() as connection:
             accounts: list[SlotMoney] = run_sync(money(Session(connection), self.now.date(), slots))
@@ -127,18 +127,18 @@ class Shop:
         return pd.DataFrame(rows, columns=["slot", "orders", "booked", "redis", "capacity", "over"]).set_index("slot")
 
     def picture(self, *accounts: str, documented: bool = False) -> Picture:
-        """The same as bars, of some accounts: orders, booked, redis."""
+        """The same as bars, for some accounts: orders, booked, redis."""
         table = self.money(documented=documented)
         chosen = {name: [int(one) for one in table[name]] for name in accounts or ("orders", "booked")}
         return slot_chart(list(table.index), chosen, [int(one) for one in table["capacity"]], table.to_string())
 
     def rows(self, query: str, *params: Any) -> pd.DataFrame:
-        """What a query gives, as a table."""
+        """The rows of a query, as a table."""
         cursor = self.db.execute(query.encode(), params or None)
         return pd.DataFrame(cursor.fetchall(), columns=[one.name for one in cursor.description or ()])
 
     def sqlstate(self, statement: str, params: Any = None) -> str:
-        """The SQLSTATE with which the server refuses a statement, and its name; 'ok' where it does not."""
+        """The SQLSTATE of a statement's error, and its name; 'ok' if it succeeds."""
         try:
             self.db.execute(statement.encode(), params)
         except psycopg.Error as error:
@@ -146,7 +146,7 @@ class Shop:
         return "ok"
 
     def empty(self) -> None:
-        """No orders, no bookings."""
+        """Deletes all orders and bookings."""
         self.db.execute("truncate orders, order_ids, slot_ledger, slot_bookings; update slots set booked = 0")
         self.redis.flushdb()
 
@@ -157,7 +157,7 @@ class Shop:
 
 
 def told(call: Callable[[], Any]) -> str:
-    """What a call gives, or the error that it raises, with the SQLSTATE of its cause."""
+    """The result of a call, or the error that it raises, with the SQLSTATE of its cause."""
     try:
         return str(call())
     except Exception as error:

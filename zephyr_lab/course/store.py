@@ -27,9 +27,9 @@ UNCOMPARED = "nbval-ignore-output"
 
 
 def is_measured(notebook: nbformat.NotebookNode) -> bool:
-    """Whether its outputs are times and rates, by `{"zephyr_lab": {"kind": "measured"}}` in its metadata.
+    """Whether its outputs are times and rates: `{"zephyr_lab": {"kind": "measured"}}` in its metadata.
 
-    Such a notebook is executed like any other and asserts its ratios; that its outputs are as stored nobody asks.
+    Such a notebook is executed like any other and asserts its ratios; its outputs are not compared.
     """
     return dict(notebook.metadata.get("zephyr_lab", {})) == MEASURED
 
@@ -80,7 +80,7 @@ def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
 
 
 def normal_form(notebook: nbformat.NotebookNode) -> str:
-    """A notebook as text, without whatever differs between two executions or two machines."""
+    """A notebook as text, without anything that differs between two executions or two machines."""
     notebook = cast("nbformat.NotebookNode", nbformat.from_dict(notebook))
     measured = is_measured(notebook)
     kept = {"zephyr_lab": MEASURED} if measured else {}

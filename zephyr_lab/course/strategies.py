@@ -15,7 +15,7 @@ from zephyr_lab.orders.strategies import STRATEGIES, strategy
 from zephyr_lab.schedule.levels import IsolationLevel
 
 DRAWN = 8
-"""Schedules of three sessions where all would be thousands; no proof, but what is wrong with two shows in most."""
+"""Random schedules of three sessions if all are thousands; no proof, but errors of two sessions show in most."""
 
 FEW_ORDERS = frozenset(
     {
@@ -35,7 +35,7 @@ LEVELS = [level for level in IsolationLevel if level is not IsolationLevel.READ_
 
 @dataclass(frozen=True)
 class Cell:
-    """A strategy at a level: how many of the schedules are anomalous, sell too much, abort somebody with 40001."""
+    """A strategy at a level: how many of the schedules are anomalous, oversell, or abort a session with 40001."""
 
     strategy: str
     level: str
@@ -50,7 +50,7 @@ class Cell:
     def __str__(self) -> str:
         of = f"{self.schedules}" if self.complete else f"{self.schedules} drawn"
         if self.oversold != self.anomalous:
-            return f"{self.kind}, oversold in {self.oversold} of {of}"  # a scene that oversells in any serial order
+            return f"{self.kind}, oversold in {self.oversold} of {of}"  # a case that oversells in any serial order
         if self.anomalous:
             return f"{self.kind}: {self.anomalous} of {of}"
         return f"{self.kind}: {self.aborted} of {of}" if self.aborted else f"{self.kind} in {of}"

@@ -23,7 +23,7 @@ def slots(run: Observed) -> dict[str, dict[str, Any]]:
 
 
 def booking(words: str, *orders: tuple[str, int]) -> Scenario:
-    """Orders at the same time, a session each; what was accepted must be what is booked, and what fits be accepted."""
+    """Concurrent orders, a session each: accepted ones must equal what is booked, and one that fits be accepted."""
     named = dict(zip("ABC", orders, strict=False))
 
     def miscounted(run: Observed) -> str | None:

@@ -14,7 +14,7 @@ analyze orders;
 
 
 def creating(words: str, *requests: tuple[int, int]) -> Scenario:
-    """Requests at the same time, each with the number that a new order would get."""
+    """Concurrent requests, each with the number that a new order would get."""
     named = dict(zip("ABC", requests, strict=False))
 
     def orders(run: Observed) -> dict[int, int]:

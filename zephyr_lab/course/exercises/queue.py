@@ -18,11 +18,11 @@ analyze orders;
 
 
 class OvenBroke(Exception):
-    """What bake() raises where the oven is to break."""
+    """The error of bake() if the oven is to break."""
 
 
 def baker(*, breaks: bool) -> Callable[[Learners], Session]:
-    """A session that works once, and tells what work() returned, and which orders were baked."""
+    """A session that works once, and returns the result of work() and the orders that were baked."""
 
     def of(work: Learners) -> Session:
         def session(conn: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def baker(*, breaks: bool) -> Callable[[Learners], Session]:
 
 
 def working(words: str, orders: int, *breaking: bool) -> Scenario:
-    """A baker for each of `breaking`, which says whether that baker's oven breaks."""
+    """A baker for each of `breaking`, whether that baker's oven breaks."""
     bakers = dict(zip("ABC", breaking, strict=False))
     return Scenario(
         words,
@@ -86,7 +86,7 @@ def _twice(run: Observed) -> str | None:
 
 
 def _not_marked(breaks: dict[str, bool], run: Observed) -> str | None:
-    """`breaks`: whose oven does."""
+    """`breaks` says of each session whether its oven breaks."""
     done = {order for _, order in _baked_by(run)}
     marked = {row["id"] for row in run.rows("orders") if row["baked"]}
     if forgotten := sorted(done - marked, key=repr):
@@ -121,7 +121,7 @@ def _answers(run: Observed) -> dict[str, tuple[Any, list[Any]]]:
 
 
 def _raised(run: Observed) -> str | None:
-    """The broken oven is no error of the function's."""
+    """An error other than that of the broken oven."""
     other = {name: error for name, error in run.raised.items() if not error.startswith("OvenBroke(")}
     return COMES_TO_ITS_END.broken(Observed(run.transcript, run.returned, other))
 

@@ -17,7 +17,7 @@ LOOK = "What does the function know of the slot at the moment at which it adds, 
 
 
 def reserving(key: str, words: str, *prices: int) -> Scenario:
-    """Reservations at the same time, a session each, in the slot of that key."""
+    """Concurrent reservations, a session each, in the slot of that key."""
     named = dict(zip("ABC", prices, strict=False))
 
     def prepare(redis: Any) -> None:
@@ -78,7 +78,7 @@ def _watch_error(run: Observed) -> str | None:
 
 @dataclass(frozen=True)
 class Reservation:
-    """The exercise: see `exercise.Checker`. The slot's key begins with the lab's prefix on somebody else's Redis."""
+    """The exercise: see `exercise.Checker`. On an external Redis the slot's key begins with the lab's prefix."""
 
     name: str = "reservation"
     title: str = "a reservation in Redis that cannot oversell"
@@ -90,11 +90,11 @@ The slot holds {BEFORE:,}."""
         return self.with_prefix("").details()
 
     def check(self, lab: Lab, function: Learners) -> Answer:
-        """As for any exercise that is explored."""
+        """As of any exercise that is explored."""
         return self.with_prefix("" if lab.engine.keyvalue.is_embedded else lab.redis_prefix).check(lab, function)
 
     def with_prefix(self, prefix: str) -> Exercise:
-        """The exercise on a Redis where the lab's keys begin so."""
+        """The exercise with another prefix of its keys."""
         key = prefix + SLOT
         return Exercise(
             self.name,

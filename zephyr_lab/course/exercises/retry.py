@@ -32,7 +32,7 @@ LOST = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one fault: what the function returned or raised, and the rows."""
+    """The outcome of one fault: what the function returned or raised, and the rows."""
 
     run: Attempts
     returned: Any
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def times(self) -> dict[str, int]:
-        """How often each effect has happened."""
+        """How often each effect took place."""
         met = self.run.worked if self.run.fault.lasting else 1
         till, slot = (added * met for added in self.run.fault.others)
         orders = [number for number, *_ in self.tables["orders"]]
@@ -53,7 +53,7 @@ class Outcome:
         }
 
     def broken(self) -> tuple[str, str, str] | None:
-        """What happened, the rule that it breaks and a hint; None where all is well."""
+        """What happened, the rule that it breaks, and a hint; None if no rule is broken."""
         fault, times = self.run.fault, sorted(set(self.times.values()))
         ended = f"it raised {_named(self.raised)}" if self.raised else f"it returned {self.returned!r}"
         how_often = ", ".join(f"{words} came {_times(number)}" for words, number in self.times.items())
@@ -163,7 +163,7 @@ def _may_set_deadlock_timeout(control: psycopg.Connection[Any]) -> bool:
 
 
 def run_against(function: Learners, run: Attempts) -> Outcome | None:
-    """The function in a thread of its own; None where it does not come to an end."""
+    """Runs the function in a thread of its own; None if it does not end."""
     control = run.control
     control.execute((_drop() + SETUP).encode())
     told: list[Any] = [None, None]
@@ -219,7 +219,7 @@ def _outcome(run: Attempts, returned: Any, raised: BaseException | None) -> Outc
 
 @contextlib.contextmanager
 def _sleeps_skipped(thread: threading.Thread) -> Iterator[None]:
-    """A pause before the next attempt takes no time here."""
+    """Makes `time.sleep` return at once in that thread."""
     real = time.sleep
 
     def sleep(seconds: float | SupportsIndex, /) -> None:

@@ -14,7 +14,7 @@ analyze couriers;
 
 
 def leaving(words: str, *names: str, boris: bool = True, clara: bool = False) -> Scenario:
-    """Couriers who want to go home at the same time."""
+    """Concurrent calls of couriers who want to go home."""
     named = dict(zip("ABC", names, strict=False))
     on_shift = 1 + boris + clara
 

@@ -17,7 +17,7 @@ STALE = "Which of the rows that the function decides by may another session chan
 
 
 def moving(words: str, *moves: tuple[str, str, int]) -> Scenario:
-    """Moves at the same time, a session each."""
+    """Concurrent moves, a session each."""
     named = dict(zip("ABC", moves, strict=False))
 
     def miscounted(run: Observed) -> str | None:
