@@ -24,7 +24,7 @@ DAY_SHAPE = (4, 6, 11, 14, 9, 6, 5, 7, 12, 15, 12, 7)
 
 @dataclass(frozen=True)
 class Ask:
-    """One order that somebody wants. `at` in seconds from the start, 0 in a closed loop; `lane` is the hot slot."""
+    """One order to be sent. `at` is in seconds from the start, 0 in a closed loop; `lane` is its hot slot."""
 
     number: int
     at: float
@@ -36,11 +36,11 @@ class Ask:
 
     @cached_property
     def item(self) -> Item:
-        """What is ordered, at the menu's price."""
+        """Its item, at the menu's price."""
         return Item.from_menu(self.pizza, self.quantity)
 
     def order(self, incident: Incident, today: date) -> Order:
-        """As the service takes it."""
+        """It as the service's order."""
         now = incident.moment(self.number, self.lane, today)
         return Order.of([self.item], id=self.id, now=now, **customers()[self.customer])
 
@@ -50,7 +50,7 @@ class Ask:
 
 
 def times(incident: Incident) -> Iterator[float]:
-    """Intended starts, in seconds from the start of the run, in their order, up to its end; endless zeros if closed."""
+    """Intended starts, ascending, in seconds from the start of the run up to its end; endless zeros if closed."""
     chance = random.Random(f"{incident.seed} times")
     if incident.is_closed:
         while True:
@@ -67,7 +67,7 @@ def times(incident: Incident) -> Iterator[float]:
 
 
 def _when(share: float) -> float:
-    """The part of the day after which that part of the day's orders has come."""
+    """The fraction of the day after which that fraction of its orders has arrived."""
     left = share * sum(DAY_SHAPE)
     for hour, orders in enumerate(DAY_SHAPE):
         if left <= orders:
@@ -77,7 +77,7 @@ def _when(share: float) -> float:
 
 
 def asks(incident: Incident) -> Iterator[Ask]:
-    """Every order of a run, in the order of their times. The same seed gives the same."""
+    """Every order of a run, by time. The same seed gives the same orders."""
     chance = random.Random(f"{incident.seed} orders")
     pizzas, people = sorted(menu()), range(len(customers()))
     for number, at in enumerate(times(incident)):

@@ -1,7 +1,7 @@
-"""Every claim of the write-up about how the service behaves, the experiment that decides it, and what came out.
+"""Every claim of the write-up about the service's behaviour, the experiment that decides it, and its finding.
 
-Verdicts are computed from what was measured, here and now; none is written down. A figure from a machine that was busy
-with other things is as good as that machine was: the share that others took is printed with the table.
+Verdicts are computed from what was measured, here and now; none is written down. A figure from a busy machine is only
+as good as that machine was: the share of other processes is printed with the table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the write-up says, and how to find out."""
+    """A statement of the write-up, and its experiment."""
 
     number: int
     about: str
@@ -37,7 +37,7 @@ PARTS = {"under load": LOAD, "the service's code": CODE, "the runbook's SQL": RU
 _ALL = ((about, *one) for about, chapter in PARTS.items() for one in chapter)
 
 CLAIMS = [Claim(number, *one) for number, one in enumerate(_ALL, 1)]
-"""What needs load comes first, then the service's code, then the runbook's SQL; each in the write-up's order."""
+"""First those under load, then of the service's code, then of the runbook's SQL; each in the write-up's order."""
 
 NEED_NO_LOAD = tuple(range(len(LOAD) + 1, len(CLAIMS) + 1))
 """Numbers of the claims that the servers decide alone, in a second or less each."""
@@ -45,7 +45,7 @@ NEED_NO_LOAD = tuple(range(len(LOAD) + 1, len(CLAIMS) + 1))
 
 @dataclass(frozen=True)
 class Decided:
-    """A claim and what was found about it."""
+    """A claim and its finding."""
 
     claim: Claim
     finding: Finding
@@ -106,7 +106,7 @@ class Table:
         return self._markdown()
 
     def figure(self) -> Picture:
-        """How many hold, by what they are about."""
+        """A figure of how many hold, by chapter."""
         from zephyr_lab.views.load import verdicts
 
         found: dict[str, dict[str, int]] = {
@@ -116,7 +116,7 @@ class Table:
         return verdicts({about: counts for about, counts in found.items() if counts}, repr(self))
 
     def __add__(self, other: Table) -> Table:
-        """Both, decided on the same server; the worse of the conditions."""
+        """The claims of both, decided on the same server, and the worse of their conditions."""
         return replace(
             self,
             rows=[*self.rows, *other.rows],
@@ -137,7 +137,7 @@ def check(numbers: Sequence[int]) -> None:
 def decide(
     bench: Bench, server: str, numbers: Sequence[int] = (), on_progress: Callable[[Claim], object] = lambda claim: None
 ) -> Table:
-    """Decides the claims with those numbers, or all; `on_progress` is told which one is next."""
+    """Decides the claims with those numbers, or all; `on_progress` is called with each before it is decided."""
     rows = []
     with bench.ends:
         for one in CLAIMS:

@@ -94,7 +94,7 @@ def idempotent(bench: Bench) -> Finding:
     written = schema.statement("as-documented/upsert")
     with scratch_database(bench) as here:
         keyed = written.replace("on conflict (id)", "on conflict (id, created_at)")
-        for _ in range(2):  # CreateOrder says now() each time
+        for _ in range(2):  # CreateOrder uses now() each time
             moment = here.one("select clock_timestamp()")
             here.admin.execute(keyed, {**order(1).row(), "created_at": moment})
         rows = here.one("select count(*) from orders")
@@ -150,7 +150,7 @@ def _yes(it: bool) -> str:
 
 @contextmanager
 def _emptied(bench: Bench, seconds: float = clients.REDIS_SECONDS) -> Iterator[redis.Redis]:
-    """A client of the lab's Valkey, with nothing in it before and after."""
+    """A client of the lab's Valkey, which is emptied before and after."""
     with clients.redis_client(bench.valkey().url, seconds=seconds) as client:
         client.flushall()
         try:
@@ -160,7 +160,7 @@ def _emptied(bench: Bench, seconds: float = clients.REDIS_SECONDS) -> Iterator[r
 
 
 class _Impatient(Session):
-    """A session that lets `resume` happen when it pauses: its first attempt has timed out by then."""
+    """A session that calls `resume` when it pauses, after its first attempt has timed out."""
 
     resume: Callable[[], None]
 
@@ -169,7 +169,7 @@ class _Impatient(Session):
 
 
 def _booked_in_a_stall(bench: Bench, here: ScratchDatabase, book: Callable[[Session], Any]) -> None:
-    """Valkey stops, reads nothing, and goes on when the client has lost patience once; then it reads what has come."""
+    """Valkey stops, and goes on after the client has timed out once; then it reads what it was sent."""
     with clients.redis_client(bench.valkey().url, seconds=HASTY_SECONDS) as hasty:
         pid = hasty.info("server")["process_id"]
         session = _Impatient(here.booking(), hasty)
@@ -234,7 +234,7 @@ def counter(bench: Bench) -> Finding:
 
 
 def _most_sold(here: ScratchDatabase) -> int:
-    """Roubles of the slot that has most, by its orders."""
+    """The roubles of the fullest slot, by its orders."""
     return int(
         here.one(
             "select coalesce(max(sold), 0) from "
@@ -247,7 +247,7 @@ def _most_sold(here: ScratchDatabase) -> int:
 
 
 class _LosesAnswer(psycopg.Connection[Any]):
-    """COMMIT is carried out, and the connection is lost before the answer is read."""
+    """A session whose COMMIT is carried out, and whose connection is lost before the answer is read."""
 
     def wait(self, gen: Any, *words: Any, **named: Any) -> Any:
         if gen.__name__ == "_commit_gen":
@@ -261,7 +261,7 @@ def _pause() -> Generator[None, None, None]:
 
 
 class _ReadsAhead:
-    """A client after whose HMGET somebody else comes first."""
+    """A client after whose HMGET another one acts first."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -276,7 +276,7 @@ class _ReadsAhead:
 
 
 def _refused(here: ScratchDatabase, client: redis.Redis, one: Order) -> int:
-    """What the slot has when the server has refused the order."""
+    """The slot's load after the server has refused the order."""
     with schema.missing_table(here.admin), suppress(Exception):
         strategy(FIX).run(here.booking(), one, WINDOW, client)
     return run_sync(documented.DocumentedSlots(client).loads([SLOT])).get(SLOT.id, 0)

@@ -1,4 +1,4 @@
-"""Claims of the write-up's runbook: what each of its snippets is said to show or do, decided by the server alone."""
+"""Claims of the write-up's runbook: what each of its snippets shows or does, decided by the server alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _rows(connection: psycopg.Connection, name: str) -> list[tuple[Any, ...]]:
 
 
 def _code(connection: psycopg.Connection, name: str) -> str:
-    """The SQLSTATE that a snippet ends with; empty if it runs."""
+    """The SQLSTATE of a snippet's error; empty if it succeeds."""
     try:
         _rows(connection, name)
     except psycopg.Error as error:

@@ -1,7 +1,7 @@
-"""One process of clients: sends its share of the orders at their times, and counts what becomes of them.
+"""One process of clients: sends its share of the orders at their times, and counts their outcomes.
 
-An order's latency begins at its intended time. A client that measures from the actual sending leaves out just the
-orders that had to wait (coordinated omission, Gil Tene).
+An order's latency begins at its intended time. A client that measures from the actual sending leaves out exactly
+the orders that had to wait (coordinated omission, Gil Tene).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from zephyr_lab.orders.grpc import PizzaOrderRequest, create_order_stub
 from zephyr_lab.orders.models import Order
 
 DRAIN_SECONDS = 15.0
-"""How long after its end a run waits for answers."""
+"""Seconds for which a run waits for answers after its end."""
 
 STOPPED_DRAIN_SECONDS = 2.0
 LOOK_SECONDS = 0.05
@@ -73,7 +73,7 @@ async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, Tim
 
 
 class Ahead:
-    """Orders made before the clock starts: their making is no part of what is compared with other programs."""
+    """Orders that are made before the clock starts, so that making them is not measured."""
 
     def __init__(self, share: Share) -> None:
         self._incident, self._today = share.incident, share.today
@@ -86,7 +86,7 @@ class Ahead:
 
 
 class Client:
-    """The loop that sends, and what it counts."""
+    """The loop that sends orders, and its counts."""
 
     def __init__(self, share: Share, send: Send, counts: Counts, stop: asyncio.Event, began: float) -> None:
         self.incident, self._send, self.counts, self._stop, self._began = share.incident, send, counts, stop, began
@@ -95,7 +95,7 @@ class Client:
         self.detector: ClientDetector | None = None
 
     async def one(self, ask: Ask, place: int, intended: float) -> None:
-        """Sends an order, and notes its end."""
+        """Sends an order, and counts its outcome."""
         counts = self.counts
         seen = self.detector.before(ask) if self.detector else None
         outcome = Outcome.UNANSWERED
@@ -185,8 +185,8 @@ async def run_share(
     on_progress: Callable[[Counts], object],
     stop: asyncio.Event,
 ) -> Counts:
-    """Carries out a share. `ready` is awaited when all is prepared, and gives the start by the machine's monotonic
-    clock; `on_progress` gets the counts now and then; `stop` ends it early.
+    """Carries out a share. `ready` is awaited when all is prepared, and returns the start by the machine's monotonic
+    clock; `on_progress` is called with the counts now and then; `stop` ends it early.
     """
     incident = share.incident
     counts = Counts(share=share.number)

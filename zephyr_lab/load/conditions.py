@@ -1,6 +1,6 @@
-"""The incident's conditions: what is asked of the service, how often, where it goes, and what goes wrong meanwhile.
+"""The incident's conditions: which orders, how often, by which strategy, and with which faults.
 
-Everything here is plain data, so that a share of it can be handed to another process.
+Everything here is plain data, so that a share of it can be sent to another process.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ KNOWN: dict[str, Strategy] = {
 
 
 class Blocks(Plan):
-    """A plan in which an order's moment says its block."""
+    """A plan in which an order's moment determines its block."""
 
     def window(self, now: datetime) -> Window:
         minutes = (now.hour * 60 + now.minute) // SLOTS_A_BLOCK * SLOTS_A_BLOCK
@@ -73,7 +73,7 @@ class Incident(LoadOptions):
     # -- is it possible?
 
     def check(self) -> Self:
-        """Itself, with the level's name as PostgreSQL writes it and the number of processes. Raises BadInput."""
+        """Itself, with the level's name in PostgreSQL's spelling and the number of processes. Raises BadInput."""
         if self.strategy not in KNOWN:
             raise BadInput(f"unknown strategy {self.strategy!r}; there are: {', '.join(KNOWN)}")
         super().check()
@@ -120,12 +120,12 @@ class Incident(LoadOptions):
 
     @property
     def expected(self) -> int:
-        """How many orders will be asked for, about; for a closed loop at most."""
+        """The expected number of orders; for a closed loop the maximum."""
         return math.ceil((CLOSED_PER_SECOND if self.is_closed else self.rate) * self.seconds)
 
     @property
     def orders_a_block(self) -> int:
-        """After so many the clock moves on."""
+        """The number of orders after which the clock moves on to the next block."""
         prices: list[int] = [one["price"] for one in menu().values()]
         mean = sum(prices) / len(prices) * sum(QUANTITIES) / len(QUANTITIES)
         return max(1, round(SLOTS_MEANT * self.capacity / mean))
@@ -139,18 +139,18 @@ class Incident(LoadOptions):
         return math.ceil(self.blocks / BLOCKS_A_DAY)
 
     def opened(self, today: date) -> list[date]:
-        """The days that have the slots."""
+        """The days of the slots."""
         return [today + timedelta(days=number) for number in range(self.days)]
 
     def moment(self, number: int, lane: int, today: date) -> datetime:
-        """When order `number`, which wants hot slot `lane`, is made by the incident's clock."""
+        """The time on the incident's clock at which order `number`, for hot slot `lane`, is made."""
         block = (number // (self.orders_a_block * self.slots)) * self.slots + lane
         day, within = divmod(block % self.blocks, BLOCKS_A_DAY)
         start = datetime.combine(today + timedelta(days=day), time(), UTC)
         return start + timedelta(minutes=within * SLOTS_A_BLOCK * MINUTES_A_SLOT)
 
     def as_strategy(self) -> Strategy:
-        """The strategy with the level and the retry that were asked for."""
+        """The strategy, with the level and the retry of these conditions."""
         chosen = KNOWN[self.strategy]
         if self.isolation is not None:
             level = psycopg.IsolationLevel[IsolationLevel.of(self.isolation).name]

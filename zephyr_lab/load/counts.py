@@ -1,4 +1,4 @@
-"""The counts of one client process, and their sum: outcome by order, histograms, the service's own.
+"""The counts of one client process, and their sum: outcomes by order, histograms, and the service's counts.
 
 Durations go into histograms with the buckets of Gil Tene's HDR: three significant digits at every size, so that no
 outlier is lost; they merge by addition.
@@ -24,7 +24,7 @@ class Outcome(IntEnum):
     """The reply to the customer about an order."""
 
     UNSENT = 0  # the run was stopped before
-    CREATED = 1  # saved, by its word
+    CREATED = 1  # saved, by the service's answer
     FULL = 2
     GIVEN_UP = 3  # refused at every attempt: 40001, 40P01, or another order was faster
     UNANSWERED = 4  # the connection broke, or the client gave up: may be saved or not
@@ -41,12 +41,12 @@ class Histogram(Counter[int]):
         self[micros >> small << small] += 1
 
     def mean(self) -> float:
-        """In milliseconds; 0 where nothing was recorded."""
+        """The mean in milliseconds; 0 if nothing was recorded."""
         counted = sum((_middle(value) * count for value, count in self.items()), 0.0)
         return counted / self.total() / 1000 if self else 0.0
 
     def percentile(self, percent: float) -> float:
-        """In milliseconds, as long as so many were at most; 0 where nothing was recorded."""
+        """A percentile in milliseconds; 0 if nothing was recorded."""
         left = math.ceil(self.total() * percent / 100)
         for value in sorted(self):
             if (left := left - self[value]) <= 0:
@@ -115,9 +115,9 @@ class Counts:
 
 
 def add_up(parts: Iterable[Counts]) -> Counts:
-    """The sum of all, with every outcome where the order's number has it: part `share` has each n-th order from there.
+    """The sum of all; outcomes are in the order of the run, of which part `share` has every n-th order from there.
 
-    What the service counts may come as a part without outcomes.
+    The service's counts may be a part without outcomes.
     """
     parts = list(parts)
     whole = Counts()

@@ -31,7 +31,7 @@ select target_slot_id, sum(final_price)::int from orders where status <> 'cancel
 
 
 class ClientDetector:
-    """Polls loads on connections of its own, and compares. It sees what the stress client saw, no more."""
+    """Polls loads on connections of its own, and compares. It sees what the stress client saw, and nothing else."""
 
     def __init__(self, incident: Incident, where: Where, today: date) -> None:
         self._incident, self._where, self._today = incident, where, today
@@ -43,7 +43,7 @@ class ClientDetector:
         return Blocks().window(self._incident.moment(ask.number, ask.lane, self._today)).slots()
 
     def before(self, ask: Ask) -> tuple[str, int]:
-        """The slot that the order is expected to go into, by the last poll, and its load then."""
+        """The slot that the order will be booked in, by the last poll, and its load then."""
         slots = self._slots(ask)
         for slot in slots:
             if self._polled.get(slot.id, 0) + ask.item.total <= self._incident.capacity:
@@ -51,7 +51,7 @@ class ClientDetector:
         return slots[-1].id, self._polled.get(slots[-1].id, 0)
 
     def after(self, ask: Ask, seen: tuple[str, int]) -> bool:
-        """Whether that is called a race condition."""
+        """Whether it counts as a race condition."""
         slot, before = seen
         now = self._polled.get(slot, 0)
         return now > before and now != before + ask.item.total

@@ -32,7 +32,7 @@ def either(good: bool) -> Verdict:
 
 @dataclass(frozen=True)
 class Finding:
-    """What an experiment has shown: a verdict, on what condition if there is one, and the figures."""
+    """The result of an experiment: a verdict, its condition, if there is one, and the figures."""
 
     verdict: Verdict
     measured: str
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass
 class Bench:
-    """Runs what the experiments ask for, each condition once.
+    """Runs the loads of the experiments, each condition once.
 
     `connect` opens a connection into the lab's schema, on a server that is the lab's; `keyvalue` is a Valkey, started
     when first asked for.
@@ -71,14 +71,14 @@ class Bench:
         return self.reports[wanted]
 
     def once(self, place: Callable[[Bench], AbstractContextManager[T]]) -> T:
-        """What a context gives, entered when first asked for; it is left with `ends`."""
+        """The value of a context manager, which is entered at the first use, and left with `ends`."""
         if place not in self._places:
             self._places[place] = self.ends.enter_context(place(self))
         there: T = self._places[place]
         return there
 
     def valkey(self) -> KeyValue:
-        """Experiments empty it and stop it. Raises BadInput if it is external."""
+        """The lab's Valkey; experiments empty it and stop it. Raises BadInput if it is external."""
         found = self.keyvalue()
         if not found.is_embedded:
             raise BadInput("this claim is decided by emptying a Redis: unset ZEPHYR_LAB_REDIS_URL to use the lab's own")
@@ -86,7 +86,7 @@ class Bench:
 
     @property
     def others_share(self) -> float:
-        """How much of the machine was not there, in the worst of the runs."""
+        """The share of the machine that other processes used, in the worst of the runs."""
         return max((one.cpu.others_share for one in self.reports.values()), default=0.0)
 
 
@@ -94,10 +94,10 @@ Decide = Callable[[Bench], Finding]
 
 
 class Chapter(list[tuple[str, Decide]]):
-    """What the write-up says about one thing, in its order, each with how to find out."""
+    """The claims of the write-up about one subject, in its order, each with its experiment."""
 
     def claim(self, said: str) -> Callable[[Decide], Decide]:
-        """Adds the experiment that follows."""
+        """A decorator that adds a claim with its experiment."""
 
         def add(decide: Decide) -> Decide:
             self.append((said, decide))

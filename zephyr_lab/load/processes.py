@@ -35,7 +35,7 @@ class Process:
         )
 
     def begin(self, role: str, share: Share) -> None:
-        """A run. Whoever has spoken gRPC has it with one event loop, and is not taken a second time."""
+        """Begins a run. A process that has used gRPC has bound it to one event loop, and is not used again."""
         self.said = {}
         self.may_go_on = role == "clients" and share.where.address is None
         order = {
@@ -67,7 +67,7 @@ class Process:
             self._process.stdin.flush()
 
     def listen(self) -> bool:
-        """Takes in what it has said; False when it has ended."""
+        """Reads its messages; False if it has ended."""
         assert self._process.stdout
         chunk = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
@@ -94,13 +94,13 @@ class Process:
 
 
 class Idle:
-    """Workers between two runs: to start one takes longer than many a run."""
+    """Idle workers, kept between runs: starting one takes longer than a short run."""
 
     def __init__(self) -> None:
         self._waiting: list[Process] = []
 
     def take(self) -> Process:
-        """One that waits, or a new one."""
+        """An idle worker, or a new one."""
         while self._waiting:
             if (one := self._waiting.pop()).is_alive:
                 return one
@@ -119,7 +119,7 @@ class Idle:
 
 
 class Processes:
-    """The workers of a run, listened to together."""
+    """The workers of a run."""
 
     def __init__(self, idle: Idle) -> None:
         self.all: list[Process] = []
@@ -134,13 +134,13 @@ class Processes:
         return made
 
     def listen(self, seconds: float) -> None:
-        """Takes in what is said within that time."""
+        """Waits at most so many seconds for messages, and reads them."""
         for key, _ in self._selector.select(seconds):
             if not key.data.listen():
                 self._selector.unregister(key.fileobj)
 
     def wait_for(self, word: str, wanted: list[Process], seconds: float = START_SECONDS) -> None:
-        """Until all have said it. Raises ServerUnavailable for one that cannot."""
+        """Waits until each has sent this message. Raises ServerUnavailable for one that cannot."""
         deadline = time.monotonic() + seconds
         while missing := [one for one in wanted if word not in one.said]:
             for one in missing:
@@ -153,7 +153,7 @@ class Processes:
             self.listen(0.2)
 
     def ended(self, role: list[Process]) -> bool:
-        """Whether each has given its counts, or is no more."""
+        """Whether each has sent its counts, or has ended."""
         open_ = self._selector.get_map()
         return all("counts" in one.said or one.output.fileno() not in open_ for one in role)
 
@@ -167,7 +167,7 @@ class Processes:
 
 @contextmanager
 def processes(idle: Idle) -> Iterator[Processes]:
-    """They end with the block, or are idle again."""
+    """The workers of a run; at the end of the block they are ended, or idle again."""
     made = Processes(idle)
     try:
         yield made

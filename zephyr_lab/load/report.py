@@ -1,4 +1,4 @@
-"""What a run has shown: as text, as JSON, as a page, as a row of a table."""
+"""The report of a run: as text, as JSON, as a page, as a row of a table."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Report:
 
     @property
     def seconds(self) -> float:
-        """From the start to the last answer, and at least what was planned, if the run was not stopped."""
+        """Duration from the start to the last answer; at least the planned one, if the run was not stopped."""
         planned = 0.0 if self.stopped else self.incident.seconds
         return max(planned, self.counts.last_end)
 
@@ -66,23 +66,23 @@ class Report:
 
     @property
     def achieved_share(self) -> float:
-        """Created orders by orders that were asked for."""
+        """Created orders, as a share of all orders."""
         return self.created / self.sent if self.sent else 0.0
 
     @property
     def refusals(self) -> int:
-        """Attempts that lost to another one: 40001, 40P01, a slot that has changed."""
+        """The number of refused attempts: 40001, 40P01, a slot that has changed."""
         refused = sum(count for code, count in self.counts.refusals.items() if code in REFUSALS)
         return refused + self.counts.of_outcome(Outcome.GIVEN_UP)
 
     @property
     def failed_attempts(self) -> float:
-        """Attempts that were refused, by attempts: from 0 to 1."""
+        """Refused attempts, as a share of all attempts: from 0 to 1."""
         return self.refusals / self.counts.attempts if self.counts.attempts else 0.0
 
     @property
     def given_up(self) -> float:
-        """Orders refused at every attempt, by orders: from 0 to 1."""
+        """Orders refused at every attempt, as a share of all orders: from 0 to 1."""
         return self.counts.of_outcome(Outcome.GIVEN_UP) / self.sent if self.sent else 0.0
 
     @property
@@ -92,24 +92,24 @@ class Report:
 
     @property
     def lock_wait(self) -> float | None:
-        """Milliseconds a transaction waited, by the server (Little's law); None if it was not measured."""
+        """Milliseconds of lock waits per transaction, by the server (Little's law); None if not measured."""
         if self.watched.mean_waiting is None:
             return None
         seconds = self.watched.mean_waiting * self.seconds
         return 1000 * seconds / self.counts.attempts if self.counts.attempts else 0.0
 
     def latency(self, percentile: float) -> float:
-        """Of created orders, from their intended start."""
+        """The latency of created orders, from their intended start."""
         return self.counts.latency.percentile(percentile)
 
     @property
     def wrong(self) -> list[str]:
-        """What must not be, in words."""
+        """The violations, in words."""
         return self.truth.wrong()
 
     @property
     def breaks_a_promise(self) -> bool:
-        """Whether orders are lost, or more was sold than the strategy promises, at a level at which it does."""
+        """Whether orders are lost, or slots oversold at a level at which the strategy promises that none is."""
         truth, promises = self.truth, self.incident.as_strategy().promises and self.incident.isolation is None
         return bool(truth.lost or truth.unexpected or truth.twice or (promises and self.wrong))
 
@@ -121,7 +121,7 @@ class Report:
         return "; ".join([*(self.wrong or ["nothing oversold, nothing lost"]), *given_up, *failed])
 
     def row(self) -> dict[str, Any]:
-        """Every figure by its name, flat."""
+        """Every figure by its name, as a flat dictionary."""
         counts, truth = self.counts, self.truth
         return {
             "strategy": self.incident.strategy, "isolation": self.incident.isolation or "its own",
@@ -153,7 +153,7 @@ class Report:
     # -- forms
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: conditions, figures, refusals and errors by SQLSTATE, the course of the run by period."""
+        """For JSON: conditions, figures, refusals and errors by SQLSTATE, the course of the run by period."""
         periods = range(round(self.seconds / PERIOD) + 1)
         return {
             "incident": asdict(self.incident), "server": self.server, "stopped": self.stopped,
@@ -175,11 +175,11 @@ class Report:
         return _aligned([*self.lines(), *self.machine()])
 
     def machine(self) -> list[tuple[str, str]]:
-        """What it was measured on."""
+        """The machine on which it was measured."""
         return [("server", self.server), ("processors", _cpu(self.cpu))]
 
     def lines(self) -> list[tuple[str, str]]:
-        """What is printed: a name and what is said of it."""
+        """The printed lines, each a name and its text."""
         one, counts, truth = self.incident, self.counts, self.truth
         asked = f"{one.connections} clients, closed loop" if one.is_closed else f"{one.rate:g}/s, {one.arrivals}"
         said = [
@@ -235,7 +235,7 @@ class Report:
     # -- pictures
 
     def figure(self) -> Picture:
-        """The course of the run, its latencies, its retries."""
+        """A figure of the course of the run, its latencies and its retries."""
         from zephyr_lab.views.load import course
 
         return course(self.to_dict(), _aligned(self.lines()))
@@ -269,14 +269,14 @@ def _cpu(cpu: Cpu) -> str:
 
 
 def frame(reports: Sequence[Report]) -> pd.DataFrame:
-    """A row a run."""
+    """A DataFrame, a row for each run."""
     import pandas as pd
 
     return pd.DataFrame([one.row() for one in reports])
 
 
 def save(reports: Sequence[Report], path: Path) -> None:
-    """As Parquet or CSV, by the file's name. Raises BadInput for another name."""
+    """Writes Parquet or CSV, by the file's extension. Raises BadInput for any other."""
     check_path(path)
     table = frame(reports)
     if path.suffix == ".csv":
@@ -286,7 +286,7 @@ def save(reports: Sequence[Report], path: Path) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Raises BadInput if results cannot be written there, before anything is run."""
+    """Raises BadInput if results cannot be written there; called before anything is run."""
     if path.suffix not in (".csv", ".parquet"):
         raise BadInput(f"{path.name}: results go to a file that ends in .csv or .parquet")
     if not path.parent.is_dir():
@@ -312,7 +312,7 @@ COLUMNS = (
 
 
 def compared(reports: Sequence[Report]) -> str:
-    """A line a run."""
+    """A table as text, a line for each run."""
     rows = [
         (
             one.incident.name, f"{one.achieved_rate:,.0f}", f"{one.latency(50):.1f}", f"{one.latency(99):,.1f}",
@@ -336,7 +336,7 @@ def to_json(reports: Sequence[Report]) -> str:
 
 
 def to_html(reports: Sequence[Report]) -> str:
-    """One page with every run's figures; nothing is fetched from elsewhere."""
+    """One HTML page with every run's figures, complete in itself."""
     import jinja2
 
     pages = jinja2.Environment(loader=jinja2.PackageLoader("zephyr_lab", "load"), autoescape=True)
@@ -345,7 +345,7 @@ def to_html(reports: Sequence[Report]) -> str:
 
 
 def comparison(reports: Sequence[Report]) -> Picture:
-    """Strategies beside each other."""
+    """A figure that compares strategies."""
     from zephyr_lab.views.load import strategies
 
     return strategies([one.to_dict() for one in reports], compared(reports))

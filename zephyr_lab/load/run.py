@@ -38,7 +38,7 @@ COME_BACK_SECONDS = 30.0
 OWN_CONNECTIONS = 4  # the lab's, the monitor, and who prepares and looks afterwards
 
 DURABLE = {"synchronous_commit": "on"}
-"""An order that was acknowledged survives a crash. The lab's other sessions do without, and are faster."""
+"""Acknowledged orders survive a crash. The lab's other sessions commit asynchronously, and are faster."""
 
 # Of earlier slots, which are no part of the run: an order without a slot is none of those that are counted.
 _EARLIER = """
@@ -141,7 +141,7 @@ class _Run:
             )
 
     def _prepare(self) -> None:
-        """The service's tables, empty, and the slots of the days that the run will need."""
+        """Creates the service's tables, and the slots of the days that the run needs."""
         days = self.incident.opened(self.today)
         with self.database.connect() as admin:
             name = sql.Identifier(self.database.schema)
@@ -219,7 +219,7 @@ class _Run:
         )
 
     def _follow(self, workers: Processes, clients: list[Process], monitor: ServerMonitor, began: float) -> None:
-        """Until all clients have given their counts. An interrupt asks them to; a second one is raised."""
+        """Waits until all clients have sent their counts. An interrupt asks for them; a second one is raised."""
         deadline = began + self.incident.seconds + DRAIN_SECONDS + 15
         while not workers.ended(clients) and time.monotonic() < deadline:
             try:
@@ -254,7 +254,7 @@ class _Run:
                     one.tell("stop")
 
     def _kill(self, began: float) -> None:
-        """SIGKILL to a server process that has an order in hand: PostgreSQL ends all sessions, and recovers."""
+        """Sends SIGKILL to a server process that is executing an order: PostgreSQL ends all sessions, and recovers."""
         with self.database.connect() as admin:
             row = admin.execute(
                 "select pid from pg_stat_activity where application_name = %s order by state = 'active' desc limit 1",
@@ -268,7 +268,7 @@ class _Run:
 
     @contextmanager
     def _connected_again(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection, also to a server that has to recover first."""
+        """A connection, after the server has recovered if it has to."""
         deadline = time.monotonic() + COME_BACK_SECONDS
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A database of its own on the lab's server, as the write-up has it: the service's tables, in public, and two roles."""
+"""A separate database on the lab's server, as in the write-up: the service's tables, in public, and two roles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME, OWNER, STRANGER = "claims_town", "claims_owner", "claims_stranger"
 WAIT_SECONDS = 20.0
 
 NOON = datetime.combine(datetime.now(UTC).date(), clock(12), UTC)
-"""Of today: partitions are made from this month on."""
+"""A slot of today, since partitions are made from this month on."""
 
 WINDOW = Plan().window(NOON)
 SLOT = WINDOW.slots()[0]
@@ -33,14 +33,14 @@ _WAITING = "select count(*) from pg_stat_activity where datname = current_databa
 
 
 def order(number: int, price: int = 450) -> Order:
-    """Of today's noon, with an id that is this number; it has no slot yet."""
+    """An order of today's noon, whose id is this number; it has no slot yet."""
     item = Item.checked(pizza_name="Margherita", quantity=1, price=price)
     return Order.of([item], id=UUID(int=number), now=NOON, customer_id=1)
 
 
 @dataclass
 class ScratchDatabase:
-    """Connections to it, which end with it. `admin` is the superuser's, and commits by itself, as all others do."""
+    """Its connections, in autocommit, which end with it; `admin` is the superuser's."""
 
     server: psycopg.ConnectionInfo
     opened: list[psycopg.Connection[Any]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class ScratchDatabase:
     def connect(
         self, role: str = "", kind: type[psycopg.Connection[Any]] = psycopg.Connection
     ) -> psycopg.Connection[Any]:
-        """As the superuser, or as a role."""
+        """A connection of the superuser, or of a role."""
         its = self.server
         made = kind.connect(
             host=its.host, port=its.port, user=its.user, password=its.password, dbname=NAME, autocommit=True
@@ -59,13 +59,13 @@ class ScratchDatabase:
         return made
 
     def booking(self, kind: type[psycopg.Connection[Any]] = psycopg.Connection) -> psycopg.Connection[Any]:
-        """As the order service wants it: autocommit off."""
+        """A connection as the order service uses it: autocommit off."""
         made = self.connect(kind=kind)
         made.autocommit = False
         return made
 
     def send(self, statement: str) -> psycopg.Connection[Any]:
-        """A connection that has sent a statement and does not wait for the answer. Returns when it waits for a lock."""
+        """A connection that has sent a statement, without its answer; returns once the statement waits for a lock."""
         before = self.one(_WAITING)
         made = self.connect()
         made.pgconn.send_query(statement.encode())
@@ -89,7 +89,7 @@ class ScratchDatabase:
 
 @contextmanager
 def scratch_database(bench: Bench) -> Iterator[ScratchDatabase]:
-    """As it was on the first day, whatever was done to it before. Its connections end with the block."""
+    """The database in its initial state. Its connections end with the block."""
     its = ScratchDatabase(bench.once(_created).info)
     try:
         admin = its.connect()
@@ -108,7 +108,7 @@ def scratch_database(bench: Bench) -> Iterator[ScratchDatabase]:
 
 @contextmanager
 def _created(bench: Bench) -> Iterator[psycopg.Connection[Any]]:
-    """It belongs to a role that is no superuser; another role has no rights in it. All three are gone afterwards."""
+    """Creates it: a role without superuser owns it, another has no rights in it. Drops all three in the end."""
     with closing(bench.connect()) as admin:
         _remove(admin)
         admin.execute(f"create role {OWNER}; create role {STRANGER}")
@@ -125,7 +125,7 @@ def _remove(admin: psycopg.Connection[Any]) -> None:
 
 
 def snippet(name: str) -> str:
-    """The write-up's SQL, about this database and its role."""
+    """A snippet of the write-up, for this database and its role."""
     return as_written(name).sql.replace("zephyrvpn", NAME).replace("pizza_admin", STRANGER)
 
 

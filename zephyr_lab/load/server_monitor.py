@@ -42,10 +42,10 @@ select count(*), coalesce(sum(over), 0)::bigint from (
 
 @dataclass
 class Seen:
-    """`oversold` is slots over capacity by period of the run; `waiting` the sessions that waited, in each sample.
+    """`oversold` is slots over capacity by period of the run; `waiting` the number of waiting sessions in each sample.
 
-    `longest_wait`, in seconds, is None if it could not be asked. `failures` says why something could not be, and how
-    often; `blind` for how many seconds of the run nothing was seen.
+    `longest_wait`, in seconds, is None if it could not be queried. `failures` counts the errors of queries by their
+    text; `blind` is for how many seconds of the run there are no samples.
     """
 
     waiting: list[int] = field(default_factory=list)
@@ -58,17 +58,17 @@ class Seen:
 
     @property
     def mean_waiting(self) -> float | None:
-        """None if nothing was seen."""
+        """The mean of waiting sessions; None without samples."""
         return sum(self.waiting) / len(self.waiting) if self.waiting else None
 
     @property
     def why_not(self) -> str:
-        """What kept it from looking, the most frequent first."""
+        """The errors of its queries, the most frequent first."""
         return "; ".join(why for why, _ in self.failures.most_common()) or "the run was over before the first look"
 
 
 class ServerMonitor:
-    """A thread with a connection of its own that looks on while a run lasts; it comes back when the server does.
+    """A thread with a connection of its own that samples during a run, and reconnects after a crash.
 
     Its errors do not end the run, and are reported in `Seen.failures`.
     """
@@ -109,7 +109,7 @@ class ServerMonitor:
                 slots, roubles = _one(connection, _OVERSOLD)
                 self.seen.oversold_slots, self.seen.roubles_over = slots, roubles
                 self.seen.oversold[int((now - self._began) / PERIOD)] = slots
-                # What is measured must not be the measuring: it takes longer with more orders.
+                # The query takes longer with more orders, and must not load the server itself.
                 next_orders = now + max(0.5, 30 * (time.monotonic() - now))
 
     def _sees_again(self, now: float) -> None:
@@ -145,12 +145,12 @@ class Cpu:
 
     @property
     def others_share(self) -> float:
-        """The part of the machine that was not there for the run."""
+        """The share of the machine that other processes used."""
         return max(0.0, self.others) / (self.cores * self.wall) if self.wall else 0.0
 
 
 class CpuMeter:
-    """Reads who has used how much, from here until `stop`."""
+    """Measures the processor time of each group of processes, from its creation until `stop`."""
 
     def __init__(self, clients: list[int], postmaster: int | None, valkey: int | None) -> None:
         self._pids = {"client": clients, "postgresql": [postmaster] if postmaster else []}
@@ -185,7 +185,7 @@ class CpuMeter:
 
 
 def _seconds(pid: int) -> float:
-    """Of a process and its children, those that it has seen end included."""
+    """The seconds of a process and its children, with those that have ended."""
     try:
         process = psutil.Process(pid)
         while True:

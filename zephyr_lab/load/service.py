@@ -1,4 +1,4 @@
-"""The order service as the load meets it: with a pool that times itself, over the incident's slots."""
+"""The order service under load: with a pool that measures waits, over the incident's slots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zephyr_lab.orders.strategies import Load, Strategy
 
 @dataclass(frozen=True)
 class Where:
-    """Where a process finds the servers: a DSN with its settings, a Redis URL, or the service's own address."""
+    """The addresses of the servers: a DSN with its settings, a Redis URL, or the service's own address."""
 
     dsn: str = field(repr=False)
     redis_url: str | None = field(default=None, repr=False)
@@ -34,7 +34,7 @@ class Where:
 
 
 class TimedPool(psycopg_pool.AsyncConnectionPool):
-    """A pool that knows how long it was waited for, and how long its connections were held."""
+    """A pool that measures how long callers wait for a connection, and how long they hold it."""
 
     def __init__(self, dsn: str, size: int, counts: Counts) -> None:
         super().__init__(dsn, open=False, min_size=size, max_size=size, timeout=POOL["timeout"])
@@ -56,13 +56,13 @@ class TimedPool(psycopg_pool.AsyncConnectionPool):
         await super().putconn(conn)
 
     def look(self) -> None:
-        """Notes how many wait for a connection right now."""
+        """Records how many callers wait for a connection now."""
         waiting = self.get_stats().get("requests_waiting", 0)
         self.counts.most_waiting = max(self.counts.most_waiting, waiting)
 
 
 class CountingObserver(Observer):
-    """Counts in a part of the run's `Counts`."""
+    """Counts the service's events in `Counts`."""
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
@@ -84,7 +84,7 @@ class CountingObserver(Observer):
 async def service(
     incident: Incident, where: Where, pool_size: int, today: date, counts: Counts
 ) -> AsyncIterator[OrderService]:
-    """An order service with all connections open before the first order comes; it counts in `counts`."""
+    """An order service whose connections are all open before the first order; it counts in `counts`."""
     strategy = incident.as_strategy()
     async with AsyncExitStack() as stack:
         pool = TimedPool(where.dsn, pool_size, counts)
@@ -96,7 +96,7 @@ async def service(
 
 
 async def redis_for(strategy: Strategy, where: Where, stack: AsyncExitStack) -> Any:
-    """A client that has been answered, for as long as `stack` is open; None if the strategy needs no Redis."""
+    """A connected Redis client, until `stack` is closed; None if the strategy needs no Redis."""
     if strategy.load is not Load.REDIS or not where.redis_url:
         return None
     client = await stack.enter_async_context(clients.async_redis_client(where.redis_url))
@@ -105,7 +105,7 @@ async def redis_for(strategy: Strategy, where: Where, stack: AsyncExitStack) -> 
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str]:
-    """What an order's error means to its customer, and the error's SQLSTATE, status or name."""
+    """The outcome of an order for its customer by its error, and the error's SQLSTATE, status or name."""
     if isinstance(error, grpc.aio.AioRpcError):
         code = error.code()
         kinds = {

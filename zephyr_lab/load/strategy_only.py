@@ -1,6 +1,6 @@
 """A strategy's function under load without the order service around it (`through="bare"`).
 
-What is left is one transaction on a connection, as pgbench runs it: `make bench` puts the two side by side.
+That is one transaction on a connection, as pgbench runs it: `make bench` compares the two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zephyr_lab.orders.session import Session
 async def strategy_only(
     incident: Incident, where: Where, connections: int, counts: Counts
 ) -> AsyncIterator[Callable[[Order], Awaitable[object]]]:
-    """Calls the strategy with its own retry, on connections that are handed round."""
+    """Calls the strategy with its own retry, each on one of so many connections."""
     strategy = incident.as_strategy()
     policy = strategy.retry or retry.Policy(1, 0, 0)
     observer = CountingObserver(counts)

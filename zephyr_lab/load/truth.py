@@ -25,7 +25,7 @@ group by slots.id having slots.booked <> 0 or count(orders.id) > 0"""
 
 @dataclass
 class Truth:
-    """`acknowledged` orders are those whose customers were told so; of the `unanswered` some are `saved_unanswered`.
+    """`acknowledged` orders are those that the service reported as created; some `unanswered` are `saved_unanswered`.
 
     `lost` were acknowledged and do not exist; `unexpected` exist although their customers got another reply; `twice`
     exist more than once. Money in roubles: `roubles_over` above capacity in `oversold` slots;
@@ -46,7 +46,7 @@ class Truth:
     leaked: int = 0
 
     def wrong(self) -> list[str]:
-        """What must not be, in words; empty for a service that keeps its word."""
+        """The violations, in words; empty if there are none."""
         found = []
         if self.oversold:
             found.append(f"oversold: {self.oversold} of {self.slots} slots, by {self.roubles_over:,} roubles")
@@ -62,7 +62,7 @@ class Truth:
 
 
 def look(connection: psycopg.Connection[Any], redis: Any, incident: Incident, outcomes: bytearray) -> Truth:
-    """Compares replies with rows. The run is over, and its transactions with it."""
+    """Compares replies with rows, after the run and all of its transactions have ended."""
     found = Truth()
     saved: dict[UUID, int] = {}
     for (id,) in connection.execute("select id from orders where target_slot_id > ''").fetchall():
@@ -76,7 +76,7 @@ def look(connection: psycopg.Connection[Any], redis: Any, incident: Incident, ou
             if not there:
                 found.lost.append(ask.id)
         elif told in (Outcome.UNANSWERED, Outcome.NO_CONNECTION):
-            # No connection may come after an attempt whose answer was lost.
+            # After an attempt whose answer was lost there must be no other connection.
             found.unanswered += 1
             found.saved_unanswered += there
         elif there:

@@ -1,4 +1,4 @@
-"""A process that takes part in runs, one after another: as clients, or as the service's gRPC server. JSON lines.
+"""A process that takes part in runs, as clients or as the gRPC server; it is controlled by lines of JSON.
 
 Its standard input is a lifeline: a line `stop` ends a run early with what was counted, and when the pipe closes the
 process ends at once. It has a session of its own, so that Ctrl-C reaches only whoever started the run.
@@ -30,7 +30,7 @@ from zephyr_lab.orders.grpc import Server
 
 
 def run_with_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
-    """asyncio, faster where uvloop is installed."""
+    """Runs a coroutine on uvloop's event loop if that is installed, else on asyncio's."""
     try:
         import uvloop
     except ImportError:
@@ -43,7 +43,7 @@ def tell(**said: Any) -> None:
 
 
 class Orders:
-    """What is said about the run under way."""
+    """The messages about the run under way."""
 
     current: ClassVar[Orders | None] = None
 
@@ -54,7 +54,7 @@ class Orders:
         Orders.current = self
 
     def take(self, line: str) -> None:
-        """From the thread that reads."""
+        """Takes a message; called in the thread that reads."""
         word, _, rest = line.partition(" ")
         with contextlib.suppress(RuntimeError):  # that run is over
             self._loop.call_soon_threadsafe(self._go if word == "go" else self._stop, rest)
@@ -70,7 +70,7 @@ class Orders:
 
 
 def read(runs: queue.Queue[dict[str, Any]]) -> None:
-    """Passes on lines from standard input, until it closes: then our owner has ended."""
+    """Passes on lines from standard input, until it closes because the owner has ended."""
     for line in sys.stdin:
         if line.startswith("{"):
             runs.put(json.loads(line))

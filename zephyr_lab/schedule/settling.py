@@ -50,7 +50,7 @@ class Watched(Protocol):
 
     @property
     def server_is_busy(self) -> bool:
-        """Whether PostgreSQL is at work for it: who is not at the server cannot wait for a lock there."""
+        """Whether PostgreSQL executes something for it; only then can it wait for a lock there."""
         ...
 
     @property
@@ -59,23 +59,23 @@ class Watched(Protocol):
         ...
 
     def stands_still(self) -> bool:
-        """Whether it has done nothing for long, with nothing of its at the server: it waits inside its own program."""
+        """Whether it has done nothing for long, and nothing of it is at the server: it waits inside its program."""
         ...
 
     @property
     def socket(self) -> int:
-        """Readable when there is something to `receive` or `collect`; used only while the session is busy."""
+        """A descriptor, readable when there is something to `receive` or `collect`; used while the session is busy."""
         ...
 
     def receive(self) -> None:
-        """Reads what has arrived; if sessions share a socket, all of them do so before any is asked to `collect`."""
+        """Reads what has arrived. Of sessions that share a socket, all do so before any is asked to `collect`."""
 
     def collect(self) -> bool:
         """Whether its request is completed by what has arrived; then `busy` is False."""
         ...
 
     def hold_answers(self) -> bool:
-        """Withholds its backend's results until `hand_over`; False if it cannot do that."""
+        """Withholds its backend's results until `hand_over`; False if that is not possible."""
         ...
 
     def hand_over(self) -> None: ...
@@ -84,9 +84,9 @@ class Watched(Protocol):
 class Settler:
     """Follows the sessions of a run, and asks the server which one waits for which.
 
-    `sessions` is held, not copied.
-    `waits` maps each waiting session's name to the backends that block it, and the wait in words. `impatient` names
-    the sessions whose deadlock_timeout is short. `on_deadlock` gets the graph when there is a cycle in it.
+    `sessions` is held, not copied. `waits` maps each waiting session's name to the backends that block it, and the wait
+    in words. `impatient` names the sessions whose deadlock_timeout is short. `on_deadlock` is called with the graph if
+    there is a cycle in it.
     """
 
     def __init__(
@@ -154,9 +154,9 @@ class Settler:
         return over
 
     def _all_stand_still(self, away: Sequence[Watched]) -> bool:
-        """Whether whoever is not at the server waits for what another session has yet to do."""
+        """Whether the sessions that are not at the server wait for steps that another session has yet to take."""
         free = [one for one in away if one.name not in self._stopped]
-        # All are asked: one that stands still may find there what it has been waiting for.
+        # Each is asked, and not only up to the first that moves: stands_still may attribute a question.
         still = [one.stands_still() for one in free]
         return all(still) and (not free or any(one.can_move for one in self._sessions.values()))
 

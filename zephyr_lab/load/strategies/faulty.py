@@ -30,7 +30,7 @@ async def without_check(session: Session, order: Order, window: Window) -> Slot 
 
 
 async def retry_around_the_write(session: Session, order: Order, window: Window) -> Slot | None:
-    """The decision is taken once, outside of what is run again."""
+    """Decides once, outside of the part that is run again."""
     async with session.transaction():
         found = await session.row(FIND_SLOT, wanted(order, window))
     if found is None:
@@ -47,7 +47,7 @@ async def retry_around_the_write(session: Session, order: Order, window: Window)
 
 
 async def swallowed(session: Session, order: Order, window: Window) -> Slot | None:
-    """An `except` that was meant to be harmless."""
+    """Catches the refusal, and reports success."""
     try:
         return await read_then_write.book(session, order, window)
     except psycopg.errors.SerializationFailure:

@@ -32,5 +32,5 @@ STRATEGY = Strategy("select-for-update-timed", book)
 
 
 def install(connection: psycopg.Connection[Any]) -> None:
-    """The function and its table, in the connection's schema."""
+    """Creates the function and its table in the connection's schema."""
     connection.execute(shipped("sql", "load", "lock_slot_timed.sql").read_bytes())
