@@ -219,7 +219,7 @@ def block(redis: redis_py.Redis) -> None:
 
 BAD: dict[str, tuple[Callable[..., Any], type[LabError], str]] = {
     "an event that never comes": (stand_still, StepTimeout, "neither a round trip nor an end"),
-    "a wait inside Redis": (block, ScheduleError, "BLPOP, which waits inside Redis"),
+    "a wait inside Redis": (block, StepTimeout, r"\(inside Redis\), for ever"),
     "chance": (chance, Nondeterminism, "round trip 1 of the schedule 'A A'"),
     "a hang": (hang, StepTimeout, "pg_sleep"),
     "an endless retry": (endless, ScheduleError, "endless retry"),

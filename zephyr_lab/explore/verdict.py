@@ -127,6 +127,10 @@ class Undecided(Exception):
     """The serial orders cannot decide; the text gives the reason."""
 
 
+class NoSuchOrder(Exception):
+    """A serial order that cannot be had: a session waits in it for one that comes later."""
+
+
 class SerialOutcomes:
     """Serial outcomes, run once for each set of committed transactions, by `run` at the judged transcripts' level."""
 
@@ -155,9 +159,14 @@ class SerialOutcomes:
         serial: dict[str, Outcome] = {}
         for order in _orders(committed):
             name = _name(order, committed)
-            serial[name] = self._outcome(order)
+            try:
+                serial[name] = self._outcome(order)
+            except NoSuchOrder:
+                continue
             if len(serial) == 1 and self._outcome(order) != serial[name]:
                 raise Undecided(f"{name!r}, run twice, gives two outcomes: is there a clock in it, or chance?")
+        if not serial:
+            raise Undecided("there is no serial order: in each of them a session waits for one that comes after it")
         return serial
 
     def _outcome(self, order: Sequence[Transaction]) -> Outcome:

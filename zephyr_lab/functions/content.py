@@ -103,11 +103,12 @@ class Content:
     """The keys of the lab's Redis: on an embedded server all of every database, on an external one those with the
     lab's prefix in the database of its URL.
 
-    `stream_ids` replaces the clock in ids of streams, in milliseconds: a day ahead, so that no id from the clock can be
-    greater; None if the server is too old for it (before 7).
+    `keyvalue` is where they are. `stream_ids` replaces the clock in ids of streams, in milliseconds: a day ahead, so
+    that no id from the clock can be greater; None if the server is too old for it (before 7).
     """
 
     def __init__(self, keyvalue: KeyValue) -> None:
+        self.keyvalue = keyvalue
         self._client = client(keyvalue.url, decode_responses=False)
         settings = self._client.connection_pool.connection_kwargs
         self._address, self._database = _address(settings), int(settings.get("db") or 0)

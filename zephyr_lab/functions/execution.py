@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import partial
 
-from zephyr_lab.errors import ScheduleError, StepTimeout
+from zephyr_lab.errors import LabError, ScheduleError, StepTimeout
 from zephyr_lab.functions.scheduled import MOST_SLEEPS, MakeSession, Scheduled
 from zephyr_lab.functions.session import end
 from zephyr_lab.functions.setup import FunctionSetup
@@ -25,7 +25,7 @@ from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
 from zephyr_lab.schedule.reset import functions_of, may_change_more_than_rows
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.settling import Settler, Waits
+from zephyr_lab.schedule.settling import INSIDE_REDIS, Settler, Waits
 from zephyr_lab.schedule.transcript import (
     CRASH,
     RETURN,
@@ -43,12 +43,16 @@ from zephyr_lab.views.abridged import one_line
 
 TURN_SECONDS = 6.0
 _PREPARED = "select gid from pg_prepared_xacts where database = current_database() order by gid"
-MOST_TURNS = 500
+MOST_TURNS, MOST_ROUNDS = 500, 30
 MOST_RETRIES = 5
 
 
 class NothingToOrder(ScheduleError):
     """No session made a round trip."""
+
+
+class WaitsForEver(StepTimeout):
+    """A session waits inside Redis, and nobody is left who could wake it."""
 
 
 class FunctionExecution:
@@ -104,9 +108,14 @@ class FunctionExecution:
 
     def runnable(self) -> tuple[str, ...]:
         """Started sessions that can move now; one that has slept too often in a row comes after the others."""
-        able = [name for name, one in self.sessions.items() if one.is_under_way and name not in self._settler.waits]
+        able = [name for name, one in self.sessions.items() if one.can_move]
         awake = [name for name in able if self.sessions[name].sleeps <= MOST_SLEEPS]
         return tuple(awake or able)
+
+    def needs_another(self, name: str) -> bool:
+        """Whether a session cannot go on by itself: it waits, or does so in a loop, and has gone round it often."""
+        one = self.sessions[name]
+        return not one.ended and (not one.can_move or one.sleeps > MOST_ROUNDS)
 
     def faults(self) -> list[str]:
         """The words of the faults, and of what the clock may do, that could come now, always in the same order."""
@@ -134,7 +143,7 @@ class FunctionExecution:
             return self._expire(word)
         name, fault = (session_of(word), fault_of(word)) if self._faults else (word, None)
         session, before = self.sessions[name], self._settler.waits
-        waiting = sorted(before, key=self._last_turn)
+        waiting = sorted((one for one in before if one != name), key=self._last_turn)
         if session.trips >= MOST_TURNS:
             raise ScheduleError(f"session {name} has taken {MOST_TURNS} turns and goes on: is it an endless retry?")
         if scheduled:
@@ -160,10 +169,10 @@ class FunctionExecution:
     def _what_happened(self, name: str, waiting: Sequence[str], before: Waits, over: Set[str]) -> list[Event]:
         """The events of a turn of `name`, and of those that have waited `before` it."""
         waits, session = self._settler.waits, self.sessions[name]
-        events = [] if name in waits and session.server_is_busy else session.log.events(resumed=False)
+        events = [] if name in waits and session.is_unanswered else session.log.events(resumed=name in before)
         for one in [name, *waiting]:
             if one in waits and (one == name or waits[one] != before.get(one)):
-                if one != name and not self.sessions[one].server_is_busy:
+                if one != name and not self.sessions[one].is_unanswered:
                     events += self.sessions[one].log.events(resumed=True)
                 events.append(self._wait(one, resumed=one != name))
         for one in waiting:
@@ -252,11 +261,10 @@ class FunctionExecution:
         # If the server is executing, the thread ends with the statement; other causes may lie in the function.
         if moving and all(one.server_is_busy for one in moving):
             reason = f"{what}: no answer within {self._turn_seconds:g} s, and it waits for no session; cancelled"
-            return StepTimeout(f"{reason}. After the schedule {schedule!r}", schedule=schedule, reason=reason)
+            return WaitsForEver(f"{reason}. After the schedule {schedule!r}", schedule=schedule, reason=reason)
         return StepTimeout(
             f"{what}: neither a round trip nor an end within {self._turn_seconds:g} s, and it waits for no session by "
-            f"a lock of PostgreSQL's; after the schedule {schedule!r}. Commands of Redis that block, and locks between "
-            "threads, cannot be explored"
+            f"a lock of PostgreSQL's; after the schedule {schedule!r}. Locks between threads cannot be explored"
         )
 
     def _nothing_to_order(self) -> str:
@@ -267,11 +275,18 @@ class FunctionExecution:
             "or a service has to connect by lab.wire.dsn, lab.wire.url('postgresql+asyncpg') or lab.wire.redis_url"
         )
 
-    def _waits_for_ever(self) -> str:
-        waits = [f"session {name} {wait.text()}" for name, (_, wait) in self._settler.waits.items()]
-        return (
-            f"{' and '.join(waits)}, and nobody is left to go on, after the schedule {' '.join(self.taken)!r}: does a "
-            "lock outlive its transaction, as pg_advisory_lock's does, or a prepared transaction?"
+    def _waits_for_ever(self) -> LabError:
+        """With a reason, so that other schedules are gone on with, where that is Redis's own doing."""
+        waits = {name: wait for name, (_, wait) in self._settler.waits.items()}
+        what = " and ".join(f"session {name} {wait.text()}" for name, wait in waits.items())
+        schedule = " ".join(self.taken)
+        if any(wait.lock == INSIDE_REDIS for wait in waits.values()):
+            asked = {self.sessions[name].log.underway().sql for name in waits}
+            reason = f"{what}, for ever: nobody is left to go on ({'; '.join(sorted(asked))})"
+            return WaitsForEver(f"{reason}. After the schedule {schedule!r}", schedule=schedule, reason=reason)
+        return ScheduleError(
+            f"{what}, and nobody is left to go on, after the schedule {schedule!r}: does a lock outlive its "
+            "transaction, as pg_advisory_lock's does, or a prepared transaction?"
         )
 
     def _make_impatient(self, session: Scheduled) -> None:
@@ -301,8 +316,9 @@ class FunctionExecution:
             raise NothingToOrder(self._nothing_to_order())
         unfinished = {name for name, one in self.sessions.items() if not one.ended}
         if unfinished and not self.runnable():
+            error = self._waits_for_ever()
             self.abandon()
-            raise ScheduleError(self._waits_for_ever())
+            raise error
         lost = any(one.is_lost for one in self.sessions.values())
         self.abandon()
         if unfinished or lost:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from zephyr_lab.errors import ScheduleError
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.scheduler import Candidate, Nondeterminism
-from zephyr_lab.explore.verdict import SerialOutcomes, Verdict
+from zephyr_lab.explore.verdict import NoSuchOrder, SerialOutcomes, Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.arguments import Kind, is_async, parameters_of
 from zephyr_lab.functions.effects import FunctionEffects, NotReducible
-from zephyr_lab.functions.execution import FunctionExecution, NothingToOrder
+from zephyr_lab.functions.execution import FunctionExecution, NothingToOrder, WaitsForEver
 from zephyr_lab.functions.interception import intercepted
 from zephyr_lab.functions.memory import Memory
 from zephyr_lab.functions.names import without_surrogates
@@ -227,12 +227,16 @@ class FunctionExecutor:
     # -- one function after another
 
     def _run_serially(self, positions: bool, order: Schedule) -> Transcript:
-        found = self._run_in_order(order)
+        found = self._run_in_order(order, serially=True)
         final = {name: one for name, one in found.final.items() if positions or name != POSITIONS}
         return self.compared(replace(found, final=final))
 
-    def _run_in_order(self, order: Schedule) -> Transcript:
-        """Runs one function after another, each from its beginning to its end; keys of Redis expire in between."""
+    def _run_in_order(self, order: Schedule, *, serially: bool = False) -> Transcript:
+        """Runs one function after another, each from its beginning to its end, or as far as it comes by itself; keys of
+        Redis expire in between.
+
+        Raises NoSuchOrder where one does not come to its end, and that is asked for.
+        """
         names = [name for name in order.steps if not (self.faults and is_of_clock(name))]
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in names))
         try:
@@ -244,9 +248,11 @@ class FunctionExecutor:
                     execution.take(name)
                     continue
                 execution.start(name)
-                while name in execution.runnable():
-                    execution.take(name)
+                while (able := execution.runnable()) and not (name in able and execution.needs_another(name)):
+                    execution.take(name if name in able else able[0])
                     memory.look()  # a value that is restored in the end may have been read meanwhile
+                if serially and execution.needs_another(name):
+                    raise NoSuchOrder
             memory.look()
             return execution.finish()
         except BaseException:
@@ -256,13 +262,19 @@ class FunctionExecutor:
     def learn(self) -> Memory:
         """Runs the functions in their order, twice, to learn which values differ by chance and what memory to track.
 
-        Raises Nondeterminism if anything else differs, and BadInput for a column that cannot be ignored.
+        In the reverse order where somebody waits for ever in this one. Raises Nondeterminism if anything else differs,
+        and BadInput for a column that cannot be ignored.
         """
         order = Schedule(tuple(self.functions))
         opening: Transcript | None = None
         try:
             if self.content or self._elsewhere:  # the first run opens connections
                 opening = self._run_in_order(order)
+        except WaitsForEver:
+            if len(self.functions) == 1:
+                raise
+            order = Schedule(order.steps[::-1])
+            opening = self._run_in_order(order)
         except ScheduleError as error:
             raise ScheduleError(f"{error}.{self.troubles}" if self.troubles else str(error)) from error
         try:

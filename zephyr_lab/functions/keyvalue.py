@@ -17,6 +17,7 @@ import redis.connection
 import redis.lock
 
 from zephyr_lab.errors import ScheduleError
+from zephyr_lab.functions.blocking import Patient, patient
 from zephyr_lab.functions.content import Content
 from zephyr_lab.functions.foreign import refused
 from zephyr_lab.functions.mishaps import TIMED_OUT
@@ -64,12 +65,15 @@ def _refuse_elsewhere(who: Owner | None, connection: Any) -> None:
         )
 
 
-def _begin(connection: Any, message: Any) -> None:
-    """Waits for the turn of a message, unless it is part of another one, as a handshake is."""
+def _begin(connection: Any, message: Any) -> Patient | None:
+    """Waits for the turn of a message, unless it is part of another one, as a handshake is.
+
+    What it becomes, where it may wait inside Redis.
+    """
     _refuse_elsewhere(owner(), connection)
     turn = current_session()
     if turn is None or id(connection) in turn.inside:
-        return
+        return None
     content = turn.content
     assert content
     turn.on_the_wire[id(connection)] = None
@@ -80,15 +84,9 @@ def _begin(connection: Any, message: Any) -> None:
         if command[0].upper() == "SELECT" and not content.is_free_to(command):
             raise turn.refuse(_not_ours(turn, command))
     if set(kinds) == {Kind.PRIVATE} or _is_unknown_script(commands, content):
-        return
-    for command, one in zip(commands, kinds, strict=True):
-        if one in (Kind.BLOCKING, Kind.SUBSCRIBES):
-            raise turn.refuse(
-                ScheduleError(
-                    f"session {turn.name} sent {command[0]}, which waits inside Redis, where nobody can tell for whom: "
-                    "explore the command that does not block (LPOP for BLPOP), in a loop that sleeps"
-                )
-            )
+        return None
+    asked = _may_wait(turn, packed)
+    turn.sleeps += bool(asked and turn.gave_up)  # it goes round a loop
     words = [content.hide_prefix(" ".join(command)) for command in commands]
     access = RedisAccess.READS if set(kinds) == {Kind.READS} else RedisAccess.WRITES
     for command in commands if access is RedisAccess.WRITES else ():
@@ -97,6 +95,25 @@ def _begin(connection: Any, message: Any) -> None:
     turn.on_the_wire[id(connection)] = turn.take(
         RoundTrip("redis: " + "; ".join(words), redis=access, awaits=len(commands))
     )
+    return asked
+
+
+def _may_wait(turn: Turn, commands: list[list[bytes]]) -> Patient | None:
+    """What a message becomes that may wait inside Redis. Raises ScheduleError for waits that cannot be followed."""
+    asked = patient(commands)
+    for place, words in enumerate(commands):
+        name = words[0].decode(errors="replace")
+        if kind(name, *words[1:]) is Kind.SUBSCRIBES:
+            reason = (
+                "and what it would hear comes at a time that nobody can order: explore what is done when it has "
+                "come, in a function that subscribes to nothing"
+            )
+        elif place in asked.waits and len(commands) > 1:
+            reason = "which may wait inside Redis, in a pipeline with other commands: send it by itself"
+        else:
+            continue
+        raise turn.refuse(ScheduleError(f"session {turn.name} sent {name}, {reason}"))
+    return asked if asked.waits else None
 
 
 def _not_ours(turn: Turn, command: list[str]) -> ScheduleError:
@@ -185,6 +202,20 @@ def _acquire(real: Any) -> Any:
     return acquire
 
 
+def _note_wait(asked: Patient, client: int) -> list[bytes]:
+    """The message that is sent, now that it is known which connection will wait."""
+    turn = current_session()
+    assert turn
+    turn.in_redis = client, bool(asked.limited)
+    return [b"".join(map(packed, asked.commands))]
+
+
+def _note_answer(connection: Any) -> None:
+    turn = current_session()
+    if turn and turn.in_redis and id(connection) not in turn.inside:
+        turn.woken()
+
+
 def _connect(real: Any) -> Any:
     def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
         _refuse_elsewhere(owner(), self)
@@ -206,8 +237,11 @@ def _connect_async(real: Any) -> Any:
 def _send(real: Any) -> Any:
     def send_packed_command(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
         command = _with_stream_ids(command)
-        _begin(self, command)
+        asked = _begin(self, command)
         with _inside(self):
+            if asked:
+                self.send_command("CLIENT", "ID")
+                command = _note_wait(asked, self.read_response())
             return real(self, command, *args, **kwargs)
 
     return send_packed_command
@@ -216,8 +250,11 @@ def _send(real: Any) -> Any:
 def _send_async(real: Any) -> Any:
     async def send_packed_command(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
         command = _with_stream_ids(command)
-        _begin(self, command)
+        asked = _begin(self, command)
         with _inside(self):
+            if asked:
+                await self.send_command("CLIENT", "ID")
+                command = _note_wait(asked, await self.read_response())
             return await real(self, command, *args, **kwargs)
 
     return send_packed_command
@@ -228,9 +265,11 @@ def _read(real: Any) -> Any:
         try:
             reply = real(self, *args, **kwargs)
         except redis.RedisError as error:
+            _note_answer(self)
             _note_refusal(self, error)
             _suffer(self)
             raise
+        _note_answer(self)
         _note_reply(self, reply)
         _suffer(self)
         return reply
@@ -243,9 +282,11 @@ def _read_async(real: Any) -> Any:
         try:
             reply = await real(self, *args, **kwargs)
         except redis.RedisError as error:
+            _note_answer(self)
             _note_refusal(self, error)
             _suffer(self)
             raise
+        _note_answer(self)
         _note_reply(self, reply)
         _suffer(self)
         return reply

@@ -47,6 +47,11 @@ class Scheduled(Watched, Protocol):
         ...
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether what it was last resumed to do is under way at a server."""
+        ...
+
+    @property
     def raised(self) -> BaseException | None:
         """The error with which it ended, if any."""
         ...
@@ -68,7 +73,7 @@ class Scheduled(Watched, Protocol):
         """Runs it until its first round trip, or its end."""
 
     def go(self) -> None:
-        """Lets it make its pending round trip, and run until the next one, or its end."""
+        """Lets it make its pending round trip, or give up waiting, and run until the next one, or its end."""
 
     def faults(self) -> Collection[Fault]:
         """What could befall it at its pending round trip."""

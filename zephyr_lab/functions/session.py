@@ -27,7 +27,8 @@ from zephyr_lab.functions.turn import Abandoned, Turn, bind_thread, interrupt
 from zephyr_lab.functions.values import is_from_server, raised_in
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.faults import Fault
-from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result
+from zephyr_lab.schedule.settling import INSIDE_REDIS
+from zephyr_lab.schedule.transcript import AnswerKind, Failure, Result, Wait
 
 Function = Callable[..., Any]
 
@@ -45,6 +46,7 @@ class FunctionSession:
         self.raised: BaseException | None = None
         self.died = self.is_faulty = False
         self._ending = Ending()
+        self._is_blocked = False
         self._connection: ControlledConnection | AsyncControlledConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -161,7 +163,7 @@ class FunctionSession:
 
     @sleeps.setter
     def sleeps(self, number: int) -> None:
-        self.turn.sleeps = number
+        self.turn.sleeps, self.turn.gave_up = number, False
 
     @property
     def misuse(self) -> LabError | None:
@@ -177,15 +179,25 @@ class FunctionSession:
 
     @property
     def can_move(self) -> bool:
-        return self.is_under_way and not self.busy
+        return self.is_under_way and (not self.busy or self._may_give_up)
 
-    def stands_still(self) -> bool:
-        """That is not known of a thread."""
-        return False
+    @property
+    def _may_give_up(self) -> bool:
+        return self._is_blocked and self.turn.in_redis is not None and self.turn.in_redis[1]
+
+    def wait_elsewhere(self) -> Wait | None:
+        """Inside Redis; a wait inside the program is not known of a thread."""
+        asked, content = self.turn.in_redis, self.turn.content
+        self._is_blocked = bool(asked and content and content.keyvalue.is_blocked(asked[0]))
+        return Wait((), INSIDE_REDIS) if self._is_blocked else None
 
     @property
     def server_is_busy(self) -> bool:
         return self.channel.status == pq.TransactionStatus.ACTIVE
+
+    @property
+    def is_unanswered(self) -> bool:
+        return self.server_is_busy or self.turn.in_redis is not None
 
     @property
     def is_lost(self) -> bool:
@@ -204,10 +216,12 @@ class FunctionSession:
         return session
 
     def hold_answers(self) -> bool:
-        return False
+        if self.turn.in_redis:
+            self.turn.hold(True)
+        return self.turn.in_redis is not None
 
     def hand_over(self) -> None:
-        """Nothing is held back."""
+        self.turn.hold(False)
 
     @property
     def socket(self) -> int:
@@ -224,8 +238,17 @@ class FunctionSession:
         return not self.busy
 
     def go(self) -> None:
-        self.busy = True
-        self.turn.let_go()
+        self.busy, gives_up, self._is_blocked = True, self._may_give_up, False
+        if gives_up:
+            self.turn.gave_up = True
+            self._unblock()
+        else:
+            self.turn.let_go()
+
+    def _unblock(self, *, by_error: bool = False) -> None:
+        """Ends its wait inside Redis."""
+        if self.turn.in_redis and self.turn.content:
+            self.turn.content.keyvalue.unblock(self.turn.in_redis[0], by_error=by_error)
 
     def faults(self) -> Collection[Fault]:
         trip = self.log.next
@@ -281,9 +304,15 @@ class FunctionSession:
         if not self.ended:
             with contextlib.suppress(psycopg.Error):
                 self.channel.connection.get_cancel().cancel()
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        with contextlib.suppress(LabError):
+            self._unblock(by_error=True)
 
     def interrupt(self) -> None:
         """Ends its thread while it waits in an event loop, or runs Python only."""
+        self._cut_off()
         if self._loop and self._task:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._task.cancel)

@@ -168,6 +168,7 @@ class FunctionSetup:
                 told = str(error) if error is beside.misuse else f"{beside.title}: {type(error).__name__}: {error}"
                 if callable(part) and parameters_of(unwrapped(part)).guessed:
                     told += ". It does not say what it takes, and was given a connection: pass a lambda"
+                told += self._elsewhere.troubles() if self._elsewhere else ""
                 raise SetupFailed(told) from error
             said += beside.said
         return said

@@ -47,12 +47,13 @@ class Trips:
     last: RoundTrip | None = None  # the round trip of the last events, if it was one
 
     def events(self, *, resumed: bool) -> list[Event]:
-        """The events of the round trips since the last call; the first of them may have been blocked."""
+        """The events of the round trips since the last call; the first that takes a turn may have been blocked."""
         trips = merged(self.done)
         # Private ones are shown with the next one.
         self.done = self.done[_end_of_told(self.done) :]
         self.last = trips[-1] if len(trips) == 1 else None
-        return [self._event(trip, resumed and place == 0) for place, trip in enumerate(trips)]
+        blocked = next((place for place, trip in enumerate(trips) if not trip.private), 0)
+        return [self._event(trip, resumed and place == blocked) for place, trip in enumerate(trips)]
 
     def _event(self, trip: RoundTrip, resumed: bool) -> Event:
         kind = EventKind.LOST if trip.lost else EventKind.FAILED if trip.failure else EventKind.COMPLETED

@@ -70,7 +70,8 @@ class Turn:
     that cannot be explored, even if it caught the error. `refused` is the SQLSTATE that aborted the last transaction; a
     later commit clears it. `outside` is what it used that is in no outcome, as sentences. `locks_on`: it may hold locks
     that outlive a transaction. `made_up` counts the random ids and tokens that it got. `dies_next`: the session dies
-    once its next round trip has been carried out.
+    once its next round trip has been carried out. `in_redis` is the connection of a command that may wait
+    inside Redis, and whether that has a time limit; `gave_up`: one has given up since another session moved.
     """
 
     def __init__(
@@ -95,6 +96,10 @@ class Turn:
         self.inside: set[int] = set()
         self.on_the_wire: dict[int, RoundTrip | None] = {}
         self.dies_next = False
+        self.in_redis: tuple[int, bool] | None = None
+        self.gave_up = False
+        self._handed_over = threading.Event()
+        self._handed_over.set()
         self._go = threading.Semaphore(0)
         self.abandoned = False
         self.wakeup_fd, self._notify_fd = socket.socketpair()
@@ -129,6 +134,11 @@ class Turn:
             self.abandoned = True
             raise Abandoned
 
+    def woken(self) -> None:
+        """Called when a command that may have waited inside Redis is answered: its answer may be held back."""
+        self.in_redis = None
+        self._handed_over.wait()
+
     @contextlib.contextmanager
     def outside_schedule(self) -> Iterator[None]:
         """Round trips inside the block are part of no schedule."""
@@ -157,12 +167,20 @@ class Turn:
     def let_go(self) -> None:
         self._go.release()
 
+    def hold(self, held: bool) -> None:
+        """Whether the answer to a command that waits inside Redis is held back."""
+        if held:
+            self._handed_over.clear()
+        else:
+            self._handed_over.set()
+
     def heard(self) -> bool:
         """Whether the thread has parked or ended since it was resumed."""
         return bool(self.wakeup_fd.recv(1))
 
     def abandon(self) -> None:
         self.abandoned = True
+        self._handed_over.set()
         self._go.release()
 
     def close(self) -> None:

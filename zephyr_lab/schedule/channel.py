@@ -70,9 +70,8 @@ class Channel:
 
     can_move = False
 
-    def stands_still(self) -> bool:
+    def wait_elsewhere(self) -> None:
         """It is at the server, or at rest."""
-        return False
 
     @property
     def socket(self) -> int:

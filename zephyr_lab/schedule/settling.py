@@ -24,7 +24,7 @@ from zephyr_lab.schedule.transcript import Wait
 from zephyr_lab.schedule.waiting import Observer, in_a_cycle
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0003, 0.010  # seconds between observations; most steps are over within the first
-INSIDE = "inside its program"
+INSIDE, INSIDE_REDIS = "inside its program", "inside Redis"
 IMPATIENCE_IS_OVER = 0.005  # seconds after which a waiting impatient session has run its deadlock check
 
 Graph = Mapping[int, frozenset[int]]
@@ -55,11 +55,12 @@ class Watched(Protocol):
 
     @property
     def can_move(self) -> bool:
-        """Whether it is at rest, and has a step left to take."""
+        """Whether it has a step left to take: it is at rest, or may give up waiting."""
         ...
 
-    def stands_still(self) -> bool:
-        """Whether it has done nothing for long, and nothing of it is at the server: it waits inside its program."""
+    def wait_elsewhere(self) -> Wait | None:
+        """What it waits for while nothing of it is at PostgreSQL: inside Redis, as that says, or, having done nothing for
+        long, INSIDE its own program. None while it moves."""
         ...
 
     @property
@@ -100,6 +101,7 @@ class Settler:
         self._may_stop = may_stop
         self._on_deadlock = on_deadlock
         self._stopped: dict[str, int] = {}  # the backends, by session; 0 if only results are withheld
+        self._elsewhere: dict[str, Wait] = {}  # when last asked
         self._last_look: Graph = {}
 
     def send_and_settle(self, send: Callable[[], None], waiting: Sequence[str], deadline: float) -> set[str]:
@@ -136,7 +138,7 @@ class Settler:
                 continue
             now = time.monotonic()
             at_server = [one for one in busy if one.server_is_busy]
-            if not self._all_stand_still([one for one in busy if one not in at_server]):
+            if not self._all_wait([one for one in busy if one not in at_server]):
                 if now > deadline:
                     raise TimeoutError
                 pause = _longer(pause)
@@ -153,12 +155,16 @@ class Settler:
             pause = _longer(pause)
         return over
 
-    def _all_stand_still(self, away: Sequence[Watched]) -> bool:
+    def _all_wait(self, away: Sequence[Watched]) -> bool:
         """Whether the sessions that are not at the server wait for steps that another session has yet to take."""
         free = [one for one in away if one.name not in self._stopped]
-        # Each is asked, and not only up to the first that moves: stands_still may attribute a question.
-        still = [one.stands_still() for one in free]
-        return all(still) and (not free or any(one.can_move for one in self._sessions.values()))
+        # Each is asked, and not only up to the first that moves: the question may attribute what has come.
+        self._elsewhere = {one.name: wait for one in free if (wait := one.wait_elsewhere())}
+        if len(self._elsewhere) < len(free):
+            return False
+        # Of a wait inside a program nobody knows whether it is one; so one for ever would be a guess.
+        guessed = any(wait.lock == INSIDE for wait in self._elsewhere.values())
+        return not guessed or any(one.can_move for one in self._sessions.values())
 
     def _moving(self, busy: Sequence[Watched], graph: Graph) -> list[str]:
         """The sessions that proceed by themselves: those not waiting, and those in a deadlock."""
@@ -183,7 +189,7 @@ class Settler:
         waits: Waits = {}
         for session in (one for one in self._sessions.values() if one.busy):
             if not session.server_is_busy:
-                waits[session.name] = frozenset(), Wait((), INSIDE)
+                waits[session.name] = frozenset(), self._elsewhere.get(session.name, Wait((), INSIDE))
                 continue
             held_up_by = self._last_look.get(session.pid, frozenset())
             known = self.waits.get(session.name)

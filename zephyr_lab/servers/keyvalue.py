@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
-from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.errors import ServerLost, ServerUnavailable
 from zephyr_lab.servers.janitor import Janitor
 
 
@@ -89,6 +89,24 @@ class KeyValue:
     def async_client(self) -> redis.asyncio.Redis:
         """A client for asyncio, yours to close."""
         return async_client(self.url)
+
+    def is_blocked(self, connection: int) -> bool:
+        """Whether the connection with this CLIENT ID waits inside Redis. Raises ServerLost where that is not said."""
+        told = self._ask("CLIENT LIST", "ID", connection)
+        return any("b" in one["flags"] for one in told)
+
+    def unblock(self, connection: int, *, by_error: bool = False) -> None:
+        """Ends such a wait, as when its time limit has passed, or else with an error. Raises ServerLost."""
+        self._ask("CLIENT UNBLOCK", connection, "ERROR" if by_error else "TIMEOUT")
+
+    def _ask(self, *words: str | int) -> Any:
+        try:
+            return self.client.execute_command(*words)
+        except (redis.RedisError, OSError) as error:
+            raise ServerLost(
+                f"{self.facts.version_name} was asked for a session that waits inside it ({words[0]}), and answered "
+                f"with {error}: use 6.2 or newer, as a user that may send that"
+            ) from None
 
     def close(self) -> None:
         self.client.close()

@@ -15,7 +15,7 @@ class Ask:
     """`raw` are its bytes, `trip` is its round trip in the transcript.
 
     `prepares`: it shares the turn of the next one. `batch` is its form in its protocol. `refusal` is why no session may
-    ask it. `pattern` is its text before parameters were filled in.
+    ask it. `pattern` is its text before parameters were filled in. `waits`: it may wait inside Redis.
     """
 
     raw: bytes
@@ -24,6 +24,7 @@ class Ask:
     batch: Any = None
     refusal: LabError | None = None
     pattern: str = ""
+    waits: bool = False
 
     @property
     def writes(self) -> bool:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import pq
 
-from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.errors import BadInput, ServerUnavailable
 from zephyr_lab.servers.database import Database
+from zephyr_lab.wire.postgres import FUNCTION_CALL, Batch
 
 # Parameters that a server reports at the start and when they change (manual, 55.2.7).
 _REPORTED = (
@@ -114,6 +115,14 @@ class Backends:
                 raise
             self.close()  # others may have taken all that the server has
             return PooledBackend(self._database, settings, level)
+
+    def check_bounds(self, batch: Batch) -> None:
+        """Raises BadInput for what may leave the lab's schema on a server of the user's own."""
+        if bounds := self._database.bounds:
+            for sql in batch.texts:
+                if sql.startswith(FUNCTION_CALL):
+                    raise BadInput(f"a {sql} came by the lab's socket, of which nobody knows what it does: use SQL")
+                bounds.check(sql, "what came by the lab's socket")
 
     def _settings(self, startup: Mapping[str, str]) -> Settings:
         wanted = {name: value for name, value in startup.items() if name not in _OURS and not name.startswith("_pq_.")}

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from zephyr_lab.errors import LabError
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.streams import Loop, Stream
@@ -34,6 +35,8 @@ class Owner(Protocol):
     def sends(self, link: Link, ask: Ask) -> None: ...
     def answered(self, link: Link, ask: Ask) -> None: ...
     def left(self, link: Link) -> None: ...
+    def refuse(self, error: LabError) -> None:
+        """Keeps the first error of what cannot be explored."""
 
     def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
         """Takes back round trips that were attributed to it by mistake."""
@@ -91,6 +94,20 @@ class Link(ABC):
 
     loses_answer = False
     """Whether the client does not get the answer to what is under way: its connection breaks, or it gets an error."""
+
+    is_held = False
+    """Whether the answer to what was asked is kept until its session is let go on; of Redis only."""
+
+    may_give_up = False
+    """Whether what waits inside Redis has a time limit."""
+
+    def is_blocked(self) -> bool:
+        """Whether what is under way waits inside Redis for what another session does, as that says."""
+        return False
+
+    def unblock(self, *, by_error: bool = False) -> None:
+        """Ends such a wait, as when its time limit has passed, or else with an error."""
+        assert not self.is_blocked()
 
     @property
     @abstractmethod

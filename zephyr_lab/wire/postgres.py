@@ -22,6 +22,7 @@ from zephyr_lab.sql.tokens import UnclearSQL, tokens
 
 SSL_REQUEST, GSSENC_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 ROWS_KEPT, BYTES_KEPT = 1_000, 1_000_000  # rows of an answer that the transcript keeps; the client gets all of them
+FUNCTION_CALL = "function call "  # of a function that is known by its number only
 _ENDS = b"QSHFcf"
 _OWED = {b"P"[0]: 1, b"B"[0]: 1, b"E"[0]: 1, b"C"[0]: 1}
 _INTEGERS = frozenset({20, 21, 23, 26})  # int8, int2, int4, oid
@@ -72,6 +73,7 @@ class Batch:
 
     `prepares`: it executes nothing, and only parses or describes statements. `owed` is the number of messages that
     answer it if it ends with Flush, else 0: then ReadyForQuery ends the answer. `pattern` is `sql` without parameters.
+    `texts` are all SQL in it, executed or not.
     """
 
     raw: bytes
@@ -80,6 +82,7 @@ class Batch:
     owed: int = 0
     described: tuple[str, ...] = ()
     pattern: str = ""
+    texts: tuple[str, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -118,6 +121,7 @@ class Frontend:
         self._patterns: list[str] = []
         self._parsed: list[str] = []
         self._described: list[str] = []
+        self._texts: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[Batch]:
         """The batches that are complete. Raises ValueError for bytes that are not a message of this protocol."""
@@ -132,7 +136,7 @@ class Frontend:
                 statements = self._statements or self._parsed
                 batch = Batch(
                     bytes(self._raw), tuple(statements), not self._statements and bool(self._parsed or self._described),
-                    owed, tuple(self._described), "; ".join(self._patterns or statements),
+                    owed, tuple(self._described), "; ".join(self._patterns or statements), tuple(self._texts),
                 )  # fmt: skip
                 self._clear()
                 yield batch
@@ -142,11 +146,13 @@ class Frontend:
         match bytes([kind]):
             case b"Q":
                 self._statements.append(_text(payload.rstrip(b"\0")))
+                self._texts.append(self._statements[-1])
             case b"P":
                 name, sql, rest = payload.split(b"\0", 2)
                 oids = list(struct.unpack(f"!{len(rest[2:]) // 4}I", rest[2:])) if len(rest) > 2 else []
                 self._prepared[_text(name)] = _text(sql), oids
                 self._parsed.append(_text(sql))
+                self._texts.append(_text(sql))
             case b"B":
                 self._bind(payload)
             case b"E":
@@ -159,7 +165,8 @@ class Frontend:
                 if is_statement:
                     self._described.append(_text(payload[1:].rstrip(b"\0")))
             case b"F":
-                self._statements.append(f"function call {int.from_bytes(payload[:4])}")
+                self._statements.append(f"{FUNCTION_CALL}{int.from_bytes(payload[:4])}")
+                self._texts.append(self._statements[-1])
 
     def _bind(self, payload: bytes) -> None:
         portal, name, rest = payload.split(b"\0", 2)

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from zephyr_lab.errors import REFUSALS, LabError, ScheduleError
+from zephyr_lab.errors import REFUSALS, BadInput, LabError, ScheduleError
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.sql.classify import Kind, classify
 from zephyr_lab.wire import backends, housekeeping
@@ -170,7 +170,14 @@ class PostgresLink(Link):
             return
         try:
             for batch in self.frontend.feed(data):
+                self.wire.backends.check_bounds(batch)
                 self.ask(self._ask_of(batch))
+        except BadInput as error:
+            owner = self.owner if self._is_owned else self.wire.current
+            if owner and self.wire.is_controlled:
+                owner.refuse(error)
+            self._give_up("42501", str(error))
+            return
         except (ValueError, IndexError) as error:
             self._give_up("08P01", f"this is not PostgreSQL's protocol: {error}")
             return

@@ -238,16 +238,19 @@ class Wire:
 
     def redis_url_behind(self) -> str:
         """The URL of the lab's Redis itself. Raises BadInput where it is not the lab's own."""
-        keyvalue = self._keyvalue()
-        if not keyvalue.is_embedded:
+        if not self.keyvalue.is_embedded:
             raise BadInput(
                 "at the wire only the lab's own Redis can be explored, since any key may be written: unset "
                 "ZEPHYR_LAB_REDIS_URL"
             )
-        return keyvalue.url
+        return self.keyvalue.url
+
+    @property
+    def keyvalue(self) -> KeyValue:
+        return self._keyvalue()
 
     def knows_script(self, sha: str) -> bool:
-        if sha not in self._scripts and self._keyvalue().client.script_exists(sha)[0]:
+        if sha not in self._scripts and self.keyvalue.client.script_exists(sha)[0]:
             self._scripts.add(sha)
         return sha in self._scripts
 

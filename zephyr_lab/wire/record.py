@@ -26,7 +26,7 @@ class Record:
 
     `log` has its round trips, `trips` counts those that took a turn, and `sleeps` its pauses in a loop since another
     session moved. `misuse` is the first thing in it that cannot be explored, `raised` the error that it ended with.
-    `is_lost`: a backend of its connections has ended.
+    `is_lost`: a backend of its connections has ended. `gave_up`: it has given up waiting inside Redis since then.
     """
 
     def __init__(self, session: str, answers: Answers, habits: Habits) -> None:
@@ -34,7 +34,7 @@ class Record:
         self.log, self.trips, self.sleeps = Trips(session), 0, 0
         self.misuse: LabError | None = None
         self.raised: BaseException | None = None
-        self.is_lost = False
+        self.is_lost = self.gave_up = False
         self._repetition = Repetition()
         self._asked = ""  # the last text, without its values
         self._refused_at = ""
@@ -43,9 +43,9 @@ class Record:
 
     # -- what it asks
 
-    def parks(self, trip: RoundTrip) -> None:
+    def parks(self, ask: Ask) -> None:
         """Its next turn is for this."""
-        self.sleeps += self._repetition.is_again(trip)
+        self.sleeps += self.gave_up if ask.waits else self._repetition.is_again(ask.trip)
 
     def sends(self, ask: Ask) -> None:
         """This is sent now."""
@@ -81,7 +81,7 @@ class Record:
 
     def moved_on(self, sleeps: int) -> None:
         """Another session has moved: the next time may not be in vain."""
-        self.sleeps = sleeps
+        self.sleeps, self.gave_up = sleeps, False
         self._repetition.clear()
 
     # -- how it ends

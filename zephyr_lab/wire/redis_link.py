@@ -6,23 +6,30 @@ import hmac
 import socket
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Protocol
 
 from zephyr_lab.errors import ScheduleError, WireError
+from zephyr_lab.functions.blocking import patient
 from zephyr_lab.functions.stream_ids import packed, with_stream_id
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.redis_commands import Kind
-from zephyr_lab.schedule.transcript import Failure, Result
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.link import Link, Owner, Traffic
-from zephyr_lab.wire.resp import Command, Commands, Replies, Reply
+from zephyr_lab.wire.redis_pieces import Piece, Place, Sent, connect
+from zephyr_lab.wire.resp import Command, Commands, Replies
 from zephyr_lab.wire.streams import Stream
+
+if TYPE_CHECKING:
+    from zephyr_lab.servers.keyvalue import KeyValue
 
 
 class RedisTraffic(Traffic, Protocol):
     stream_ids: int
+
+    @property
+    def keyvalue(self) -> KeyValue:
+        """The server behind."""
+        ...
 
     def knows_script(self, sha: str) -> bool:
         """Whether the server will run the script of this hash."""
@@ -35,8 +42,6 @@ class RedisTraffic(Traffic, Protocol):
 class RedisLink(Link):
     """One connection; the client has to know `password`, which the server behind it does not ask for."""
 
-    is_held = False  # no session waits inside Redis
-
     wire: RedisTraffic
 
     def __init__(
@@ -46,16 +51,26 @@ class RedisLink(Link):
         self._commands, self._replies = Commands(), Replies()
         self._transaction: list[str] | None = None  # the commands since MULTI, as text
         self._writes = self._watches = self._subscribed = False
-        self._places: deque[_Place] = deque()
-        self._sent: deque[_Sent] = deque()
+        self._places: deque[Place] = deque()
+        self._sent: deque[Sent] = deque()
         self._lanes: list[RedisLane] = []
+        self.is_held = False
         super().__init__(wire, client, session)
-        self.server = Stream(wire.loop, connect(url), self._from_server)
+        behind, self._number = connect(url)
+        self.server = Stream(wire.loop, behind, self._from_server)
         self.server.peer, self.client.peer = self.client, self.server
 
     @property
     def keeps_owner(self) -> bool:
-        return self._transaction is not None or self._watches or self.flying is not None
+        return self._is_bound or self.flying is not None
+
+    @property
+    def _is_bound(self) -> bool:
+        return self._transaction is not None or self._watches
+
+    @property
+    def owes(self) -> bool:  # type: ignore[override]
+        return self.is_held
 
     def _from_client(self, data: bytes) -> None:
         if not data:
@@ -75,13 +90,14 @@ class RedisLink(Link):
     def ask(self, ask: Ask) -> None:
         asker = self.wire.current
         is_behind = asker is not None and any(one.link.owner is not asker for one in self._places)
-        if self.session is None and is_behind and not self.keeps_owner:
+        is_short = self.flying is not None and not self.flying.waits  # what comes meanwhile is of who has asked it
+        if self.session is None and is_behind and not (self._is_bound or is_short):
             lane = RedisLane(self, ask)
             self._lanes.append(lane)
-            self._places.append(_Place(lane, ask))
+            self._places.append(Place(lane, ask))
             lane.go_on()
         else:
-            self._places.append(_Place(self, ask))
+            self._places.append(Place(self, ask))
             super().ask(ask)
 
     def _known(self, commands: list[Command]) -> Iterator[Command]:
@@ -112,10 +128,10 @@ class RedisLink(Link):
     def _ask_of(self, commands: list[Command]) -> Ask:
         """One question of all of them; the commands of a transaction are shown with its EXEC."""
         texts: list[str] = []
-        private, writes, raw = True, False, bytearray()
+        private, writes = True, False
+        sent = [with_stream_id(list(command.words), self.wire.stream_ids) for command in commands]
+        piece = Piece(patient(sent, in_transaction=self._transaction is not None))
         for command in commands:
-            words = with_stream_id(list(command.words), self.wire.stream_ids)
-            raw += command.raw if words == list(command.words) else packed(words)
             kind = command.kind
             within = self._transaction is not None
             self._subscribed = self._subscribed or kind is Kind.SUBSCRIBES
@@ -145,9 +161,10 @@ class RedisLink(Link):
             private = False
             writes = writes or kind not in (Kind.READS, Kind.TRANSACTION)
         text = "redis: " + "; ".join(texts)
-        blocks = any(one.kind in (Kind.BLOCKING, Kind.SUBSCRIBES) for one in commands)
+        hears = any(one.kind is Kind.SUBSCRIBES for one in commands)
         trip = RoundTrip(text, private=private, redis=RedisAccess.WRITES if writes else RedisAccess.READS)
-        return Ask(bytes(raw), trip, batch=len(commands), refusal=_blocks(text) if blocks else None)
+        raw = b"".join(map(packed, sent))
+        return Ask(raw, trip, batch=piece, refusal=_hears(text) if hears else None, waits=bool(piece.asked.waits))
 
     def _is_unknown(self, command: Command) -> bool:
         """Whether the server will not know the script: it does nothing, and the client sends the script next."""
@@ -159,11 +176,30 @@ class RedisLink(Link):
     def submit(self, link: Link, ask: Ask) -> None:
         """Sends a question of a link over this connection."""
         assert self.server
-        self._sent.append(_Sent(link, ask, ask.batch))
-        self.server.send(ask.raw)
+        self._sent.append(Sent(link, ask, ask.batch.number))
+        is_scheduled = link.owner is not None and self.wire.is_controlled
+        self.server.send(ask.batch.without_limits if is_scheduled else ask.raw)
+
+    def is_blocked(self) -> bool:
+        return bool(self._sent and self._sent[0].ask.waits) and self.wire.keyvalue.is_blocked(self._number)
+
+    @property
+    def may_give_up(self) -> bool:  # type: ignore[override]
+        return self.gives_up(self)
+
+    def gives_up(self, link: Link) -> bool:
+        """Whether what a link over this connection asks is what waits inside Redis, and has a time limit."""
+        return bool(self._sent) and self._sent[0].link is link and self._sent[0].is_limited
+
+    def unblock(self, *, by_error: bool = False) -> None:
+        self.wire.keyvalue.unblock(self._number, by_error=by_error)
 
     def hold(self, held: bool) -> None:
-        """Answers on this link are those of the session that moves; only a lane's are held back."""
+        """Holds back the answer to a command that waits inside Redis: another session's turn brings it. Other answers
+        on this link are those of the session that moves, or a lane's."""
+        self.is_held = held and self.flying is not None and self.flying.waits
+        if not held:
+            self.hand_on()
 
     def _from_server(self, data: bytes) -> None:
         if not data:
@@ -189,7 +225,7 @@ class RedisLink(Link):
                     return
         self.hand_on()
 
-    def _refuse_after(self, sent: _Sent) -> bool:
+    def _refuse_after(self, sent: Sent) -> bool:
         """Whether the connection goes on although an answer is not handed on: with an error, where a session died."""
         owner, sent.link.loses_answer = sent.link.owner, False
         if self.session is not None or owner is None or not owner.died:
@@ -212,7 +248,7 @@ class RedisLink(Link):
 
     def _answer_with_error(self, ask: Ask) -> None:
         place = next(one for one in self._places if one.ask is ask)
-        place.replies += b"-ERR its session has died\r\n" * ask.batch
+        place.replies += b"-ERR its session has died\r\n" * ask.batch.number
         place.is_over = True
 
     def break_off(self) -> None:
@@ -269,6 +305,16 @@ class RedisLane(Link):
     def send(self, ask: Ask) -> None:
         self._main.submit(self, ask)
 
+    def is_blocked(self) -> bool:
+        return self._main.is_blocked()
+
+    @property
+    def may_give_up(self) -> bool:  # type: ignore[override]
+        return self._main.gives_up(self)
+
+    def unblock(self, *, by_error: bool = False) -> None:
+        self._main.unblock(by_error=by_error)
+
     def hold(self, held: bool) -> None:
         self.is_held = held
         if not held:
@@ -298,47 +344,8 @@ class RedisLane(Link):
             self._main.close()
 
 
-@dataclass
-class _Place:
-    """The place of a question's replies among those to others."""
-
-    link: RedisLink | RedisLane
-    ask: Ask
-    replies: bytearray = field(default_factory=bytearray)
-    is_over: bool = False
-
-
-@dataclass
-class _Sent:
-    """A question under way; the server owes so many replies."""
-
-    link: Link
-    ask: Ask
-    owed: int
-
-    def note(self, reply: Reply) -> None:
-        self.owed -= 1
-        self.ask.trip.results.append(Result("REDIS", ("reply",), ((reply.summary,),)))
-        if reply.error:
-            self.ask.trip.failure = Failure("", reply.error.split()[0])
-
-
-def _blocks(text: str) -> ScheduleError:
+def _hears(text: str) -> ScheduleError:
     return ScheduleError(
-        f"a session sent {text!r}, which waits inside Redis, where nobody can tell for whom: explore the command that "
-        "does not block (LPOP for BLPOP), in a loop that sleeps"
+        f"a session sent {text!r}, and what it would hear comes at a time that nobody can order: explore what is done "
+        "when it has come, in a session that subscribes to nothing"
     )
-
-
-def connect(url: str) -> socket.socket:
-    """A connection to the lab's Redis, authenticated. Raises OSError."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        made = socket.socket(socket.AF_UNIX)
-        made.connect(unquote(parts.path))
-    else:
-        made = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 6379), 5)
-    if parts.password:
-        made.sendall(packed([b"AUTH", unquote(parts.password).encode()]))
-        made.recv(64)
-    return made

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from zephyr_lab.errors import LabError
+from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers
 from zephyr_lab.functions.mishaps import possible
 from zephyr_lab.functions.scheduled import MOST_SLEEPS, Scheduled
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.schedule.faults import Fault
-from zephyr_lab.schedule.transcript import Failure, Result
+from zephyr_lab.schedule.settling import INSIDE, INSIDE_REDIS
+from zephyr_lab.schedule.transcript import Failure, Result, Wait
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.background import Background
 from zephyr_lab.wire.link import Link
@@ -71,7 +72,7 @@ class WireSession:
         self._flying: list[Link] = []
         self._may_send = False
         self.died = self.is_faulty = self._dies_next = False
-        self._closing = self._is_given_up = False
+        self._closing = self._is_given_up = self._is_blocked = False
         self._thread = WorkThread(name, work, self._record, self._has_ended)
 
     def _has_ended(self) -> None:
@@ -94,7 +95,7 @@ class WireSession:
             self._wire.stillness.stir()
             self._note_together(link)
             self._parked.append(link)
-            self._record.parks(ask.trip)
+            self._record.parks(ask)
             if self.sleeps > MOST_SLEEPS:
                 self._wire.background.in_loops.add(self.name)
             ask.trip.where = self._thread.stands_at().partition(": ")[0]
@@ -132,6 +133,9 @@ class WireSession:
         if link in self._flying:
             self._flying.remove(link)
 
+    def refuse(self, error: LabError) -> None:
+        self._record.refuse(error)
+
     def disown(self, link: Link, trips: Sequence[RoundTrip]) -> None:
         """Takes back round trips that were attributed to it by mistake."""
         self.left(link)
@@ -154,10 +158,15 @@ class WireSession:
         self._thread.start()
 
     def go(self) -> None:
-        self.busy, self._may_send = True, True
+        self.busy, gives_up, self._is_blocked = True, self._may_give_up, False
         self._wire.current = self
         self.log.next = None
         self._wire.stillness.stir()
+        if gives_up:
+            self._record.gave_up = True
+            self._flying[0].unblock()
+            return
+        self._may_send = True
         self._parked.popleft().go_on(self)
 
     def faults(self) -> Collection[Fault]:
@@ -248,14 +257,23 @@ class WireSession:
 
     @property
     def can_move(self) -> bool:
-        return self.is_under_way and not self.busy
+        return self.is_under_way and (not self.busy or self._may_give_up)
 
-    def stands_still(self) -> bool:
-        """Whether it waits inside its program; then contested questions are attributed first."""
-        if self._flying or not self._wire.stillness.lasts((self.name, self.log.underway().sql)):
-            return False
+    @property
+    def _may_give_up(self) -> bool:
+        return self._is_blocked and any(one.may_give_up for one in self._flying)
+
+    def wait_elsewhere(self) -> Wait | None:
+        """What it waits for inside Redis or its program; for the latter, contested questions are attributed first."""
+        if self._flying:
+            self._is_blocked = all(one.is_blocked() for one in self._flying)
+            if self._is_blocked and len(self._flying) + len(self._parked) > 1:
+                self.refuse(_does_more(self.name, self.log.done[-1].sql))
+            return Wait((), INSIDE_REDIS) if self._is_blocked else None
+        if not self._wire.stillness.lasts((self.name, self.log.underway().sql)):
+            return None
         self._wire.claim()
-        return not self._parked
+        return None if self._parked else Wait((), INSIDE)
 
     def may_ask(self, sql: str) -> bool:
         return self._record.may_ask(sql)
@@ -282,6 +300,10 @@ class WireSession:
     @property
     def server_is_busy(self) -> bool:
         return any(link.pid for link in self._flying)
+
+    @property
+    def is_unanswered(self) -> bool:
+        return bool(self._flying)
 
     @property
     def is_lost(self) -> bool:
@@ -346,6 +368,8 @@ class WireSession:
             self._cut_off()
         else:
             self._wire.release()
+            for link in self._flying if self._is_blocked else ():
+                link.unblock(by_error=not link.may_give_up)
             parked, self._parked = self._parked, deque()
             for link in parked:
                 link.go_on(self)
@@ -368,3 +392,10 @@ class WireSession:
     def close(self) -> None:
         """Ends transactions that it has left open."""
         self._cut_off()
+
+
+def _does_more(name: str, sql: str) -> ScheduleError:
+    return ScheduleError(
+        f"session {name} waits inside Redis ({sql!r}) and asks something else at the same time, so that two of its "
+        "parts would go on at once: let one wait for the other, or make two sessions of it"
+    )
