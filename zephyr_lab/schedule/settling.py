@@ -59,8 +59,8 @@ class Watched(Protocol):
         ...
 
     def wait_elsewhere(self) -> Wait | None:
-        """What it waits for while nothing of it is at PostgreSQL: inside Redis, as that says, or, having done nothing for
-        long, INSIDE its own program. None while it moves."""
+        """What it waits for while nothing of it is at PostgreSQL: inside Redis, as that reports, or INSIDE its own
+        program, having done nothing for long. None while it moves."""
         ...
 
     @property
