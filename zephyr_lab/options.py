@@ -158,6 +158,9 @@ FUNCTION_OPTIONS = (*RUN_OPTIONS, "samples", "seed", "budget", "shrink", "reduct
 TEST_OPTIONS = (*RUN_OPTIONS, "budget", "samples", "seed", "may_raise")
 """Those of `Lab.replay`, of `Case.explore`, of `Lab.explore`, and of the marker `zephyr`."""
 
+HUNT_OPTIONS = tuple(name for name in FUNCTION_OPTIONS if name not in ("samples", "seed", "budget"))
+"""Those of `Lab.explore` that each pair of a hunt is explored with."""
+
 MOST_ORDERS = 5_000_000
 
 _MANY = Bounds(0, 10_000, is_open=True)

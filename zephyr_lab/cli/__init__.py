@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zephyr_lab.cli import check, course, demo, explore, load, runbook, schedules, service
+from zephyr_lab.cli import check, course, demo, explore, hunt, load, runbook, schedules, service
 from zephyr_lab.cli.common import err
 from zephyr_lab.errors import LabError
 from zephyr_lab.extras import needed_by
@@ -27,6 +27,7 @@ for command in (
     schedules.cases,
     schedules.run,
     explore.explore,
+    hunt.hunt,
     schedules.spec,
     schedules.hermitage,
     schedules.matrix,

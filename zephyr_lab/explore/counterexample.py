@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from zephyr_lab.errors import RETRYABLE, LabError
 from zephyr_lab.explore.pattern import REMEDIES, of_faults, pattern
@@ -12,7 +12,9 @@ from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import End, Transcript
 
-Replay = Callable[[str], Transcript]
+
+class Replay(Protocol):
+    def __call__(self, schedule: str, *, observed: bool = False) -> Transcript: ...
 
 
 class Counterexample(str):
@@ -32,6 +34,10 @@ class Counterexample(str):
     def replay(self) -> Transcript:
         """Runs the same schedule once more. Raises Nondeterminism if it cannot be reproduced."""
         return self._again(self)
+
+    def observe(self) -> Transcript:
+        """As `replay`, with the rows committed after each step: for a stepper."""
+        return self._again(self, observed=True)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.transcript._repr_mimebundle_()

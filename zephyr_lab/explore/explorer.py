@@ -21,6 +21,12 @@ from zephyr_lab.schedule.faults import fault_of, session_of
 from zephyr_lab.schedule.transcript import End, EventKind, Transcript
 
 OnProgress = Callable[[Exploration], None]
+
+
+class Enough(Exception):
+    """Raised by `on_progress`: the search ends with what was found so far, in one process."""
+
+
 Invariant = str | Callable[[Transcript], bool]
 
 
@@ -68,6 +74,8 @@ class Explorer:
                 if on_progress:
                     on_progress(found)
             found.complete = scheduler.complete
+        except Enough:
+            pass  # not complete
         except KeyboardInterrupt:
             self._executor.abandon()
             found.interrupted = True

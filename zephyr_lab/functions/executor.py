@@ -27,6 +27,7 @@ from zephyr_lab.functions.scheduled import Elsewhere, Scheduled
 from zephyr_lab.functions.session import Function, FunctionSession
 from zephyr_lab.functions.setup import FunctionSetup, Setup, unwrapped
 from zephyr_lab.functions.surrogates import Surrogates
+from zephyr_lab.functions.trace import Trace
 from zephyr_lab.options import RunOptions
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.faults import Faults, is_of_clock
@@ -276,7 +277,7 @@ class FunctionExecutor:
             order = Schedule(order.steps[::-1])
             opening = self._run_in_order(order)
         except ScheduleError as error:
-            raise ScheduleError(f"{error}.{self.troubles}" if self.troubles else str(error)) from error
+            raise type(error)(f"{error}.{self.troubles}" if self.troubles else str(error)) from error
         try:
             first = self._run_in_order(order)
         except NothingToOrder as error:
@@ -293,6 +294,16 @@ class FunctionExecutor:
         if opening and self.hides_memory:  # what is remembered from the first time on is the same ever after
             self.check_same_run(_endings(opening), _endings(second))
         return self._memory
+
+    def trace(self, memory: Memory) -> Trace:
+        """One more run of the functions in their order, after `learn`, with all that they asked."""
+        from zephyr_lab.explore.statement import footprints
+
+        transcript = self._run_in_order(Schedule(tuple(self._functions)))
+        assert self._execution
+        trips = {name: tuple(one.log.all) for name, one in self._execution.sessions.items()}
+        unseen = self.not_compared() or (("Python's memory: it cannot be inspected",) if memory.is_shared else ())
+        return Trace(self.compared(transcript), trips, footprints(self._ask), unseen, self.hides_memory)
 
     def _functions_elsewhere(self) -> Sequence[Function]:
         return self._elsewhere.functions if self._elsewhere else ()

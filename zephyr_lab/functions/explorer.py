@@ -28,6 +28,7 @@ from zephyr_lab.functions.effects import NotReducible, OpaqueMet
 from zephyr_lab.functions.executor import FunctionExecutor
 from zephyr_lab.functions.reproducible import WHY
 from zephyr_lab.functions.session import Function
+from zephyr_lab.functions.trace import Trace
 from zephyr_lab.options import ExploreOptions, RunOptions
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import Transcript
@@ -154,6 +155,11 @@ class FunctionExplorer:
                 f"{self._executor.troubles} Say "
                 "may_raise=True if that is intended"
             )
+
+    def trace(self) -> Trace:
+        """One serial run, with all that each session asked. Raises NothingToOrder, and else as `explore`."""
+        with self.intercepted():
+            return self._executor.trace(self._executor.learn())
 
     def replay(self, schedule: str, *, observed: bool = False) -> Transcript:
         """Runs one schedule, as it was printed. Raises BadInput, and Nondeterminism if it cannot be reproduced."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import sys
@@ -38,6 +39,12 @@ def stands_in(coroutine: Any) -> str:
         found = frame if frame and _shown(frame.f_code.co_filename) else found
         coroutine = next(filter(None, (getattr(coroutine, name, None) for name in _AWAITED)), None)
     return _told(found)
+
+
+def place_of(function: Any) -> str:
+    """Where a function is defined, such as `shop.py:12`; '' if that is unknown, or in a library."""
+    code = getattr(inspect.unwrap(getattr(function, "func", function)), "__code__", None)
+    return f"{shown}{code.co_firstlineno}" if code and (shown := _shown(code.co_filename)) else ""
 
 
 def _told(frame: FrameType | None) -> str:

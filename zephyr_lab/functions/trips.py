@@ -39,12 +39,13 @@ class RoundTrip:
 
 @dataclass
 class Trips:
-    """A session's round trips: `next` is pending, `done` were made since `events` was called."""
+    """A session's round trips: `next` is pending, `done` were made since `events` was called, `all` before that."""
 
     session: str
     next: RoundTrip | None = None
     done: list[RoundTrip] = field(default_factory=list)
     last: RoundTrip | None = None  # the round trip of the last events, if it was one
+    all: list[RoundTrip] = field(default_factory=list)
 
     def events(self, *, resumed: bool) -> list[Event]:
         """The events of the round trips since the last call; the first that takes a turn may have been blocked."""
@@ -52,6 +53,7 @@ class Trips:
         # Private ones are shown with the next one.
         self.done = self.done[_end_of_told(self.done) :]
         self.last = trips[-1] if len(trips) == 1 else None
+        self.all += trips
         blocked = next((place for place, trip in enumerate(trips) if not trip.private), 0)
         return [self._event(trip, resumed and place == blocked) for place, trip in enumerate(trips)]
 

@@ -205,7 +205,7 @@ class Case:
                 found.explanation = self._explain(schedule)
         found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)))
 
-    def _again(self, schedule: str, isolation: IsolationLevel | None = None, observed: bool = False) -> Transcript:
+    def _again(self, schedule: str, isolation: IsolationLevel | None = None, *, observed: bool = False) -> Transcript:
         self.engine.ensure_open()
         words = Schedule.parse(schedule, self.spec)
         return self.engine.runner.run(self.spec, words, isolation or self.isolation, observed=observed)

@@ -51,7 +51,7 @@ class Engine:
     """
 
     def __init__(self, opening: Opening, redis_url: str | None = None, *, observed: bool = False) -> None:
-        self.opening, self.observed, self._redis_url = opening, observed, redis_url
+        self.opening, self.observed, self.redis_url = opening, observed, redis_url
         self._open = contextlib.ExitStack()
         self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
         try:
@@ -72,7 +72,7 @@ class Engine:
         """Redis; the first use starts it."""
         from zephyr_lab.servers.keyvalue import KeyValue  # redis-py takes as long to import as all the rest
 
-        url = self._redis_url
+        url = self.redis_url
         if url:
             keyvalue = KeyValue(url, external=True)
         else:

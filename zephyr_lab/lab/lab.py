@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import redis
 
     from zephyr_lab.explore.recording import Recording
+    from zephyr_lab.hunt.report import Hunt
     from zephyr_lab.load import Incident, Progress, Report
     from zephyr_lab.load.claims import Claim
     from zephyr_lab.load.claims import Table as Claims
@@ -202,6 +203,34 @@ class Lab:
         """
         self.engine.ensure_open()
         return self.function_explorer(functions, **options).follow(schedule)
+
+    def hunt(
+        self,
+        operations: Mapping[str, Function],
+        *,
+        triples: bool = False,
+        budget: float | None = None,
+        jobs: int = 1,
+        on_progress: Callable[[Hunt], None] | None = None,
+        **options: Any,
+    ) -> Hunt:
+        """Finds the pairs that race among `operations`: functions, or requests, by name, as `explore` takes them.
+
+            print(lab.hunt({"book": book, "cancel": cancel, "report": report}, setup=SCHEMA, budget=60))
+
+        Each is run alone first; one that fails so is run after another with which it works, and hunted so. Pairs, each
+        with itself too, that touch nothing in common are safe; the others are explored, the most suspicious first,
+        until one schedule is anomalous. With `triples`, those of which no pair races are explored, too. `budget` is in
+        seconds, for all of them. `jobs` processes have a lab of their own each, where functions can be imported by
+        name. Requests to a service may share memory that is not seen, so that none of them are taken to be independent,
+        but with `reduction=True`. Any other option is that of `explore`, for each pair.
+
+        `on_progress` gets the state after each pair. Raises BadInput, SetupFailed, ServerLost, ServerUnavailable.
+        """
+        from zephyr_lab.lab.hunting import hunt  # its parser takes as long to import as all the rest
+
+        self.engine.ensure_open()
+        return hunt(self, operations, options, triples=triples, budget=budget, jobs=jobs, on_progress=on_progress)
 
     def function_explorer(
         self, functions: Sequence[Function] | Mapping[str, Function], **options: Any

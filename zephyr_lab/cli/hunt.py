@@ -1,0 +1,155 @@
+"""`zephyr-lab hunt`: which pairs of functions, or of a service's requests, race."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import TextColumn, TimeElapsedColumn
+
+from zephyr_lab.cli.common import Late, err, labs, progress_bar, takes
+from zephyr_lab.errors import BadInput
+from zephyr_lab.options import HUNT_OPTIONS, ExploreOptions
+from zephyr_lab.schedule.levels import IsolationLevel
+
+if TYPE_CHECKING:
+    from zephyr_lab.hunt.report import Hunt
+    from zephyr_lab.wire.description import Description
+
+baselines, descriptions = Late("zephyr_lab.hunt.baseline"), Late("zephyr_lab.wire.description")
+functions = Late("zephyr_lab.hunt.named")
+
+# Not for the shell: the setup has an option of its own here, and what is compared is JSON.
+_IN_SHELL = tuple(name for name in HUNT_OPTIONS if name not in ("setup", "compare"))
+
+
+class Form(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    HTML = "html"
+
+
+@takes(ExploreOptions, *_IN_SHELL, "budget", "jobs")
+def hunt(
+    context: typer.Context,
+    operations: Annotated[
+        list[str] | None,
+        typer.Argument(help="Functions, as in shop.py:book,cancel; with --service requests of it, if not all."),
+    ] = None,
+    service: Annotated[Path | None, typer.Option(help="A service, described in this TOML file.")] = None,
+    setup: Annotated[
+        list[str] | None,
+        typer.Option(help="What every schedule begins with: a file of SQL, SQL, or a function, as in shop.py:make."),
+    ] = None,
+    triples: Annotated[bool, typer.Option("--triples", help="Hunt three at a time, too.")] = False,
+    format: Annotated[Form, typer.Option(help="Output format.")] = Form.TEXT,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Races that are known, in this file, are no failure.")] = None,
+    write_baseline: Annotated[
+        bool, typer.Option("--write-baseline", help="Write what was found to the baseline.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="What was not decided is a failure, too.")] = False,
+    **options: Any,
+) -> None:
+    """Find the pairs that race, each with the order that shows it.
+
+    Of functions, which take a connection, or of the requests to a service of yours, in any language:
+
+    zephyr-lab hunt shop.py:book,cancel --setup schema.sql --budget 60 --jobs 2
+
+    zephyr-lab hunt --service shop.toml --format sarif --output races.sarif --baseline races.json
+
+    Exit code 0: no race that is not in the baseline; 1: there is one; 2: it could not be run.
+    """
+    asked = ExploreOptions(**options).check()
+    IsolationLevel.of(asked.isolation)
+    if write_baseline and baseline is None:
+        raise BadInput("which file is the baseline to be written to? --baseline races.json --write-baseline")
+    known = baselines.Baseline.read(baseline) if baseline and not write_baseline else baselines.Baseline()
+    about = asked.part([*_IN_SHELL, "budget", "jobs"])
+    source = context.get_parameter_source("reduction")
+    if source is None or source.name != "COMMANDLINE":
+        about["reduction"] = None
+    if service is not None:
+        found = _hunt_service(service, operations or [], setup or [], {**about, "triples": triples})
+    else:
+        found = _hunt_functions(operations or [], setup or [], {**about, "triples": triples})
+    _write(found, format, output)
+    if write_baseline:
+        baselines.Baseline.of(found).write(baseline)
+    for one in known.stale(found):
+        err.print(f"in the baseline, and not found: {one.text()}", markup=False, soft_wrap=True)
+    new = [] if write_baseline else known.new(found)
+    missing = strict and (found.undecided or found.unhunted or found.interrupted)
+    if new or missing:
+        raise typer.Exit(1)
+
+
+def _hunt_functions(targets: list[str], setup: list[str], about: Mapping[str, Any]) -> Hunt:
+    if not targets:
+        raise BadInput(
+            "hunt among what? Functions, as in `zephyr-lab hunt shop.py:book,cancel --setup schema.sql`, or the "
+            "requests to a service: --service shop.toml"
+        )
+    operations, before = functions.functions_named(targets), functions.setup_of(setup)
+    with labs.Lab() as lab, _shown() as show:
+        found: Hunt = lab.hunt(operations, setup=before, on_progress=show, **about)
+    return found
+
+
+def _hunt_service(file: Path, names: list[str], setup: list[str], about: Mapping[str, Any]) -> Hunt:
+    description: Description = descriptions.Description.read(file)
+    description.check(names)
+    before = [*([description.setup] if isinstance(description.setup, str) else description.setup)]
+    before += functions.setup_of(setup)
+    invariant = about["invariant"] or description.invariant
+    with labs.Lab() as lab, _shown() as show:
+        sessions = description.sessions(lab, {name: name for name in names or description.names})
+        found: Hunt = lab.hunt(sessions, on_progress=show, **{**about, "setup": before, "invariant": invariant})
+    for name, one in found.operations.items():
+        found.operations[name] = replace(one, place=one.place or _place(file, name))
+    return found
+
+
+def _place(file: Path, name: str) -> str:
+    """The line of a description at which a request, or a command, begins."""
+    begins = re.compile(
+        rf"""\s*(\[(requests|commands)\.["']?{re.escape(name)}["']?\]|["']?{re.escape(name)}["']?\s*=)"""
+    )
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next((f"{file}:{number}" for number, line in enumerate(lines, start=1) if begins.match(line)), "")
+
+
+def _write(found: Hunt, form: Form, output: Path | None) -> None:
+    match form:
+        case Form.TEXT:
+            text = str(found)
+        case Form.HTML:
+            text = found.to_html()
+        case _:
+            text = json.dumps(found.to_dict() if form is Form.JSON else found.to_sarif(), indent=1)
+    if output is None:
+        print(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[Callable[[Hunt], None]]:
+    """What shows how far a hunt is."""
+    with progress_bar(TextColumn("hunting {task.fields[said]}"), TimeElapsedColumn()) as progress:
+        task = progress.add_task("hunting", total=None, said="")
+
+        def show(state: Hunt) -> None:
+            counts = ", ".join(f"{number} {kind}" for kind, number in state.counts().items() if number)
+            progress.update(task, said=counts)
+
+        yield show

@@ -1,0 +1,171 @@
+"""Decides one candidate, by exploring it until its first anomaly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from zephyr_lab.errors import BadInput, LabError, ServerLost, ServerUnavailable
+from zephyr_lab.explore.exploration import Exploration
+from zephyr_lab.explore.explorer import Enough
+from zephyr_lab.explore.verdict import Verdict, VerdictKind
+from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.hunt.candidates import Candidate
+from zephyr_lab.options import RUN_OPTIONS
+from zephyr_lab.schedule.transcript import Transcript
+
+NOT_HERE = (BadInput, ServerLost, ServerUnavailable)
+"""Errors that end a hunt: they concern all pairs."""
+
+
+class Explores(Protocol):
+    """What explores: a lab, as far as a hunt needs one."""
+
+    @property
+    def explore(self) -> Callable[..., Exploration]: ...
+    @property
+    def replay(self) -> Callable[..., Verdict]: ...
+    @property
+    def function_explorer(self) -> Callable[..., FunctionExplorer]: ...
+
+
+class Kind(StrEnum):
+    """What is known of some operations. `aborts`: no anomaly, and the server aborts one of them in some orders."""
+
+    SAFE = "safe"
+    RACES = "races"
+    ABORTS = "aborts"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A schedule that shows a race. `verdict` compares its outcome with those of the serial orders, as text.
+
+    `places` are the lines that asked something in it, such as `shop.py:41`, those of the pattern first; `transcript` is
+    in the form for JSON, observed where that was possible.
+    """
+
+    schedule: str
+    timeline: str
+    verdict: str
+    explanation: tuple[str, ...]
+    places: tuple[str, ...]
+    transcript: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`schedules` were run in so many `seconds`; `why` says what the kind follows from.
+
+    `pattern` is '' for operations that are independent. `ran_out`: the time did; `interrupted`: by Ctrl-C.
+    """
+
+    operations: tuple[str, ...]
+    kind: Kind
+    why: str
+    pattern: str = ""
+    prefix: tuple[str, ...] = ()
+    schedules: int = 0
+    seconds: float = 0.0
+    finding: Finding | None = None
+    ran_out: bool = False
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form for JSON."""
+        said = asdict(self)
+        for name in ("ran_out", "interrupted"):
+            del said[name]
+        return {**said, "kind": str(self.kind), "seconds": round(self.seconds, 3)}
+
+
+def decide(
+    lab: Explores, candidate: Candidate, sessions: Mapping[str, Any], options: Mapping[str, Any], seconds: float | None
+) -> Decision:
+    """Explores `sessions`, with `options` as of `Explores.explore`, for at most so many seconds.
+
+    Raises what concerns all pairs: BadInput, ServerLost, ServerUnavailable.
+    """
+    began = time.monotonic()
+    asked = {**options, "may_raise": True, "budget": seconds, "on_progress": _until_the_first}
+    try:
+        found = lab.explore(sessions, **asked)
+        kind, why = _kind_of(found, sessions, is_tested=bool(options.get("may_raise")))
+        finding = _finding(lab, candidate, sessions, options, found) if kind is Kind.RACES else None
+    except NOT_HERE:
+        raise
+    except LabError as error:
+        spent = time.monotonic() - began
+        return Decision(candidate.operations, Kind.UNDECIDED, str(error), candidate.pattern, candidate.prefix, 0, spent)
+    ran_out = kind is Kind.UNDECIDED and not (found.complete or found.run.undecided or found.unordered)
+    return Decision(
+        candidate.operations, kind, why, candidate.pattern, candidate.prefix, found.schedules,
+        time.monotonic() - began, finding, ran_out and not found.interrupted, found.interrupted,
+    )  # fmt: skip
+
+
+def _until_the_first(found: Exploration) -> None:
+    if found.anomalous or found.violation:
+        raise Enough
+
+
+def _kind_of(found: Exploration, sessions: Mapping[str, Any], *, is_tested: bool) -> tuple[Kind, str]:
+    """What an exploration shows, and why; a search that was not complete shows nothing but a race."""
+    if found.anomalous:
+        return Kind.RACES, "an outcome that no serial order gives"
+    if found.violation:
+        return Kind.RACES, "the invariant is violated"
+    if found.run.undecided:
+        return Kind.UNDECIDED, "; ".join(found.undecided_because)
+    if not found.complete:
+        run = f"{found.schedules:,} schedule{'s' * (found.schedules != 1)} run, not all, and none of them anomalous"
+        return Kind.UNDECIDED, f"{run}; {found.unordered}" if found.unordered else run
+    raised = found.raised_only()
+    if not is_tested and raised.keys() == sessions.keys():
+        texts = sorted({text for some in raised.values() for text in some})
+        return Kind.UNDECIDED, f"nothing was tested: in every order they {' or '.join(texts)}; give a setup for them"
+    unseen = f"; used, and not compared: {', '.join(found.not_compared)}" if found.not_compared else ""
+    if found.aborted:
+        states = sorted({state for _, _, aborted in found.outcomes for _, state in aborted})
+        return Kind.ABORTS, f"{', '.join(states)}, and no anomaly in {found.scope()}{unseen}"
+    return Kind.SAFE, f"no anomaly in {found.scope()}{unseen}"
+
+
+def _finding(
+    lab: Explores, candidate: Candidate, sessions: Mapping[str, Any], options: Mapping[str, Any], found: Exploration
+) -> Finding:
+    if found.counterexample:
+        verdict, explanation = found.counterexample.verdict, found.explanation
+        observed = _observed(found) or found.counterexample.transcript
+    else:
+        assert found.violation
+        verdict = lab.replay(sessions, found.violation, **_of_one_run(options))
+        observed, explanation = verdict.transcript, ()
+        if verdict.kind is VerdictKind.PREVENTED:
+            explanation = ("a serial order violates the invariant, too: the operations do, not their order",)
+    shown, _ = verdict.of_what_differs()
+    places = dict.fromkeys([*candidate.places, *(one.where for one in shown.transcript.events if one.where)])
+    return Finding(
+        shown.transcript.schedule, str(shown.transcript), str(shown), explanation, tuple(places), observed.to_dict()
+    )
+
+
+def _observed(found: Exploration) -> Transcript | None:
+    assert found.counterexample
+    try:
+        return found.counterexample.observe()
+    except LabError:
+        return None
+
+
+def _of_one_run(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in RUN_OPTIONS if name in options}
+
+
+def undecided(candidates: Sequence[Candidate], why: str) -> list[Decision]:
+    """What is said of candidates that nobody has explored."""
+    return [Decision(one.operations, Kind.UNDECIDED, why, one.pattern, one.prefix) for one in candidates]

@@ -1,0 +1,158 @@
+"""Hunts: meets each operation alone, and has the pairs that may race decided within the time that there is."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from zephyr_lab.hunt.candidates import Candidate, Independent, Names, judged, pairs, ranked, triples
+from zephyr_lab.hunt.decision import Decision, Explores, Kind, undecided
+from zephyr_lab.hunt.operation import Met, Operations, named, session_names
+from zephyr_lab.hunt.report import Hunt, Known
+from zephyr_lab.hunt.workers import Decides, OpenLab, deciding, why_here
+from zephyr_lab.options import RUN_OPTIONS
+
+LAST_SECONDS = 0.5  # less is not worth the start of an exploration
+
+
+@dataclass
+class Hunter:
+    """`operations` by name: functions or requests, as `lab` explores them. `options` are those of `Explores.explore`.
+
+    `budget` is in seconds, for the whole hunt; `jobs` processes have a lab of their own each, made by `open_lab`.
+    `on_progress` gets the state after each decision.
+    """
+
+    lab: Explores
+    operations: Mapping[str, Any]
+    options: Mapping[str, Any]
+    open_lab: OpenLab
+    triples: bool = False
+    budget: float | None = None
+    jobs: int = 1
+    on_progress: Callable[[Hunt], None] | None = None
+    _met: dict[str, Met] = field(default_factory=dict, init=False)
+
+    def run(self) -> Hunt:
+        """An interrupt ends it with what it has found. Raises BadInput, SetupFailed, ServerLost, ServerUnavailable."""
+        began = time.monotonic()
+        self._deadline = None if self.budget is None else began + self.budget
+        given = {name: one for name, one in self.options.items() if name in RUN_OPTIONS}
+        self._operations = Operations(
+            self.lab, self.operations, given, trusts_memory=self.options.get("reduction") is True
+        )
+        self._names = session_names(list(self.operations))
+        self._hunt = Hunt(str(self.options.get("isolation", "read committed")))
+        try:
+            self._meet()
+            self._decide_all()
+        except KeyboardInterrupt:
+            self._hunt.interrupted = True
+        self._hunt.seconds = time.monotonic() - began
+        return self._hunt
+
+    # -- what there is to decide
+
+    def _meet(self) -> None:
+        self._met = self._operations.prefixes()
+        for name, met in self._met.items():
+            alone = self._operations.meet(name)
+            text = met.footprint.text() if met.footprint else ""
+            self._hunt.operations[name] = Known(
+                met.prefix, text, alone.trouble, self._operations.place(name), met.footprint is not None
+            )
+
+    def _judged(self, names: Names) -> Candidate | Independent:
+        """A pair, in the state that what its operations need before them leaves."""
+        prefix = tuple(dict.fromkeys(one for name in names for one in self._met[name].prefix))
+        met = [self._operations.meet(name, prefix) for name in names]
+        if any(one.footprint is None for one in met):
+            why = next(one.trouble for one in met if one.footprint is None)
+            return Candidate(names, prefix, "not-understood", why)
+        return judged(names, prefix, [one.footprint for one in met if one.footprint])
+
+    def _decide_all(self) -> None:
+        hunted = [name for name, met in self._met.items() if met.footprint is not None]
+        all_judged = {names: self._judged(names) for names in pairs(hunted)}
+        for names, one in all_judged.items():
+            if isinstance(one, Independent):
+                self._hunt.decisions[names] = Decision(names, Kind.SAFE, one.why, prefix=one.prefix)
+        candidates = ranked(one for one in all_judged.values() if isinstance(one, Candidate))
+        alone = [self._alone(name) for name in hunted] if self.options.get("faults") else []
+        jobs = self._jobs()
+        with deciding(self.lab, self.open_lab, jobs) as decides:
+            self._decide([*alone, *candidates], decides)
+            if self.triples:
+                self._decide(self._triples(hunted, all_judged), decides)
+
+    def _alone(self, name: str) -> Candidate:
+        """With faults, an operation is hunted alone as well: it may stop halfway."""
+        return Candidate((name,), self._met[name].prefix, "conflict", "it may end at any round trip")
+
+    def _triples(self, hunted: Sequence[str], all_judged: Mapping[Names, Candidate | Independent]) -> list[Candidate]:
+        def known(names: Names) -> Candidate | None:
+            one = all_judged[names]
+            return one if isinstance(one, Candidate) else None
+
+        def is_open(names: Names) -> bool:
+            return self._hunt.decisions[names].kind in (Kind.SAFE, Kind.ABORTS)
+
+        return triples(hunted, lambda names: known(names) is None, is_open, known)
+
+    def _jobs(self) -> int:
+        if self.jobs == 1:
+            return 1
+        if why := why_here(self.operations, self.options):
+            self._hunt.notes.append(f"one process, not {self.jobs}: {why}")
+            return 1
+        return self.jobs
+
+    # -- deciding
+
+    def _decide(self, candidates: Sequence[Candidate], decides: Decides) -> None:
+        """Each has its share of the time left; what did not suffice is tried again with what others have left over."""
+        waiting = deque(candidates)
+        running: dict[Future[Decision], Candidate] = {}
+        had: dict[Names, float] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < decides.jobs:
+                    one = waiting.popleft()
+                    share = self._share(len(waiting) + 1, decides.jobs)
+                    if share is None or share > max(LAST_SECONDS, 2 * had.get(one.operations, 0.0)):
+                        running[self._start(one, decides, share)] = one
+                    elif one.operations not in had:
+                        self._note(undecided([one], "the budget ended before its turn")[0])
+                for done in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                    one, decision = running.pop(done), done.result()
+                    self._note(decision)
+                    if decision.interrupted:
+                        raise KeyboardInterrupt
+                    if decision.ran_out:
+                        had[one.operations] = decision.seconds
+                        waiting.append(one)
+        except KeyboardInterrupt:
+            for one in [*running.values(), *waiting]:
+                if one.operations not in self._hunt.decisions:
+                    self._hunt.decisions[one.operations] = undecided([one], "interrupted before its turn")[0]
+            raise
+
+    def _share(self, candidates: int, jobs: int) -> float | None:
+        """Seconds for one of so many candidates."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - time.monotonic()) * min(jobs, candidates) / candidates
+
+    def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> Future[Decision]:
+        sessions = {name: self.operations[one] for name, one in named(candidate.operations, self._names)}
+        about = {**self.options, "setup": self._operations.setup(candidate.prefix)}
+        return decides.submit(candidate, sessions, about, seconds)
+
+    def _note(self, decision: Decision) -> None:
+        self._hunt.decisions[decision.operations] = decision
+        if self.on_progress:
+            self.on_progress(self._hunt)

@@ -1,0 +1,45 @@
+"""A hunt with a lab: its options are checked, and how another process opens such a lab is known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zephyr_lab.errors import BadInput
+from zephyr_lab.hunt.hunter import Hunter
+from zephyr_lab.hunt.report import Hunt
+from zephyr_lab.options import HUNT_OPTIONS, ExploreOptions
+
+if TYPE_CHECKING:
+    from zephyr_lab.lab.lab import Lab
+
+
+def hunt(
+    lab: Lab,
+    operations: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    triples: bool,
+    budget: float | None,
+    jobs: int,
+    on_progress: Callable[[Hunt], None] | None,
+) -> Hunt:
+    """As `Lab.hunt`. Raises BadInput."""
+    if not isinstance(operations, Mapping) or not operations:
+        raise BadInput('a hunt takes operations by name: lab.hunt({"book": book, "cancel": cancel}, setup=SCHEMA)')
+    for name in options:
+        if name not in HUNT_OPTIONS:
+            close = difflib.get_close_matches(name, HUNT_OPTIONS, 1)
+            meant = f" (did you mean {close[0]!r}?)" if close else ""
+            raise BadInput(f"a hunt has no option {name!r}{meant}; there are: {', '.join(HUNT_OPTIONS)}")
+    ExploreOptions(**options, budget=budget, jobs=jobs).check()
+    opening = lab.engine.opening
+    open_lab = partial(
+        type(lab), pg_dsn=opening.dsn, pg_bin=opening.pg_bin, redis_url=lab.engine.redis_url,
+        step_seconds=opening.step_seconds,
+    )  # fmt: skip
+    return Hunter(
+        lab, operations, options, open_lab, triples=triples, budget=budget, jobs=jobs, on_progress=on_progress
+    ).run()
