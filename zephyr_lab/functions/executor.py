@@ -27,7 +27,7 @@ from zephyr_lab.functions.scheduled import Elsewhere, Scheduled
 from zephyr_lab.functions.session import Function, FunctionSession
 from zephyr_lab.functions.setup import FunctionSetup, Setup, unwrapped
 from zephyr_lab.functions.surrogates import Surrogates
-from zephyr_lab.functions.trace import Trace
+from zephyr_lab.functions.trace import SHARED_NUMBERS, Trace
 from zephyr_lab.options import RunOptions
 from zephyr_lab.schedule.channel import Channel
 from zephyr_lab.schedule.faults import Faults, is_of_clock
@@ -303,7 +303,10 @@ class FunctionExecutor:
         assert self._execution
         trips = {name: tuple(one.log.all) for name, one in self._execution.sessions.items()}
         unseen = self.not_compared() or (("Python's memory: it cannot be inspected",) if memory.is_shared else ())
-        return Trace(self.compared(transcript), trips, footprints(self._ask), unseen, self.hides_memory)
+        ((shared,),) = self._ask(SHARED_NUMBERS)[0].rows
+        return Trace(
+            self.compared(transcript), trips, footprints(self._ask), unseen, self.hides_memory, bool(shared)
+        )  # fmt: skip
 
     def _functions_elsewhere(self) -> Sequence[Function]:
         return self._elsewhere.functions if self._elsewhere else ()

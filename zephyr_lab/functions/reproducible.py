@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,13 +21,13 @@ WHY = (
 
 def check_same_run(one: Transcript, two: Transcript, surrogates: Surrogates, ignores: bool) -> None:
     """Raises Nondeterminism, naming the first difference; `ignores`: columns are left out of the comparison."""
-    whole = f"of the schedule {one.schedule!r}"
+    whole, level = f"of the schedule {one.schedule!r}", one.isolation
     one, two = without_surrogates(one, surrogates), without_surrogates(two, surrogates)
 
     def compared(event: Event | None) -> Event | None:
         """With ignored columns, times in statements may differ too."""
         seen = surrogates.without_values(event) if event else None
-        return replace(seen, sql="") if seen and ignores else seen
+        return replace(seen, sql="" if ignores else _without_level(seen.sql, level)) if seen else None
 
     for place, (first, second) in enumerate(itertools.zip_longest(one.events, two.events), start=1):
         if compared(first) != compared(second):
@@ -41,6 +42,11 @@ def check_same_run(one: Transcript, two: Transcript, surrogates: Surrogates, ign
             where = f" in {', '.join(columns)}" if columns else ""
             way_on = f", or leave columns out of the comparison: ignore={columns}" if columns else ""
             raise Nondeterminism(f"{name} holds other rows{where} at the end {whole}, run twice. {WHY}{way_on}")
+
+
+def _without_level(sql: str, level: str) -> str:
+    """A message without the level that it has anyway: pools whose connections had another one before name it."""
+    return re.sub(rf"(?i)^(begin|start transaction)( work| transaction)? isolation level {level}\b", r"\1\2", sql)
 
 
 def _shown(event: Event | None, session: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
@@ -23,6 +23,9 @@ from zephyr_lab.wire.housekeeping import asks_about
 REDIS, ADVISORY, SEQUENCES = "Redis", "advisory locks", "sequences"
 _PREFIX = "redis: "
 _UNLOCKS = re.compile(r"(?i)\bpg_advisory_unlock")
+_LOCKS_ALONE = re.compile(
+    r"(?i)select\s+(pg_catalog\.)?pg_(try_)?advisory_(xact_)?(un)?lock(_shared)?\s*\((?:[^()]|\([^()]*\))*\)(\s+as\s+\w+)?;?"
+)
 _LOCKS = re.compile(r"(?i)\bpg_(try_)?advisory_(xact_)?lock")
 
 
@@ -60,12 +63,16 @@ class Access:
 
 @dataclass(frozen=True)
 class Footprint:
-    """All that an operation asked: `reads` and `writes` (or locks) by table, and what was not understood of it."""
+    """All that an operation asked: `reads` and `writes` (or locks) by table.
+
+    `unclear` are statements that are not understood; `unseen` is what else it may share with others, such as memory.
+    """
 
     accesses: tuple[Access, ...]
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
-    unclear: tuple[str, ...] = field(default=(), compare=False)
+    unclear: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def text(self) -> str:
         """`reads slots; writes orders, slots; not understood: ...`."""
@@ -75,12 +82,13 @@ class Footprint:
 
 
 def footprint_of(trace: Trace, session: str, *, trusts_memory: bool) -> Footprint:
-    """Of a session. Unless `trusts_memory`, memory that cannot be inspected is something not understood."""
+    """Of a session. With `trusts_memory`, a service keeps nothing in memory that its requests share."""
     accesses: list[Access] = []
     reads, writes = set[str](), set[str]()
-    unclear = dict.fromkeys(trace.unseen)
+    unclear: dict[str, None] = {}
+    unseen = trace.unseen
     if trace.hides_memory and not trusts_memory:
-        unclear["what a service or an app keeps in memory"] = None
+        unseen = (*unseen, "what a service or an app keeps in memory")
     for trip in trace.trips[session]:
         accesses += accesses_of(trip, accesses[-1] if accesses else None)
         if trip.redis:
@@ -88,15 +96,25 @@ def footprint_of(trace: Trace, session: str, *, trusts_memory: bool) -> Footprin
             continue
         for statement in _statements(trip):
             touched = trace.footprint(statement.text)
-            if touched.unknown or touched.opaque:
+            locked = _locked(statement)
+            if touched.unknown or (touched.opaque and not locked):
                 unclear[statement.text] = None
             reads |= _tables(touched.reads)
-            writes |= _tables(touched.writes | touched.locks)
-    return Footprint(tuple(accesses), frozenset(reads), frozenset(writes), tuple(unclear))
+            writes |= _tables(touched.writes | touched.locks) | (locked if touched.opaque else set())
+    if not trace.numbers_are_shared:  # who draws a number inserts into the table that has it
+        writes.discard(SEQUENCES)
+    return Footprint(tuple(accesses), frozenset(reads), frozenset(writes), tuple(unclear), unseen)
 
 
 def _tables(rows: RowSet) -> set[str]:
     return {one.table or SEQUENCES for one in rows}
+
+
+def _locked(statement: Statement) -> set[str]:
+    """What a statement locks that does nothing else; nothing for any other."""
+    if statement.kind is Kind.LOCK:
+        return set(statement.tables)
+    return {ADVISORY} if _LOCKS_ALONE.fullmatch(statement.text) else set()
 
 
 def _statements(trip: RoundTrip) -> list[Statement]:

@@ -43,13 +43,15 @@ class Independent:
 
 def conflict(one: Footprint, other: Footprint) -> str:
     """What two operations may notice of each other, in words; '' if they are independent."""
-    if unclear := (*one.unclear, *other.unclear):
-        return f"not understood: {unclear[0]}"
     if both := one.writes & other.writes:
         return f"both write {_listed(both)}"
     for writer, reader in ((one, other), (other, one)):
         if seen := writer.writes & reader.reads:
             return f"one writes {_listed(seen)}, and the other reads it"
+    if unclear := (*one.unclear, *other.unclear):
+        return f"not understood: {unclear[0]}"
+    if unseen := (*one.unseen, *other.unseen):
+        return f"not seen: {unseen[0]}"
     return ""
 
 
@@ -63,6 +65,8 @@ def judged(operations: Names, prefix: Names, footprints: Sequence[Footprint]) ->
     if not (why := conflict(one, other)):
         return Independent(operations, prefix, f"independent: {one.text()} | {other.text()}")
     pattern, evidence = pattern_of(one, other)
+    if pattern == "conflict" and why.startswith("not"):
+        pattern = "not-understood" if why.startswith("not understood") else "memory"
     return Candidate(operations, prefix, pattern, why, evidence or ())
 
 

@@ -127,7 +127,10 @@ def _kind_of(found: Exploration, sessions: Mapping[str, Any], *, is_tested: bool
     raised = found.raised_only()
     if not is_tested and raised.keys() == sessions.keys():
         texts = sorted({text for some in raised.values() for text in some})
-        return Kind.UNDECIDED, f"nothing was tested: in every order they {' or '.join(texts)}; give a setup for them"
+        return (
+            Kind.UNDECIDED,
+            f"nothing was tested: in every order they raised {' or '.join(texts)}; give a setup for them",
+        )
     unseen = f"; used, and not compared: {', '.join(found.not_compared)}" if found.not_compared else ""
     if found.aborted:
         states = sorted({state for _, _, aborted in found.outcomes for _, state in aborted})

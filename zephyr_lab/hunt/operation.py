@@ -106,7 +106,7 @@ def _trouble(transcript: Transcript) -> str:
     """Why a session that ran alone did not do its work; '' if it did."""
     (one,) = [event for event in transcript.events if event.is_return]
     if one.failure or one.results[0].answered != "returned":
-        return one.text().removeprefix("-> ")
+        return f"raised {one.text().removeprefix('-> ')}"
     answer = _FAILED.fullmatch(one.text())
     return answer[1] if answer else ""
 

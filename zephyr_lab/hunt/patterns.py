@@ -22,6 +22,7 @@ PATTERNS = {
     "read-then-write-elsewhere": "Rows are read without a lock, and others written by what was read.",
     "conflict": "One operation writes what the other one reads or writes.",
     "not-understood": "What an operation asks is not understood, so that it may depend on any other.",
+    "memory": "They share neither a row nor a key, and what they may share in memory is not seen.",
 }  # fmt: skip
 """By name, what is said of it; the most suspicious first."""
 
@@ -32,7 +33,7 @@ def pattern_of(one: Footprint, other: Footprint) -> tuple[str, Evidence | None]:
         for here, there in ((one, other), (other, one)):
             if found := next(find(here.accesses, there.accesses), None):
                 return name, found
-    return "not-understood" if one.unclear or other.unclear else "conflict", None
+    return "conflict", None
 
 
 def rank(name: str) -> int:

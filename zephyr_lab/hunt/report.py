@@ -135,10 +135,10 @@ class Hunt:
         names = [name for name, one in self.operations.items() if one.is_hunted]
         width = max(map(len, names), default=0)
         numbers = [str(number) for number, _ in enumerate(names, start=1)]
-        yield " " * (width + 5) + " ".join(f"{number:>6}" for number in numbers)
+        yield " " * (width + 6) + " ".join(f"{number:>6}" for number in numbers)
         for number, name in zip(numbers, names, strict=True):
             cells = [_SIGNS[one.kind] if (one := self.cell(name, other)) else "-" for other in names]
-            yield f"{number:>3}  {name:<{width}}" + " ".join(f"{cell:>6}" for cell in cells)
+            yield f"{number:>3}  {name:<{width}} " + " ".join(f"{cell:>6}" for cell in cells)
 
     def _findings(self, found: Sequence[Decision]) -> Iterator[str]:
         for one in found:
