@@ -16,7 +16,9 @@ TRANSCRIPT = {
         for one in ("book", "book-2")
     ],
     "summary": ["ends:   book committed, book-2 committed"], "ends": {}, "final": {},
-    "transactions": [{"session": one, "steps": [one], "end": "committed", "sqlstate": None} for one in ("book", "book-2")],
+    "transactions": [
+        {"session": one, "steps": [one], "end": "committed", "sqlstate": None} for one in ("book", "book-2")
+    ],
 }  # fmt: skip
 
 

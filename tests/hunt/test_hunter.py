@@ -244,7 +244,7 @@ def test_triples_are_hunted_where_no_pair_decides(lab: Lab) -> None:
         step(conn, 3, 1)
 
     setup = "create table slots (id int primary key); insert into slots values (1), (2), (3)"
-    found = lab.hunt({"first": first, "second": second, "third": third}, setup=setup, triples=True)
+    found = lab.hunt({"first": first, "second": second, "third": third}, setup=setup, triples=True, reduction=True)
     assert kinds(found, "races") == set()
     assert found.decisions["first", "second", "third"].kind == "aborts"
     assert {names for names in kinds(found, "aborts") if len(names) == 2} == set()

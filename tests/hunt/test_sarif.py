@@ -7,7 +7,8 @@ import json
 from tests.hunt.made import hunt, race, safe
 
 FOUND = hunt(
-    race("book", "book"), race("add", "book", places=("cell line 3",)), race("add", "add", places=()), safe("book", "look")
+    race("book", "book"), race("add", "book", places=("cell line 3",)), race("add", "add", places=()),
+    safe("book", "look"),
 )  # fmt: skip
 
 
