@@ -16,11 +16,14 @@ from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.replay import Replay
 from zephyr_lab.explore.scheduler import Candidate, Nondeterminism
-from zephyr_lab.schedule.faults import session_of
+from zephyr_lab.schedule.faults import CLOCK, session_of
 
 
 class FewSwitches:
-    """Runs all schedules with at most `most` switches; one whose session must wait then is abandoned."""
+    """Runs all schedules with at most `most` switches; one whose session must wait then is abandoned.
+
+    A session is left only while enough switches remain for the others that could move: each of them needs one.
+    """
 
     wants_effects = False
 
@@ -38,13 +41,18 @@ class FewSwitches:
         return self._all.new_execution()
 
     def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
-        if last is not None and self._switches == self._most:
-            candidates = [one for one in candidates if session_of(one.session) == session_of(last)]
-        if not candidates:
+        unfinished = {session_of(one.session) for one in candidates} - {CLOCK}
+        able = [one for one in candidates if self._cost(one.session, last, unfinished) <= self._most]
+        if not able:
             return None
-        chosen = self._all.next_session(candidates, last)
+        chosen = self._all.next_session(able, last)
         self._switches += last is not None and chosen is not None and session_of(chosen) != session_of(last)
         return chosen
+
+    def _cost(self, chosen: str, last: str | None, unfinished: set[str]) -> int:
+        """The least number of switches of a schedule that goes on so; what the clock does is in no need of a turn."""
+        switches = last is not None and session_of(chosen) != session_of(last)
+        return self._switches + switches + len(unfinished - {session_of(chosen)})
 
     def observe(self, effect: Effect) -> None:
         """Only switches count."""
