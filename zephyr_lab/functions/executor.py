@@ -299,7 +299,7 @@ class FunctionExecutor:
         """One more run of the functions in their order, after `learn`, with all that they asked."""
         from zephyr_lab.explore.statement import footprints
 
-        transcript = self._run_in_order(Schedule(tuple(self._functions)))
+        transcript = self._run_in_order(Schedule(tuple(self.functions)))
         assert self._execution
         trips = {name: tuple(one.log.all) for name, one in self._execution.sessions.items()}
         unseen = self.not_compared() or (("Python's memory: it cannot be inspected",) if memory.is_shared else ())
