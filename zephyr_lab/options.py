@@ -114,7 +114,11 @@ class RunOptions(Options):
         None, "Faults as steps, at most so many a schedule: crash=1, lost-commit=1, redis-timeout=1.",
         shell_type=list[str] | None,
     )  # fmt: skip
-    time: int = _option(0, "Expiries of Redis keys as steps, at most so many a schedule.", Bounds(0, 100))
+    time: int = _option(
+        0,
+        "The clock as steps, at most so many a schedule: Redis keys expire, waits for locks time out.",
+        Bounds(0, 100),
+    )
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,45 @@ def test_every_order_with_an_expiry(lab: Lab) -> None:
     assert any(line.startswith("expiry: ") for line in found.explanation)
 
 
+def waits_a_second(conn: Any) -> str:
+    with conn.transaction():
+        conn.execute("set local lock_timeout = '1s'")
+        conn.execute("update slots set booked = booked + 10")
+        conn.execute("select 1")
+    return "ok"
+
+
+def goes_on(conn: Any) -> str:
+    conn.autocommit = True
+    conn.execute("set statement_timeout = '1s'")
+    try:
+        conn.execute("update slots set booked = booked + 10")
+    except psycopg.errors.QueryCanceled:
+        return "ok"
+    finally:
+        conn.execute("reset statement_timeout")
+    return "ok"
+
+
+def test_a_wait_for_a_lock_ends_when_the_schedule_says_so(lab: Lab) -> None:
+    tells = lab.replay([waits_a_second] * 2, "A A B B:timeout A B", setup=SETUP, time=1)
+    assert tells.transcript.schedule == "A A B B:timeout A B"
+    assert not tells.anomalous
+    assert "resumes: 55P03" in str(tells.transcript)
+    hides = lab.replay([waits_a_second, goes_on], "A B B:timeout A A", setup=SETUP, time=1)
+    assert hides.transcript.schedule == "A B B:timeout A A"
+    assert hides.anomalous
+    assert "resumes: 57014" in str(hides.transcript)
+
+
+@pytest.mark.thorough
+def test_every_order_with_a_time_limit(lab: Lab) -> None:
+    plain, found = (explored(lab, waits_a_second, waits_a_second, time=time) for time in (0, 1))
+    assert (plain.schedules, plain.aborted) == (6, 0)
+    assert (found.schedules, found.anomalous, found.aborted, found.complete) == (20, 0, 14, True)
+    assert any(line.startswith("time limit: ") for line in explored(lab, waits_a_second, goes_on, time=1).explanation)
+
+
 @pytest.mark.parametrize("none", [{}, {"crash": 0}])
 def test_no_faults_change_nothing(lab: Lab, none: dict[str, int]) -> None:
     plain = explored(lab, in_one_transaction, in_one_transaction)

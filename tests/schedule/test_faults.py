@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from zephyr_lab.errors import BadInput
-from zephyr_lab.schedule.faults import Fault, Faults, expiry_of, fault_of, is_of_clock, key_of, session_of
+from zephyr_lab.schedule.faults import Fault, Faults, expiry_of, fault_of, is_expiry, key_of, session_of
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from zephyr_lab.schedule.faults import Fault, Faults, expiry_of, fault_of, is_of
         ("A:crash-after", "A", Fault.CRASH_AFTER),
         ("B2:lost-commit", "B2", Fault.LOST_COMMIT),
         ("A:redis-timeout", "A", Fault.REDIS_TIMEOUT),
+        ("A:timeout", "A", Fault.TIMEOUT),
         ("A:other", "A:other", None),
         ("time:crash", "time", Fault.CRASH),
     ],
@@ -31,7 +32,7 @@ def test_a_word_names_a_session_and_a_fault(word: str, session: str, fault: Faul
 )
 def test_a_key_comes_through_a_schedule(key: str) -> None:
     word = expiry_of(key)
-    assert is_of_clock(word)
+    assert is_expiry(word)
     assert shlex.split(f"A {word} B") == ["A", word, "B"]
     assert key_of(word) == key
 
@@ -41,8 +42,9 @@ def test_so_many_of_each_kind_and_crashes_of_both_sorts_are_one_kind() -> None:
     assert faults.left(["A", "B"]) == {Fault.CRASH, Fault.LOST_COMMIT}
     assert faults.left(["A:crash-after"]) == {Fault.LOST_COMMIT}
     assert faults.left(["A:crash", "A:lost-commit", "B:lost-commit"]) == set()
-    assert faults.may_expire(["A"])
-    assert not faults.may_expire(["time:k"])
+    assert faults.may_tick(["A"])
+    assert not faults.may_tick(["time:k"])
+    assert not faults.may_tick(["A:timeout"])
 
 
 def test_words_of_a_shell() -> None:

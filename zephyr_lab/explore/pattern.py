@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from zephyr_lab.schedule.faults import Fault, fault_of, is_of_clock
+from zephyr_lab.schedule.faults import Fault, fault_of, is_expiry
 from zephyr_lab.schedule.transcript import RETURN, Transcript
 from zephyr_lab.sql.classify import classify
 
@@ -32,6 +32,8 @@ OF_FAULTS = {
     "acted: look what has happened, by a key of the request's own, before it is undone or done again",
     Fault.REDIS_TIMEOUT: "lost answer of Redis: a command was carried out, and its session told of a timeout: make the "
     "command idempotent, or look what has happened before it is undone or done again",
+    Fault.TIMEOUT: "time limit: a session's wait for a lock has ended with an error, and it goes on as if its statement "
+    "had been carried out: let the error end the transaction, and have the caller try again",
 }
 OF_EXPIRY = (
     "expiry: a key of Redis expires while its owner goes on: check a fencing token where it writes, or hold a lock of "
@@ -44,7 +46,7 @@ def of_faults(schedule: str) -> list[str]:
     words = shlex.split(schedule)
     had = {Fault.CRASH if fault.is_crash else fault for fault in map(fault_of, words) if fault}
     told = [text for fault, text in OF_FAULTS.items() if fault in had]
-    return [*told, OF_EXPIRY] if any(map(is_of_clock, words)) else told
+    return [*told, OF_EXPIRY] if any(map(is_expiry, words)) else told
 
 
 def pattern(transcript: Transcript) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import partial
@@ -17,7 +18,7 @@ from zephyr_lab.schedule.faults import (
     Faults,
     expiry_of,
     fault_of,
-    is_of_clock,
+    is_expiry,
     key_of,
     session_of,
 )
@@ -79,6 +80,7 @@ class FunctionExecution:
         self.events: list[Event] = []
         self.taken: list[str] = []
         self._faults, self._retry = faults or Faults(), retry
+        self._limits: dict[str, float] = {}  # in seconds, of those that wait only so long for a lock
         self._moved: set[str] = set()  # the sessions whose attempt has made a round trip
         self._glances: list[Glance] = []
         try:
@@ -123,7 +125,9 @@ class FunctionExecution:
         for name in self.runnable() if left else ():
             possible = self.sessions[name].faults()
             words += [f"{name}:{one}" for one in Fault if one in possible and self._is_admitted(one, name, left)]
-        if self._faults.may_expire(self.taken):
+        if self._faults.may_tick(self.taken):
+            waiting = (name for name in self.sessions if name in self._settler.waits and self._limits.get(name))
+            words += (f"{name}:{Fault.TIMEOUT}" for name in waiting)
             words += map(expiry_of, self._setup.expiring())
         return words
 
@@ -139,7 +143,7 @@ class FunctionExecution:
 
         Not `scheduled`: after the schedule's end. Raises StepTimeout, ScheduleError.
         """
-        if self._faults and is_of_clock(word):
+        if self._faults and is_expiry(word):
             return self._expire(word)
         name, fault = (session_of(word), fault_of(word)) if self._faults else (word, None)
         session, before = self.sessions[name], self._settler.waits
@@ -153,13 +157,24 @@ class FunctionExecution:
             if other is not session:
                 other.sleeps = 0
         self._make_impatient(session)
-        over = self._follow(partial(session.suffer, fault) if fault else session.go, waiting)
+        if self._faults.ticks and fault is not Fault.TIMEOUT:
+            self._limits[name] = session.time_limit()
+        over = self._follow(partial(self._suffer, session, fault) if fault else session.go, waiting)
         events = self._what_happened(name, waiting, before, over)
         self.events += events
         if self._faults and self._retry:
             self._begin_anew()
         self._glance()
         return events
+
+    def _suffer(self, session: Scheduled, fault: Fault) -> None:
+        """A time limit really passes: no server can be told that it has."""
+        session.suffer(fault)
+        deadline = time.monotonic() + self._limits.get(session.name, 0.0) + 1
+        while fault is Fault.TIMEOUT and session.busy and (left := deadline - time.monotonic()) > 0:
+            if select.select([session.socket], [], [], left)[0]:
+                session.receive()
+                session.collect()
 
     def _last_turn(self, name: str) -> int:
         """The place of its last turn in the schedule; -1 for none."""
@@ -336,7 +351,7 @@ class FunctionExecution:
         left = self._runner.workspace.collect(question)
         expired = tuple(
             Transaction(CLOCK, number, (word,), End.COMMITTED)
-            for number, word in enumerate(filter(is_of_clock, self.taken if self._faults else ()), start=1)
+            for number, word in enumerate(filter(is_expiry, self.taken if self._faults else ()), start=1)
         )
         return Transcript(
             case=self._spec.name, isolation=str(self._isolation), schedule=" ".join(self.taken),

@@ -30,7 +30,7 @@ from zephyr_lab.functions.surrogates import Surrogates
 from zephyr_lab.functions.trace import SHARED_NUMBERS, Trace
 from zephyr_lab.options import RunOptions
 from zephyr_lab.schedule.channel import Channel
-from zephyr_lab.schedule.faults import Faults, is_of_clock
+from zephyr_lab.schedule.faults import Faults, is_expiry
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
@@ -238,7 +238,7 @@ class FunctionExecutor:
 
         Raises NoSuchOrder where one does not come to its end, and that is asked for.
         """
-        names = [name for name in order.steps if not (self.faults and is_of_clock(name))]
+        names = [name for name in order.steps if not (self.faults and is_expiry(name))]
         spec = replace(self._spec, sessions=tuple(self._spec.session(name) for name in names))
         try:
             execution = self._begin(spec, {name: self.functions[name] for name in names})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from psycopg import pq
+
+from zephyr_lab.functions.scheduled import LONGEST_LIMIT
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.schedule.faults import Fault
 from zephyr_lab.sql.classify import Kind, classify
@@ -40,3 +43,22 @@ def possible(trip: RoundTrip, *, in_transaction: bool) -> set[Fault]:
         return {Fault.CRASH}
     ends = any(one.kind in (Kind.COMMIT, Kind.COMMIT_PREPARED) for one in classify(trip.whole or trip.sql))
     return {Fault.CRASH, Fault.LOST_COMMIT, *({Fault.CRASH_AFTER} if ends or not in_transaction else ())}
+
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def limit_of(backend: pq.abc.PGconn) -> float:
+    """The shorter of lock_timeout and statement_timeout in seconds, as `Scheduled.time_limit` gives it.
+
+    By SHOW, which takes no snapshot; 0 where nothing can be asked.
+    """
+    at_rest = backend.transaction_status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
+    if not at_rest or backend.pipeline_status != pq.PipelineStatus.OFF:
+        return 0.0
+    limits = []
+    for name in (b"lock_timeout", b"statement_timeout"):
+        shown = (backend.exec_(b"show " + name).get_value(0, 0) or b"0").decode()
+        number = shown.rstrip("abcdefghijklmnopqrstuvwxyz")
+        limits.append(float(number) * _UNITS.get(shown.removeprefix(number), 1e-3))
+    return min((one for one in limits if 0 < one <= LONGEST_LIMIT), default=0.0)

@@ -18,6 +18,10 @@ MOST_SLEEPS = 2
 has infinitely many schedules otherwise (fairness as in Musuvathi and Qadeer, 2008)."""
 
 
+LONGEST_LIMIT = 10.0
+"""In seconds: a longer one is taken for none, as a schedule in which it passes would take that long."""
+
+
 class Scheduled(Watched, Protocol):
     """A session as `FunctionExecution` runs it: it parks before each round trip until `go` resumes it.
 
@@ -80,7 +84,12 @@ class Scheduled(Watched, Protocol):
         ...
 
     def suffer(self, fault: Fault) -> None:
-        """Goes on with a fault: dies before its pending round trip or after it, or does not get its answer."""
+        """Goes on with a fault: dies before its pending round trip or after it, or does not get its answer; nothing is
+        done about a time limit that passes."""
+
+    def time_limit(self) -> float:
+        """For how many seconds, at most LONGEST_LIMIT, its next statement would wait for a lock; 0 for no limit."""
+        ...
 
     @property
     def died(self) -> bool: ...

@@ -17,7 +17,7 @@ from zephyr_lab.errors import LabError, ScheduleError
 from zephyr_lab.functions.answers import Answers, Ending
 from zephyr_lab.functions.arguments import is_async, name_of, parameters_of
 from zephyr_lab.functions.interception import held
-from zephyr_lab.functions.mishaps import possible
+from zephyr_lab.functions.mishaps import limit_of, possible
 from zephyr_lab.functions.places import stands_at
 from zephyr_lab.functions.postgres import AsyncControlledConnection, ControlledConnection
 from zephyr_lab.functions.providers import Providers
@@ -258,6 +258,8 @@ class FunctionSession:
 
     def suffer(self, fault: Fault) -> None:
         self.is_faulty = True
+        if fault is Fault.TIMEOUT:
+            return
         self.died = fault.is_crash
         if fault is Fault.CRASH:
             self.busy = True
@@ -267,6 +269,9 @@ class FunctionSession:
         self.log.next.answer_lost = fault.loses_answer
         self.turn.dies_next = fault is Fault.CRASH_AFTER
         self.go()
+
+    def time_limit(self) -> float:
+        return limit_of(self.channel.connection)
 
     def _roll_back(self) -> None:
         """What the server does when a client has died."""

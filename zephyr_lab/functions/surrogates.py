@@ -199,7 +199,7 @@ class Origins:
             made = uuid.UUID(way).version in (1, 4, 6, 7) if "-" in value else not self._setting(column)
             if made and way not in self._all.constant:
                 self.of_chance.setdefault(way, column)
-        elif self._is_of_clock(column, value):
+        elif self._is_expiry(column, value):
             self._times.setdefault(way, column)
 
     def _owners(self, column: str, sql: str) -> list[Column]:
@@ -210,7 +210,7 @@ class Origins:
         ]
         return [of for of in owners if re.search(rf"(?i)\b{re.escape(of[0])}\b", sql)] or owners
 
-    def _is_of_clock(self, column: Column, value: str) -> bool:
+    def _is_expiry(self, column: Column, value: str) -> bool:
         """Whether it is from the column's default, or from a statement that sets it to a clock's time only."""
         clock, setting = self._all.filled_in[column], self._setting(column)
         if clock is None or (setting and self._is_reckoned(column, value)):

@@ -1,8 +1,8 @@
 """Faults, and what the clock does, as steps of a schedule.
 
 In a schedule `A` is the next round trip of session A, `A:crash` its death before that round trip, `A:crash-after` its
-death once the server has acted, `A:lost-commit` and `A:redis-timeout` the round trip without its answer, and
-`time:lock:18` the expiry of the Redis key `lock:18`.
+death once the server has acted, `A:lost-commit` and `A:redis-timeout` the round trip without its answer. What the clock
+does: `time:lock:18` is the expiry of the Redis key `lock:18`, and `A:timeout` the end of A's patience for a lock.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Fault(StrEnum):
     CRASH_AFTER = "crash-after"
     LOST_COMMIT = "lost-commit"
     REDIS_TIMEOUT = "redis-timeout"
+    TIMEOUT = "timeout"
 
     @property
     def is_crash(self) -> bool:
@@ -46,13 +47,13 @@ def fault_of(word: str) -> Fault | None:
     return Fault(name) if colon and name in list(Fault) else None
 
 
-def is_of_clock(word: str) -> bool:
+def is_expiry(word: str) -> bool:
     return word.startswith(f"{CLOCK}:")
 
 
 def session_of(word: str) -> str:
     """The session that a step's word belongs to: `A` for `A:crash`, `time` for `time:lock:18`."""
-    if is_of_clock(word):
+    if is_expiry(word):
         return CLOCK
     return word.rpartition(":")[0] if fault_of(word) else word
 
@@ -69,10 +70,10 @@ def key_of(word: str) -> str:
 
 @dataclass(frozen=True)
 class Faults:
-    """How many faults of each kind, and how many `expiries` of Redis keys, a schedule may have at most."""
+    """How many faults of each kind, and how many steps of the clock (`ticks`), a schedule may have at most."""
 
     most: Mapping[Fault, int] = field(default_factory=dict)
-    expiries: int = 0
+    ticks: int = 0
 
     @classmethod
     def of(cls, faults: Mapping[str, int] | Sequence[str] | None, time: int) -> Faults:
@@ -87,7 +88,7 @@ class Faults:
         return cls({Fault(name): number for name, number in asked.items() if number}, time)
 
     def __bool__(self) -> bool:
-        return bool(self.most or self.expiries)
+        return bool(self.most or self.ticks)
 
     def check_names(self, names: Collection[str]) -> None:
         """Raises BadInput for a session's name that could be taken for a fault's."""
@@ -100,8 +101,9 @@ class Faults:
         had = Counter(Fault.CRASH if fault.is_crash else fault for fault in map(fault_of, taken) if fault)
         return {kind for kind, most in self.most.items() if had[kind] < most}
 
-    def may_expire(self, taken: Sequence[str]) -> bool:
-        return sum(map(is_of_clock, taken)) < self.expiries
+    def may_tick(self, taken: Sequence[str]) -> bool:
+        """Whether the clock may still do something after these steps."""
+        return sum(is_expiry(word) or fault_of(word) is Fault.TIMEOUT for word in taken) < self.ticks
 
 
 def _counted(word: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from zephyr_lab.errors import REFUSALS, BadInput, LabError, ScheduleError
+from zephyr_lab.functions.mishaps import limit_of
 from zephyr_lab.functions.trips import RoundTrip
 from zephyr_lab.sql.classify import Kind, classify
 from zephyr_lab.wire import backends, housekeeping
@@ -363,6 +364,12 @@ class PostgresLink(Link):
         """Undoes `make_impatient`."""
         if self.backend and self.backend.is_impatient and not self.keeps_owner:
             self.backend.is_impatient = not self.backend.execute("reset deadlock_timeout")
+
+    def time_limit(self) -> float:
+        """As `Scheduled.time_limit`, while nothing is under way."""
+        if self.backend is None or self.flying or self.state.status == b"E":
+            return 0.0
+        return limit_of(self.backend.connection)
 
     def make_impatient(self, milliseconds: int) -> bool:
         if self.backend is None or self.flying or self.state.status == b"E":

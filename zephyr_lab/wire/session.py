@@ -178,6 +178,8 @@ class WireSession:
     def suffer(self, fault: Fault) -> None:
         """A service that goes on with a request that has died gets errors only; other programs lose connections."""
         self.is_faulty = True
+        if fault is Fault.TIMEOUT:
+            return
         if fault is Fault.CRASH:
             self.busy = True
             self._wire.current = self
@@ -189,6 +191,10 @@ class WireSession:
         link.asked[0].trip.answer_lost = fault.loses_answer
         self._dies_next = fault is Fault.CRASH_AFTER
         self.go()
+
+    def time_limit(self) -> float:
+        link = self._parked[0] if self._parked else None
+        return link.time_limit() if isinstance(link, PostgresLink) else 0.0
 
     def _die(self) -> None:
         self.died, self._dies_next = True, False
