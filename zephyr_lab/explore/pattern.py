@@ -32,8 +32,8 @@ OF_FAULTS = {
     "acted: look what has happened, by a key of the request's own, before it is undone or done again",
     Fault.REDIS_TIMEOUT: "lost answer of Redis: a command was carried out, and its session told of a timeout: make the "
     "command idempotent, or look what has happened before it is undone or done again",
-    Fault.TIMEOUT: "time limit: a session's wait for a lock has ended with an error, and it goes on as if its statement "
-    "had been carried out: let the error end the transaction, and have the caller try again",
+    Fault.TIMEOUT: "time limit: a session's wait for a lock has ended with an error, and it goes on as if its "
+    "statement had been carried out: let the error end the transaction, and have the caller try again",
 }
 OF_EXPIRY = (
     "expiry: a key of Redis expires while its owner goes on: check a fencing token where it writes, or hold a lock of "

@@ -177,9 +177,10 @@ class Lab:
         (`A:crash` in a schedule), the answer to a COMMIT or another write is lost (`lost-commit`), or a Redis command
         times out that was carried out (`redis-timeout`). A session that has died, or ended with an error then, may have
         happened wholly or not at all, in PostgreSQL and Redis together; anything else is anomalous. With `retry` its
-        caller calls it again at once, and it must have happened exactly once. With `time`, the clock has at most so many
-        steps: a Redis key that has a time to live expires (`time:lock:18`; else its time stands still), or the wait of
-        a session for a lock ends by its lock_timeout or statement_timeout of at most ten seconds (`A:timeout`).
+        caller calls it again at once, and it must have happened exactly once. With `time`, the clock has at most so
+        many steps: a Redis key that has a time to live expires (`time:lock:18`; else its time stands still), or the
+        wait of a session for a lock ends by its lock_timeout or statement_timeout, of at most ten seconds
+        (`A:timeout`).
 
         Raises NothingTested if every function raises an error in every schedule, unless it `may_raise`; Nondeterminism
         if a function does not depend on its schedule alone; StepTimeout if it makes no round trip for long (if the
