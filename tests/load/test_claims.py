@@ -10,10 +10,12 @@ import pytest
 from tests.conftest import ROOT
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput
-from zephyr_lab.load.claims import CLAIMS, NEED_NO_LOAD
+from zephyr_lab.load.claims import CLAIMS
+from zephyr_lab.load.claims_load import LOAD
 from zephyr_lab.load.finding import Bench, Finding, Verdict
 from zephyr_lab.servers.keyvalue import KeyValue
 
+NEED_NO_LOAD = tuple(range(len(LOAD) + 1, len(CLAIMS) + 1))
 H, D, W = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.HOLDS_WHEN
 DECIDED = {
     "reads": H, "upsert": D, "idempotent": D, "stress_test": D, "recognised": W, "assign_with_retry": D,

@@ -12,7 +12,7 @@ from psycopg import errors
 
 from tests.runbook.conftest import DATABASE, DEBIAN, Connect, Connection, Server
 from zephyr_lab.errors import BadInput, QuestionFailed, ServerLost
-from zephyr_lab.runbook import Question, Runbook, question, questions
+from zephyr_lab.runbook import Answer, Question, Runbook, question, questions
 from zephyr_lab.servers.embedded import find_postgres
 from zephyr_lab.shipped import shipped
 
@@ -75,8 +75,9 @@ def test_a_partition_locked_exclusively_hangs_no_question(connect: Connect, book
     for locking in (f"lock table {month}", f"reindex table {month}", "lock table orders"):
         with connect(application_name="culprit").transaction() as one:
             one.connection.execute(locking)
-            answers = Runbook(keeper, lock_seconds=0.1).ask_all()
-            assert [name for name, answer in answers.items() if isinstance(answer, Exception)] == []
+            told = Runbook(keeper, lock_seconds=0.1).answer_all()
+            answers = {name: answer.frame() for name, answer in told.items() if isinstance(answer, Answer)}
+            assert told.keys() == answers.keys()
             found = answers["partitions"].set_index("relation").loc[month]
             assert found["locked"]
             assert pd.isna(found["bytes"])

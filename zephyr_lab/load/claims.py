@@ -39,9 +39,6 @@ _ALL = ((about, *one) for about, chapter in PARTS.items() for one in chapter)
 CLAIMS = [Claim(number, *one) for number, one in enumerate(_ALL, 1)]
 """First those under load, then of the service's code, then of the runbook's SQL; each in the write-up's order."""
 
-NEED_NO_LOAD = tuple(range(len(LOAD) + 1, len(CLAIMS) + 1))
-"""Numbers of the claims that the servers decide alone, in a second or less each."""
-
 
 @dataclass(frozen=True)
 class Decided:

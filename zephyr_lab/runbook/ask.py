@@ -117,12 +117,8 @@ class Runbook:
         except psycopg.Error as error:
             raise self._in_our_words(one, error) from error
 
-    def ask_all(self) -> dict[str, pd.DataFrame | LabError]:
-        """Every question's result by name, or its error. Raises ServerLost, MissingExtra."""
-        return {name: one.frame() if isinstance(one, Answer) else one for name, one in self.answer_all().items()}
-
     def answer_all(self) -> dict[str, Answer | LabError]:
-        """The same as it came from the server."""
+        """Every question's answer by name, or its error. Raises ServerLost."""
         answers: dict[str, Answer | LabError] = {}
         for one in questions():
             try:

@@ -7,9 +7,9 @@ import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import Circle, FancyArrowPatch
 
-from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, MONO, PALE, WARN, Picture, new_figure, session_colour, style
+from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, MONO, PALE, WARN, Picture, blank, box, session_colour, style
 
 MOST_CHARACTERS = 98  # of a line
 KINDS = {"ww": "#0072b2", "wr": GOOD, "rw": BAD, "process": PALE, "realtime": WARN}
@@ -32,10 +32,7 @@ def dependencies(drawn: dict[str, Any], text: str) -> Picture:
     lanes = LANE * len(sessions)
     height = 0.45 + graph + LINE * (len(words) + len(nodes)) + lanes + 0.5
     with style():
-        figure = new_figure(WIDTH, height)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, WIDTH), ylim=(height, 0))
-        axes.axis("off")
+        figure, axes = blank(WIDTH, height)
         axes.text(0.12, 0.22, drawn["title"], va="center", color=INK, weight="bold")
         at = _draw_graph(axes, transactions, drawn["edges"], colours, 0.45 + graph / 2, graph)
         top = 0.45 + graph
@@ -118,13 +115,7 @@ def _draw_lanes(axes: Axes, transactions: list[dict[str, Any]], colours: dict[st
         for one, (begin, end) in zip(transactions, spans, strict=True):
             if one["session"] == session:
                 x, u = left + wide * begin / last, left + wide * end / last
-                axes.add_patch(
-                    FancyBboxPatch(
-                        (x, y - 0.14), max(u - x, 0.3), 0.28, boxstyle="round,pad=0,rounding_size=0.05",
-                        facecolor="white",
-                        edgecolor=colour, linewidth=1.2,
-                    )
-                )  # fmt: skip
+                box(axes, x, y - 0.14, max(u - x, 0.3), 0.28, colour)
                 axes.text((x + max(u, x + 0.3)) / 2, y, one["name"], ha="center", va="center", color=INK)
     axes.text(
         left + wide, top + len(colours) * LANE - 0.14,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
@@ -62,6 +63,27 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
+
+
+def blank(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure without axes to be seen, and what to draw on: in inches, from the upper left corner downwards."""
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return figure, axes
+
+
+def box(axes: Axes, left: float, top: float, width: float, height: float, colour: str) -> None:
+    """Draws a white box with rounded corners and an edge of this colour."""
+    from matplotlib.patches import FancyBboxPatch
+
+    axes.add_patch(
+        FancyBboxPatch(
+            (left, top), width, height, boxstyle="round,pad=0,rounding_size=0.05", facecolor="white", edgecolor=colour,
+            linewidth=1.2,
+        )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

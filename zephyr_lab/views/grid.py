@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.patches import Rectangle
 
-from zephyr_lab.views.figure import BAD, GOOD, INK, PALE, WARN, Picture, new_figure, style
+from zephyr_lab.views.figure import BAD, GOOD, INK, PALE, WARN, Picture, blank, style
 
 WIDTH, ROW, HEAD = 10.0, 0.58, 0.42  # inches
 CHARACTER = 0.088  # inches of a bold one, on average
@@ -24,10 +24,7 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[
     below = HEAD + len(rows) * ROW
     height = below + 0.12 + 0.2 * len(legend)
     with style():
-        figure = new_figure(WIDTH, height)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+        figure, axes = blank(WIDTH, height)
         for number, name in enumerate(columns):
             axes.text(first + (number + 0.5) * cell, HEAD / 2, name, ha="center", va="center", color=INK, weight="bold")
         for line, (name, *words) in enumerate(rows):

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 
 from zephyr_lab.views.abridged import one_line
 from zephyr_lab.views.figure import (
@@ -19,7 +19,8 @@ from zephyr_lab.views.figure import (
     PALE,
     WARN,
     Picture,
-    new_figure,
+    blank,
+    box,
     session_colour,
     style,
 )
@@ -37,10 +38,7 @@ def timeline(transcript: dict[str, Any], text: str) -> Picture:
     below = HEAD + sum(_height(lines) + GAP for _, lines in boxes)
     height = below + 0.12 + LINE * len(transcript["summary"])
     with style():
-        figure = new_figure(WIDTH, height)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+        figure, axes = blank(WIDTH, height)
         title = f"{transcript['case']} at {transcript['isolation']}"
         axes.text(0.1, 0.2, title, va="center", color=INK, weight="bold")
         axes.text(WIDTH - 0.1, 0.2, transcript["schedule"], va="center", ha="right", color=PALE, family=MONO)
@@ -95,16 +93,7 @@ def _draw_boxes(
         left, colour = place * lane + 0.12, session_colour(event["session"], place)
         if event["resumed"] and (since := waiting_since.pop(event["session"], None)) is not None:
             _draw_wait(axes, (place + 0.5) * lane, since, top)
-        box = FancyBboxPatch(
-            (left, top),
-            lane - 0.24,
-            height,
-            boxstyle="round,pad=0,rounding_size=0.05",
-            facecolor="white",
-            edgecolor=colour,
-            linewidth=1.2,
-        )
-        axes.add_patch(box)
+        box(axes, left, top, lane - 0.24, height, colour)
         for number, (line, ink) in enumerate(lines):
             bold = "bold" if ink is not INK else "normal"
             axes.text(

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch
 
-from zephyr_lab.views.figure import BAD, GRID, INK, MONO, MONO_WIDTH, PALE, WARN, Picture, new_figure, style
+from zephyr_lab.views.figure import BAD, GRID, INK, MONO, MONO_WIDTH, PALE, WARN, Picture, blank, box, style
 
 WIDTH, ROW, GAP, HEAD = 10.0, 0.46, 0.1, 0.15  # inches
 INDENT, DEEPEST = 0.42, 12  # inches a level; more levels than this are drawn at the last one's place
@@ -20,10 +19,7 @@ def wait_tree(sessions: Sequence[dict[str, Any]], text: str) -> Picture:
     """Draws sessions in the order of the tree: name, level, waits_for, said, query, deadlock. `text` says the same."""
     height = HEAD + len(sessions) * (ROW + GAP) + 0.05
     with style():
-        figure = new_figure(WIDTH, height)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+        figure, axes = blank(WIDTH, height)
         above: dict[int, float] = {}  # where the last session of each level ends, for the line down to the next one
         for number, one in enumerate(sessions):
             top, level = HEAD + number * (ROW + GAP), min(one["level"], DEEPEST)
@@ -38,16 +34,7 @@ def _draw_session(axes: Axes, one: dict[str, Any], left: float, top: float, abov
     if one["level"] and above is not None:
         stem = left - INDENT / 2
         axes.plot([stem, stem, left - 0.02], [above, middle, middle], color=PALE, linewidth=1.2, solid_capstyle="butt")
-    box = FancyBboxPatch(
-        (left, top),
-        WIDTH - 0.15 - left,
-        ROW,
-        boxstyle="round,pad=0,rounding_size=0.05",
-        facecolor="white",
-        edgecolor=colour,
-        linewidth=1.2,
-    )
-    axes.add_patch(box)
+    box(axes, left, top, WIDTH - 0.15 - left, ROW, colour)
     name_width = BOLD * len(one["name"]) + 0.25
     axes.text(left + 0.12, middle, one["name"], va="center", color=colour, weight="bold")
     axes.plot([left + name_width] * 2, [top + 0.06, top + ROW - 0.06], color=GRID, linewidth=1)
