@@ -1,8 +1,7 @@
-"""A client of PostgreSQL's and its backend: startup, passwords, cancel requests, batches that wait for their turn."""
+"""A client of PostgreSQL and its backend: batches that wait for their turn, cancel requests, their end."""
 
 from __future__ import annotations
 
-import hmac
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -15,18 +14,10 @@ from zephyr_lab.wire import backends, housekeeping
 from zephyr_lab.wire.asks import Ask
 from zephyr_lab.wire.backends import Backends, PooledBackend
 from zephyr_lab.wire.link import Link, Owner, Traffic
-from zephyr_lab.wire.postgres import (
-    CANCEL_REQUEST,
-    GSSENC_REQUEST,
-    SSL_REQUEST,
-    Backend,
-    Batch,
-    Frontend,
-)  # fmt: skip
+from zephyr_lab.wire.postgres import Backend, Batch, Frontend
+from zephyr_lab.wire.startup import NO_TLS, Rejected, Startup
 from zephyr_lab.wire.streams import Stream
 
-LONGEST_STARTUP = 10_000  # bytes, as in PostgreSQL's own postmaster
-NO_TLS = "the lab's socket speaks no TLS: use sslmode=disable, or prefer"
 DIED = "its session has died"
 _STATUS = {b"I": 0, b"T": 2, b"E": 3}  # as pq.TransactionStatus
 
@@ -43,17 +34,13 @@ class PostgresTraffic(Traffic, Protocol):
 
 
 class PostgresLink(Link):
-    """One connection. The client has to know `password`, if there is one."""
+    """One connection. The client has to know `password`."""
 
     wire: PostgresTraffic
 
-    def __init__(
-        self, wire: PostgresTraffic, client: socket.socket, session: Owner | None, password: str | None
-    ) -> None:
+    def __init__(self, wire: PostgresTraffic, client: socket.socket, session: Owner | None, password: str) -> None:
         self._received: Callable[[bytes], None] = self._start
-        self._before = bytearray()
-        self._password, self._startup = password, dict[str, str]()
-        self._asked_tls = False
+        self._startup = Startup(password)
         self.backend: PooledBackend | None = None
         self.frontend = Frontend()
         self.state = Backend(self.frontend)
@@ -85,70 +72,25 @@ class PostgresLink(Link):
     # -- startup
 
     def _start(self, data: bytes) -> None:
-        self._before += data
-        if self._before[:1] == b"\x16":
-            self._give_up("08P01", NO_TLS)
+        try:
+            for answer in self._startup.feed(data):
+                self.client.send(answer)
+        except Rejected as error:
+            self._give_up(error.state, str(error))
             return
-        if len(self._before) < 8:
-            return
-        length, code = int.from_bytes(self._before[:4]), int.from_bytes(self._before[4:8])
-        if not 8 <= length <= LONGEST_STARTUP:
-            self._give_up("08P01", "this is not PostgreSQL's protocol")
-            return
-        if len(self._before) < length:
-            return
-        packet, rest = bytes(self._before[8:length]), bytes(self._before[length:])
-        self._before.clear()
-        if code in (SSL_REQUEST, GSSENC_REQUEST):
-            self._asked_tls = self._asked_tls or code == SSL_REQUEST
-            self.client.send(b"N")
-            if rest:
-                self._start(rest)
-        elif code == CANCEL_REQUEST:
-            self.wire.cancel(int.from_bytes(packet[:4]), packet[4:])
+        if self._startup.cancels:
+            self.wire.cancel(*self._startup.cancels)
             self.close()
-        elif code >> 16 != 3:
-            self._give_up("0A000", f"protocol {code >> 16}.{code & 0xFFFF} is not spoken here")
-        else:
-            words = packet.split(b"\0")
-            self._startup = {k.decode(): v.decode() for k, v in zip(words[::2], words[1::2], strict=False) if k}
-            self._authenticate(code & 0xFFFF, rest)
-
-    def _authenticate(self, minor: int, rest: bytes) -> None:
-        if self._startup.get("replication", "").lower() not in ("", "0", "false", "off", "no"):
-            self._give_up("0A000", "replication does not go by the lab's socket")
-            return
-        unknown = [name.encode() for name in self._startup if name.startswith("_pq_.")]
-        if minor or unknown:
-            self.client.send(backends.negotiate(unknown))
-        if self._password is None:
-            self._open(rest)
-            return
-        self._received = self._check_password
-        self.client.send(backends.ask_password())
-        if rest:
-            self._check_password(rest)
-
-    def _check_password(self, data: bytes) -> None:
-        self._before += data
-        length = int.from_bytes(self._before[1:5])
-        if len(self._before) < 5 or len(self._before) < 1 + length <= LONGEST_STARTUP:
-            return
-        told, rest = bytes(self._before[5:length]), bytes(self._before[1 + length :])
-        self._before.clear()
-        assert self._password is not None
-        if not hmac.compare_digest(told, self._password.encode()):
-            self._give_up("28P01", "this is not the password of the lab's DSN")
-            return
-        self._open(rest)
+        elif self._startup.is_over:
+            self._open(self._startup.rest)
 
     def _open(self, rest: bytes) -> None:
         try:
-            self.backend = self.wire.backends.open(self._startup, self.wire.level)
+            self.backend = self.wire.backends.open(self._startup.settings, self.wire.level)
         except LabError as error:
             self._give_up("53300", str(error))
             return
-        if "default_transaction_isolation" in self._startup.get("options", ""):
+        if "default_transaction_isolation" in self._startup.settings.get("options", ""):
             self.wire.note("a client names an isolation level as it connects; it is given that of the exploration")
         self._received = self._batches
         self.server = Stream(self.wire.loop, self.backend.socket(), self._from_server)
@@ -312,7 +254,7 @@ class PostgresLink(Link):
         if not self.is_open:
             return
         if self.backend is None:
-            if self._asked_tls:
+            if self._startup.asked_tls:
                 self.wire.note(f"a client asked for TLS and left: {NO_TLS}")
             self.close()
             return
