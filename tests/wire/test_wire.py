@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import psycopg
 import psycopg2
 import pytest
@@ -58,6 +59,27 @@ def test_the_counterexample_shows_what_the_wire_saw(lab: Lab, shop: Service) -> 
     shown = str(found.counterexample.transcript)
     assert "update slots set booked = 5000 where id = 1" in shown
     assert "HTTP 201({'booked': 5000})" in str(found)
+
+
+def test_rows_are_shown_of_a_statement_that_its_driver_has_prepared_before(lab: Lab) -> None:
+    """In binary, with columns that were described when it was prepared."""
+
+    async def read(dsn: str) -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for number in (1, 2):
+                await connection.fetch(
+                    "select id, booked > 0, 'a'::text, 1.50::numeric, timestamp '2026-01-02 03:04', null::uuid "
+                    "from slots where id = $1",
+                    number,
+                )
+        finally:
+            await connection.close()
+
+    events = lab.replay([read], "A A", setup=programs.SETUP).transcript.events
+    shown = [row for event in events[:-1] for result in event.results for row in result.rows]
+    assert shown == [(1, False, "a", "1.50", "2026-01-02 03:04:00", None)]
+    assert [event.results[-1].columns[:1] for event in events[:-1]] == [("id",)] * 2
 
 
 def test_redis_at_the_wire(lab: Lab) -> None:

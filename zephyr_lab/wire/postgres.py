@@ -9,23 +9,16 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import pairwise
-from typing import Any
-
-from psycopg import adapt, pq
-from psycopg.postgres import types
 
 from zephyr_lab.schedule.transcript import Failure, Result, Value
 from zephyr_lab.sql.classify import Kind, classify, is_local
-from zephyr_lab.sql.tokens import UnclearSQL, tokens
+from zephyr_lab.wire.values import as_text, decoded, filled, literal
 
 SSL_REQUEST, GSSENC_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 ROWS_KEPT, BYTES_KEPT = 1_000, 1_000_000  # rows of an answer that the transcript keeps; the client gets all of them
 FUNCTION_CALL = "function call "  # of a function that is known by its number only
 _ENDS = b"QSHFcf"
 _OWED = {b"P"[0]: 1, b"B"[0]: 1, b"E"[0]: 1, b"C"[0]: 1}
-_INTEGERS = frozenset({20, 21, 23, 26})  # int8, int2, int4, oid
 
 
 class Messages:
@@ -67,13 +60,32 @@ class Messages:
         self._skipped = skipped
 
 
+Fields = Sequence[tuple[str, int, int]]  # of rows: name, type, whether it is binary
+
+
+@dataclass(frozen=True)
+class Portal:
+    """A prepared statement with its parameters in `sql`, without them in `pattern`. `formats` are those of its columns:
+    one for each, or one for all, or none for text."""
+
+    sql: str = ""
+    pattern: str = ""
+    statement: str = ""
+    formats: tuple[int, ...] = ()
+
+    def fields(self, described: Fields) -> list[tuple[str, int, int]]:
+        """Its columns, by those of its statement."""
+        formats = self.formats if len(self.formats) == len(described) else (self.formats or (0,))[:1] * len(described)
+        return [(name, oid, binary) for (name, oid, _), binary in zip(described, formats, strict=True)]
+
+
 @dataclass
 class Batch:
     """What a client sends before it waits: `statements` are executed; `sql` is them with their parameters filled in.
 
     `prepares`: it executes nothing, and only parses or describes statements. `owed` is the number of messages that
     answer it if it ends with Flush, else 0: then ReadyForQuery ends the answer. `pattern` is `sql` without parameters.
-    `texts` are all SQL in it, executed or not.
+    `texts` are all SQL in it, executed or not, and `portals` what is executed by the extended protocol.
     """
 
     raw: bytes
@@ -83,6 +95,7 @@ class Batch:
     described: tuple[str, ...] = ()
     pattern: str = ""
     texts: tuple[str, ...] = ()
+    portals: tuple[Portal, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -111,7 +124,8 @@ class Frontend:
     def __init__(self) -> None:
         self._messages = Messages()
         self._prepared: dict[str, tuple[str, list[int]]] = {}
-        self._portals: dict[str, tuple[str, str]] = {}  # a statement with its parameters, and without
+        self._portals: dict[str, Portal] = {}
+        self._columns: dict[str, Fields] = {}  # of prepared statements that return rows
         self.is_terminated = False
         self._clear()
 
@@ -122,6 +136,7 @@ class Frontend:
         self._parsed: list[str] = []
         self._described: list[str] = []
         self._texts: list[str] = []
+        self._executed: list[Portal] = []
 
     def feed(self, data: bytes) -> Iterator[Batch]:
         """The batches that are complete. Raises ValueError for bytes that are not a message of this protocol."""
@@ -137,6 +152,7 @@ class Frontend:
                 batch = Batch(
                     bytes(self._raw), tuple(statements), not self._statements and bool(self._parsed or self._described),
                     owed, tuple(self._described), "; ".join(self._patterns or statements), tuple(self._texts),
+                    tuple(self._executed),
                 )  # fmt: skip
                 self._clear()
                 yield batch
@@ -145,32 +161,34 @@ class Frontend:
         self._owed += _OWED.get(kind, 0)
         match bytes([kind]):
             case b"Q":
-                self._statements.append(_text(payload.rstrip(b"\0")))
+                self._statements.append(as_text(payload.rstrip(b"\0")))
                 self._texts.append(self._statements[-1])
             case b"P":
                 name, sql, rest = payload.split(b"\0", 2)
                 oids = list(struct.unpack(f"!{len(rest[2:]) // 4}I", rest[2:])) if len(rest) > 2 else []
-                self._prepared[_text(name)] = _text(sql), oids
-                self._parsed.append(_text(sql))
-                self._texts.append(_text(sql))
+                self._prepared[as_text(name)] = as_text(sql), oids
+                self._columns.pop(as_text(name), None)
+                self._parsed.append(as_text(sql))
+                self._texts.append(as_text(sql))
             case b"B":
                 self._bind(payload)
             case b"E":
-                statement, pattern = self._portals.get(_text(payload.split(b"\0", 1)[0]), ("", ""))
-                self._statements.append(statement)
-                self._patterns.append(pattern)
+                executed = self._portals.get(as_text(payload.split(b"\0", 1)[0]), Portal())
+                self._executed.append(executed)
+                self._statements.append(executed.sql)
+                self._patterns.append(executed.pattern)
             case b"D":
                 is_statement = payload[:1] == b"S"
                 self._owed += 2 if is_statement else 1
                 if is_statement:
-                    self._described.append(_text(payload[1:].rstrip(b"\0")))
+                    self._described.append(as_text(payload[1:].rstrip(b"\0")))
             case b"F":
                 self._statements.append(f"{FUNCTION_CALL}{int.from_bytes(payload[:4])}")
                 self._texts.append(self._statements[-1])
 
     def _bind(self, payload: bytes) -> None:
         portal, name, rest = payload.split(b"\0", 2)
-        sql, oids = self._prepared.get(_text(name), ("", []))
+        sql, oids = self._prepared.get(as_text(name), ("", []))
         numbers = int.from_bytes(rest[:2])
         formats = struct.unpack(f"!{numbers}h", rest[2 : 2 + 2 * numbers])
         place = 2 + 2 * numbers
@@ -183,13 +201,23 @@ class Frontend:
             raw = None if length < 0 else rest[place : place + length]
             place += max(length, 0)
             binary = formats[number if len(formats) > 1 else 0] if formats else 0
-            values.append(_literal(raw, oids[number] if number < len(oids) else 0, binary))
-        self._portals[_text(portal)] = _filled(sql, values), sql
+            values.append(literal(raw, oids[number] if number < len(oids) else 0, binary))
+        numbers = int.from_bytes(rest[place : place + 2])
+        wanted = struct.unpack(f"!{numbers}h", rest[place + 2 : place + 2 + 2 * numbers])
+        self._portals[as_text(portal)] = Portal(filled(sql, values), sql, as_text(name), wanted)
 
     def typed(self, name: str, oids: Sequence[int]) -> None:
         """Takes the types of a prepared statement's parameters, as the server reports them."""
         if name in self._prepared:
             self._prepared[name] = self._prepared[name][0], list(oids)
+
+    def returns(self, name: str, columns: Fields) -> None:
+        """The server has described the rows of a prepared statement."""
+        self._columns[name] = columns
+
+    def columns(self, portal: Portal) -> list[tuple[str, int, int]]:
+        """Those of what is executed, as far as its statement has been described."""
+        return portal.fields(self._columns.get(portal.statement, ()))
 
 
 @dataclass
@@ -216,10 +244,13 @@ class Backend:
         self.answer = Answer(is_done=True)
         self._owed = 0
         self._described: deque[str] = deque()
+        self._describes: str | None = None  # the prepared statement whose rows are described next
+        self._executed: deque[Portal] = deque()
 
     def expect(self, batch: Batch) -> None:
         self.answer, self._owed = Answer(), batch.owed
-        self._described = deque(batch.described)
+        self._described, self._describes = deque(batch.described), None
+        self._executed = deque(batch.portals)
         self._fields: list[tuple[str, int, int]] = []
         self._rows: list[tuple[Value, ...]] = []
         self._size = 0
@@ -235,24 +266,47 @@ class Backend:
                 case b"E":
                     self._fail(payload)
                 case b"T":
-                    self._fields = list(_fields(payload))
+                    self._note_columns(list(_fields(payload)))
                     self._note_owed()
                 case b"t":
                     oids = struct.unpack(f"!{len(payload[2:]) // 4}I", payload[2:])
                     if self._described:
-                        self._frontend.typed(self._described.popleft(), oids)
+                        self._describes = self._described.popleft()
+                        self._frontend.typed(self._describes, oids)
                     self._note_owed()
                 case b"D":
                     self._row(payload)
                 case b"C" | b"s" | b"I":
-                    tag = _text(payload.rstrip(b"\0")) if kind == b"C"[0] else "EMPTY" if kind == b"I"[0] else "SELECT"
-                    columns = tuple(name for name, _, _ in self._fields)
-                    self.answer.results.append(Result(tag, columns, tuple(self._rows)))
-                    self._fields, self._rows, self._size = [], [], 0
-                    self._messages.skip(b"d")
+                    tag = (
+                        as_text(payload.rstrip(b"\0")) if kind == b"C"[0] else "EMPTY" if kind == b"I"[0] else "SELECT"
+                    )
+                    self._end(tag)
                     self._note_owed()
                 case b"1" | b"2" | b"3" | b"n":
+                    self._describes = None if kind == b"n"[0] else self._describes
                     self._note_owed()
+
+    def _note_columns(self, columns: list[tuple[str, int, int]]) -> None:
+        """Of a prepared statement, in whose description their formats are missing, or of what is executed now."""
+        if self._describes is None:
+            self._fields = columns
+        else:
+            self._frontend.returns(self._describes, columns)
+            self._describes = None
+
+    def _know_columns(self) -> None:
+        """A driver that has a prepared statement's description does not ask for it again."""
+        if self._executed and not self._fields:
+            self._fields = self._frontend.columns(self._executed[0])
+
+    def _end(self, tag: str) -> None:
+        """A statement has ended."""
+        self._know_columns()
+        self.answer.results.append(Result(tag, tuple(name for name, _, _ in self._fields), tuple(self._rows)))
+        self._fields, self._rows, self._size = [], [], 0
+        self._messages.skip(b"d")
+        if self._executed:
+            self._executed.popleft()
 
     def _note_owed(self) -> None:
         if self._owed:
@@ -260,7 +314,7 @@ class Backend:
             self.answer.is_done = self.answer.is_done or not self._owed
 
     def _fail(self, payload: bytes) -> None:
-        fields = {one[:1]: _text(one[1:]) for one in payload.split(b"\0") if one}
+        fields = {one[:1]: as_text(one[1:]) for one in payload.split(b"\0") if one}
         raised = fields.get(b"M", "") if fields.get(b"C", "").startswith("P0") else ""
         self.answer.failure = Failure(fields.get(b"C", ""), fields.get(b"n", ""), raised)
         self.answer.message = fields.get(b"M", "")
@@ -268,6 +322,7 @@ class Backend:
         self._owed = 0
 
     def _row(self, payload: bytes) -> None:
+        self._know_columns()
         values, place = [], 2
         for _, oid, binary in self._fields:
             length = int.from_bytes(payload[place : place + 4], signed=True)
@@ -286,66 +341,5 @@ def _fields(payload: bytes) -> Iterator[tuple[str, int, int]]:
     for _ in range(int.from_bytes(payload[:2])):
         end = payload.index(b"\0", place)
         _, _, oid, _, _, binary = struct.unpack("!IhIhih", payload[end + 1 : end + 19])
-        yield _text(payload[place:end]), oid, binary
+        yield as_text(payload[place:end]), oid, binary
         place = end + 19
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="replace")
-
-
-def decoded(raw: bytes, oid: int, binary: int) -> Value:
-    """A value for the transcript: integers and booleans as such, anything else as text."""
-    if not binary:
-        return int(raw) if oid in _INTEGERS else raw == b"t" if oid == 16 else _text(raw)
-    if oid == 16:
-        return raw != b"\0"
-    if oid in _INTEGERS:
-        return int.from_bytes(raw, signed=oid != 26)
-    try:
-        value = _loader(oid)(raw)
-    except Exception:  # a user-defined type: psycopg has no binary form of it
-        return f"\\x{raw.hex()}"
-    return value if isinstance(value, bool | int) else f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
-
-
-@cache
-def _loader(oid: int) -> Any:
-    return adapt.Transformer().get_loader(oid, pq.Format.BINARY).load
-
-
-def _literal(raw: bytes | None, oid: int, binary: int) -> str:
-    """A parameter as an SQL literal."""
-    if raw is None:
-        return "NULL"
-    if binary and not (oid and types.get(oid)):
-        return f"'\\x{raw.hex()}'"
-    value = decoded(raw, oid, binary)
-    if isinstance(value, bool | int):
-        return str(value).lower()
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _filled(sql: str, values: Sequence[str]) -> str:
-    """The statement with its parameters in place of $1, $2, ..., but not within quotes or comments."""
-    if not values:
-        return sql
-    told, place = [], 0
-    for start, end, number in _parameters(sql):
-        if 0 < number <= len(values):
-            told += [sql[place:start], values[number - 1]]
-            place = end
-    return "".join([*told, sql[place:]])
-
-
-def _parameters(sql: str) -> list[tuple[int, int, int]]:
-    """The positions of $1, $2, ...: begin, end, number."""
-    try:
-        found = tokens(sql)
-    except UnclearSQL:
-        return []
-    return [
-        (sign.start, number.end, int(number.text))
-        for sign, number in pairwise(found)
-        if sign.text == "$" and sign.end == number.start and number.kind == "number" and number.text.isdigit()
-    ]
