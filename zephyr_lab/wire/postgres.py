@@ -18,6 +18,7 @@ SSL_REQUEST, GSSENC_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 ROWS_KEPT, BYTES_KEPT = 1_000, 1_000_000  # rows of an answer that the transcript keeps; the client gets all of them
 FUNCTION_CALL = "function call "  # of a function that is known by its number only
 _ENDS = b"QSHFcf"
+_TAGS = {b"I"[0]: "EMPTY", b"s"[0]: "SELECT"}  # of an empty query, and of a portal with more rows to come
 _OWED = {b"P"[0]: 1, b"B"[0]: 1, b"E"[0]: 1, b"C"[0]: 1}
 
 
@@ -277,10 +278,7 @@ class Backend:
                 case b"D":
                     self._row(payload)
                 case b"C" | b"s" | b"I":
-                    tag = (
-                        as_text(payload.rstrip(b"\0")) if kind == b"C"[0] else "EMPTY" if kind == b"I"[0] else "SELECT"
-                    )
-                    self._end(tag)
+                    self._end(_TAGS.get(kind) or as_text(payload.rstrip(b"\0")))
                     self._note_owed()
                 case b"1" | b"2" | b"3" | b"n":
                     self._describes = None if kind == b"n"[0] else self._describes
