@@ -21,10 +21,12 @@ def shop(lab: Lab) -> Iterator[Service]:
 
 
 def test_a_mutex_keeps_requests_apart_and_that_is_seen(lab: Lab, shop: Service) -> None:
-    """Nothing is proved by it: which of two requests a mutex lets in first is not the lab's to decide."""
+    """Nothing is proved by it: which of two requests a mutex lets in first is not the lab's to decide. Each is started
+    first once."""
     found = lab.explore([shop.post("/mutex")] * 2, setup=programs.SETUP)
-    assert (found.schedules, found.anomalous, found.complete) == (1, 0, False)
-    assert "session B waited inside the program" in str(found)
+    assert (found.schedules, found.anomalous, found.complete) == (2, 0, False)
+    assert [one.example for one in found.by_count()] == ["A A A B B B", "B B B A A A"]
+    assert "sessions A and B waited inside the program" in str(found)
     assert "no proof" in str(found)
     shown = str(lab.replay([shop.post("/mutex")] * 2, "A A A B B B", setup=programs.SETUP).transcript)
     assert "B                                                waits for another session (inside its program)" in shown
@@ -37,6 +39,16 @@ def test_a_mutex_that_is_left_too_early_loses_an_update(lab: Lab, shop: Service)
     assert found.anomalous
     shown = str(found.counterexample.transcript)
     assert shown.count("A  BEGIN") == shown.count("B  BEGIN") == 1
+
+
+def test_what_depends_on_who_comes_first_inside_the_program_is_found(lab: Lab, shop: Service) -> None:
+    """Who keeps the mutex to its end is safe if it comes first, and not if the one that leaves it too early does."""
+    requests = {"keeps": shop.post("/mutex"), "leaves": shop.post("/half-mutex")}
+    found = lab.explore(requests, setup=programs.SETUP)
+    assert found.anomalous
+    assert "anomalous when they are started in the order leaves, keeps" in str(found)
+    reverse = dict(reversed(requests.items()))
+    assert lab.replay(reverse, found.counterexample.transcript.schedule, setup=programs.SETUP).anomalous
 
 
 @pytest.mark.thorough

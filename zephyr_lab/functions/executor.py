@@ -86,8 +86,8 @@ class FunctionExecutor:
     """The `Executor` of functions, by session, after their setup in a schema of the lab's own.
 
     `answers` reads how they end. `keyvalue` returns the lab's Redis; `uses_redis`: restore it before each schedule
-    although no function takes it as a parameter. `elsewhere` makes the sessions that are not functions in threads. Run
-    everything within `intercepted`. Raises BadInput.
+    although no function takes it as a parameter. `elsewhere` makes the sessions that are not functions in threads.
+    `starts` is the order in which they are started. Run everything within `intercepted`. Raises BadInput.
     """
 
     name = "functions"
@@ -104,6 +104,7 @@ class FunctionExecutor:
         elsewhere: Elsewhere | None,
     ) -> None:
         self.runner, self.functions, self.isolation = runner, functions, IsolationLevel.of(options.isolation)
+        self.starts = tuple(functions)
         self.faults = Faults.of(options.faults, options.time)
         self.faults.check_names(functions)
         self._elsewhere = elsewhere
@@ -166,7 +167,7 @@ class FunctionExecutor:
             memory = self._memory if follow else None
             if memory:
                 memory.begin()
-            execution.start(*self.functions)
+            execution.start(*self.starts)
             if observed:
                 execution.observe()
             return RunningFunctions(execution, self._followed() if follow else None, memory, self._retry)
@@ -320,6 +321,11 @@ class FunctionExecutor:
     def troubles(self) -> str:
         """What may have kept sessions from their work, as a sentence, or ''."""
         return self._elsewhere.troubles() if self._elsewhere else ""
+
+    @property
+    def waits_inside(self) -> bool:
+        """Whether sessions have waited inside their program, where who comes first depends on who is started first."""
+        return self._elsewhere is not None and self._elsewhere.waits_inside()
 
     @property
     def unordered(self) -> str:

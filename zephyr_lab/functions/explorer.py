@@ -61,7 +61,9 @@ class FunctionExplorer:
         self.intercepted = self._executor.intercepted
 
     def _at(self, level: IsolationLevel) -> FunctionExplorer:
-        return FunctionExplorer(self._make, replace(self._options, isolation=level, invariant=None))
+        other = FunctionExplorer(self._make, replace(self._options, isolation=level, invariant=None))
+        other._executor.starts = self._executor.starts
+        return other
 
     def judge(self, options: ExploreOptions, on_progress: OnProgress | None = None) -> Exploration:
         """As `Lab.explore`, which see for what it raises: explores, and looks into an anomaly."""
@@ -112,11 +114,37 @@ class FunctionExplorer:
         """
         deadline = None if budget is None else time.monotonic() + budget
         try:
-            return self._search(reduction, on_progress, deadline)
+            found = self._search(reduction, on_progress, deadline)
         except Nondeterminism:
             if not self._executor.learns_habits():
                 raise
-            return self._search(reduction, on_progress, deadline)
+            found = self._search(reduction, on_progress, deadline)
+        if self._executor.waits_inside and not (found.anomalous or found.interrupted):
+            self._add_reverse(found, lambda: self._search(reduction, on_progress, deadline))
+        return found
+
+    def _add_reverse(self, found: Exploration, search: Callable[[], Exploration]) -> None:
+        """Adds the schedules in which the last session is started first: it comes first inside the program."""
+        forward = self._executor.starts
+        self._executor.starts = forward[::-1]
+        try:
+            other = search()
+        except Nondeterminism as error:
+            found.unordered += f"; started in the reverse order: {error}"
+            self._executor.starts = forward
+            return
+        found.merge(other)
+        found.interrupted, found.unordered = other.interrupted, other.unordered
+        found.not_compared = other.not_compared
+        found.seconds += other.seconds
+        if other.anomalous:
+            order = ", ".join(self._executor.starts)
+            found.unordered += (
+                f"; it is anomalous when they are started in the order {order}: hand them in by name, in this order, to "
+                "replay a schedule"
+            )
+        else:
+            self._executor.starts = forward
 
     def _search(self, reduction: bool | None, on_progress: OnProgress | None, deadline: float | None) -> Exploration:
         def run(scheduler: Scheduler, on_progress: OnProgress | None = on_progress) -> Exploration:

@@ -160,6 +160,10 @@ class Elsewhere(Protocol):
         """What they used that is in no outcome."""
         ...
 
+    def waits_inside(self) -> bool:
+        """Whether sessions have waited inside their program, which decides who goes on there first."""
+        ...
+
     def unordered(self) -> str:
         """Why there may be orders of them that cannot be had, as a sentence; '' for nothing."""
         ...

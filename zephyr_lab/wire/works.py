@@ -170,6 +170,9 @@ class Works:
             self._wire.begin_all()
             return is_new
 
+    def waits_inside(self) -> bool:
+        return bool(self._wire.stillness.places)
+
     def unordered(self) -> str:
         """Why there may be orders that were not run, as a sentence; '' for nothing."""
         reasons = sorted(self._wire.background.chance())
