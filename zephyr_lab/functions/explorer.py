@@ -140,8 +140,8 @@ class FunctionExplorer:
         if other.anomalous:
             order = ", ".join(self._executor.starts)
             found.unordered += (
-                f"; it is anomalous when they are started in the order {order}: hand them in by name, in this order, to "
-                "replay a schedule"
+                f"; it is anomalous when they are started in the order {order}: hand them in by name, in this order, "
+                "to replay a schedule"
             )
         else:
             self._executor.starts = forward
