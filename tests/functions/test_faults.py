@@ -160,6 +160,35 @@ def test_every_order_with_an_expiry(lab: Lab) -> None:
     assert any(line.startswith("expiry: ") for line in found.explanation)
 
 
+FREE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
+
+
+def fenced(conn: Any, redis: Any) -> str:
+    """Writes with a token that the store refuses if it has seen a later one: what was read before is not covered."""
+    token = redis.incr("token")
+    if not redis.set("lock", token, nx=True, ex=30):
+        return "busy"
+    (booked,) = conn.execute("select booked from slots").fetchone()
+    write = "update slots set booked = %s, fence = %s where fence < %s"
+    if conn.execute(write, [booked + 10, token, token]).rowcount == 1:
+        conn.execute("insert into orders values (1, 10)")
+    conn.commit()
+    redis.eval(FREE, 1, "lock", token)
+    return "ok"
+
+
+def test_a_fence_at_the_write_does_not_stop_who_has_read_too_early(lab: Lab) -> None:
+    """As notebook 19 shows it: an order is stored that is not in the sum."""
+    setup = "create table orders (id int, price int); create table slots (booked int, fence int); insert into slots "
+    setup += "values (0, 0)"
+    _ = lab.redis
+    both_read = "A A A time:lock B B B A A A A B B B B"
+    verdict = lab.replay([fenced, fenced], both_read, setup=setup, time=1, refusals=[is_busy])
+    assert verdict.transcript.schedule == both_read
+    assert verdict.anomalous
+    assert "orders: id=1, price=10; id=1, price=10; slots: booked=10, fence=2" in verdict.outcome.text()
+
+
 def waits_a_second(conn: Any) -> str:
     with conn.transaction():
         conn.execute("set local lock_timeout = '1s'")
