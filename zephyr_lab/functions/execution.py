@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import partial
 
-from zephyr_lab.errors import LabError, ScheduleError, StepTimeout
+from zephyr_lab.errors import LabError, ScheduleError, ServerLost, StepTimeout
 from zephyr_lab.functions.scheduled import MOST_SLEEPS, MakeSession, Scheduled
 from zephyr_lab.functions.session import end
 from zephyr_lab.functions.setup import FunctionSetup
@@ -250,8 +250,20 @@ class FunctionExecution:
             raise self._never_comes_back() from None
         for session in self.sessions.values():
             if session.misuse:
-                raise session.misuse
+                raise self._with_fault(session.misuse)
         return over
+
+    def _with_fault(self, error: LabError) -> LabError:
+        """A program that has ended is a finding of its own where a fault came before."""
+        fault = next((word for word in reversed(self.taken) if fault_of(word)), "") if self._faults else ""
+        if not (fault and isinstance(error, ServerLost)):
+            return error
+        listens_not = "Emitted 'error' event" in str(error)  # Node's words
+        how = ": pool.on('connect', (client) => client.on('error', ...)) in node-postgres" if listens_not else ""
+        return ServerLost(
+            f"{error}\n  It ended in the schedule {' '.join(self.taken)!r}: it does not outlive {fault!r}; mend that "
+            f"first{how}"
+        )
 
     @property
     def _turn_seconds(self) -> float:
