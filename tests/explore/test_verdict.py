@@ -308,3 +308,24 @@ def test_tables_that_are_alike_in_all_orders_can_be_left_out() -> None:
     assert same.of_what_differs() == (same, 0)
     undecided = judge(transcript((committed("A", end=End.WAITING), [])), serial)
     assert undecided.of_what_differs() == (undecided, 0)
+
+
+def test_whole_sessions_are_compared_where_a_session_is_one_piece_of_work() -> None:
+    """A reads, B reads, A writes, B writes, each on its own: an order of transactions, and of no sessions."""
+    taken = [committed("A", 1), committed("B", 1), committed("A", 2), committed("B", 2)]
+    given = transcript(*((one, [read(n)]) for n, one in enumerate(taken)), n=4)
+    assert judge(given, SerialOutcomes(Increments())).reason == "the same as 'A1 then B1 then A2 then B2'"
+    whole = judge(given, SerialOutcomes(Increments(), whole_sessions=True))
+    assert (whole.kind, list(whole.serial)) == (VerdictKind.OCCURS, ["A then B", "B then A"])
+    one_by_one = [taken[0], taken[2], taken[1], taken[3]]
+    serial = transcript(*((one, [read(n)]) for n, one in enumerate(one_by_one)), n=4)
+    assert judge(serial, SerialOutcomes(Increments(), whole_sessions=True)).reason == "the same as 'A then B'"
+
+
+def test_whole_sessions_have_fewer_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two for two, however many transactions they have."""
+    monkeypatch.setattr("zephyr_lab.explore.verdict.MOST_ORDERS", 2)
+    many = [committed(name, number) for number in range(1, 6) for name in "AB"]
+    given = transcript(*((one, [read(n)]) for n, one in enumerate(many)), n=10)
+    assert judge(given, SerialOutcomes(Increments())).kind is VerdictKind.UNDECIDED
+    assert judge(given, SerialOutcomes(Increments(), whole_sessions=True)).kind is VerdictKind.OCCURS

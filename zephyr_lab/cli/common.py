@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
+from zephyr_lab.errors import BadInput
 from zephyr_lab.options import Options
+
+if TYPE_CHECKING:
+    from zephyr_lab.explore.counterexample import Counterexample
 
 
 class Late:
@@ -25,7 +30,7 @@ class Late:
         return getattr(importlib.import_module(self._module), name)
 
 
-labs = Late("zephyr_lab.lab")
+labs, exporting = Late("zephyr_lab.lab"), Late("zephyr_lab.share.export")
 Command = TypeVar("Command", bound=Callable[..., None])
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -34,6 +39,29 @@ out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 class Format(StrEnum):
     TEXT = "text"
     JSON = "json"
+
+
+class Exports:
+    """Files that a schedule is to be written to. Raises BadInput for one that cannot be, before anything is run."""
+
+    def __init__(self, files: Sequence[Path] | None) -> None:
+        self._files = files or ()
+        for file in self._files:
+            exporting.check(file)
+
+    def write(self, found: Counterexample | None) -> None:
+        """Writes those that can be, and says so. Raises BadInput for the others."""
+        troubles = []
+        for file in self._files:
+            if found is None:
+                err.print(f"{file} is not written: no schedule was anomalous", soft_wrap=True)
+                continue
+            try:
+                err.print(f"written: {found.export(file)}", soft_wrap=True)
+            except BadInput as error:
+                troubles.append(str(error))
+        if troubles:
+            raise BadInput("; ".join(troubles))
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from zephyr_lab.cli.common import Format, Late, labs, progress_bar, takes
+from zephyr_lab.cli.common import Exports, Format, Late, labs, progress_bar, takes
 from zephyr_lab.errors import BadInput
 from zephyr_lab.options import CASE_OPTIONS, FUNCTION_OPTIONS, RUN_OPTIONS, ExploreOptions
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -46,6 +46,10 @@ def explore(
     sessions: Annotated[
         int | None, typer.Option(help="Number of sessions of a case; further ones are copies of the last.")
     ] = None,
+    export: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write the counterexample to this file: .spec, .sql, .py or .html; can be repeated."),
+    ] = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
     **options: Any,
 ) -> None:
@@ -61,16 +65,19 @@ def explore(
     """
     asked = ExploreOptions(**options).check()
     IsolationLevel.of(asked.isolation)
+    exports = Exports(export)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     if service is not None:
         if case is not None:
             raise BadInput(f"a case ({case}) or a service ({service}) is explored: leave one of them out")
         _check(given & _OF_CASES, "a case", "a service")
-        _explore_service(service, request or [], replay, asked, "reduction" in given, format)
+        if export and (replay is not None or not asked.shrink):
+            raise BadInput("--export writes what a search has found: leave out --replay and --no-shrink")
+        _explore_service(service, request or [], replay, asked, "reduction" in given, format, exports)
     elif case is not None:
         _check(given & _OF_SERVICES, "a service", "a case")
-        _explore_case(case, sessions, asked, format)
+        _explore_case(case, sessions, asked, format, exports)
     else:
         raise BadInput(
             "explore what? A case (`zephyr-lab cases` lists them), or requests to a service of yours: "
@@ -84,23 +91,31 @@ def _check(wrong: set[str], whose: str, what: str) -> None:
         raise BadInput(f"{names}: for the exploration of {whose}, not of {what}")
 
 
-def _explore_case(name: str, sessions: int | None, asked: ExploreOptions, format: Format) -> None:
+def _explore_case(name: str, sessions: int | None, asked: ExploreOptions, format: Format, exports: Exports) -> None:
     case = specs.load_case(name)
     if sessions is not None:
         case = case.with_sessions(sessions)
     with labs.Lab() as lab, _shown(asked) as show:
         found = lab.case(case, asked.isolation).explore(**asked.part(CASE_OPTIONS), on_progress=show)
-    print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
+        print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
+        exports.write(found.counterexample)
 
 
 def _explore_service(
-    file: Path, requests: Sequence[str], replay: str | None, asked: ExploreOptions, reduces: bool, format: Format
+    file: Path,
+    requests: Sequence[str],
+    replay: str | None,
+    asked: ExploreOptions,
+    reduces: bool,
+    format: Format,
+    exports: Exports,
 ) -> None:
     description = descriptions.Description.read(file)
     wanted = _by_session(requests, description.names)
     description.check(wanted.values())
     given = {"setup": description.setup, "reduction": asked.reduction if reduces else None}
     given["invariant"] = asked.invariant or description.invariant
+    found: Exploration | None = None
     with labs.Lab() as lab:
         sessions = description.sessions(lab, wanted)
         if replay is not None:
@@ -113,7 +128,9 @@ def _explore_service(
                 found = lab.explore(sessions, **{**asked.part(_IN_SHELL), **given}, on_progress=show)
             said = found.to_dict()
             text = f"{found}\n\n{found.counterexample.transcript}" if found.counterexample else str(found)
-    print(json.dumps(said, indent=1) if format is Format.JSON else text)
+        print(json.dumps(said, indent=1) if format is Format.JSON else text)
+        if found:
+            exports.write(found.counterexample)
 
 
 def _by_session(requests: Sequence[str], names: Sequence[str]) -> dict[str, str]:

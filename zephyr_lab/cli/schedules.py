@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from zephyr_lab.cli.common import Format, Late, err, labs, out, progress_bar
+from zephyr_lab.cli.common import Exports, Format, Late, err, labs, out, progress_bar
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
@@ -50,23 +50,34 @@ def run(
         str | None, typer.Option(help='Sessions in the order of their steps, "A B A B", or names of steps.')
     ] = None,
     victim: Annotated[str | None, typer.Option(help="The session to be aborted in a deadlock.")] = None,
+    whole_sessions: Annotated[
+        bool,
+        typer.Option(
+            "--whole-sessions", help="Judge by the orders of whole sessions, as functions are, not of transactions."
+        ),
+    ] = False,
     step_seconds: Annotated[
         float, typer.Option(help="Time limit in seconds of a step that waits for no session.")
     ] = 30,
+    export: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write the schedule to this file: .spec, .sql, .py or .html; can be repeated."),
+    ] = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
 ) -> None:
     """Run one schedule, then the serial ones, and say whether the outcome is an anomaly."""
-    level = IsolationLevel.of(isolation)
+    level, exports = IsolationLevel.of(isolation), Exports(export)
     chosen = specs.load_case(case)
     if schedule is not None:
         model.Schedule.parse(schedule, chosen)  # errors that need no server come first
     with labs.Lab(step_seconds=step_seconds) as lab:
-        verdict = lab.case(chosen, level).verdict(schedule, victim=victim)
-    if format is Format.JSON:
-        said = verdict.to_dict()
-        print(json.dumps({**said.pop("transcript"), **said}, indent=1))
-    else:
-        print(f"{verdict.transcript}\n\n{verdict}")
+        example = lab.case(chosen, level).example(schedule, victim=victim, whole_sessions=whole_sessions)
+        said = example.verdict.to_dict()
+        if format is Format.JSON:
+            print(json.dumps({**said.pop("transcript"), **said}, indent=1))
+        else:
+            print(f"{example.transcript}\n\n{example.verdict}")
+        exports.write(example)
 
 
 def spec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 from zephyr_lab.errors import RETRYABLE, LabError
@@ -12,6 +13,7 @@ from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import End, Transcript
 
+Write = Callable[["Counterexample", Path], None]
 
 class Replay(Protocol):
     def __call__(self, schedule: str, *, observed: bool = False) -> Transcript: ...
@@ -23,6 +25,7 @@ class Counterexample(str):
     transcript: Transcript
     verdict: Verdict
     _again: Replay
+    _write: Write
 
     @classmethod
     def of(cls, schedule: str, verdict: Verdict, again: Replay) -> Counterexample:
@@ -30,6 +33,21 @@ class Counterexample(str):
         made = cls(schedule)
         made.transcript, made.verdict, made._again = verdict.transcript, verdict, again
         return made
+
+    def written_by(self, write: Write) -> Counterexample:
+        """The same, which `write` exports."""
+        self._write = write
+        return self
+
+    def export(self, path: str | Path) -> Path:
+        """Writes it for others: `.spec` for isolationtester and `zephyr-lab run`, `.sql` for windows of psql, `.py` as
+        a pytest test, `.html` as a page to step through.
+
+        It is run again for that, a `.spec` as it is written, so that it shows the same anomaly. Raises BadInput for
+        another suffix, and for what such a file cannot hold, with the way on; ServerLost if the lab is closed.
+        """
+        self._write(self, Path(path))
+        return Path(path)
 
     def replay(self) -> Transcript:
         """Runs the same schedule once more. Raises Nondeterminism if it cannot be reproduced."""

@@ -132,10 +132,13 @@ class NoSuchOrder(Exception):
 
 
 class SerialOutcomes:
-    """Serial outcomes, run once for each set of committed transactions, by `run` at the judged transcripts' level."""
+    """Serial outcomes, run once for each set of committed transactions, by `run` at the judged transcripts' level.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    `whole_sessions`: in a serial order the transactions of a session follow each other, as those of a function do.
+    """
+
+    def __init__(self, run: Run, *, whole_sessions: bool = False) -> None:
+        self._run, self._whole_sessions = run, whole_sessions
         self._known: dict[tuple[tuple[str, ...], ...], dict[str, Outcome] | Undecided] = {}
 
     def of(self, committed: Sequence[Transaction]) -> dict[str, Outcome]:
@@ -152,13 +155,14 @@ class SerialOutcomes:
         return known
 
     def _measure(self, committed: Sequence[Transaction]) -> dict[str, Outcome]:
-        sizes = Counter(one.session for one in committed).values()
+        by_session = Counter(one.session for one in committed)
+        sizes = [1] * len(by_session) if self._whole_sessions else list(by_session.values())
         number = math.factorial(sum(sizes)) // math.prod(math.factorial(size) for size in sizes)
         if number > MOST_ORDERS:
             raise Undecided(f"{number:,} serial orders are too many to run (at most {MOST_ORDERS:,})")
         serial: dict[str, Outcome] = {}
-        for order in _orders(committed):
-            name = _name(order, committed)
+        for order in _orders(committed, self._whole_sessions):
+            name = _name(order, committed, self._whole_sessions)
             try:
                 serial[name] = self._outcome(order)
             except NoSuchOrder:
@@ -325,20 +329,23 @@ def _check_decidable(transcript: Transcript, committed: Sequence[Transaction]) -
             raise Undecided(f"{one.session} went on after {one.sqlstate} and committed; no serial order tells it that")
 
 
-def _orders(transactions: Sequence[Transaction]) -> Iterator[tuple[Transaction, ...]]:
+def _orders(transactions: Sequence[Transaction], whole_sessions: bool = False) -> Iterator[tuple[Transaction, ...]]:
     """Every order of the transactions that keeps each session's order; one empty order for none."""
     if not transactions:
         yield ()
     for first in transactions:
         if any(one.session == first.session and one.number < first.number for one in transactions):
             continue
-        rest = [one for one in transactions if one is not first]
-        for order in _orders(rest):
-            yield (first, *order)
+        taken = [one for one in transactions if one is first or (whole_sessions and one.session == first.session)]
+        rest = [one for one in transactions if one not in taken]
+        for order in _orders(rest, whole_sessions):
+            yield (*taken, *order)
 
 
-def _name(order: Sequence[Transaction], transactions: Sequence[Transaction]) -> str:
+def _name(order: Sequence[Transaction], transactions: Sequence[Transaction], whole_sessions: bool = False) -> str:
     """`A then B`; with the transaction's number behind a session that has several."""
     sessions = [one.session for one in transactions]
+    if whole_sessions:
+        return " then ".join(dict.fromkeys(one.session for one in order)) or "nobody"
     words = [one.session + (str(one.number) if sessions.count(one.session) > 1 else "") for one in order]
     return " then ".join(words) or "nobody"

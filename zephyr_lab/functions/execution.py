@@ -241,7 +241,9 @@ class FunctionExecution:
     def _wait(self, name: str, *, resumed: bool) -> Event:
         """What it waits with: a round trip, but for a wait inside its program."""
         wait, trip = self._settler.waits[name][1], self.sessions[name].log.underway()
-        return Event(name, name, trip.sql, EventKind.WAITS, resumed=resumed, wait=wait, where=trip.where)
+        return Event(
+            name, name, trip.sql, EventKind.WAITS, resumed=resumed, wait=wait, where=trip.where, whole=trip.whole
+        )
 
     def _follow(self, send: Callable[[], None], waiting: list[str]) -> set[str]:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from string import ascii_uppercase
@@ -52,8 +52,9 @@ class FunctionExplorer:
     """
 
     def __init__(self, executor: Callable[[RunOptions], FunctionExecutor], options: RunOptions) -> None:
-        self._make, self._options = executor, options
+        self._make, self.options = executor, options
         self._executor = executor(options)
+        self.functions, self.runner = self._executor.functions, self._executor.runner
         invariant: Invariant | None = options.invariant
         if invariant is not None and not isinstance(invariant, str):
             invariant = partial(_asked_beside, invariant, self._executor.runner.database, self._executor.content)
@@ -61,7 +62,7 @@ class FunctionExplorer:
         self.intercepted = self._executor.intercepted
 
     def _at(self, level: IsolationLevel) -> FunctionExplorer:
-        other = FunctionExplorer(self._make, replace(self._options, isolation=level, invariant=None))
+        other = FunctionExplorer(self._make, replace(self.options, isolation=level, invariant=None))
         other._executor.starts = self._executor.starts
         return other
 
@@ -188,6 +189,16 @@ class FunctionExplorer:
         """One serial run, with all that each session asked. Raises NothingToOrder, and else as `explore`."""
         with self.intercepted():
             return self._executor.trace(self._executor.learn())
+
+    @contextlib.contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Inside the block the schema holds what every schedule begins with. Raises SetupFailed."""
+        with self.intercepted():
+            self._executor.begin()
+            try:
+                yield
+            finally:
+                self._executor.abandon()
 
     def replay(self, schedule: str, *, observed: bool = False) -> Transcript:
         """Runs one schedule, as it was printed. Raises BadInput, and Nondeterminism if it cannot be reproduced."""

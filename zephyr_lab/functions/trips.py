@@ -62,7 +62,7 @@ class Trips:
         return Event(
             self.session, self.session, trip.sql, kind,
             resumed=resumed, results=tuple(trip.results), failure=trip.failure, where=trip.where,
-            notices=("the answer is lost",) if trip.answer_lost else (),
+            notices=("the answer is lost",) if trip.answer_lost else (), whole=trip.whole,
         )  # fmt: skip
 
     def underway(self) -> RoundTrip:

@@ -91,10 +91,21 @@ class Case:
         with self.engine.runner.hold(self.spec, words, self.isolation) as execution:
             yield tuple(execution.events)
 
-    def verdict(self, schedule: str | Sequence[str] | None = None, *, victim: str | None = None) -> Verdict:
-        """Runs a schedule, then every serial order of its committed transactions, and compares."""
+    def verdict(
+        self,
+        schedule: str | Sequence[str] | None = None,
+        *,
+        victim: str | None = None,
+        whole_sessions: bool = False,
+    ) -> Verdict:
+        """Runs a schedule, then every serial order of its committed transactions, and compares.
+
+        `whole_sessions`: each session is one piece of work, so that its transactions follow each other in those orders.
+        """
         runner = self.engine.runner
-        serial = SerialOutcomes(lambda order: runner.run(self.spec, order, self.isolation))
+        serial = SerialOutcomes(
+            lambda order: runner.run(self.spec, order, self.isolation), whole_sessions=whole_sessions
+        )
         return judge(self.run(schedule, victim=victim), serial)
 
     def stepper(
@@ -123,6 +134,17 @@ class Case:
         if not told:
             raise BadInput(f"there is nothing to step through: {refused[0]['refused'] if refused else 'no schedule'}")
         return stepper(told, refused)
+
+    def example(
+        self,
+        schedule: str | Sequence[str] | None = None,
+        *,
+        victim: str | None = None,
+        whole_sessions: bool = False,
+    ) -> Counterexample:
+        """A schedule, run and judged as by `verdict`: to be displayed, replayed, exported, as a counterexample is."""
+        verdict = self.verdict(schedule, victim=victim, whole_sessions=whole_sessions)
+        return self._counterexample(verdict.transcript.schedule, verdict)
 
     def with_sessions(self, number: int) -> Case:
         """The same case with more sessions, as copies of its last one, or with fewer. Raises BadInput."""
@@ -203,15 +225,23 @@ class Case:
             schedule = fewest_switches(explorer, found, deadline)
             if deadline is None or time.time() < deadline:
                 found.explanation = self._explain(schedule)
-        found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)))
+        found.counterexample = self._counterexample(schedule, explorer.verdict(self._again(schedule)), found)
 
     def _again(self, schedule: str, isolation: IsolationLevel | None = None, *, observed: bool = False) -> Transcript:
         self.engine.ensure_open()
         words = Schedule.parse(schedule, self.spec)
         return self.engine.runner.run(self.spec, words, isolation or self.isolation, observed=observed)
 
-    def _counterexample(self, schedule: str, verdict: Verdict) -> Counterexample:
-        return Counterexample.of(schedule, verdict, self._again)
+    def _counterexample(self, schedule: str, verdict: Verdict, explored: Exploration | None = None) -> Counterexample:
+        def write(shown: Counterexample, path: Path) -> None:
+            from zephyr_lab.share.export import export  # on first use: pages, and a parser of specs
+            from zephyr_lab.share.of_case import of_case
+
+            self.engine.ensure_open()
+            why = explored.explanation if explored else ()
+            export(lambda: of_case(self.engine.runner, self.spec, self.isolation, shown, why), path)
+
+        return Counterexample.of(schedule, verdict, self._again).written_by(write)
 
     def _explain(self, schedule: str) -> tuple[str, ...]:
         def judged(level: IsolationLevel) -> Verdict:

@@ -13,6 +13,7 @@ import psycopg
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, Cell, Matrix, anomaly
 from zephyr_lab.errors import BadInput
+from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Invariant
 from zephyr_lab.explore.verdict import Verdict
@@ -193,7 +194,11 @@ class Lab:
             retry=retry, faults=faults, time=time, samples=samples, seed=seed, budget=budget, reduction=reduction,
             step_seconds=step_seconds, shrink=shrink, may_raise=may_raise,
         ).check()  # fmt: skip
-        return self.function_explorer(functions, **options.part(RUN_OPTIONS)).judge(options, on_progress)
+        explorer = self.function_explorer(functions, **options.part(RUN_OPTIONS))
+        found = explorer.judge(options, on_progress)
+        if found.counterexample:
+            found.counterexample.written_by(partial(_export, self.engine, explorer, found))
+        return found
 
     def replay(self, functions: Sequence[Function] | Mapping[str, Function], schedule: str, **options: Any) -> Verdict:
         """Runs one schedule of functions, such as `A B B A`, and judges its outcome; else as `explore`.
@@ -475,3 +480,11 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _export(engine: Engine, explorer: FunctionExplorer, found: Exploration, shown: Counterexample, path: Path) -> None:
+    from zephyr_lab.share.export import export  # on first use: pages, and a parser of specs
+    from zephyr_lab.share.of_functions import of_functions
+
+    engine.ensure_open()
+    export(lambda: of_functions(explorer, shown, found.explanation, engine.opening.pg_bin), path)

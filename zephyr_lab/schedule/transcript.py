@@ -113,7 +113,8 @@ class Event:
     """The result of a step: at once, or (`resumed`) after a wait that another session's step ended.
 
     `transaction` numbers the transactions of the session, from 1; an autocommitted step is a transaction of its own.
-    `where`, such as `shop.py:41`, is the line of a function that sent it, and is not compared.
+    `where`, such as `shop.py:41`, is the line of a function that sent it, and `whole` all that was sent if that is more
+    than `sql`: a driver's BEGIN. Neither is compared.
     """
 
     session: str
@@ -127,6 +128,7 @@ class Event:
     wait: Wait | None = None
     notices: tuple[str, ...] = ()
     where: str = field(default="", compare=False)
+    whole: str = field(default="", compare=False)
 
     @property
     def is_return(self) -> bool:
