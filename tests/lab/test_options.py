@@ -34,7 +34,7 @@ SIGNATURES = {
 }
 OF_THE_VERB = {"self", "functions", "on_progress"}
 OF_THE_COMMAND = {
-    "explore": {"case", "service", "request", "replay", "sessions", "format"},
+    "explore": {"case", "service", "request", "replay", "sessions", "export", "format"},
     "incident": {"format", "into", "yes"},
 }
 

@@ -31,6 +31,9 @@ class Late:
 
 
 labs, exporting = Late("zephyr_lab.lab"), Late("zephyr_lab.share.export")
+ExportOption = Annotated[
+    list[Path] | None, typer.Option(help="Write the schedule to this file: .spec, .sql, .py or .html; can be repeated.")
+]
 Command = TypeVar("Command", bound=Callable[..., None])
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -48,6 +51,9 @@ class Exports:
         self._files = files or ()
         for file in self._files:
             exporting.check(file)
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
 
     def write(self, found: Counterexample | None) -> None:
         """Writes those that can be, and says so. Raises BadInput for the others."""

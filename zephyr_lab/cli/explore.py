@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from zephyr_lab.cli.common import Exports, Format, Late, labs, progress_bar, takes
+from zephyr_lab.cli.common import ExportOption, Exports, Format, Late, labs, progress_bar, takes
 from zephyr_lab.errors import BadInput
 from zephyr_lab.options import CASE_OPTIONS, FUNCTION_OPTIONS, RUN_OPTIONS, ExploreOptions
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -46,10 +46,7 @@ def explore(
     sessions: Annotated[
         int | None, typer.Option(help="Number of sessions of a case; further ones are copies of the last.")
     ] = None,
-    export: Annotated[
-        list[Path] | None,
-        typer.Option(help="Write the counterexample to this file: .spec, .sql, .py or .html; can be repeated."),
-    ] = None,
+    export: ExportOption = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
     **options: Any,
 ) -> None:
@@ -72,8 +69,6 @@ def explore(
         if case is not None:
             raise BadInput(f"a case ({case}) or a service ({service}) is explored: leave one of them out")
         _check(given & _OF_CASES, "a case", "a service")
-        if export and (replay is not None or not asked.shrink):
-            raise BadInput("--export writes what a search has found: leave out --replay and --no-shrink")
         _explore_service(service, request or [], replay, asked, "reduction" in given, format, exports)
     elif case is not None:
         _check(given & _OF_SERVICES, "a service", "a case")
@@ -113,6 +108,8 @@ def _explore_service(
     description = descriptions.Description.read(file)
     wanted = _by_session(requests, description.names)
     description.check(wanted.values())
+    if exports and (replay is not None or not asked.shrink):
+        raise BadInput("--export writes what a search has found: leave out --replay and --no-shrink")
     given = {"setup": description.setup, "reduction": asked.reduction if reduces else None}
     given["invariant"] = asked.invariant or description.invariant
     found: Exploration | None = None

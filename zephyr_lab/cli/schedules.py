@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from zephyr_lab.cli.common import Exports, Format, Late, err, labs, out, progress_bar
+from zephyr_lab.cli.common import ExportOption, Exports, Format, Late, err, labs, out, progress_bar
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def run(
     step_seconds: Annotated[
         float, typer.Option(help="Time limit in seconds of a step that waits for no session.")
     ] = 30,
-    export: Annotated[
-        list[Path] | None,
-        typer.Option(help="Write the schedule to this file: .spec, .sql, .py or .html; can be repeated."),
-    ] = None,
+    export: ExportOption = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
 ) -> None:
     """Run one schedule, then the serial ones, and say whether the outcome is an anomaly."""
