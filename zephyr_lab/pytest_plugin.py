@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zephyr", "every order of a test's sessions (zephyr_lab)")
     group.addoption("--zephyr-replay", metavar="SCHEDULE", help='run only this schedule, such as "A B B A"')
+    group.addoption(
+        "--zephyr-export", metavar="FILE", action="append", default=[],
+        help="write the counterexample of the test that fails to this file: .html, .spec, .sql or .py; can be repeated",
+    )  # fmt: skip
     group.addoption("--zephyr-budget", metavar="SECONDS", type=seconds_of, help=ExploreOptions.about("budget").help)
     group.addoption("--zephyr-isolation", metavar="LEVELS", help="isolation levels of tests that name none: a,b or all")
     group.addoption("--zephyr-dsn", metavar="DSN", help="PostgreSQL to use instead of a temporary one")

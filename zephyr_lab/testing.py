@@ -179,9 +179,9 @@ class Zephyr:
             raise NothingTested(never)
         if asked.cut_short(found):
             # The summary shows the test's location, not this line.
+            why = f", {found.unordered}" if found.unordered else f" after {asked.options.budget:g} s"
             raise pytest.skip.Exception(
-                f"incomplete{_why_incomplete(found, asked.options.budget)}: {_none_of(found)} anomalous, which is no "
-                "proof",
+                f"incomplete{why}: none of {_scope(found)} is anomalous, which is no proof",
                 _use_item_location=True,
             )  # fmt: skip
         return found
@@ -195,7 +195,7 @@ class Zephyr:
             self._end(asked, verdict, None if verdict.anomalous else NothingFound)
         found = asked.explore()
         if not found.anomalous:
-            raise NothingFound(f"an anomaly was expected, and {_none_of(found)} anomalous\n{found}")
+            raise NothingFound(f"an anomaly was expected, and none of {_scope(found)} is anomalous\n{found}")
         return found
 
     def expect_violation(self, functions: Functions, **options: Any) -> Exploration:
@@ -210,7 +210,9 @@ class Zephyr:
             self._end(asked, verdict, NothingFound if asked.holds(verdict) else None)
         found = asked.explore()
         if not found.violation:
-            raise NothingFound(f"the invariant was expected to fail, and {_none_of(found)} in violation\n{found}")
+            raise NothingFound(
+                f"the invariant was expected to fail, and none of {_scope(found)} is in violation\n{found}"
+            )
         return found
 
     def _ask(self, functions: Functions, given: Mapping[str, Any]) -> _Asked:
@@ -268,7 +270,8 @@ class _Asked:
         if found.interrupted:  # the lab keeps what was found; a test run must stop
             raise KeyboardInterrupt
         name = EXPLORED if found.complete else INCOMPLETE
-        self.node.user_properties.append((name, f"{self.sessions} at {options.isolation}: {_summary(found)}"))
+        told = f"{found.scope()}, {found.known.anomalous} anomalous, {found.known.blocked_steps} blocked steps"
+        self.node.user_properties.append((name, f"{self.sessions} at {options.isolation}: {told}"))
         if found.not_compared:
             self.node.user_properties.append((NOT_COMPARED, f"used, and not compared: {'; '.join(found.not_compared)}"))
         return found
@@ -328,7 +331,21 @@ class _Asked:
             text = str(error)
         if schedule == found.counterexample and found.explanation:
             text = "\n".join([text, *found.explanation])
-        return f"{first}\n{text}\nreplay: {self.command(schedule)}"
+        return "\n".join([first, text, f"replay: {self.command(schedule)}", *self.exported(found)])
+
+    def exported(self, found: Exploration) -> list[str]:
+        """The files of --zephyr-export, which are written, or the command that writes one."""
+        files = self.node.config.getoption("--zephyr-export")
+        if not found.counterexample:
+            return []
+        if not files:
+            return [f"export: pytest {self._nodeid} --zephyr-export race.html (or .spec, .sql, .py)"]
+        with self.unblocked():
+            return found.counterexample.export_all(map(Path, files))
+
+    @property
+    def _nodeid(self) -> str:
+        return shlex.quote(self.node.config.cwd_relative_nodeid(self.node.nodeid))
 
     def told_of(self, verdict: Verdict) -> str:
         return f"schedule {verdict.transcript.schedule!r} at {self.options.isolation}: {verdict.kind}: {verdict.reason}"
@@ -351,9 +368,8 @@ class _Asked:
         return "\n".join([*lines, f"on {self.lab.server}"])
 
     def command(self, schedule: str) -> str:
-        nodeid = self.node.config.cwd_relative_nodeid(self.node.nodeid)
         words = f"{self.number}: {schedule}" if self.number > 1 else schedule
-        return f"pytest {shlex.quote(nodeid)} --zephyr-replay " + (
+        return f"pytest {self._nodeid} --zephyr-replay " + (
             f'"{words}"' if re.fullmatch(r"[\w :]+", words) else shlex.quote(words)
         )
 
@@ -362,19 +378,6 @@ def _scope(found: Exploration) -> str:
     total = found.known.schedules
     counted = f"{total:,} schedule{'s' if total != 1 else ''}"
     return f"all {counted}" if found.complete else f"the {counted} that were run (not all)"
-
-
-def _why_incomplete(found: Exploration, budget: float | None) -> str:
-    return f", {found.unordered}" if found.unordered else f" after {budget:g} s"
-
-
-def _none_of(found: Exploration) -> str:
-    return f"none of {_scope(found)} is"
-
-
-def _summary(found: Exploration) -> str:
-    counts = found.known
-    return f"{found.scope()}, {counts.anomalous} anomalous, {counts.blocked_steps} blocked steps"
 
 
 def _never_returned(found: Exploration) -> str | None:

@@ -27,7 +27,7 @@ def test_a_case_is_exported_and_the_spec_run_by_the_command_in_it(tmp_path: Path
     files = [tmp_path / f"skew{suffix}" for suffix in (".spec", ".sql", ".py", ".html")]
     exports = [word for file in files for word in ("--export", str(file))]
     done = run("explore", "write-skew", "--isolation", "repeatable read", *exports)
-    assert (done.returncode, done.stderr.splitlines()) == (0, [f"written: {file}" for file in files])
+    assert (done.returncode, done.stderr.splitlines()) == (0, [f"exported: {file}" for file in files])
     again = run(*command_in(files[0]))
     assert "write-skew at repeatable read" not in again.stdout
     assert "skew at repeatable read" in again.stdout
@@ -47,7 +47,7 @@ def test_a_schedule_of_a_case_and_one_of_a_service_are_exported(tmp_path: Path) 
     assert "verdict: occurs" in run(*command_in(file)).stdout
     none = tmp_path / "none.spec"
     done = run("explore", "lost-update", "--isolation", "serializable", "--export", str(none))
-    assert done.stderr == f"{none} is not written: no schedule was anomalous\n"
+    assert done.stderr == f"not exported: {none}: no schedule was anomalous\n"
     assert not none.exists()
 
 

@@ -56,18 +56,15 @@ class Exports:
         return bool(self._files)
 
     def write(self, found: Counterexample | None) -> None:
-        """Writes those that can be, and says so. Raises BadInput for the others."""
-        troubles = []
-        for file in self._files:
-            if found is None:
-                err.print(f"{file} is not written: no schedule was anomalous", soft_wrap=True)
-                continue
-            try:
-                err.print(f"written: {found.export(file)}", soft_wrap=True)
-            except BadInput as error:
-                troubles.append(str(error))
-        if troubles:
-            raise BadInput("; ".join(troubles))
+        """Writes those that can be, and says so. Raises BadInput if one cannot be."""
+        if found is None:
+            told = [f"not exported: {file}: no schedule was anomalous" for file in self._files]
+        else:
+            told = found.export_all(self._files)
+        for line in told:
+            err.print(line, soft_wrap=True)
+        if found and any(line.startswith("not") for line in told):
+            raise BadInput("not all files could be written, for the reasons above")
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

@@ -49,6 +49,16 @@ class Counterexample(str):
         self._write(self, Path(path))
         return Path(path)
 
+    def export_all(self, paths: Iterable[Path]) -> list[str]:
+        """Exports it to each path that can be written; what came of each, in words: `exported: lost.spec`."""
+        told = []
+        for path in paths:
+            try:
+                told.append(f"exported: {self.export(path)}")
+            except LabError as error:
+                told.append(f"not exported: {error}")
+        return told
+
     def replay(self) -> Transcript:
         """Runs the same schedule once more. Raises Nondeterminism if it cannot be reproduced."""
         return self._again(self)
