@@ -36,3 +36,22 @@ def book_in_pieces(conn: psycopg.Connection) -> None:
     """Each statement is a transaction of its own."""
     conn.autocommit = True
     book(conn)
+
+
+TICKETS = """
+create table tickets (id uuid primary key default gen_random_uuid(), n int, made timestamptz default now());
+insert into tickets (n) values (0)"""
+
+
+def draw(conn: psycopg.Connection) -> int:
+    """Chance makes the id, which comes back in a later statement; so does a time of the setup."""
+    first = conn.execute("select count(*), min(made) from tickets").fetchone()
+    made = conn.execute("insert into tickets (made) values (null) returning id, n").fetchone()
+    assert first
+    assert made
+    done = conn.execute(
+        "update tickets set n = %s where id = %s and exists (select from tickets where made = %s)",
+        [first[0], made[0], first[1]],
+    )
+    assert done.rowcount == 1
+    return int(first[0])

@@ -61,10 +61,10 @@ def test_what_has_no_name_elsewhere(monkeypatch: pytest.MonkeyPatch, other: str)
 
 def test_options_are_written_or_named_as_lost() -> None:
     """Exceptions by their names, a predicate not at all."""
-    options = ExploreOptions(ignore=["slots.at"], refusals=["55P03", BadInput, lambda value: False], retry=True)
+    options = ExploreOptions(ignore=["slots.at"], refusals=["55P03", lambda value: False], faults=["crash"])
     told = imported({"A": shop.book}, ["select 1", once(shop.make_slots)], options)
     assert told
-    assert {name: one.text for name, one in told.options.items()} == {"ignore": "['slots.at']", "retry": "True"}
+    assert {name: one.text for name, one in told.options.items()} == {"ignore": "['slots.at']", "faults": "['crash']"}
     assert told.lost == ("refusals",)
     told = imported({"A": shop.book}, [lambda conn: None], ExploreOptions(compare={BadInput: shop.book}))
     assert told

@@ -165,7 +165,8 @@ class Lab:
         class is refused, unless `compare` turns it into plain data (`{Ticket: vars}`). A function that ends in one of
         `refusals` (an exception's class, an SQLSTATE, or a predicate on the returned value) was refused, as by 40001;
         with `retry`, refused functions are run again after the schedule, and the final outcome is judged.
-        `counterexample` can be replayed, and displays itself; `shrink=False` skips the search for the fewest switches.
+        `counterexample` can be replayed, exported for others, and displays itself; `shrink=False` skips the search for
+        the fewest switches.
         `explanation` is its name, if it has one, and the level that refuses it, if any does.
 
         Up to 200 schedules are run exhaustively; beyond that, one of those that differ only in the order of independent

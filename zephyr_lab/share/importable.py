@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from zephyr_lab.functions.once import Once
-from zephyr_lab.options import ExploreOptions
+from zephyr_lab.options import RunOptions
 
 T = TypeVar("T")
 _NOWHERE = ("__main__", "builtins")
+_OPTIONS = ("ignore", "refusals", "retry", "compare", "faults", "time")
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Imported:
     lost: tuple[str, ...] = ()
 
 
-def imported(functions: Mapping[str, Any], setup: Sequence[Any], options: ExploreOptions) -> Imported | None:
+def imported(functions: Mapping[str, Any], setup: Sequence[Any], options: RunOptions) -> Imported | None:
     """What can be imported of an exploration; None if a function cannot be."""
     named = {session: expression(one) for session, one in functions.items()}
     known = {session: one for session, one in named.items() if one}
     if len(known) < len(functions):
         return None
-    given = {name: value for name in ("ignore", "refusals", "retry", "compare") if (value := getattr(options, name))}
+    given = {name: value for name in _OPTIONS if (value := getattr(options, name))}
     written = {name: _value(value) for name, value in given.items()}
     return Imported(
         known,

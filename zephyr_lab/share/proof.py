@@ -23,16 +23,23 @@ def proved(recorded: Recorded, runner: Runner) -> Recorded:
         text = spec_text(recorded, "")
         by_transactions = _verdict(text, recorded, runner, whole_sessions=False)
         if by_transactions.kind is recorded.verdict.kind:
-            return recorded
+            return _with_difference(recorded, by_transactions)
         by_sessions = _verdict(text, recorded, runner, whole_sessions=True)
     except LabError as error:
         return replace(recorded, doubt=f"it cannot be run: {error}")
     if by_sessions.kind is recorded.verdict.kind:
-        return replace(recorded, whole_sessions=True)
+        return _with_difference(replace(recorded, whole_sessions=True), by_sessions)
     what = "no anomaly" if recorded.verdict.anomalous else f"no {recorded.verdict.kind!r}"
     doubt = f"there is {what} ({by_sessions.kind}: {by_sessions.reason})"
     where = " while commands of Redis, which are part of the race, are missing" * recorded.uses_redis
-    return replace(recorded, doubt=f"{doubt}{where}{_difference(by_sessions, recorded)}")
+    other = _difference(by_sessions, recorded)
+    return replace(recorded, doubt=f"{doubt}{where}{'; ' * bool(other)}{other}")
+
+
+def _with_difference(recorded: Recorded, verdict: Verdict) -> Recorded:
+    other = _difference(verdict, recorded)
+    said = (f"what is not the same in each run, as a clock's time: when this file was made {other}",) if other else ()
+    return replace(recorded, left_out=(*recorded.left_out, *said))
 
 
 def _verdict(text: str, recorded: Recorded, runner: Runner, *, whole_sessions: bool) -> Verdict:
@@ -48,5 +55,5 @@ def _difference(verdict: Verdict, recorded: Recorded) -> str:
     was = {one.step: one.told for one in recorded.moments if one.step}
     for event in verdict.transcript.events:
         if not event.resumed and was.get(event.step, event.text()) != event.text():
-            return f"; step {event.step} is answered {event.text()!r}, and was {was[event.step]!r}"
+            return f"step {event.step} was answered {event.text()!r}, and not {was[event.step]!r}"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from zephyr_lab.errors import DEADLOCK_DETECTED
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, ScheduledStep, Session, Spec, Step
-from zephyr_lab.schedule.transcript import Event, EventKind, Transcript
+from zephyr_lab.schedule.transcript import CRASH, Event, EventKind, Transcript
 from zephyr_lab.share.importable import Imported
 from zephyr_lab.sql.classify import mentions_level
 
@@ -90,7 +91,7 @@ class Recorded:
 def moments_of(transcript: Transcript, *, renamed: bool) -> tuple[Moment, ...]:
     """The events of a schedule by their places. `renamed`: round trips of functions, which get names as steps."""
     found: list[Moment] = []
-    numbers = dict.fromkeys(transcript.sessions, 0)
+    numbers: Counter[str] = Counter()
     for event in transcript.events:
         if event.is_return:
             continue
@@ -109,7 +110,7 @@ def moments_of(transcript: Transcript, *, renamed: bool) -> tuple[Moment, ...]:
 
 def is_sql(text: str) -> bool:
     """Whether a round trip can be repeated as it stands."""
-    return bool(text) and not text.startswith(REDIS) and not _COPIES_DATA.match(text)
+    return text not in ("", CRASH) and not text.startswith(REDIS) and not _COPIES_DATA.match(text)
 
 
 def _step_name(session: str, number: int, sql: str) -> str:
