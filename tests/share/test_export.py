@@ -18,6 +18,8 @@ import pytest
 from tests.conftest import ROOT, slots_spec
 from tests.share import shop
 from tests.wire.programs import SETUP as DRIVERS_SETUP
+from tests.wire.programs import asyncpg as by_asyncpg
+from tests.wire.programs import pg8000 as by_pg8000
 from tests.wire.programs import psycopg2 as by_psycopg2
 from zephyr_lab import Lab, once
 from zephyr_lab.errors import BadInput, ServerLost
@@ -52,6 +54,8 @@ WAYS: dict[str, tuple[Sequence[Any] | Mapping[str, Any], Any, str]] = {
     "chance": ([shop.draw, shop.draw], shop.TICKETS, "read committed"),
     "in-pieces": ([shop.book_in_pieces, shop.book_in_pieces], shop.SCHEMA, "serializable"),
     "write-skew": ([partial(leave, "it's {me}", "she"), partial(leave, "she", "it's {me}")], SHIFTS, "repeatable read"),
+    "asyncpg": ([by_asyncpg, by_asyncpg], DRIVERS_SETUP, "read committed"),
+    "pg8000": ([by_pg8000, by_pg8000], DRIVERS_SETUP, "read committed"),
     "another-driver": ([by_psycopg2, by_psycopg2], DRIVERS_SETUP, "read committed"),
 }
 
@@ -109,8 +113,11 @@ def test_a_spec_of_functions_has_the_same_anomaly(
     file = found(way).export(tmp_path / f"{way}.spec")
     verdict = again(lab, file)
     assert verdict.anomalous
-    assert told(verdict.transcript) == told(found(way).transcript)
-    assert ("--whole-sessions" in file.read_text(encoding="utf-8")) is (way == "in-pieces")
+    if way != "asyncpg":  # of which the wire does not know the rows
+        assert told(verdict.transcript) == told(found(way).transcript)
+    assert "# -> " in (text := file.read_text(encoding="utf-8"))
+    assert "; ;" not in text
+    assert ("--whole-sessions" in text) is (way == "in-pieces")
 
 
 @pytest.mark.parametrize("level", ["read committed", "repeatable read"])

@@ -54,13 +54,14 @@ def _test(recorded: Recorded, name: str) -> str:
 def _page(recorded: Recorded, name: str) -> str:
     shown, _ = recorded.verdict.of_what_differs()
     lead = f"Found by zephyr_lab on {recorded.server}: {recorded.claim}."
-    parts = [Part("Compared with the serial orders", "\n".join([*recorded.ends, str(shown), *recorded.explanation]))]
+    parts = [Part("Compared with the serial orders", "\n".join([str(shown), *recorded.explanation]))]
     if recorded.spec.setups:
         parts.append(Part("What is set up", "\n".join(recorded.spec.setups), folded=True))
     if not recorded.doubt:
         spec = "counterexample.spec"
         parts.append(Part("As a spec, for zephyr-lab and isolationtester", spec_text(recorded, spec), folded=True))
-    return page(recorded.observed.to_dict(), recorded.title, lead, str(recorded.verdict.transcript), parts)
+    told = {**recorded.observed.to_dict(), "case": recorded.spec.name}
+    return page(told, recorded.title, lead, str(recorded.verdict.transcript), parts)
 
 
 FORMS: dict[str, tuple[str, Form]] = {

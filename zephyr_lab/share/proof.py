@@ -12,6 +12,7 @@ from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.share.recorded import Recorded
 from zephyr_lab.share.spec_text import spec_text
 
+UNTOLD = "ok"  # also of a query whose rows the wire has not read
 WAY_ON = "export it as .html or .sql, which tell what happened, or as .py, where the functions can be imported"
 
 
@@ -37,15 +38,20 @@ def proved(recorded: Recorded, runner: Runner) -> Recorded:
 
 
 def _with_difference(recorded: Recorded, verdict: Verdict) -> Recorded:
-    other = _difference(verdict, recorded)
+    """With the rows that some drivers keep to themselves, and what is answered otherwise."""
+    answers = {one.step: one.text() for one in verdict.transcript.events if not one.resumed}
+    moments = tuple(
+        replace(one, told=answers.get(one.step, one.told)) if one.told == UNTOLD else one for one in recorded.moments
+    )
+    told = replace(recorded, moments=moments)
+    other = _difference(verdict, told)
     said = (f"what is not the same in each run, as a clock's time: when this file was made {other}",) if other else ()
-    return replace(recorded, left_out=(*recorded.left_out, *said))
+    return replace(told, left_out=(*told.left_out, *said))
 
 
 def _verdict(text: str, recorded: Recorded, runner: Runner, *, whole_sessions: bool) -> Verdict:
     spec = specfile.parse(text, recorded.spec.name)
-    schedule = Schedule.of(spec.permutations[0])
-    transcript = runner.run(spec, schedule, recorded.isolation)
+    transcript = runner.run(spec, Schedule.of(spec.permutations[0]), recorded.isolation)
     serial = SerialOutcomes(lambda order: runner.run(spec, order, recorded.isolation), whole_sessions=whole_sessions)
     return judge(transcript, serial)
 
@@ -54,6 +60,6 @@ def _difference(verdict: Verdict, recorded: Recorded) -> str:
     """The first step that is answered otherwise than it was, in words."""
     was = {one.step: one.told for one in recorded.moments if one.step}
     for event in verdict.transcript.events:
-        if not event.resumed and was.get(event.step, event.text()) != event.text():
+        if not event.resumed and was.get(event.step, event.text()) not in (event.text(), UNTOLD):
             return f"step {event.step} was answered {event.text()!r}, and not {was[event.step]!r}"
     return ""

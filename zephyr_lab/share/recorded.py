@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import textwrap
 from collections import Counter
@@ -15,11 +16,13 @@ from zephyr_lab.schedule.model import Schedule, ScheduledStep, Session, Spec, St
 from zephyr_lab.schedule.transcript import CRASH, Event, EventKind, Transcript
 from zephyr_lab.share.importable import Imported
 from zephyr_lab.sql.classify import mentions_level
+from zephyr_lab.sql.tokens import UnclearSQL, split
 
 REDIS = "redis: "
 # The session that is to be aborted in a deadlock looks for it at once or, if it waits before the cycle is closed, when
 # that has been done; the others as good as never.
 AT_ONCE, LATER, NEVER = "10ms", "2s", "100s"
+_EMPTY = re.compile(r"(^|;)\s*;")
 _WORD = re.compile(r"[a-z]+")
 _COPIES_DATA = re.compile(r"(?is)\s*copy\b.*\b(from\s+stdin|to\s+stdout)\b|copy end")
 
@@ -99,13 +102,22 @@ def moments_of(transcript: Transcript, *, renamed: bool) -> tuple[Moment, ...]:
             said = f"{event.session} {'goes on: ' if event.kind is not EventKind.WAITS else ''}{event.text()}"
             found[-1] = replace(found[-1], then=(*found[-1].then, said.replace("goes on: resumes: ", "goes on: ")))
             continue
-        sql = textwrap.dedent(event.whole or event.sql).strip()
+        sql = _without_empty(textwrap.dedent(event.whole or event.sql).strip())
         step = event.step
         if renamed:
             numbers[event.session] += is_sql(sql)
             step = _step_name(event.session, numbers[event.session], event.sql) if is_sql(sql) else ""
         found.append(Moment(event.session, step, sql, event.text()))
     return tuple(found)
+
+
+def _without_empty(sql: str) -> str:
+    """Without empty statements, which some drivers send."""
+    if not _EMPTY.search(sql):
+        return sql
+    with contextlib.suppress(UnclearSQL):
+        return "; ".join(split(sql))
+    return sql
 
 
 def is_sql(text: str) -> bool:
