@@ -6,6 +6,12 @@ import psycopg
 
 SCHEMA = "create table slots (slot text primary key, booked int not null); insert into slots values ('18:00', 0)"
 
+ORDERS = """
+create table slots (slot text primary key); insert into slots values ('18:00');
+create table orders (id serial primary key, slot text references slots, about jsonb, state text);
+insert into orders (slot, about) values ('18:00', '{"by": "it''s {me}"}')
+"""
+
 
 def make_slots(conn: psycopg.Connection) -> None:
     """A setup that is a function; what it makes has braces, and a sequence that has handed out some ids."""

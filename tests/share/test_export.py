@@ -50,7 +50,8 @@ insert into shifts values ('it''s {me}', true), ('she', true)"""
 WAYS: dict[str, tuple[Sequence[Any] | Mapping[str, Any], Any, str]] = {
     "lost-update": ([shop.book, shop.book], shop.SCHEMA, "read committed"),
     "parameters": ({"step": partial(shop.book, amount=7), "b-1": shop.book}, once(shop.make_slots), "read committed"),
-    "ids": ([shop.order, shop.order], once(shop.make_slots), "read committed"),
+    "ids": ([shop.order, shop.order], shop.ORDERS, "read committed"),
+    "ids-of-a-function": ([shop.order, shop.order], once(shop.make_slots), "read committed"),
     "chance": ([shop.draw, shop.draw], shop.TICKETS, "read committed"),
     "in-pieces": ([shop.book_in_pieces, shop.book_in_pieces], shop.SCHEMA, "serializable"),
     "write-skew": ([partial(leave, "it's {me}", "she"), partial(leave, "she", "it's {me}")], SHIFTS, "repeatable read"),
@@ -74,6 +75,11 @@ def again(lab: Lab, file: Path) -> Verdict:
     given = dict(zip(words[3::2], words[4::2], strict=False))
     case = lab.case(file, given["--isolation"])
     return case.verdict(given["--schedule"], whole_sessions="--whole-sessions" in words)
+
+
+def deadlock(lab: Lab, victim: str = "B") -> Counterexample:
+    """B closes the cycle."""
+    return lab.case(slots_spec(DEADLOCK)).example("A B A B A B" if victim == "B" else "A B A B B A", victim=victim)
 
 
 def test_of(file: Path, lab: Lab, tmp_path: Path) -> Callable[[], None]:
@@ -133,11 +139,11 @@ def test_a_spec_of_a_case_sets_its_level_itself(lab: Lab, tmp_path: Path, level:
     assert set(levels) == ({level} - {"read committed"})
 
 
-@pytest.mark.thorough_but("None")
-@pytest.mark.parametrize("victim", [None, "A"])
-def test_a_deadlock_has_the_same_victim(lab: Lab, tmp_path: Path, victim: str | None) -> None:
+@pytest.mark.thorough_but("B")
+@pytest.mark.parametrize("victim", ["A", "B"])
+def test_a_deadlock_has_the_same_victim(lab: Lab, tmp_path: Path, victim: str) -> None:
     """Also the one that had waited first: sessions set their deadlock_timeout."""
-    shown = lab.case(slots_spec(DEADLOCK)).example("A B A B A B" if victim is None else "A B A B B A", victim=victim)
+    shown = deadlock(lab, victim)
     assert shown.verdict.kind == "aborts 40P01"
     verdict = again(lab, shown.export(tmp_path / "deadlock.spec"))
     assert (verdict.kind, told(verdict.transcript)) == ("aborts 40P01", told(shown.transcript))
@@ -146,7 +152,7 @@ def test_a_deadlock_has_the_same_victim(lab: Lab, tmp_path: Path, victim: str | 
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("way", [*WAYS, "deadlock"])
+@pytest.mark.parametrize("way", [*WAYS, "deadlock, A", "deadlock, B"])
 def test_isolationtester_itself_takes_the_spec(
     lab: Lab, found: Callable[[str], Counterexample], way: str, tmp_path: Path
 ) -> None:
@@ -154,7 +160,7 @@ def test_isolationtester_itself_takes_the_spec(
     program = find_postgres().path.parents[1] / "lib/pgxs/src/test/isolation/isolationtester"
     if not program.exists():
         pytest.skip("this PostgreSQL comes without isolationtester")
-    shown = lab.case(slots_spec(DEADLOCK)).example("A B A B A B") if way == "deadlock" else found(way)
+    shown = found(way) if way in WAYS else deadlock(lab, way[-1])
     file = shown.export(tmp_path / f"{way}.spec")
     with lab.connect() as connection:
         connection.execute("drop database if exists shared")
@@ -166,7 +172,7 @@ def test_isolationtester_itself_takes_the_spec(
     ran = re.findall(r"(?m)^step (\S+): (?!<\.\.\.)", done.stdout)
     assert ran == [name.strip('"') for name in steps], done.stdout
     assert "unused step" not in done.stderr
-    assert done.stdout.count("ERROR:") == (way == "deadlock")
+    assert done.stdout.count("ERROR:") == (way not in WAYS)
 
 
 @pytest.mark.thorough_but("ids", "deadlock")
@@ -175,7 +181,7 @@ def test_the_statements_for_windows_are_answered_as_is_said(
     lab: Lab, found: Callable[[str], Counterexample], way: str, tmp_path: Path
 ) -> None:
     """By hand: the setup, what each window says first, and the numbered statements in their order."""
-    shown = lab.case(slots_spec(DEADLOCK)).example("A B A B A B") if way == "deadlock" else found(way)
+    shown = deadlock(lab) if way == "deadlock" else found(way)
     text = shown.export(tmp_path / f"{way}.sql").read_text(encoding="utf-8")
     setup, _, rest = text.partition("\\echo")
     first, steps = rest.split("\n-- 1. window", 1)
