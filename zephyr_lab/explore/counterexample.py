@@ -15,6 +15,7 @@ from zephyr_lab.schedule.transcript import End, Transcript
 
 Write = Callable[["Counterexample", Path], None]
 
+
 class Replay(Protocol):
     def __call__(self, schedule: str, *, observed: bool = False) -> Transcript: ...
 
