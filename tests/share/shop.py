@@ -61,3 +61,13 @@ def draw(conn: psycopg.Connection) -> int:
     )
     assert done.rowcount == 1
     return int(first[0])
+
+
+ACCOUNTS = "create table accounts (name text, balance int); insert into accounts values ('a', 10), ('b', 0)"
+
+
+def move(conn: psycopg.Connection) -> None:
+    """Takes, and gives in another transaction."""
+    conn.autocommit = True
+    conn.execute("update accounts set balance = balance - 10 where name = 'a'")
+    conn.execute("update accounts set balance = balance + 10 where name = 'b'")

@@ -298,6 +298,22 @@ def test_redis_beside_a_race_in_postgresql_is_a_comment_where_it_came(lab: Lab, 
     assert "# Left out: the commands of Redis" in text
 
 
+@pytest.mark.thorough
+def test_a_session_that_dies_is_told_and_not_put_into_a_spec(lab: Lab, tmp_path: Path) -> None:
+    """The test runs the functions, which die again."""
+    shown = lab.explore([shop.move], setup=shop.ACCOUNTS, faults={"crash": 1}).counterexample
+    assert shown is not None
+    with pytest.raises(BadInput, match=r"a.spec: run as a spec, by its SQL alone, there is no anomaly"):
+        shown.export(tmp_path / "a.spec")
+    text = shown.export(tmp_path / "a.sql").read_text(encoding="utf-8")
+    assert "A, which is no SQL: (crash)" in text
+    assert "Left out: that a session dies" in text
+    file = shown.export(tmp_path / "test_a.py")
+    assert "faults={'crash': 1}" in file.read_text(encoding="utf-8")
+    with pytest.raises(AssertionError, match="whether A happened wholly or not at all"):
+        test_of(file, lab, tmp_path)()
+
+
 def test_requests_to_a_service(lab: Lab, tmp_path: Path) -> None:
     """By the wire: the statements that the service has sent, with their parameters."""
     program = [sys.executable, str(ROOT / "tests" / "wire" / "hard.py")]
