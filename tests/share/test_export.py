@@ -185,13 +185,14 @@ def test_the_statements_for_windows_are_answered_as_is_said(
     text = shown.export(tmp_path / f"{way}.sql").read_text(encoding="utf-8")
     setup, _, rest = text.partition("\\echo")
     first, steps = rest.split("\n-- 1. window", 1)
-    begin = " ".join(line for line in first.splitlines() if line.startswith("set "))
+    common, *own = re.split(r"-- and in window (\w+):\n", first.partition("-- First, in each window:\n")[2])
+    begin = {name: common + sql for name, sql in zip(own[::2], own[1::2], strict=True)}
     pattern = r"-- \d+\. window (\w+)\n(.*?)\n--    ([^\n]*(?:\n--    [^\n]*)*)"
     numbered = re.findall(pattern, f"-- 1. window{steps}", re.DOTALL)
     windows = lab.terminals(setup)
     try:
         for window in dict.fromkeys(name for name, *_ in numbered):
-            windows.send(window, begin)
+            windows.send(window, begin.get(window, common))
         for window, sql, expected in numbered:
             events = windows.send(window, sql).events
             said = [one.text() for one in events if one.session == window][-1:]
@@ -214,9 +215,9 @@ def test_psql_makes_the_tables_and_leaves_the_steps_to_the_reader(
     )
     assert "go on with the steps in ids.sql, by hand" in done.stdout
     with lab.connect() as connection:
-        rows = connection.execute("select booked from zephyr_counterexample.slots").fetchall()
+        rows = connection.execute("select about from zephyr_counterexample.orders").fetchall()
         connection.execute("drop schema zephyr_counterexample cascade")
-    assert rows == [(0,)]
+    assert rows == [({"by": "it's {me}"},)]
 
 
 @pytest.mark.thorough_but("lost-update", "write-skew")

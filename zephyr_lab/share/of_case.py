@@ -25,7 +25,12 @@ def of_case(
         observed = runner.run(spec, schedule, isolation, observed=True)
     permuted = replace(spec, permutations=(tuple(ScheduledStep(step) for step in schedule.steps),))
     recorded = Recorded(
-        spec=with_settings(permuted, isolation, transcript.events),
+        spec=with_settings(
+            permuted,
+            isolation,
+            transcript.events,
+            may_set_deadlock_timeout=runner.database.facts.may_set_deadlock_timeout,
+        ),
         isolation=isolation,
         schedule=str(found),
         verdict=found.verdict,

@@ -48,7 +48,9 @@ def of_functions(
     setups = [*begins.setups, ";\n".join([*same_values(begins.filled_in, observed), *begins.analyzes])]
     spec = spec_of(name, moments, observed.sessions, filter(None, setups), begins.teardown)
     recorded = Recorded(
-        spec=with_settings(spec, isolation, observed.events),
+        spec=with_settings(
+            spec, isolation, observed.events, may_set_deadlock_timeout=runner.database.facts.may_set_deadlock_timeout
+        ),
         isolation=isolation,
         schedule=str(found),
         verdict=replace(found.verdict, transcript=observed),

@@ -142,8 +142,11 @@ def spec_of(
     return Spec(name, tuple(one for one in made if one.steps), tuple(setups), teardown, (permutation,))
 
 
-def with_settings(spec: Spec, isolation: IsolationLevel, events: Iterable[Event]) -> Spec:
-    """The same spec, whose sessions set their level, and in a deadlock who is aborted: where it is run elsewhere."""
+def with_settings(
+    spec: Spec, isolation: IsolationLevel, events: Iterable[Event], *, may_set_deadlock_timeout: bool
+) -> Spec:
+    """The same spec, whose sessions set their level and, if they may, who is aborted in a deadlock: where it is run
+    elsewhere."""
     deadlocks = [one for one in events if one.failure and one.failure.sqlstate == DEADLOCK_DETECTED]
     victims = {one.session: LATER if one.resumed else AT_ONCE for one in deadlocks if not one.is_return}
     sets_it = any("deadlock_timeout" in sql for _, sql in spec.blocks())
@@ -153,7 +156,7 @@ def with_settings(spec: Spec, isolation: IsolationLevel, events: Iterable[Event]
         own = [session.setup or "", *(step.sql for step in session.steps)]
         if isolation is not IsolationLevel.READ_COMMITTED and not any(map(mentions_level, own[:1])):
             said.append(f"set default_transaction_isolation = '{isolation}'")
-        if victims and not sets_it:
+        if victims and may_set_deadlock_timeout and not sets_it:
             said.append(f"set deadlock_timeout = '{victims.get(session.name, NEVER)}'")
         if said and session.setup:
             # In one message with a BEGIN the level of its transaction would be that of before.

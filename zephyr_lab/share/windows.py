@@ -31,7 +31,7 @@ def _head(recorded: Recorded, name: str) -> Iterator[str]:
         yield f"-- By these statements alone {one_line(recorded.doubt, 400)}."
     yield from (f"-- Left out: {one}." for one in recorded.left_out)
     if any(one.failure and one.failure.sqlstate == DEADLOCK_DETECTED for one in recorded.verdict.transcript.events):
-        yield "-- There is a deadlock: after a second (deadlock_timeout) the server aborts one of its sessions."
+        yield "-- There is a deadlock. Who is aborted depends on deadlock_timeout, which is set below; a superuser may."
 
 
 def _setup(recorded: Recorded, name: str) -> Iterator[str]:
