@@ -1,4 +1,4 @@
-"""When defaults are made to give the values of a schedule again: when a later statement names one, and all are known."""
+"""When defaults give the values of a schedule again: a later statement names one, and all of them are known."""
 
 from __future__ import annotations
 
