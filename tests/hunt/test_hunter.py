@@ -272,3 +272,22 @@ def test_a_function_that_cannot_be_explored_is_undecided_with_the_reason(lab: La
     assert "second connection" in found.operations["twice"].trouble
     assert found.unhunted == ["twice"]
     assert kinds(found, "safe") == {("look", "look")}
+
+
+def reserve(conn: Connection, redis: redis.Redis) -> None:
+    redis.incrby("hunt:booked", 1)
+    conn.execute("insert into orders values (1, 'new')")
+
+
+def test_with_faults_an_operation_is_hunted_alone_too(lab: Lab) -> None:
+    """One that is not atomic then is hunted with others without faults: they would show the same again."""
+    setup = "create table orders (id int, state text)"
+    found = lab.hunt({"reserve": reserve, "create": create}, setup=setup, faults={"crash": 1})
+    assert kinds(found, "races") == {("reserve",)}
+    race = found.decisions["reserve",]
+    assert race.finding
+    assert (race.pattern, race.finding.schedule) == ("not-atomic", "reserve reserve reserve:crash")
+    assert found.decisions["reserve", "create"].why.endswith("; without faults, as reserve is not atomic alone")
+    assert found.decisions["create",].kind == "safe"
+    assert "without faults" not in found.decisions["create", "create"].why
+    assert "alone" in str(found).splitlines()[2]

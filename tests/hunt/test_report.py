@@ -24,6 +24,14 @@ def test_the_matrix_has_a_cell_for_each_pair_in_either_order() -> None:
     ]
 
 
+def test_what_was_hunted_alone_has_a_column() -> None:
+    found = hunt(race("book", "book"), replace(race("book"), pattern="not-atomic"))
+    lines = str(found).splitlines()
+    assert lines[0].startswith("1 operations, 2 decisions at")
+    assert [line.split() for line in lines[2:4]] == [["1", "alone"], ["1", "book", "RACES", "RACES"]]
+    assert found.row("book") == [found.decisions["book", "book"], found.decisions["book",]]
+
+
 def test_races_are_grouped_by_pattern_and_line() -> None:
     """Where no line is known by where the operation is defined, and else by its name."""
     other = replace(race("move", "move", places=()), pattern="conflict")

@@ -15,6 +15,7 @@ from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.hunt.candidates import Candidate
 from zephyr_lab.options import RUN_OPTIONS
+from zephyr_lab.schedule.faults import fault_of, is_of_clock
 from zephyr_lab.schedule.transcript import Transcript
 
 NOT_HERE = (BadInput, ServerLost, ServerUnavailable)
@@ -103,9 +104,17 @@ def decide(
         return Decision(candidate.operations, Kind.UNDECIDED, str(error), candidate.pattern, candidate.prefix, 0, spent)
     ran_out = kind is Kind.UNDECIDED and not (found.complete or found.run.undecided or found.unordered)
     return Decision(
-        candidate.operations, kind, why, candidate.pattern, candidate.prefix, found.schedules,
+        candidate.operations, kind, why, _pattern(candidate, finding), candidate.prefix, found.schedules,
         time.monotonic() - began, finding, ran_out and not found.interrupted, found.interrupted,
     )  # fmt: skip
+
+
+def _pattern(candidate: Candidate, finding: Finding | None) -> str:
+    """That of the candidate, unless what was found has a fault in it, or an expiry."""
+    words = finding.schedule.split() if finding else []
+    if any(map(fault_of, words)):
+        return "not-atomic"
+    return "expiry" if any(map(is_of_clock, words)) else candidate.pattern
 
 
 def _until_the_first(found: Exploration) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zephyr_lab.hunt.candidates import Candidate, Independent, Names, judged, pairs, ranked, triples
@@ -82,16 +82,20 @@ class Hunter:
             if isinstance(one, Independent):
                 self._hunt.decisions[names] = Decision(names, Kind.SAFE, one.why, prefix=one.prefix)
         candidates = ranked(one for one in all_judged.values() if isinstance(one, Candidate))
-        alone = [self._alone(name) for name in hunted] if self.options.get("faults") else []
+        alone = [self._alone(name) for name in hunted] if self._has_faults() else []
         jobs = self._jobs()
         with deciding(self.lab, self.open_lab, jobs) as decides:
-            self._decide([*alone, *candidates], decides)
+            self._decide(alone, decides, later=len(candidates))  # it decides what the pairs are hunted with
+            self._decide(candidates, decides)
             if self.triples:
                 self._decide(self._triples(hunted, all_judged), decides)
 
+    def _has_faults(self) -> bool:
+        return bool(self.options.get("faults") or self.options.get("time"))
+
     def _alone(self, name: str) -> Candidate:
         """With faults, an operation is hunted alone as well: it may stop halfway."""
-        return Candidate((name,), self._met[name].prefix, "conflict", "it may end at any round trip")
+        return Candidate((name,), self._met[name].prefix, "not-atomic", "it may end at any round trip")
 
     def _triples(self, hunted: Sequence[str], all_judged: Mapping[Names, Candidate | Independent]) -> list[Candidate]:
         def known(names: Names) -> Candidate | None:
@@ -113,8 +117,11 @@ class Hunter:
 
     # -- deciding
 
-    def _decide(self, candidates: Sequence[Candidate], decides: Decides) -> None:
-        """Each has its share of the time left; what did not suffice is tried again with what others have left over."""
+    def _decide(self, candidates: Sequence[Candidate], decides: Decides, later: int = 0) -> None:
+        """Each has its share of the time left; what did not suffice is tried again with what others have left over.
+
+        So many more come `later`, and have their shares as well.
+        """
         waiting = deque(candidates)
         running: dict[Future[Decision], Candidate] = {}
         had: dict[Names, float] = {}
@@ -122,7 +129,7 @@ class Hunter:
             while waiting or running:
                 while waiting and len(running) < decides.jobs:
                     one = waiting.popleft()
-                    share = self._share(len(waiting) + 1, decides.jobs)
+                    share = self._share(len(waiting) + 1 + later, decides.jobs)
                     if share is None or share > max(LAST_SECONDS, 2 * had.get(one.operations, 0.0)):
                         running[self._start(one, decides, share)] = one
                     elif one.operations not in had:
@@ -150,9 +157,18 @@ class Hunter:
     def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> Future[Decision]:
         sessions = {name: self.operations[one] for name, one in named(candidate.operations, self._names)}
         about = {**self.options, "setup": self._operations.setup(candidate.prefix)}
+        if self._halved(candidate.operations):
+            about = {name: one for name, one in about.items() if name not in ("faults", "time")}
         return decides.submit(candidate, sessions, about, seconds)
 
+    def _halved(self, operations: Names) -> str:
+        """The first of several operations that a fault stops halfway when it is alone, which would be found again."""
+        alone = [name for name in operations if len(operations) > 1 and (name,) in self._hunt.decisions]
+        return next((name for name in alone if self._hunt.decisions[name,].kind is Kind.RACES), "")
+
     def _note(self, decision: Decision) -> None:
+        if name := self._halved(decision.operations):
+            decision = replace(decision, why=f"{decision.why}; without faults, as {name} is not atomic alone")
         self._hunt.decisions[decision.operations] = decision
         if self.on_progress:
             self.on_progress(self._hunt)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zephyr_lab.errors import LabError, SetupFailed
 from zephyr_lab.functions.arguments import Kind, name_of, parameters_of
 from zephyr_lab.functions.places import place_of
 from zephyr_lab.functions.trace import Trace
-from zephyr_lab.hunt.access import Footprint, footprint_of
+from zephyr_lab.hunt.access import REDIS, Footprint, footprint_of
 from zephyr_lab.hunt.decision import NOT_HERE, Explores
+from zephyr_lab.schedule.faults import CLOCK
 from zephyr_lab.schedule.transcript import Transcript
 from zephyr_lab.wire.works import Connecting, Request, is_wired
 
@@ -57,8 +58,8 @@ class Operations:
 
     def _run_alone(self, name: str, prefix: Names) -> Met:
         about = {**self._options, "setup": self.setup(prefix)}
-        # What is asked of the database does not depend on the invariant, and serial outcomes are not needed.
-        about.pop("invariant", None)
+        for name_of_option in ("invariant", "faults", "time"):  # this run is to be as others expect it
+            about.pop(name_of_option, None)
         try:
             trace = self._lab.function_explorer({"A": self.sessions[name]}, **about).trace()
         except NOT_HERE:
@@ -70,7 +71,9 @@ class Operations:
         return Met(prefix, self._footprint(trace), _trouble(trace.transcript))
 
     def _footprint(self, trace: Trace) -> Footprint:
-        return footprint_of(trace, "A", trusts_memory=self._trusts_memory)
+        found = footprint_of(trace, "A", trusts_memory=self._trusts_memory)
+        expires = bool(self._options.get("time")) and REDIS in found.reads  # under its reader
+        return replace(found, writes=found.writes | {REDIS}) if expires else found
 
     def prefixes(self) -> dict[str, Met]:
         """Each operation as it is hunted: alone, or after the first of the others with which it works, if it does not.
@@ -134,11 +137,11 @@ def named(operations: Sequence[str], names: Mapping[str, str]) -> Iterator[tuple
 
 
 def session_names(operations: Sequence[str]) -> dict[str, str]:
-    """A word for each operation, that a schedule can hold: `POST-/orders`; no two are the same."""
+    """A word for each operation, that a schedule can hold: `POST-/orders`. No two are the same, none is a fault's."""
     words: dict[str, str] = {}
     for one in operations:
-        word = re.sub(r"[^\w./:-]+", "-", one).strip("-") or "operation"
-        while word in words.values():
+        word = re.sub(r"[^\w./-]+", "-", one).strip("-") or "operation"
+        while word in words.values() or word == CLOCK:
             word += "_"
         words[one] = word
     return words

@@ -59,10 +59,11 @@ def _heading(hunt: Hunt) -> Iterator[str]:
 
 def _matrix(hunt: Hunt, numbers: dict[tuple[str, ...], str]) -> Iterator[str]:
     names = [name for name, one in hunt.operations.items() if one.is_hunted]
-    heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
+    columns = [*hunt.columns()]
+    heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in columns)
     yield f'<div class="scroll"><table class="zephyr-matrix"><thead><tr><td></td>{heads}</tr></thead><tbody>'
     for name in names:
-        cells = "".join(_cell(hunt.cell(name, other), numbers) for other in names)
+        cells = "".join(_cell(one, numbers) for one in hunt.row(name))
         yield f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
     yield "</tbody></table></div>"
 
@@ -88,8 +89,8 @@ def _sections(hunt: Hunt, shown: list[Decision], numbers: dict[tuple[str, ...], 
         yield f'<section id="{numbers[one.operations]}"><h2>{escape(title)}: {one.kind}</h2>'
         yield f"<p>{escape(one.why)}; {one.schedules:,} schedules, {one.seconds:.1f} s</p>"
         if one.pattern:
-            site = escape(hunt.site(one))
-            yield f"<p><b>{one.pattern}</b> at <code>{site}</code>: {escape(PATTERNS[one.pattern])}</p>"
+            where = f"at <code>{escape(hunt.site(one))}</code>" if one.finding else "was suspected"
+            yield f"<p><b>{one.pattern}</b> {where}: {escape(PATTERNS[one.pattern])}</p>"
         if one.finding:
             yield from (f"<p>{escape(line)}</p>" for line in one.finding.explanation)
             text = escape(f"{one.finding.timeline}\n\n{one.finding.verdict}")

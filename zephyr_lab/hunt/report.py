@@ -68,6 +68,17 @@ class Hunt:
         """The decision on a pair, in either order; None if it was not hunted."""
         return self.decisions.get((one, other)) or self.decisions.get((other, one))
 
+    def columns(self) -> list[str]:
+        """Of the matrix: operations that were hunted, and `alone` where faults were."""
+        names = [name for name, one in self.operations.items() if one.is_hunted]
+        return names + ["alone"] * any(len(one) == 1 for one in self.decisions)
+
+    def row(self, name: str) -> list[Decision | None]:
+        """The cells of an operation, by column."""
+        names = [other for other, one in self.operations.items() if one.is_hunted]
+        alone = [self.decisions.get((name,))] * (len(self.columns()) - len(names))
+        return [*(self.cell(name, other) for other in names), *alone]
+
     def grouped(self) -> dict[tuple[str, str], list[Decision]]:
         """Races by pattern and call site: where the code is, or else the operations."""
         groups: dict[tuple[str, str], list[Decision]] = {}
@@ -119,7 +130,8 @@ class Hunt:
     def __str__(self) -> str:
         counts = self.counts()
         said = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-        many = f"{len(self.operations)} operations, {len(self.decisions)} pairs"
+        what = "pairs" if all(len(one) == 2 for one in self.decisions) else "decisions"
+        many = f"{len(self.operations)} operations, {len(self.decisions)} {what}"
         lines = [f"{many} at {self.isolation}: {said or 'nothing decided'}; {self.seconds:.1f} s"]
         lines += ["", *self._matrix(), "", *(f"{name}: {one.text()}" for name, one in self.operations.items())]
         for (pattern, site), found in self.grouped().items():
@@ -135,9 +147,9 @@ class Hunt:
         names = [name for name, one in self.operations.items() if one.is_hunted]
         width = max(map(len, names), default=0)
         numbers = [str(number) for number, _ in enumerate(names, start=1)]
-        yield " " * (width + 6) + " ".join(f"{number:>6}" for number in numbers)
+        yield " " * (width + 6) + " ".join(f"{head:>6}" for head in [*numbers, *self.columns()[len(names) :]])
         for number, name in zip(numbers, names, strict=True):
-            cells = [_SIGNS[one.kind] if (one := self.cell(name, other)) else "-" for other in names]
+            cells = [_SIGNS[one.kind] if one else "-" for one in self.row(name)]
             yield f"{number:>3}  {name:<{width}} " + " ".join(f"{cell:>6}" for cell in cells)
 
     def _findings(self, found: Sequence[Decision]) -> Iterator[str]:
