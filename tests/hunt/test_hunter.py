@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 import psycopg
@@ -223,7 +224,21 @@ def test_an_interrupt_keeps_what_was_found(lab: Lab) -> None:
     found = lab.hunt(shop.OPERATIONS, setup=shop.SETUP, on_progress=stop)
     assert found.interrupted
     assert len(found.races) == 1
-    assert {one.why for one in found.undecided} == {"interrupted before its turn"}
+    assert {one.why for one in found.undecided} == {"interrupted before it was decided"}
+
+
+@pytest.mark.thorough
+def test_an_interrupt_ends_other_processes_at_once(lab: Lab) -> None:
+    """And what they were doing is undecided."""
+
+    def stop(state: Hunt) -> None:
+        raise KeyboardInterrupt
+
+    before = set(multiprocessing.active_children())
+    found = lab.hunt(shop.OPERATIONS, setup=shop.SETUP, jobs=2, on_progress=stop)
+    assert found.interrupted
+    assert sum(one.schedules > 0 for one in found.decisions.values()) == 1
+    assert set(multiprocessing.active_children()) == before
 
 
 @pytest.mark.thorough

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -95,7 +95,7 @@ def decide(
     asked = {**options, "may_raise": True, "budget": seconds, "on_progress": _until_the_first}
     try:
         found = lab.explore(sessions, **asked)
-        kind, why = _kind_of(found, sessions, is_tested=bool(options.get("may_raise")))
+        kind, why = _kind_of(found, sessions, candidate.pattern, is_tested=bool(options.get("may_raise")))
         finding = _finding(lab, candidate, sessions, options, found) if kind is Kind.RACES else None
     except NOT_HERE:
         raise
@@ -122,7 +122,13 @@ def _until_the_first(found: Exploration) -> None:
         raise Enough
 
 
-def _kind_of(found: Exploration, sessions: Mapping[str, Any], *, is_tested: bool) -> tuple[Kind, str]:
+_TRUST = (
+    "they share no row and no key: if the service keeps nothing in memory that its requests share, reduction=True "
+    "(--reduction) takes them for independent"
+)
+
+
+def _kind_of(found: Exploration, sessions: Mapping[str, Any], pattern: str, *, is_tested: bool) -> tuple[Kind, str]:
     """What an exploration shows, and why; a search that was not complete shows nothing but a race."""
     if found.anomalous:
         return Kind.RACES, "an outcome that no serial order gives"
@@ -132,7 +138,8 @@ def _kind_of(found: Exploration, sessions: Mapping[str, Any], *, is_tested: bool
         return Kind.UNDECIDED, "; ".join(found.undecided_because)
     if not found.complete:
         run = f"{found.schedules:,} schedule{'s' * (found.schedules != 1)} run, not all, and none of them anomalous"
-        return Kind.UNDECIDED, f"{run}; {found.unordered}" if found.unordered else run
+        more = [one for one in (found.unordered, _TRUST if pattern == "memory" else "") if one]
+        return Kind.UNDECIDED, "; ".join([run, *more])
     raised = found.raised_only()
     if not is_tested and raised.keys() == sessions.keys():
         texts = sorted({text for some in raised.values() for text in some})
@@ -178,6 +185,7 @@ def _of_one_run(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in RUN_OPTIONS if name in options}
 
 
-def undecided(candidates: Sequence[Candidate], why: str) -> list[Decision]:
-    """What is said of candidates that nobody has explored."""
-    return [Decision(one.operations, Kind.UNDECIDED, why, one.pattern, one.prefix) for one in candidates]
+def undecided(one: Candidate, why: str) -> Decision:
+    """What is said of a candidate that nobody has explored."""
+    more = f"; {_TRUST}" if one.pattern == "memory" else ""
+    return Decision(one.operations, Kind.UNDECIDED, why + more, one.pattern, one.prefix)

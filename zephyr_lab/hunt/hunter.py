@@ -133,7 +133,7 @@ class Hunter:
                     if share is None or share > max(LAST_SECONDS, 2 * had.get(one.operations, 0.0)):
                         running[self._start(one, decides, share)] = one
                     elif one.operations not in had:
-                        self._note(undecided([one], "the budget ended before its turn")[0])
+                        self._note(undecided(one, "the budget ended before its turn"))
                 for done in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                     one, decision = running.pop(done), done.result()
                     self._note(decision)
@@ -145,7 +145,7 @@ class Hunter:
         except KeyboardInterrupt:
             for one in [*running.values(), *waiting]:
                 if one.operations not in self._hunt.decisions:
-                    self._hunt.decisions[one.operations] = undecided([one], "interrupted before its turn")[0]
+                    self._hunt.decisions[one.operations] = undecided(one, "interrupted before it was decided")
             raise
 
     def _share(self, candidates: int, jobs: int) -> float | None:

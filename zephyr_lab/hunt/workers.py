@@ -6,15 +6,19 @@ import contextlib
 import multiprocessing
 import pickle
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from zephyr_lab.errors import ServerLost
 from zephyr_lab.functions.arguments import name_of
 from zephyr_lab.hunt.candidates import Candidate
 from zephyr_lab.hunt.decision import Decision, Explores, decide
 from zephyr_lab.wire.works import Request
+
+LAST_SECONDS = 3.0  # for a process to end by itself
 
 OpenLab = Callable[[], Explores]
 """Opens a lab in another process; picklable."""
@@ -60,16 +64,32 @@ class InProcesses:
 
 @contextlib.contextmanager
 def deciding(lab: Explores, open_lab: OpenLab, jobs: int) -> Iterator[Decides]:
-    """In so many processes, or in this one."""
+    """In so many processes, or in this one. An error, or an interrupt, ends the processes at once.
+
+    Raises ServerLost if one of them is ended from outside.
+    """
     if jobs == 1:
         yield InThisProcess(lab)
         return
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start) as pool:
         try:
             yield InProcesses(pool, open_lab, jobs)
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            _end(set(multiprocessing.active_children()) - others)
+            if isinstance(error, BrokenExecutor):
+                raise ServerLost("a process of the hunt was ended from outside: hunt again, or with jobs=1") from error
             raise
+
+
+def _end(workers: Iterable[BaseProcess]) -> None:
+    """Ends processes; their servers end with them."""
+    for end in (BaseProcess.terminate, BaseProcess.kill):
+        for worker in workers:
+            end(worker)
+        for worker in workers:
+            worker.join(LAST_SECONDS)
 
 
 def why_here(sessions: Mapping[str, Any], options: Mapping[str, Any]) -> str:
