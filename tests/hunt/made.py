@@ -5,7 +5,8 @@ from __future__ import annotations
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.hunt.access import Access, Footprint, accesses_of
 from zephyr_lab.hunt.decision import Decision, Finding, Kind
-from zephyr_lab.hunt.report import Hunt, Known
+from zephyr_lab.hunt.found import Known
+from zephyr_lab.hunt.report import Hunt
 
 WRITES = {"SET", "SETNX", "DEL", "INCRBY", "INCR"}
 TRANSCRIPT = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tests.hunt.made import hunt, race, safe, undecided
 from zephyr_lab.hunt.decision import Decision, Kind
-from zephyr_lab.hunt.report import Known
+from zephyr_lab.hunt.found import Known
 
 ABORTS = Decision(("book", "move"), Kind.ABORTS, "40P01, and no anomaly in all 12 schedules", "conflict")
 FOUND = hunt(race("book", "book"), race("book", "add"), safe("add", "add"), ABORTS, undecided("move", "move"))

@@ -37,26 +37,34 @@ class Form(StrEnum):
     HTML = "html"
 
 
+Operations = Annotated[
+    list[str] | None,
+    typer.Argument(help="Functions, as in shop.py:book,cancel; with --service requests of it, if not all."),
+]
+Service = Annotated[Path | None, typer.Option(help="A service, described in this TOML file.")]
+Before = Annotated[
+    list[str] | None,
+    typer.Option(help="What every schedule begins with: a file of SQL, SQL, or a function, as in shop.py:make."),
+]
+Triples = Annotated[bool, typer.Option("--triples", help="Hunt three at a time, too.")]
+Output = Annotated[Path | None, typer.Option(help="Write to this file instead.")]
+Known = Annotated[Path | None, typer.Option(help="Races that are known, in this file, are no failure.")]
+Writes = Annotated[bool, typer.Option("--write-baseline", help="Write what was found to the baseline.")]
+Strict = Annotated[bool, typer.Option("--strict", help="What was not decided is a failure, too.")]
+
+
 @takes(ExploreOptions, *_IN_SHELL, "budget", "jobs")
 def hunt(
     context: typer.Context,
-    operations: Annotated[
-        list[str] | None,
-        typer.Argument(help="Functions, as in shop.py:book,cancel; with --service requests of it, if not all."),
-    ] = None,
-    service: Annotated[Path | None, typer.Option(help="A service, described in this TOML file.")] = None,
-    setup: Annotated[
-        list[str] | None,
-        typer.Option(help="What every schedule begins with: a file of SQL, SQL, or a function, as in shop.py:make."),
-    ] = None,
-    triples: Annotated[bool, typer.Option("--triples", help="Hunt three at a time, too.")] = False,
+    operations: Operations = None,
+    service: Service = None,
+    setup: Before = None,
+    triples: Triples = False,
     format: Annotated[Form, typer.Option(help="Output format.")] = Form.TEXT,
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Races that are known, in this file, are no failure.")] = None,
-    write_baseline: Annotated[
-        bool, typer.Option("--write-baseline", help="Write what was found to the baseline.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="What was not decided is a failure, too.")] = False,
+    output: Output = None,
+    baseline: Known = None,
+    write_baseline: Writes = False,
+    strict: Strict = False,
     **options: Any,
 ) -> None:
     """Find the pairs that race, each with the order that shows it.
@@ -69,28 +77,35 @@ def hunt(
 
     Exit code 0: no race that is not in the baseline; 1: there is one; 2: it could not be run.
     """
-    asked = ExploreOptions(**options).check()
-    IsolationLevel.of(asked.isolation)
+    source = context.get_parameter_source("reduction")
+    asked = _checked(options, reduces=source is not None and source.name == "COMMANDLINE")
     if write_baseline and baseline is None:
         raise BadInput("which file is the baseline to be written to? --baseline races.json --write-baseline")
     known = baselines.Baseline.read(baseline) if baseline and not write_baseline else baselines.Baseline()
-    about = asked.part([*_IN_SHELL, "budget", "jobs"])
-    source = context.get_parameter_source("reduction")
-    if source is None or source.name != "COMMANDLINE":
-        about["reduction"] = None
+    about = {**asked, "triples": triples}
     if service is not None:
-        found = _hunt_service(service, operations or [], setup or [], {**about, "triples": triples})
+        found = _hunt_service(service, operations or [], setup or [], about)
     else:
-        found = _hunt_functions(operations or [], setup or [], {**about, "triples": triples})
+        found = _hunt_functions(operations or [], setup or [], about)
     _write(found, format, output)
     if write_baseline:
         baselines.Baseline.of(found).write(baseline)
+        known = baselines.Baseline.of(found)
     for one in known.stale(found):
         err.print(f"in the baseline, and not found: {one.text()}", markup=False, soft_wrap=True)
-    new = [] if write_baseline else known.new(found)
-    missing = strict and (found.undecided or found.unhunted or found.interrupted)
-    if new or missing:
+    if known.new(found) or (strict and _is_open(found)):
         raise typer.Exit(1)
+
+
+def _checked(options: Mapping[str, Any], *, reduces: bool) -> dict[str, Any]:
+    """Options of a hunt; without `reduces`, reduction is left to the lab. Raises BadInput."""
+    asked = ExploreOptions(**options).check()
+    IsolationLevel.of(asked.isolation)
+    return {**asked.part([*_IN_SHELL, "budget", "jobs"]), **({} if reduces else {"reduction": None})}
+
+
+def _is_open(found: Hunt) -> bool:
+    return bool(found.undecided or found.unhunted or found.interrupted)
 
 
 def _hunt_functions(targets: list[str], setup: list[str], about: Mapping[str, Any]) -> Hunt:

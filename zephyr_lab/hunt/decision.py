@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -62,7 +62,8 @@ class Finding:
 class Decision:
     """`schedules` were run in so many `seconds`; `why` says what the kind follows from.
 
-    `pattern` is '' for operations that are independent. `ran_out`: the time did; `interrupted`: by Ctrl-C.
+    `pattern` is '' for operations that are independent. `ran_out`: the time did; `interrupted`: by Ctrl-C; `failed`: an
+    error of the lab's ended the exploration.
     """
 
     operations: tuple[str, ...]
@@ -75,11 +76,12 @@ class Decision:
     finding: Finding | None = None
     ran_out: bool = False
     interrupted: bool = False
+    failed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The form for JSON."""
         said = asdict(self)
-        for name in ("ran_out", "interrupted"):
+        for name in ("ran_out", "interrupted", "failed"):
             del said[name]
         return {**said, "kind": str(self.kind), "seconds": round(self.seconds, 3)}
 
@@ -101,7 +103,7 @@ def decide(
         raise
     except LabError as error:
         spent = time.monotonic() - began
-        return Decision(candidate.operations, Kind.UNDECIDED, str(error), candidate.pattern, candidate.prefix, 0, spent)
+        return replace(undecided(candidate, str(error)), seconds=spent, failed=True)
     ran_out = kind is Kind.UNDECIDED and not (found.complete or found.run.undecided or found.unordered)
     return Decision(
         candidate.operations, kind, why, _pattern(candidate, finding), candidate.prefix, found.schedules,

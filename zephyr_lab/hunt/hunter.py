@@ -11,8 +11,9 @@ from typing import Any
 
 from zephyr_lab.hunt.candidates import Candidate, Independent, Names, judged, pairs, ranked, triples
 from zephyr_lab.hunt.decision import Decision, Explores, Kind, undecided
+from zephyr_lab.hunt.found import Known
 from zephyr_lab.hunt.operation import Met, Operations, named, session_names
-from zephyr_lab.hunt.report import Hunt, Known
+from zephyr_lab.hunt.report import Hunt
 from zephyr_lab.hunt.workers import Decides, OpenLab, deciding, why_here
 from zephyr_lab.options import RUN_OPTIONS
 
@@ -120,7 +121,8 @@ class Hunter:
     def _decide(self, candidates: Sequence[Candidate], decides: Decides, later: int = 0) -> None:
         """Each has its share of the time left; what did not suffice is tried again with what others have left over.
 
-        So many more come `later`, and have their shares as well.
+        What has failed is tried once more, too: pools, and a busy machine, are not as they were then. So many more come
+        `later`, and have their shares as well.
         """
         waiting = deque(candidates)
         running: dict[Future[Decision], Candidate] = {}
@@ -139,8 +141,8 @@ class Hunter:
                     self._note(decision)
                     if decision.interrupted:
                         raise KeyboardInterrupt
-                    if decision.ran_out:
-                        had[one.operations] = decision.seconds
+                    if decision.ran_out or (decision.failed and one.operations not in had):
+                        had[one.operations] = decision.seconds if decision.ran_out else 0.0
                         waiting.append(one)
         except KeyboardInterrupt:
             for one in [*running.values(), *waiting]:

@@ -6,21 +6,18 @@ import json
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zephyr_lab.hunt.decision import Decision, Kind
+from zephyr_lab.hunt.found import Found
 from zephyr_lab.hunt.patterns import PATTERNS
 from zephyr_lab.views.story import story
-
-if TYPE_CHECKING:
-    from zephyr_lab.hunt.report import Hunt
 
 _HERE = Path(__file__).parent
 _VIEWS = _HERE.parent / "views"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def page(hunt: Hunt) -> str:
+def page(hunt: Found) -> str:
     """The whole page; without JavaScript its texts stay, and its links lead to them."""
     shown = [one for one in hunt.decisions.values() if one.pattern or one.kind is not Kind.SAFE]
     numbers = {one.operations: f"d{number}" for number, one in enumerate(shown)}
@@ -43,7 +40,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _heading(hunt: Hunt) -> Iterator[str]:
+def _heading(hunt: Found) -> Iterator[str]:
     counts = ", ".join(f"{number} {kind}" for kind, number in hunt.counts().items() if number)
     yield f"<h1>Races: {escape(counts)}</h1>"
     yield (
@@ -57,7 +54,7 @@ def _heading(hunt: Hunt) -> Iterator[str]:
         yield "<p>Interrupted: the rest was not hunted.</p>"
 
 
-def _matrix(hunt: Hunt, numbers: dict[tuple[str, ...], str]) -> Iterator[str]:
+def _matrix(hunt: Found, numbers: dict[tuple[str, ...], str]) -> Iterator[str]:
     names = [name for name, one in hunt.operations.items() if one.is_hunted]
     columns = [*hunt.columns()]
     heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in columns)
@@ -75,7 +72,7 @@ def _cell(one: Decision | None, numbers: dict[tuple[str, ...], str]) -> str:
     return f'<td class="{one.kind}" title="{escape(one.why)}">{told}</td>'
 
 
-def _operations(hunt: Hunt) -> Iterator[str]:
+def _operations(hunt: Found) -> Iterator[str]:
     yield "<details><summary>What each operation touches</summary><dl>"
     for name, one in hunt.operations.items():
         place = f" <code>{escape(one.place)}</code>" if one.place else ""
@@ -83,7 +80,7 @@ def _operations(hunt: Hunt) -> Iterator[str]:
     yield "</dl></details>"
 
 
-def _sections(hunt: Hunt, shown: list[Decision], numbers: dict[tuple[str, ...], str]) -> Iterator[str]:
+def _sections(hunt: Found, shown: list[Decision], numbers: dict[tuple[str, ...], str]) -> Iterator[str]:
     for one in shown:
         title = " with ".join(one.operations) + (f", after {', '.join(one.prefix)}" if one.prefix else "")
         yield f'<section id="{numbers[one.operations]}"><h2>{escape(title)}: {one.kind}</h2>'

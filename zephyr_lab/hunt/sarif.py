@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zephyr_lab.hunt.decision import Decision
+from zephyr_lab.hunt.found import Found
 from zephyr_lab.hunt.patterns import PATTERNS
-
-if TYPE_CHECKING:
-    from zephyr_lab.hunt.report import Hunt
 
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>\d+)")
 
 
-def sarif(hunt: Hunt) -> dict[str, Any]:
+def sarif(hunt: Found) -> dict[str, Any]:
     """A log of one run; its rules are the patterns, its results the races."""
     found = hunt.races
     rules = [name for name in PATTERNS if any(one.pattern == name for one in found)]
@@ -35,7 +33,7 @@ def sarif(hunt: Hunt) -> dict[str, Any]:
     }
 
 
-def _result(hunt: Hunt, one: Decision, rules: list[str]) -> dict[str, Any]:
+def _result(hunt: Found, one: Decision, rules: list[str]) -> dict[str, Any]:
     assert one.finding
     defined = [hunt.operations[name].place for name in one.operations]
     places = list(_locations([*one.finding.places, *defined]))

@@ -1,26 +1,25 @@
-"""A hunt with a lab: its options are checked, and how another process opens such a lab is known."""
+"""A hunt with a lab: its options are checked."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.hunt.decision import Explores
 from zephyr_lab.hunt.hunter import Hunter
 from zephyr_lab.hunt.report import Hunt
+from zephyr_lab.hunt.workers import OpenLab
 from zephyr_lab.options import HUNT_OPTIONS, ExploreOptions
-
-if TYPE_CHECKING:
-    from zephyr_lab.lab.lab import Lab
 
 
 def hunt(
-    lab: Lab,
+    lab: Explores,
     operations: Mapping[str, Any],
     options: Mapping[str, Any],
     *,
+    open_lab: OpenLab,
     triples: bool,
     budget: float | None,
     jobs: int,
@@ -35,11 +34,6 @@ def hunt(
             meant = f" (did you mean {close[0]!r}?)" if close else ""
             raise BadInput(f"a hunt has no option {name!r}{meant}; there are: {', '.join(HUNT_OPTIONS)}")
     ExploreOptions(**options, budget=budget, jobs=jobs).check()
-    opening = lab.engine.opening
-    open_lab = partial(
-        type(lab), pg_dsn=opening.dsn, pg_bin=opening.pg_bin, redis_url=lab.engine.redis_url,
-        step_seconds=opening.step_seconds,
-    )  # fmt: skip
     return Hunter(
         lab, operations, options, open_lab, triples=triples, budget=budget, jobs=jobs, on_progress=on_progress
     ).run()

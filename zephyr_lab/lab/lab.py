@@ -238,7 +238,15 @@ class Lab:
         from zephyr_lab.lab.hunting import hunt  # its parser takes as long to import as all the rest
 
         self.engine.ensure_open()
-        return hunt(self, operations, options, triples=triples, budget=budget, jobs=jobs, on_progress=on_progress)
+        opening = self.engine.opening
+        open_lab = partial(
+            Lab, pg_dsn=opening.dsn, pg_bin=opening.pg_bin, redis_url=self.engine.redis_url,
+            step_seconds=opening.step_seconds,
+        )  # fmt: skip
+        return hunt(
+            self, operations, options, open_lab=open_lab, triples=triples, budget=budget, jobs=jobs,
+            on_progress=on_progress,
+        )  # fmt: skip
 
     def function_explorer(
         self, functions: Sequence[Function] | Mapping[str, Function], **options: Any
