@@ -15,7 +15,7 @@ from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.hunt.candidates import Candidate
 from zephyr_lab.options import RUN_OPTIONS
-from zephyr_lab.schedule.faults import fault_of, is_of_clock
+from zephyr_lab.schedule.faults import Fault, fault_of, is_expiry
 from zephyr_lab.schedule.transcript import Transcript
 
 NOT_HERE = (BadInput, ServerLost, ServerUnavailable)
@@ -112,11 +112,12 @@ def decide(
 
 
 def _pattern(candidate: Candidate, finding: Finding | None) -> str:
-    """That of the candidate, unless what was found has a fault in it, or an expiry."""
+    """That of the candidate, unless what was found has a fault in it, or a step of the clock."""
     words = finding.schedule.split() if finding else []
-    if any(map(fault_of, words)):
+    faults = {fault for fault in map(fault_of, words) if fault}
+    if faults - {Fault.TIMEOUT}:
         return "not-atomic"
-    return "expiry" if any(map(is_of_clock, words)) else candidate.pattern
+    return "expiry" if faults or any(map(is_expiry, words)) else candidate.pattern
 
 
 def _until_the_first(found: Exploration) -> None:

@@ -21,7 +21,7 @@ PATTERNS = {
     "lock-released-before-commit": "A lock is released before the transaction that it guards has committed.",
     "read-then-write-elsewhere": "Rows are read without a lock, and others written by what was read.",
     "not-atomic": "An operation that ends at one of its round trips, or gets no answer, has happened in part.",
-    "expiry": "A key expires while an operation relies on it.",
+    "expiry": "A key, or the patience for a lock, expires while an operation relies on it.",
     "conflict": "One operation writes what the other one reads or writes.",
     "not-understood": "What an operation asks is not understood, so that it may depend on any other.",
     "memory": "They share neither a row nor a key, and what they may share in memory is not seen.",
