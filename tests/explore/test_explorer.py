@@ -13,7 +13,7 @@ from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.executor import Executor, RunningSchedule
 from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.explorer import Explorer
+from zephyr_lab.explore.explorer import Enough, Explorer
 from zephyr_lab.explore.fewest_switches import fewest_switches
 from zephyr_lab.explore.footprint import Rows
 from zephyr_lab.explore.reduced import Reduced
@@ -163,6 +163,20 @@ def test_what_fails_is_abandoned(error: BaseException, monkeypatch: pytest.Monke
         with pytest.raises(type(error), match=str(error)):
             explorer.explore(search)
     assert counting.calls[-1] == "abandon"
+
+
+def test_who_has_seen_enough_ends_the_search_with_what_was_found() -> None:
+    """Between two schedules, so that nothing is abandoned."""
+
+    def stop(found: Exploration) -> None:
+        if found.anomalous:
+            raise Enough
+
+    counting = CountingExecutor()
+    found = Explorer(counting).explore(Exhaustive(), stop)
+    assert (found.anomalous, found.complete, found.interrupted) == (1, False, False)
+    assert 1 < found.schedules < 20
+    assert "abandon" not in counting.calls
 
 
 def test_a_step_that_never_ends_makes_its_schedule_undecided(monkeypatch: pytest.MonkeyPatch) -> None:

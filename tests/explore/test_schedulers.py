@@ -101,6 +101,9 @@ def test_few_switches_runs_no_others() -> None:
     """Of the six schedules of two steps beside two, two have one switch and two have two."""
     assert sorted(filter(None, walk(FewSwitches(1), {"A": 2, "B": 2}))) == ["AABB", "BBAA"]
     assert sorted(filter(None, walk(FewSwitches(2), {"A": 2, "B": 2}))) == ["AABB", "ABBA", "BAAB", "BBAA"]
+    # Nobody waits here, so no schedule need be given up.
+    assert "" not in walk(FewSwitches(1), {"A": 2, "B": 2})
+    assert len(walk(FewSwitches(2), {"A": 1, "B": 1, "C": 1})) == 6
 
 
 def test_a_search_that_is_cut_in_two_finds_the_same() -> None:

@@ -250,6 +250,7 @@ class FunctionExecutor:
                     execution.take(name)
                     continue
                 execution.start(name)
+                memory.look()
                 while (able := execution.runnable()) and not (name in able and execution.needs_another(name)):
                     execution.take(name if name in able else able[0])
                     memory.look()  # a value that is restored in the end may have been read meanwhile
