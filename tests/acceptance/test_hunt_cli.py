@@ -72,7 +72,7 @@ def test_the_requests_of_a_service_are_hunted(shop: Path, tmp_path: Path) -> Non
     (result,) = json.loads(output.read_text())["runs"][0]["results"]
     assert result["ruleId"] == "read-then-write"
     place = result["locations"][0]["physicalLocation"]
-    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == (str(shop), 10)
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == (shop.as_uri(), 10)
     page = hunt("--service", shop, "book", "--format", "html", "--strict")
     assert page.exit_code == 0
     assert page.stdout.startswith("<!doctype html>")

@@ -12,7 +12,7 @@ import redis
 from tests.hunt import shop
 from tests.hunt.shop import Connection
 from zephyr_lab import Lab
-from zephyr_lab.errors import BadInput, SetupFailed
+from zephyr_lab.errors import BadInput, ServerLost, SetupFailed
 from zephyr_lab.hunt.report import Hunt
 
 RACES = {("book", "book"), ("book", "add"), ("order", "order")}
@@ -104,7 +104,10 @@ def test_what_works_only_after_another_one_is_hunted_so(lab: Lab) -> None:
     assert kinds(found, "races") >= {("pay", "pay"), ("refund", "refund")}
     assert found.decisions["refund", "refund"].prefix == ("create", "pay")
     assert "refund with refund (after create, pay)" in str(found)
-    assert found.decisions["complain", "complain"].kind == "safe"  # both only read
+    alone = found.decisions["complain", "complain"]  # which only reads
+    assert alone.kind == "undecided"
+    assert alone.why.startswith("nothing was tested: raised ValueError('nobody has ordered 7')")
+    assert found.decisions["create", "complain"].kind == "safe"
 
 
 def test_what_always_fails_is_tested_by_nothing(lab: Lab) -> None:
@@ -238,6 +241,19 @@ def test_an_interrupt_ends_other_processes_at_once(lab: Lab) -> None:
     found = lab.hunt(shop.OPERATIONS, setup=shop.SETUP, jobs=2, on_progress=stop)
     assert found.interrupted
     assert sum(one.schedules > 0 for one in found.decisions.values()) == 1
+    assert set(multiprocessing.active_children()) == before
+
+
+@pytest.mark.thorough
+def test_a_process_that_is_ended_from_outside_is_said(lab: Lab) -> None:
+    before = set(multiprocessing.active_children())
+
+    def end(state: Hunt) -> None:
+        for one in set(multiprocessing.active_children()) - before:
+            one.kill()
+
+    with pytest.raises(ServerLost, match="a process of the hunt was ended from outside: hunt again, or with jobs=1"):
+        lab.hunt(shop.OPERATIONS, setup=shop.SETUP, jobs=2, on_progress=end)
     assert set(multiprocessing.active_children()) == before
 
 

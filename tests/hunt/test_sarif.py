@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.hunt.made import hunt, race, safe
 
@@ -49,3 +50,10 @@ def test_where_no_line_of_a_file_is_known_it_is_that_of_an_operation_or_none() -
 def test_a_fingerprint_does_not_depend_on_the_order_of_the_operations() -> None:
     one, other = (hunt(race(*names)).to_sarif()["runs"][0]["results"][0] for names in (("a", "b"), ("b", "a")))
     assert one["partialFingerprints"] == other["partialFingerprints"]
+
+
+def test_a_path_is_relative_to_the_current_folder_or_a_uri() -> None:
+    here, there = str(Path.cwd() / "a shop.py"), "/nowhere/shop.py"
+    found = hunt(race("book", "add", places=(f"{here}:3", f"{there}:4"))).to_sarif()["runs"][0]["results"][0]
+    assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "a%20shop.py"
+    assert found["relatedLocations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "file:///nowhere/shop.py"

@@ -20,6 +20,7 @@ from zephyr_lab.load import Incident
 from zephyr_lab.options import (
     CASE_OPTIONS,
     FUNCTION_OPTIONS,
+    HUNT_OPTIONS,
     RUN_OPTIONS,
     TEST_OPTIONS,
     ExploreOptions,
@@ -35,6 +36,17 @@ SIGNATURES = {
 OF_THE_VERB = {"self", "functions", "on_progress"}
 OF_THE_COMMAND = {
     "explore": {"case", "service", "request", "replay", "sessions", "export", "format"},
+    "hunt": {
+        "operations",
+        "service",
+        "setup",
+        "triples",
+        "format",
+        "output",
+        "baseline",
+        "write_baseline",
+        "strict",
+    },
     "incident": {"format", "into", "yes"},
 }
 
@@ -68,6 +80,7 @@ def test_every_option_of_an_exploration_is_somebodys() -> None:
     ("command", "model", "wanted"),
     [
         ("explore", ExploreOptions, {*CASE_OPTIONS, *FUNCTION_OPTIONS} - {"setup", "compare"}),
+        ("hunt", ExploreOptions, {*HUNT_OPTIONS, "budget", "jobs"} - {"setup", "compare"}),
         ("incident", LoadOptions, {*LoadOptions.names()}),
     ],
 )

@@ -93,8 +93,8 @@ def hunt(
         known = baselines.Baseline.of(found)
     for one in known.stale(found):
         err.print(f"in the baseline, and not found: {one.text()}", markup=False, soft_wrap=True)
-    if known.new(found) or (strict and _is_open(found)):
-        raise typer.Exit(1)
+    if code := _exit_code(found, bool(known.new(found)), strict):
+        raise typer.Exit(code)
 
 
 def _checked(options: Mapping[str, Any], *, reduces: bool) -> dict[str, Any]:
@@ -104,8 +104,10 @@ def _checked(options: Mapping[str, Any], *, reduces: bool) -> dict[str, Any]:
     return {**asked.part([*_IN_SHELL, "budget", "jobs"]), **({} if reduces else {"reduction": None})}
 
 
-def _is_open(found: Hunt) -> bool:
-    return bool(found.undecided or found.unhunted or found.interrupted)
+def _exit_code(found: Hunt, has_new: bool, strict: bool) -> int:
+    if has_new or (strict and (found.undecided or found.unhunted)):
+        return 1
+    return 2 if found.interrupted else 0
 
 
 def _hunt_functions(targets: list[str], setup: list[str], about: Mapping[str, Any]) -> Hunt:

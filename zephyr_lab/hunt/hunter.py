@@ -81,7 +81,7 @@ class Hunter:
         all_judged = {names: self._judged(names) for names in pairs(hunted)}
         for names, one in all_judged.items():
             if isinstance(one, Independent):
-                self._hunt.decisions[names] = Decision(names, Kind.SAFE, one.why, prefix=one.prefix)
+                self._hunt.decisions[names] = self._tested(Decision(names, Kind.SAFE, one.why, prefix=one.prefix))
         candidates = ranked(one for one in all_judged.values() if isinstance(one, Candidate))
         alone = [self._alone(name) for name in hunted] if self._has_faults() else []
         jobs = self._jobs()
@@ -168,7 +168,16 @@ class Hunter:
         alone = [name for name in operations if len(operations) > 1 and (name,) in self._hunt.decisions]
         return next((name for name in alone if self._hunt.decisions[name,].kind is Kind.RACES), "")
 
+    def _tested(self, decision: Decision) -> Decision:
+        """As it is, unless it is said to be safe of operations that all fail even alone."""
+        met = [self._operations.meet(name, decision.prefix) for name in decision.operations]
+        if decision.kind is not Kind.SAFE or self.options.get("may_raise") or not all(one.trouble for one in met):
+            return decision
+        troubles = " and ".join(dict.fromkeys(one.trouble for one in met))
+        return replace(decision, kind=Kind.UNDECIDED, why=f"nothing was tested: {troubles}; give a setup for them")
+
     def _note(self, decision: Decision) -> None:
+        decision = self._tested(decision)
         if name := self._halved(decision.operations):
             decision = replace(decision, why=f"{decision.why}; without faults, as {name} is not atomic alone")
         self._hunt.decisions[decision.operations] = decision

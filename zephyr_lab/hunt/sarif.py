@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from zephyr_lab.hunt.decision import Decision
 from zephyr_lab.hunt.found import Found
@@ -65,4 +67,12 @@ def _locations(places: Iterable[str]) -> Iterable[dict[str, Any]]:
     """Of those that are a line of a file."""
     for place in dict.fromkeys(places):
         if found := _PLACE.fullmatch(place):
-            yield {"artifactLocation": {"uri": found["file"]}, "region": {"startLine": int(found["line"])}}
+            yield {"artifactLocation": {"uri": _uri(found["file"])}, "region": {"startLine": int(found["line"])}}
+
+
+def _uri(file: str) -> str:
+    """Of a path: one in the current folder is relative to it."""
+    path = Path(file)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
