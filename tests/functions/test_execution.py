@@ -134,7 +134,7 @@ def test_write_skew_is_found_until_serializable(lab: Lab, isolation: str) -> Non
 
 
 def test_a_deadlock_by_lock_order_is_counted(lab: Lab) -> None:
-    """Nobody hangs; who is refused was sent away with 40P01."""
+    """Nobody hangs; who is refused was aborted with 40P01."""
     found = lab.explore([in_order("18:00", "18:15"), in_order("18:15", "18:00")], setup=SLOTS)
     assert found.run.deadlocks == found.aborted > 0
     assert found.anomalous == 0

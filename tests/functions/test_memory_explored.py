@@ -38,7 +38,7 @@ def test_serially_a_function_begins_when_the_one_before_has_ended(lab: Lab) -> N
 
 
 def test_a_function_without_a_round_trip_of_its_own_ends_too(lab: Lab) -> None:
-    """Beside one that makes some; also where whoever was sent away tries again."""
+    """Beside one that makes some; also where whoever was aborted tries again."""
     found = lab.explore({"still": lambda: MEMORY.get("count", 0), "moves": counts_early}, setup=SETUP, retry=True)
     assert (found.schedules, found.complete) == (1, True)
 

@@ -95,7 +95,7 @@ def test_where_nothing_was_tested_the_way_on_fits_the_error(lab: Lab) -> None:
 
 
 def test_nothing_is_called_safe_where_every_function_raises(lab: Lab) -> None:
-    """A name that is wrong everywhere; one that returns, or is sent away, or an anomaly, is another matter."""
+    """A name that is wrong everywhere; one that returns, or is aborted, or an anomaly, is another matter."""
 
     def wrong(conn: Conn) -> None:
         conn.execute("select n from tt")

@@ -207,7 +207,9 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def is_of_library(module: str) -> bool:
-    """Whether a module is the standard library's, an installed package's or the lab's."""
+def is_of_library(module: str | None) -> bool:
+    """Whether a module is the standard library's, an installed package's or the lab's. A class may name none."""
+    if module is None:
+        return False
     file = getattr(sys.modules.get(module), "__file__", None)  # a package of yours may be called test
     return is_library(file) if file else module.partition(".")[0] in sys.stdlib_module_names

@@ -24,6 +24,7 @@ import nbformat
 import pydata_sphinx_theme  # noqa: F401
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
+from sphinx.util.docutils import docutils_namespace
 
 from zephyr_lab.anomalies.catalogue import CATALOGUE
 from zephyr_lab.course.result import read_result
@@ -171,19 +172,20 @@ def _sphinx(source: Path, scratch: Path, into: Path) -> list[str]:
     """Builds beside the old site, which stays as it was where that fails."""
     made, warnings = scratch / "made", io.StringIO()
     try:
-        app = Sphinx(
-            srcdir=source,
-            confdir=None,
-            outdir=made,
-            doctreedir=scratch / "doctrees",
-            buildername="html",
-            confoverrides=SETTINGS,
-            status=None,
-            warning=warnings,
-            freshenv=True,
-        )
-        app.connect("autodoc-process-docstring", as_rst)
-        app.build()
+        with docutils_namespace():  # what extensions register is forgotten: another build would be told of it
+            app = Sphinx(
+                srcdir=source,
+                confdir=None,
+                outdir=made,
+                doctreedir=scratch / "doctrees",
+                buildername="html",
+                confoverrides=SETTINGS,
+                status=None,
+                warning=warnings,
+                freshenv=True,
+            )
+            app.connect("autodoc-process-docstring", as_rst)
+            app.build()
     except SphinxError as error:
         raise SiteFailed(f"Sphinx: {error}; {into} stays as it was") from None
     if into.exists():
