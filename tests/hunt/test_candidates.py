@@ -49,6 +49,16 @@ def test_what_is_not_understood_or_seen_is_a_candidate(other: Footprint, pattern
     assert found.pattern == pattern
 
 
+def test_what_is_suspicious_in_one_operation_does_not_concern_another_that_touches_none_of_it() -> None:
+    """A lock that is released early, of one that shares memory alone with the other: such pairs come last."""
+    asked = "redis: SET lock A NX", "update slots set booked = 1", "redis: DEL lock", "commit"
+    early = replace(footprint(*asked), unseen=("memory",))
+    found, itself = judged(("early", "look"), (), [early, REMEMBERS]), judged(("early", "early"), (), [early, early])
+    assert isinstance(found, Candidate)
+    assert isinstance(itself, Candidate)
+    assert (found.pattern, itself.pattern) == ("memory", "lock-released-before-commit")
+
+
 def test_a_candidate_names_its_lines_once() -> None:
     found = judged(("book", "book"), (), [BOOKS, BOOKS])
     assert isinstance(found, Candidate)

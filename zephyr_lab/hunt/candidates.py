@@ -64,9 +64,11 @@ def judged(operations: Names, prefix: Names, footprints: Sequence[Footprint]) ->
     one, other = footprints
     if not (why := conflict(one, other)):
         return Independent(operations, prefix, f"independent: {one.text()} | {other.text()}")
+    if why.startswith("not seen"):  # whatever else one of them does, the other one touches none of it
+        return Candidate(operations, prefix, "memory", why)
     pattern, evidence = pattern_of(one, other)
-    if pattern == "conflict" and why.startswith("not"):
-        pattern = "not-understood" if why.startswith("not understood") else "memory"
+    if pattern == "conflict" and why.startswith("not understood"):
+        pattern = "not-understood"
     return Candidate(operations, prefix, pattern, why, evidence or ())
 
 
