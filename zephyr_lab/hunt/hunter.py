@@ -158,7 +158,7 @@ class Hunter:
 
     def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> Future[Decision]:
         sessions = {name: self.operations[one] for name, one in named(candidate.operations, self._names)}
-        about = {**self.options, "setup": self._operations.setup(candidate.prefix)}
+        about = {**self.options, "setup": self._operations.setup(candidate.operations, candidate.prefix)}
         if self._halved(candidate.operations):
             about = {name: one for name, one in about.items() if name not in ("faults", "time")}
         return decides.submit(candidate, sessions, about, seconds)

@@ -23,6 +23,13 @@ _GIVEN_TO_A_SETUP = {Kind.CONNECTION, Kind.REDIS, Kind.ENGINE}
 
 
 @dataclass(frozen=True)
+class Setups:
+    """Setups that differ: `of` gives what the schedules of these operations begin with."""
+
+    of: Callable[[Names], Any]
+
+
+@dataclass(frozen=True)
 class Met:
     """What came of an operation that was run after those of `prefix`, from the setup.
 
@@ -44,9 +51,10 @@ class Operations:
         self._lab, self.sessions, self._options, self._trusts_memory = lab, sessions, options, trusts_memory
         self._met: dict[tuple[str, Names], Met] = {}
 
-    def setup(self, prefix: Names) -> list[Any]:
-        """The setup, and the operations of a prefix behind it."""
+    def setup(self, names: Names, prefix: Names) -> list[Any]:
+        """The setup of some operations, and those of a prefix behind it."""
         given = self._options.get("setup", "")
+        given = given.of((*prefix, *names)) if isinstance(given, Setups) else given
         parts = [given] if isinstance(given, str) or callable(given) else list(given)
         return [*parts, *(_as_setup(name, self.sessions[name]) for name in prefix)]
 
@@ -57,7 +65,7 @@ class Operations:
         return self._met[name, prefix]
 
     def _run_alone(self, name: str, prefix: Names) -> Met:
-        about = {**self._options, "setup": self.setup(prefix)}
+        about = {**self._options, "setup": self.setup((name,), prefix)}
         for name_of_option in ("invariant", "faults", "time"):  # this run is to be as others expect it
             about.pop(name_of_option, None)
         try:
