@@ -28,6 +28,8 @@ from zephyr_lab.testing import (
     seconds_of,
 )
 
+HUNT_FORMATS = ("text", "json", "sarif", "html")
+
 if TYPE_CHECKING:
     from zephyr_lab.lab import Lab
     from zephyr_lab.wire.service import Service
@@ -46,6 +48,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--zephyr-isolation", metavar="LEVELS", help="isolation levels of tests that name none: a,b or all")
     group.addoption("--zephyr-dsn", metavar="DSN", help="PostgreSQL to use instead of a temporary one")
     group.addoption("--zephyr-redis-url", metavar="URL", help="Redis or Valkey to use instead of a temporary one")
+    group.addoption("--zephyr-hunt", action="store_true", help="hunt for races among what the suite asks PostgreSQL")
+    group.addoption("--zephyr-hunt-budget", metavar="SECONDS", type=seconds_of, help="time of that hunt (60)")
+    group.addoption("--zephyr-hunt-format", choices=HUNT_FORMATS, help="form of its report (text)")
+    group.addoption("--zephyr-hunt-output", metavar="FILE", help="write the report to this file")
+    group.addoption(
+        "--zephyr-hunt-strict", action="store_true", default=None, help="races, and what is undecided, fail the run"
+    )
+    parser.addini("zephyr_hunt_setup", "file.sql or module:function that makes the tables of --zephyr-hunt")
     parser.addini("zephyr_budget", "seconds that an exploration may take where a test names none")
     parser.addini("zephyr_isolation", "level of tests that name none: a,b or all (default: read committed)")
     parser.addini("zephyr_refusals", "SQLSTATEs and exceptions' full names that are refusals where a test names none")
@@ -69,6 +79,10 @@ def pytest_configure(config: pytest.Config) -> None:
         levels_named(level)
     if budget := config.getini("zephyr_budget"):
         seconds_of(budget)
+    if config.getoption("--zephyr-hunt"):
+        from zephyr_lab.suite.plugin import SuiteHunt  # with psycopg, and a parser of SQL
+
+        config.pluginmanager.register(SuiteHunt(config), "zephyr-hunt")
 
 
 def _marked(node: pytest.Item) -> ExploreOptions:

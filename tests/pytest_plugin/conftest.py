@@ -24,7 +24,7 @@ class Project:
     """Another project's folder, and pytest in it."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
-        self._pytester = pytester
+        self._pytester, self.path = pytester, pytester.path
 
     def write(self, name: str, text: str) -> None:
         (self._pytester.path / name).write_text(text, encoding="utf-8")

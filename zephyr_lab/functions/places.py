@@ -23,7 +23,7 @@ _FRAMES, _AWAITED = ("cr_frame", "gi_frame", "ag_frame"), ("cr_await", "gi_yield
 
 def line_of_yours() -> str:
     """`shop.py:41`, or `cell line 3` of a notebook; '' if only libraries are on the stack."""
-    return next(filter(None, map(_line, _stacks())), "")
+    return next(filter(None, map(_line, stacks())), "")
 
 
 def stands_at(thread: int | None) -> str:
@@ -64,7 +64,7 @@ def _line(innermost: FrameType) -> str:
     return f"{_shown(frame.f_code.co_filename)}{frame.f_lineno}" if frame else ""
 
 
-def _stacks() -> Iterator[FrameType]:
+def stacks() -> Iterator[FrameType]:
     """The thread's own frames, and those of its greenlet's parents: SQLAlchemy's asyncio side runs in a greenlet."""
     yield sys._getframe(2)
     greenlet: Any = sys.modules.get("greenlet")

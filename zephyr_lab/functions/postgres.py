@@ -26,13 +26,13 @@ from zephyr_lab.schedule.transcript import Failure
 from zephyr_lab.sql.classify import Kind, classify, is_local
 
 # psycopg's generators that send nothing. Rows of a stream or of COPY follow without another request.
-_SILENT = (
+SILENT = (
     "_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen", "_set_deferrable_gen",
     "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "_end_copy_out_gen",
 )  # fmt: skip
 _OF_THREADS = re.compile(r"\bs\d+_x(\d+)\b")  # Django's savepoints, which are named by the thread's id
 _HELD_ON = b"select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
-_WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
+WORDS = {"_commit_gen": "commit", "_rollback_gen": "rollback"}
 
 
 def _dead() -> pq.abc.PGconn:
@@ -59,7 +59,7 @@ class _Controlled:
         """Waits for the turn of what `gen` is going to send; None if it sends nothing."""
         name, known = gen.__name__, gen.gi_frame.f_locals
         idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
-        if name in _SILENT or (idle and name in _WORDS) or self.closed or self.turn.is_aside:
+        if name in SILENT or (idle and name in WORDS) or self.closed or self.turn.is_aside:
             return None
         sql = _OF_THREADS.sub(r"s_x\1", text_of(name, known, self))
         check_bounds(self.turn, sql)
@@ -70,8 +70,8 @@ class _Controlled:
                     "can order: explore what is done when it has come, in a function that needs no notification"
                 )
             )
-        begins = idle and not self.autocommit and name not in _WORDS and not is_local(sql)
-        whole = f"{_begin_of(self)}; {sql}" if begins else sql
+        begins = idle and not self.autocommit and name not in WORDS and not is_local(sql)
+        whole = f"{begin_of(self)}; {sql}" if begins else sql
         self._failed = self.pgconn.transaction_status == pq.TransactionStatus.INERROR
         return self.turn.take(RoundTrip(sql, whole, is_local(sql)))
 
@@ -207,7 +207,7 @@ def _with_first_row(gen: Any) -> Iterator[Any]:
     yield Wait.R
 
 
-def _begin_of(connection: Any) -> str:
+def begin_of(connection: Any) -> str:
     return str(connection._get_tx_start_command().decode().lower())
 
 
@@ -218,12 +218,12 @@ def text_of(generator: str, known: dict[str, Any], connection: Any) -> str:
         name, fails = owner.savepoint_name, known.get("exc_type") is not None or owner.force_rollback
         if generator == "_enter_gen":
             idle = connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
-            return _begin_of(connection) if idle else f"savepoint {name or '_'}"
+            return begin_of(connection) if idle else f"savepoint {name or '_'}"
         if owner._outer_transaction:
             return "rollback" if fails else "commit"
         return f"rollback to {name}" if fails else f"release {name}"
     if query is None:
-        return _WORDS.get(generator, generator.strip("_").removesuffix("_gen").replace("_", " "))
+        return WORDS.get(generator, generator.strip("_").removesuffix("_gen").replace("_", " "))
     if known.get("params"):
         kind: Any = (
             psycopg.AsyncClientCursor if isinstance(connection, psycopg.AsyncConnection) else psycopg.ClientCursor

@@ -1,0 +1,111 @@
+"""How the tables of a suite's database are made, as pg_dump says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import make_conninfo
+
+from zephyr_lab.errors import ServerUnavailable
+from zephyr_lab.servers.carriers import find_postgres
+from zephyr_lab.sql.tokens import split
+
+DUMPS = 5
+"""How often a database is asked again, for tables that were not there before."""
+DUMP_SECONDS = 30
+
+_OPTIONS = (
+    "--schema-only", "--no-owner", "--no-privileges", "--no-comments", "--no-publications", "--no-subscriptions",
+    "--no-security-labels", "--no-tablespaces", "--exclude-schema=zephyr_lab_*", "--lock-wait-timeout=2000",
+)  # fmt: skip
+_SETTING = re.compile(r"(?i)set\s+(session\s+)?\w+\s*=|select\s+pg_catalog\.set_config\('search_path'")
+_MAKES = re.compile(r"(?is)create\s+(?:unlogged\s+)?table\s+(\S+)")
+
+
+@dataclass
+class Definitions:
+    """`statements` make everything, in this order; `trouble` is why they are not known, or ''."""
+
+    statements: list[str] = field(default_factory=list)
+    trouble: str = ""
+    database: str = ""
+    dumps: int = 0
+
+    def note(self, connection: Any, home: str, tables: Iterable[str]) -> None:
+        """Asks for definitions, if a table of these is not known yet."""
+        about = connection.info
+        database = f"{about.dbname} at {about.host}:{about.port}"
+        if self.database and database != self.database:
+            self.trouble = f"the suite uses two databases, {self.database} and {database}"
+        elif self.dumps < DUMPS and not all(map(self.has, tables)):
+            self.database, self.dumps = database, self.dumps + 1
+            try:
+                self._add(_at_home(_dump(connection), home))
+            except (OSError, subprocess.SubprocessError, Undumped) as error:
+                self.trouble = f"pg_dump: {error}"
+
+    def has(self, table: str) -> bool:
+        return table in self._made()
+
+    def _made(self) -> set[str]:
+        return {found[1] for one in self.statements if (found := _MAKES.match(one))}
+
+    def _add(self, statements: Iterable[str]) -> None:
+        known, made = set(self.statements), self._made()
+        for one in statements:
+            found = _MAKES.match(one)
+            if one not in known and not (found and found[1] in made):
+                self.statements.append(one)
+
+
+def _at_home(statements: Iterable[str], home: str) -> Iterator[str]:
+    """Without the name of the schema `home`."""
+    for one in statements:
+        if one != f"CREATE SCHEMA {home}":
+            yield one.replace(f"{home}.", "") if home else one
+
+
+class Undumped(Exception):
+    """What pg_dump has said."""
+
+
+def _dump(connection: Any) -> Iterator[str]:
+    about = connection.info
+    environment = dict(os.environ)
+    if about.password:
+        environment["PGPASSWORD"] = about.password  # not in the arguments, which everybody on the machine can read
+    program = _program(about.server_version // 10000)
+    where = make_conninfo("", **about.get_parameters())
+    done = subprocess.run(
+        [program, *_OPTIONS, f"--dbname={where}"], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, check=False, timeout=DUMP_SECONDS,
+    )  # fmt: skip
+    if done.returncode:
+        raise Undumped(done.stderr.strip())
+    text = done.stdout
+    if found := re.search(r"(?m)^\\restrict (\w+)$", text):  # since 2025: what psql may not do until it is taken back
+        text = re.sub(rf"(?m)^\\(un)?restrict {found[1]}$", "", text)
+    return (one for one in split(text) if not _SETTING.match(one))
+
+
+def _program(major: int) -> str:
+    """A pg_dump that is no older than the server, as it must be. Raises Undumped."""
+    found: list[Path] = []
+    with contextlib.suppress(ServerUnavailable):
+        found.append(find_postgres(None).path.with_name("pg_dump"))
+    if here := shutil.which("pg_dump"):
+        found.append(Path(here))
+    for path in found:
+        if path.exists():
+            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout
+            if (version := re.search(r"\) (\d+)", said)) and int(version[1]) >= major:
+                return str(path)
+    raise Undumped(f"there is none of version {major} or newer")
