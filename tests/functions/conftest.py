@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,16 +27,22 @@ def production() -> Iterator[str]:
     server.close()
 
 
+CONNECTED = "select count(*) from pg_stat_activity where datname = 'postgres' and pid <> pg_backend_pid()"
+
+
 @pytest.fixture
 def untouched(production: str) -> Iterator[None]:
     """What is there, rows with their transactions, is the same after each test; nobody is connected any more."""
 
     def look() -> list[Any]:
-        with psycopg.connect(production) as connection:
+        with psycopg.connect(production, autocommit=True) as connection:
+            deadline = time.monotonic() + 5  # a backend ends a little later than its connection
+            while (left := connection.execute(CONNECTED).fetchone()) != (0,) and time.monotonic() < deadline:
+                pass
+            assert left == (0,)
             return connection.execute(
                 "select string_agg(relname, ',' order by oid) from pg_class union all "
-                "select string_agg(slots::text || xmin || ctid, ',') from public.slots union all "
-                "select count(*)::text from pg_stat_activity where datname = 'postgres' and pid <> pg_backend_pid()"
+                "select string_agg(slots::text || xmin || ctid, ',') from public.slots"
             ).fetchall()
 
     before = look()
