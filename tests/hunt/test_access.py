@@ -66,7 +66,9 @@ def test_what_is_not_understood_is_named() -> None:
     for by in (UNKNOWN, OPAQUE):
         found = footprint_of(traced(RoundTrip("select odd()", "select odd()"), by=by), "A", trusts_memory=False)
         assert found.unclear == ("select odd()",)
-        assert "not understood: select odd()" in found.text()
+        assert found.text() == "not understood: select odd()"
+    two = (RoundTrip("select odd()", "select odd()"), RoundTrip("select even()", "select even()"))
+    assert footprint_of(traced(*two, by=UNKNOWN), "A", trusts_memory=False).text().endswith("odd(), and 1 more")
 
 
 def test_a_lock_alone_is_understood_as_that_lock() -> None:

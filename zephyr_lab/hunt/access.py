@@ -17,7 +17,9 @@ from zephyr_lab.functions.trace import Trace
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.redis_commands import Kind as RedisKind
 from zephyr_lab.redis_commands import kind as redis_kind
+from zephyr_lab.schedule.transcript import SQL_WIDTH
 from zephyr_lab.sql.classify import Kind, Statement, classify
+from zephyr_lab.views.abridged import one_line
 from zephyr_lab.wire.housekeeping import asks_about
 
 REDIS, ADVISORY, SEQUENCES = "Redis", "advisory locks", "sequences"
@@ -75,10 +77,13 @@ class Footprint:
     unseen: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """`reads slots; writes orders, slots; not understood: ...`."""
+        """`reads slots; writes orders, slots; not understood: select odd()`, and how many more."""
         parts = [("reads", sorted(self.reads - self.writes)), ("writes", sorted(self.writes))]
         said = [f"{verb} {', '.join(names)}" for verb, names in parts if names]
-        return "; ".join([*said, *(f"not understood: {one}" for one in self.unclear)]) or "touches nothing"
+        if self.unclear:
+            more = f", and {len(self.unclear) - 1} more" if len(self.unclear) > 1 else ""
+            said.append(f"not understood: {one_line(self.unclear[0], SQL_WIDTH)}{more}")
+        return "; ".join(said) or "touches nothing"
 
 
 def footprint_of(trace: Trace, session: str, *, trusts_memory: bool) -> Footprint:

@@ -8,6 +8,8 @@ from itertools import combinations, combinations_with_replacement
 
 from zephyr_lab.hunt.access import Access, Footprint
 from zephyr_lab.hunt.patterns import pattern_of, rank
+from zephyr_lab.schedule.transcript import SQL_WIDTH
+from zephyr_lab.views.abridged import one_line
 
 Names = tuple[str, ...]
 
@@ -49,7 +51,7 @@ def conflict(one: Footprint, other: Footprint) -> str:
         if seen := writer.writes & reader.reads:
             return f"one writes {_listed(seen)}, and the other reads it"
     if unclear := (*one.unclear, *other.unclear):
-        return f"not understood: {unclear[0]}"
+        return f"not understood: {one_line(unclear[0], SQL_WIDTH)}"
     if unseen := (*one.unseen, *other.unseen):
         return f"not seen: {unseen[0]}"
     return ""
