@@ -145,7 +145,7 @@ class FunctionExecution:
         """
         if self._faults and is_expiry(word):
             return self._expire(word)
-        name, fault = (session_of(word), fault_of(word)) if self._faults else (word, None)
+        name, fault = self._owner(word), fault_of(word) if self._faults else None
         session, before = self.sessions[name], self._settler.waits
         waiting = sorted((one for one in before if one != name), key=self._last_turn)
         if session.trips >= MOST_TURNS:
@@ -178,8 +178,11 @@ class FunctionExecution:
 
     def _last_turn(self, name: str) -> int:
         """The place of its last turn in the schedule; -1 for none."""
-        turns = (place for place, word in enumerate(self.taken) if name in (word, self._faults and session_of(word)))
-        return max(turns, default=-1)
+        return max((place for place, word in enumerate(self.taken) if self._owner(word) == name), default=-1)
+
+    def _owner(self, word: str) -> str:
+        """The session that a word of the schedule belongs to."""
+        return session_of(word) if self._faults else word
 
     def _what_happened(self, name: str, waiting: Sequence[str], before: Waits, over: Set[str]) -> list[Event]:
         """The events of a turn of `name`, and of those that have waited `before` it."""

