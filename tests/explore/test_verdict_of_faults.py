@@ -101,6 +101,8 @@ def test_a_lock_that_expires_is_not_compared_where_its_owner_has_died() -> None:
     assert kind(ended("A", DIED), took, reserved, redis=[lock, slot]) is OCCURS
     assert kind(ended("A", DIED), redis=[lock]) is OCCURS
     assert kind(ended("A", "ok"), took, redis=[lock]) is OCCURS
+    odd = Event("A", "A", "redis: SET note a; ; b", EventKind.COMPLETED)
+    assert kind(ended("A", DIED), odd, took, redis=[lock]) is PREVENTED
 
 
 def test_the_reason_says_what_was_tried() -> None:

@@ -264,10 +264,10 @@ def _locks_left(transcript: Transcript, faulty: Set[str]) -> frozenset[str]:
     for event in transcript.events:
         if event.session in faulty and event.sql.startswith("redis: "):
             for command in event.sql.removeprefix("redis: ").split("; "):
-                name, *words = command.removeprefix("redis: ").split()
-                options = {word.upper() for word in words[2:]}
-                if name.upper() == "SET" and "NX" in options and options & {"EX", "PX", "EXAT", "PXAT"}:
-                    keys.add(words[0])
+                words = command.removeprefix("redis: ").split()
+                options = {word.upper() for word in words[3:]}
+                if words[:1] in (["SET"], ["set"]) and "NX" in options and options & {"EX", "PX", "EXAT", "PXAT"}:
+                    keys.add(words[1])
     return frozenset(keys)
 
 
