@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from zephyr_lab.schedule.transcript import Wait
-from zephyr_lab.schedule.waiting import Observer, in_a_cycle
+from zephyr_lab.schedule.waiting import SAFE_SNAPSHOT, Observer, in_a_cycle
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0003, 0.010  # seconds between observations; most steps are over within the first
 INSIDE, INSIDE_REDIS = "inside its program", "inside Redis"
@@ -121,7 +121,16 @@ class Settler:
             for name in list(self._stopped):
                 self._let_go(name)
         self.waits = self._describe()
+        while self._has_gone_on():
+            over |= self._settle(0, deadline)
+            self.waits = self._describe()
         return over
+
+    def _has_gone_on(self) -> bool:
+        """Whether a wait without a lock is over: it was seen while its lock was handed on, and all was not quiet."""
+        doubtful = [self._sessions[name] for name, (_, wait) in self.waits.items() if wait.lock == SAFE_SNAPSHOT]
+        graph = self._ask(doubtful) if doubtful else {}
+        return any(one.pid not in graph for one in doubtful)
 
     def _settle(self, pause: float, deadline: float) -> set[str]:
         over: set[str] = set()

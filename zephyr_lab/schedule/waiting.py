@@ -31,6 +31,9 @@ select wanted.locktype,
            where held.pid = $1 and held.locktype = 'tuple' and held.granted order by 1 limit 1))), '')
 from pg_locks wanted where wanted.pid = $1 and not wanted.granted"""
 
+SAFE_SNAPSHOT = "safe snapshot"
+"""What a wait without an entry in pg_locks is taken for."""
+
 
 class Observer:
     """The lab's own connection that watches the sessions; `pids` maps a backend's pid to its session's name."""
@@ -50,7 +53,7 @@ class Observer:
         names = {pids[other] for other in held_up_by if other in pids}
         rows = self._ask(b"on_what", str(pid).encode())
         # A wait without an entry in pg_locks is the wait for a safe snapshot.
-        lock, relation = (rows[0][0].decode(), rows[0][1].decode()) if rows else ("safe snapshot", "")
+        lock, relation = (rows[0][0].decode(), rows[0][1].decode()) if rows else (SAFE_SNAPSHOT, "")
         return Wait(tuple(name for name in order if name in names), lock, relation)
 
     def _ask(self, statement: bytes, *values: bytes) -> list[list[bytes]]:
