@@ -188,6 +188,30 @@ def test_an_unknown_level_or_workload_is_refused(tmp_path: Path) -> None:
         check.read(path, "queue")
 
 
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        (["append", "x", [1]], "a value is an integer"),
+        (["insert", "x", None], "writes None"),
+        (["r", "x", [[1]]], "a read gave"),
+        (["r", "x", {"y": 1}], "a read gave"),
+    ],
+)
+def test_a_value_beside_a_predicate_is_a_value(tmp_path: Path, op: list, message: str) -> None:
+    """What could not be compared is refused with its line."""
+    rows = [{"session": 0, "type": "ok", "ops": [["rp", "true", {}], op]}]
+    with pytest.raises(BadInput, match=f"line 1: .*({message})"):
+        check.read(written(tmp_path, as_lines(rows)))
+
+
+@pytest.mark.parametrize("op", [["w", "y", 1], ["insert", "y", 1], ["delete", "x"], ["r", "y", 1]])
+def test_lists_and_registers_are_not_mixed_beside_a_predicate(tmp_path: Path, op: list) -> None:
+    """The writes of one of the two would not be seen."""
+    rows = [{"session": 0, "type": "ok", "ops": [["rp", "true", {}], ["append", "x", 1], op]}]
+    with pytest.raises(BadInput, match="in a history of lists"):
+        check.read(written(tmp_path, as_lines(rows)))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -211,6 +235,8 @@ ROW = st.fixed_dictionaries(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(ROW | JSON, max_size=4))
 @example([{"session": 0, "type": "ok", "ops": [["r", "x", None], ["rp", "x", None], ["r", "x", {}]]}])
+@example([{"session": 0, "type": "ok", "ops": [["rp", "true", None], ["append", "x", []]]}])
+@example([{"session": 0, "type": "ok", "ops": [["rp", "true", None], ["append", "x", 1], ["r", "x", [[]]]]}])
 def test_any_json_is_a_history_or_is_refused(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     """Nothing but BadInput is raised, whatever the lines say."""
     path = tmp_path_factory.mktemp("fuzz") / "history"

@@ -327,6 +327,7 @@ def predicate_history(source: str, records: Iterable[Record]) -> History:
             _check_predicate_op(where, op)
         status = Status(STATUS[record.type])
         kept.append(Transaction(number, record.session, status, ops, record.begin, record.end, record.line))
+    _check_one_workload(source, kept)
     n = len(kept)
     sessions = _Numbering()
     empty = np.zeros(0, np.int64)
@@ -353,6 +354,15 @@ def predicate_history(source: str, records: Iterable[Record]) -> History:
     )
 
 
+def _check_one_workload(source: str, transactions: Sequence[Transaction]) -> None:
+    """Raises BadInput if lists and registers are mixed: the versions of either are inferred in another way."""
+    lists = any(op[0] == "append" for one in transactions for op in one.ops)
+    for one in transactions if lists else ():
+        for op in one.ops:
+            if op[0] in ("w", "insert", "delete", "init") or (op[0] == "r" and not isinstance(op[2], list | None)):
+                raise BadInput(f"{source}, line {one.line}: operation {op!r:.60} in a history of lists with predicates")
+
+
 def _check_frame(where: str, record: Record) -> None:
     """Raises BadInput if a record's type, times or list of operations are invalid."""
     if not isinstance(record.type, str) or record.type not in STATUS:
@@ -375,3 +385,9 @@ def _check_predicate_op(where: str, op: Any) -> None:
         raise BadInput(f"{where}: {op[1]!r:.40} as a key; a key is a name or an integer")
     if op[0] == "rp" and not isinstance(op[2], dict | list | None):
         raise BadInput(f"{where}: a read by predicate gave {op[2]!r:.40}; it gives keys with their values")
+    if op[0] in ("w", "append", "insert") and isinstance(op[2], list | dict | None):
+        raise BadInput(f"{where}: {op!r:.60} writes {op[2]!r:.40}; a value is an integer or a string")
+    if op[0] == "r" and (
+        isinstance(op[2], dict) or (isinstance(op[2], list) and any(isinstance(one, list | dict) for one in op[2]))
+    ):
+        raise BadInput(f"{where}: a read gave {op[2]!r:.40}; it gives a value, a list of values, or null")
