@@ -26,9 +26,13 @@ select id, target_slot_id, final_price, status <> 'cancelled' from orders
 where target_slot_start_time >= %(begins)s and target_slot_start_time < %(ends)s
   and created_at >= %(begins)s - interval '1 day' and created_at < %(ends)s + interval '1 day'"""
 
-_SLOTS = """
-select id, start_time, booked, capacity from slots
-where start_time >= %(begins)s and start_time < %(ends)s order by start_time"""
+_SLOTS = "select id, start_time from slots where start_time >= %(begins)s and start_time < %(ends)s order by start_time"
+
+# One statement, so that both accounts are of one moment at READ COMMITTED too.
+_MONEY = f"""
+select slots.id, start_time, capacity, coalesce(sum(final_price) filter (where counts), 0)::int, booked
+from slots left join ({_ORDERS}) as sold (order_id, slot_id, final_price, counts) on slot_id = slots.id
+where start_time >= %(begins)s and start_time < %(ends)s group by slots.id order by start_time"""
 
 _VOID = """
 insert into order_ids (id, created_at, voided) values (%s, %s, true) on conflict (id) do nothing returning id"""
@@ -75,15 +79,11 @@ def _bounds(day: date) -> dict[str, datetime]:
 async def money(session: Session, day: date, slots: RedisSlots | None = None) -> list[SlotMoney]:
     """Every slot of a day by its accounts: the sum of its orders, its counter, and its load in Redis."""
     async with session.transaction():
-        rows = await session.rows(_SLOTS, _bounds(day))
-        orders = await session.rows(_ORDERS, _bounds(day))
+        rows = await session.rows(_MONEY, _bounds(day))
     loads = await slots.loads([Slot(id=id, start=start) for id, start, *_ in rows]) if slots else {}
-    sold: dict[str, int] = {}
-    for _, slot_id, price, counts in orders:
-        sold[slot_id] = sold.get(slot_id, 0) + (price if counts else 0)
     return [
-        SlotMoney(Slot(id=id, start=start), capacity, sold.get(id, 0), booked, loads.get(id, 0) if slots else None)
-        for id, start, booked, capacity in rows
+        SlotMoney(Slot(id=id, start=start), *accounts, redis=loads.get(id, 0) if slots else None)
+        for id, start, *accounts in rows
     ]
 
 
@@ -120,7 +120,7 @@ async def reconcile(
     places = await slots.bookings(day)
     async with session.transaction():
         rows = await session.rows(_ORDERS, _bounds(day))
-        every = [Slot(id=id, start=start) for id, start, *_ in await session.rows(_SLOTS, _bounds(day))]
+        every = [Slot(id=id, start=start) for id, start in await session.rows(_SLOTS, _bounds(day))]
     orders = {id: (Slot.of_id(slot_id), price) for id, slot_id, price, counts in rows if counts}
     found: list[Difference] = []
     for order_id, place in places.items():
