@@ -93,6 +93,26 @@ def test_a_full_day_is_said_to_be_full_and_nothing_is_written(shop: Shop, name: 
         assert run_sync(service.create(wanted)).slot.start == NOON + timedelta(hours=1)
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_an_order_that_is_saved_is_said_to_be_when_slots_are_full_and_after_closing(shop: Shop, name: str) -> None:
+    """It may be this very order that has filled the last slot; and a client asks again when it likes."""
+    evening = NOON.replace(hour=21, minute=40)
+    wanted = order(60_000, now=evening)
+    late = wanted.model_copy(update={"created_at": NOON.replace(hour=23)})
+    with shop.service(name) as service:
+        first = run_sync(service.create(wanted))
+        for again in (wanted, late):
+            told = run_sync(service.create(again))
+            assert (told.slot, told.is_new) == (first.slot, False)
+        with pytest.raises(SlotsFull):
+            run_sync(service.create(order(60_000, now=evening)))
+        with pytest.raises(Closed):
+            run_sync(service.create(order(60_000, now=late.created_at)))
+        with pytest.raises(InvalidOrder, match="another content"):
+            run_sync(service.create(order(60_000, number=wanted.id.int, now=late.created_at, notes="other")))
+    assert shop.count() == 1
+
+
 def test_an_order_with_a_slot_is_saved_at_a_chosen_level(shop: Shop) -> None:
     """Once: an id that is taken is refused."""
     slot = Slot.at(NOON)

@@ -68,6 +68,8 @@ def fill_redis(client: Any) -> None:
     """Stores the earlier order's roubles in the documented keys and in those of `RedisSlots`."""
     keys = Keys(SLOT.day)
     client.set(SLOT.id, TAKEN)
+    client.sadd(f"{SLOT.id}:orders", str(EARLIER.id))
+    client.hset(f"order:slot:{EARLIER.id}", mapping={"slot_id": SLOT.id, "price": TAKEN})
     client.hset(keys.slot(SLOT), "load", TAKEN)
     client.hset(keys.orders, str(EARLIER.id), f"{TAKEN} {keys.slot(SLOT)} 0")
 

@@ -25,6 +25,7 @@ from psycopg import IsolationLevel
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.errors import (
     AlreadyCreated,
+    Closed,
     InvalidOrder,
     NotInstalled,
     OrderUnknown,
@@ -99,6 +100,10 @@ def _translated(error: Exception) -> Exception:
     return error
 
 
+def _given_up(order: Order) -> OrderVoided:
+    return OrderVoided(f"order {order.id} was given up; order again with another id")
+
+
 def _translating_errors(method: Any) -> Any:
     @functools.wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
@@ -148,7 +153,12 @@ class OrderService:
         Raises Closed, SlotsFull, InvalidOrder (an id that is taken by another order), OrderVoided, NotInstalled,
         ServiceUnavailable, and psycopg's SerializationFailure where all attempts were refused.
         """
-        window = self.plan.window(order.created_at)
+        try:
+            window = self.plan.window(order.created_at)
+        except Closed:
+            if before := await self._registered(order):
+                return before
+            raise
         await self._open_day(window.day)
         tries, was_lost = 0, False
 
@@ -176,6 +186,9 @@ class OrderService:
         finally:
             self.observer.order_tried(tries - 1)
         if slot is None:
+            # It may be this very order, sent before, that has filled the slot.
+            if before := await self._registered(order):
+                return before
             self.observer.order_ended("full")
             raise SlotsFull(f"no slot from {window.first:%H:%M} UTC on has room for {order.final_price} roubles today")
         self.observer.order_ended("created")
@@ -208,15 +221,19 @@ class OrderService:
         self.opened.add(day)
 
     async def _created_before(self, order: Order) -> Created:
-        """What is there under the order's id."""
+        if before := await self._registered(order):
+            return before
+        raise _given_up(order)
+
+    async def _registered(self, order: Order) -> Created | None:
+        """What is there under the order's id. Raises OrderVoided, InvalidOrder."""
         async with self.session() as session, session.transaction():
             known = await session.row(_REGISTERED, (order.id,))
-        gone = OrderVoided(f"order {order.id} was given up; order again with another id")
         if known is None:
-            raise gone
+            return None
         slot_id, start, status, digest, voided = known
         if voided or slot_id is None:
-            raise gone
+            raise _given_up(order)
         if digest != order.digest:
             raise InvalidOrder("id", f"{order.id} is taken by an order with another content")
         self.observer.order_ended("repeated")
