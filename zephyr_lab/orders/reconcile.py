@@ -82,8 +82,8 @@ async def money(session: Session, day: date, slots: RedisSlots | None = None) ->
         rows = await session.rows(_MONEY, _bounds(day))
     loads = await slots.loads([Slot(id=id, start=start) for id, start, *_ in rows]) if slots else {}
     return [
-        SlotMoney(Slot(id=id, start=start), *accounts, redis=loads.get(id, 0) if slots else None)
-        for id, start, *accounts in rows
+        SlotMoney(Slot(id=id, start=start), capacity, orders, booked, loads.get(id, 0) if slots else None)
+        for id, start, capacity, orders, booked in rows
     ]
 
 
