@@ -5,10 +5,12 @@ was taken by the very statement that waited for the lock: what is read is old, a
 Costs: all bookings of a day queue, for whatever slot; who writes without the lock is not held up.
 """
 
+from uuid import UUID
+
 from zephyr_lab.orders.models import Order, Slot, Window
 from zephyr_lab.orders.session import Session
 from zephyr_lab.orders.statements import FIND_SLOT, insert_order, wanted
-from zephyr_lab.orders.strategies.base import Strategy
+from zephyr_lab.orders.strategies.base import Strategy, release_slot
 
 LOCK = "select pg_advisory_xact_lock(hashtextextended('slots of ' || %s::text, 0))"
 WRITE = "update slots set booked = %s where id = %s"
@@ -26,4 +28,10 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
     return slot
 
 
-STRATEGY = Strategy("advisory-lock", book)
+async def release(session: Session, order_id: UUID, slot_id: str, price: int) -> None:
+    """Behind the same lock: a booking that has read the counter before would write it back."""
+    await session.rows(LOCK, (Slot.of_id(slot_id).day.isoformat(),), may_wait=True)
+    await release_slot(session, order_id, slot_id, price)
+
+
+STRATEGY = Strategy("advisory-lock", book, release=release)

@@ -4,6 +4,8 @@ Guarantees: no slot above capacity at any level.
 Costs: optimistic, so on a hot slot most attempts fail as with REPEATABLE READ, and five attempts may not be enough.
 """
 
+from uuid import UUID
+
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.errors import SlotChanged
 from zephyr_lab.orders.models import Order, Slot, Window
@@ -27,4 +29,10 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
     return slot
 
 
-STRATEGY = Strategy("version-column", book, retry=retry.SAVE)
+async def release(session: Session, order_id: UUID, slot_id: str, price: int) -> None:
+    """With a new version: a booking that has read the counter before would write it back."""
+    freed = "update slots set booked = booked - %s, version = version + 1 where id = %s"
+    await session.change(freed, (price, slot_id), may_wait=True)
+
+
+STRATEGY = Strategy("version-column", book, retry=retry.SAVE, release=release)
