@@ -130,6 +130,11 @@ class ExploreOptions(RunOptions):
         "Partial-order reduction: run one of the schedules that differ only in the order of independent steps.",
         stands_for=True, shell_type=bool,
     )  # fmt: skip
+    symmetry: bool | None = _option(
+        None,
+        "With the reduction, run one of the schedules that differ only in the names of sessions with the same program.",
+        shell_type=bool | None,
+    )
     samples: int | None = _option(None, "Run this many random schedules instead of all.", _AT_LEAST_ONE)
     seed: int = _option(0, "Seed of the random schedules.")
     depth: int | None = _option(None, "Draw the samples by PCT with this bug depth.", _AT_LEAST_ONE)
@@ -157,8 +162,29 @@ class ExploreOptions(RunOptions):
 
 
 RUN_OPTIONS = RunOptions.names()
-CASE_OPTIONS = ("reduction", "samples", "seed", "depth", "budget", "jobs", "invariant", "step_seconds", "shrink")
-FUNCTION_OPTIONS = (*RUN_OPTIONS, "samples", "seed", "budget", "shrink", "reduction", "step_seconds", "may_raise")
+CASE_OPTIONS = (
+    "reduction",
+    "symmetry",
+    "samples",
+    "seed",
+    "depth",
+    "budget",
+    "jobs",
+    "invariant",
+    "step_seconds",
+    "shrink",
+)
+FUNCTION_OPTIONS = (
+    *RUN_OPTIONS,
+    "samples",
+    "seed",
+    "budget",
+    "shrink",
+    "reduction",
+    "symmetry",
+    "step_seconds",
+    "may_raise",
+)
 TEST_OPTIONS = (*RUN_OPTIONS, "budget", "samples", "seed", "may_raise")
 """Those of `Lab.replay`, of `Case.explore`, of `Lab.explore`, and of the marker `zephyr`."""
 

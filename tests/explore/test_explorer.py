@@ -30,6 +30,8 @@ STEPS = ("read", "write", "rest")
 class Counting:
     """Sessions that each read a counter, write one more, and then do what nobody else notices."""
 
+    tells_sessions_apart = False
+
     def __init__(self, calls: list[str], sessions: Sequence[str], follow: bool) -> None:
         self.calls, self.follow = calls, follow
         self.places = dict.fromkeys(sessions, 0)

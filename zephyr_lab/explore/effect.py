@@ -111,7 +111,10 @@ class Effects:
         # A session whose setup does more than BEGIN starts in an unknown transaction.
         self._setups = {one.name: self.footprint(one.setup) if one.setup else Footprint() for one in self.spec.sessions}
         met = [*self._footprints.values(), *self._setups.values()]
-        if any(one.unknown for one in met) or any(map(_OF_SESSIONS_TO_COME.search, self.spec.setups)):
+        self.understood = not (
+            any(one.unknown for one in met) or any(map(_OF_SESSIONS_TO_COME.search, self.spec.setups))
+        )
+        if not self.understood:
             # It may observe the order of any other steps, or change their meaning.
             self._footprints = dict.fromkeys(self._footprints, UNKNOWN)
         self._is_opaque_met = any(one.opaque for one in met) or any(not one.idle for one in self._setups.values())

@@ -22,6 +22,15 @@ class RunningSchedule(Protocol):
     once. If one of them raises, `Executor.abandon` is called and the schedule is not used again.
     """
 
+    @property
+    def tells_sessions_apart(self) -> bool:
+        """Whether names of sessions matter: a step may observe more than rows, such as its session's process, or the
+        lab has chosen a deadlock's victim by its place in the order. False if effects are not tracked.
+
+        What functions send is known only later: they raise NotReducible then.
+        """
+        ...
+
     def candidates(self) -> Sequence[Candidate]:
         """The sessions that could take a step now, always in the same order; none if all have ended, or wait."""
         ...

@@ -20,7 +20,7 @@ Effects = dict[str, Effect]
 class Choice:
     """A node of the last execution: the runnable sessions, the chosen one, and the effects of those tried so far.
 
-    Sessions in `sleep` need not be tried; if there is an `only` one, no other: see `reduced`.
+    Sessions in `sleep` and `mirrors` need not be tried; if there is an `only` one, no other: see `reduced`.
     """
 
     runnable: tuple[str, ...]
@@ -28,11 +28,13 @@ class Choice:
     tried: dict[str, Effect | None] = field(default_factory=dict)
     sleep: Effects = field(default_factory=dict)
     only: str | None = None
+    mirrors: dict[str, str] = field(default_factory=dict)
 
     def take_next(self) -> bool:
         """Takes the next session to be tried here; False if there is none left."""
         choices = self.runnable if self.only is None else (self.only,)
-        self.taken = next((name for name in choices if name not in self.sleep and name not in self.tried), "")
+        spared = self.sleep.keys() | self.mirrors.keys() | self.tried.keys()
+        self.taken = next((name for name in choices if name not in spared), "")
         if self.taken:
             self.tried[self.taken] = None
         return bool(self.taken)

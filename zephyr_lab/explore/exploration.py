@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from zephyr_lab.explore.counterexample import Counterexample
+from zephyr_lab.explore.symmetry import Renaming
 from zephyr_lab.explore.verdict import Outcome, VerdictKind, told_off
 from zephyr_lab.schedule.transcript import AnswerKind, Result
 
@@ -134,16 +136,24 @@ class Exploration:
         kinds = {one.verdict for one in self.outcomes.values()}
         return next(kind for kind in _GRAVEST_FIRST if kind in kinds)
 
-    def note(self, key: Key, example: str, counts: Counts, represents: int | None) -> None:
-        """Adds one schedule that has been run."""
+    def note(
+        self, key: Key, example: str, counts: Counts, represents: int | None, orbit: Sequence[Renaming] = ({},)
+    ) -> None:
+        """Adds one schedule that has been run, and for each renaming of `orbit` those that it represents so renamed."""
         self.run.add(counts)
         if counts.violated and self.violation is None:
             self.violation = example
         if represents is None:
             self.stands_for = None
         if self.stands_for:
-            self.stands_for.add(counts, represents or 0)
-        self.outcomes.setdefault(key, OutcomeCount(*key, example)).add(1, represents)
+            self.stands_for.add(counts, (represents or 0) * len(orbit))
+        self.outcomes.setdefault(key, OutcomeCount(*key, example)).add(1, represents if orbit else 0)
+        for renaming in orbit[1:]:
+            verdict, outcome, aborted = key
+            ended = tuple(sorted((renaming.get(session, session), state) for session, state in aborted))
+            other = verdict, outcome.renamed(renaming), ended
+            words = " ".join(renaming.get(word, word) for word in example.split())
+            self.outcomes.setdefault(other, OutcomeCount(*other, words)).add(0, represents)
 
     def note_anomalous(self, schedule: str, switches: int) -> None:
         """Keeps an anomalous schedule if none before it had as few switches."""

@@ -7,15 +7,16 @@ chosen one. Of a schedule only its outcome is kept, and for each outcome the fir
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zephyr_lab.errors import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, BadInput, StepTimeout
 from zephyr_lab.explore.effect import Effect
-from zephyr_lab.explore.executor import Executor
+from zephyr_lab.explore.executor import Executor, RunningSchedule
 from zephyr_lab.explore.exploration import Counts, Exploration
-from zephyr_lab.explore.reduced import number_of_orders
+from zephyr_lab.explore.reduced import Reduced, number_of_orders
 from zephyr_lab.explore.scheduler import Scheduler
+from zephyr_lab.explore.symmetry import NotSymmetric, Renaming
 from zephyr_lab.explore.verdict import Verdict, VerdictKind, judge
 from zephyr_lab.schedule.faults import fault_of, session_of
 from zephyr_lab.schedule.transcript import End, EventKind, Transcript
@@ -34,12 +35,14 @@ Invariant = str | Callable[[Transcript], bool]
 class Executed:
     """A schedule that has been run to its end, with the effects of its steps if they are tracked.
 
-    `switches`: how often a step was another session's than the one before it, or a fault's.
+    `switches`: how often a step was another session's than the one before it, or a fault's. `orbit`: a renaming of
+    sessions for each schedule that it represents, but for those that differ in the order of independent steps.
     """
 
     transcript: Transcript
     effects: list[Effect] | None
     switches: int
+    orbit: Sequence[Renaming] = ({},)
 
 
 class Explorer:
@@ -54,8 +57,17 @@ class Explorer:
         """Runs the schedules of `scheduler`; `on_progress` gets the state after each.
 
         A schedule with a step that never ends is undecided, and represents all with this prefix. An interrupt (Ctrl-C),
-        or `budget` seconds, ends the search with what was found so far. Raises Nondeterminism.
+        or `budget` seconds, ends the search with what was found so far. A search of all schedules begins again without
+        symmetry if sessions are told apart; one of a part raises NotSymmetric. Raises Nondeterminism.
         """
+        try:
+            return self._explore(scheduler, on_progress, budget)
+        except NotSymmetric:
+            if not (isinstance(scheduler, Reduced) and scheduler.forget_symmetry()):
+                raise
+            return self._explore(scheduler, on_progress, budget)
+
+    def _explore(self, scheduler: Scheduler, on_progress: OnProgress | None, budget: float | None) -> Exploration:
         found = Exploration(self._executor.name, str(self._executor.isolation), invariant=self._invariant is not None)
         began = time.monotonic()
         try:
@@ -89,6 +101,7 @@ class Explorer:
         effects: list[Effect] = []
         running = self._executor.begin(follow=scheduler.wants_effects, observed=observed)
         try:
+            self._check_symmetry(scheduler, running)
             while candidates := running.candidates():
                 before, last = last, scheduler.next_session(candidates, last)
                 if last is None:
@@ -97,14 +110,20 @@ class Explorer:
                 switches += before is not None and session_of(before) != session_of(last)
                 switches += fault_of(last) is not None
                 effect = running.take(last)
+                self._check_symmetry(scheduler, running)
                 if effect is not None:
                     effects.append(effect)
                     scheduler.observe(effect)
             question = self._invariant if isinstance(self._invariant, str) else None
-            return Executed(running.finish(question), effects if scheduler.wants_effects else None, switches)
+            orbit = scheduler.orbit() if isinstance(scheduler, Reduced) else ({},)
+            return Executed(running.finish(question), effects if scheduler.wants_effects else None, switches, orbit)
         except BaseException:
             self._executor.abandon()
             raise
+
+    def _check_symmetry(self, scheduler: Scheduler, running: RunningSchedule) -> None:
+        if running.tells_sessions_apart and isinstance(scheduler, Reduced) and scheduler.symmetry:
+            raise NotSymmetric("sessions that run the same program are told apart: explore with symmetry=False")
 
     def verdict(self, transcript: Transcript) -> Verdict:
         serial = self._executor.serial_outcomes(transcript)
@@ -129,7 +148,8 @@ class Explorer:
         if SERIALIZATION_FAILURE in states:
             counts.false_positives = int(self._executor.is_false_positive(verdict))
         represents = 1 if executed.effects is None else number_of_orders(executed.effects)
-        found.note((verdict.kind, verdict.outcome, aborted + died), transcript.schedule, counts, represents)
+        key = verdict.kind, verdict.outcome, tuple(sorted(aborted + died))
+        found.note(key, transcript.schedule, counts, represents, executed.orbit)
         if verdict.anomalous:
             found.note_anomalous(transcript.schedule, executed.switches)
         if verdict.kind is VerdictKind.UNDECIDED:

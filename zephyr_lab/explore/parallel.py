@@ -141,7 +141,7 @@ def _cut(work: Work, runner: Runner, wanted: int) -> tuple[Exploration, list[Par
         return nothing_yet, [range(at, min(at + size, samples)) for at in range(0, samples, size)]
     until = 1
     while True:
-        search = work.selection.of_all(until=until)
+        search = work.selection.of_all(work.spec, until=until)
         found = work.explorer(runner).explore(search, budget=work.seconds_left())
         if not search.complete:  # interrupted, or out of time
             return found, []

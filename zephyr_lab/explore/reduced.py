@@ -2,7 +2,8 @@
 
 Sleep sets (Godefroid, 1996): a step tried at a node of the search sleeps below the node's later choices until a
 dependent step is taken; a schedule that could continue with sleeping steps only has been run in another order.
-A local step is the only choice at its node.
+A local step is the only choice at its node. Of interchangeable sessions one is tried, and stands for the others: see
+`symmetry`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zephyr_lab.explore.effect import Effect, dependent
-from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive
+from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive, Path
 from zephyr_lab.explore.scheduler import Candidate, names
+from zephyr_lab.explore.symmetry import Renaming, Step, Symmetry, renamed
 
 
 class Reduced(Exhaustive):
@@ -19,18 +21,54 @@ class Reduced(Exhaustive):
 
     wants_effects = True
 
+    def __init__(
+        self, symmetry: Symmetry | None = None, *, until: int | None = None, below: Path | None = None
+    ) -> None:
+        super().__init__(until=until, below=below)
+        self.symmetry = symmetry
+
     def choice(self, candidates: Sequence[Candidate]) -> Choice:
         local = next((one.session for one in candidates if one.is_local), None)
-        return Choice(names(candidates), sleep=self._asleep(), only=local)
+        sleep = self._asleep()
+        mirrors = self.symmetry.mirrors(self._steps(), names(candidates)) if self.symmetry else {}
+        for session, same in mirrors.items():
+            # What is known of one of them is known of all.
+            for one, other in ((session, same), (same, session)):
+                if one in sleep and other not in sleep:
+                    sleep[other] = renamed(sleep[one], {one: other})
+        return Choice(names(candidates), sleep=sleep, only=local, mirrors=mirrors)
+
+    def forget_symmetry(self) -> bool:
+        """Begins again without it; False if this search is a part of one that has been cut by it."""
+        if self._until is not None or self._fixed:
+            return False
+        self.symmetry, self._path, self._started = None, [], False
+        return True
+
+    def orbit(self) -> Sequence[Renaming]:
+        """A renaming for each class that the schedule just run represents, the first one without a change; none if
+        they were counted before."""
+        return self.symmetry.orbit(self._steps()) if self.symmetry else [{}]
+
+    def _steps(self) -> list[Step]:
+        return [Step(one.taken, _done(one, one.taken), one.only is not None) for one in self._path[: self._depth]]
 
     def _asleep(self) -> Effects:
         if not self._path:
             return {}
         above = self._path[-1]
-        taken = above.tried[above.taken]
-        assert taken is not None
+        taken = _done(above, above.taken)
         earlier = above.sleep | {name: done for name, done in above.tried.items() if done and name != above.taken}
+        for session, same in above.mirrors.items():
+            if session != above.taken and same != above.taken and same in earlier:
+                earlier[session] = renamed(earlier[same], {same: session})
         return {name: done for name, done in earlier.items() if not dependent(done, taken)}
+
+
+def _done(choice: Choice, session: str) -> Effect:
+    effect = choice.tried[session]
+    assert effect is not None
+    return effect
 
 
 def number_of_orders(effects: Sequence[Effect], most: int = 20_000) -> int | None:

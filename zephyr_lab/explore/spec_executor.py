@@ -8,6 +8,7 @@ from dataclasses import replace
 from zephyr_lab.errors import ScheduleError, StepTimeout
 from zephyr_lab.explore.effect import Effect, Effects, names_a_level
 from zephyr_lab.explore.scheduler import Candidate
+from zephyr_lab.explore.symmetry import NAMES_ITSELF, victim_by_name
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, VerdictKind, judge
 from zephyr_lab.schedule.execution import Execution
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -20,8 +21,9 @@ from zephyr_lab.sql.classify import with_level
 class RunningSpec:
     """A schedule of a spec, with the effects of its steps if they are tracked."""
 
-    def __init__(self, execution: Execution, effects: Effects | None) -> None:
+    def __init__(self, execution: Execution, effects: Effects | None, is_anonymous: bool) -> None:
         self._execution, self._effects = execution, effects
+        self.tells_sessions_apart = effects is not None and not (effects.understood and is_anonymous)
 
     def candidates(self) -> Sequence[Candidate]:
         return [Candidate(name, self._is_local) for name in self._execution.runnable()]
@@ -31,6 +33,7 @@ class RunningSpec:
 
     def take(self, session: str) -> Effect | None:
         events = self._execution.take(self._execution.next_step(session))
+        self.tells_sessions_apart |= victim_by_name(events, session)
         return self._effects.after(events, self._execution.statuses()) if self._effects else None
 
     def finish(self, question: str | None = None) -> Transcript:
@@ -45,6 +48,7 @@ class SpecExecutor:
         self._serial = SerialOutcomes(lambda order: runner.run(spec, order, isolation))
         self._effects: Effects | None = None
         self._watches = isolation is IsolationLevel.SERIALIZABLE or names_a_level(spec)
+        self._is_anonymous = not any(NAMES_ITSELF.search(sql) for _, sql in spec.blocks())
         self._unwatched = _without_ssi(spec)
         self._serial_unwatched = SerialOutcomes(self._run_unwatched)
 
@@ -57,7 +61,7 @@ class SpecExecutor:
         try:
             if observed:
                 execution.observe()
-            return RunningSpec(execution, self._followed() if follow else None)
+            return RunningSpec(execution, self._followed() if follow else None, self._is_anonymous)
         except BaseException:
             self.abandon()
             raise

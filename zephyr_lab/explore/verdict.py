@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
@@ -55,6 +55,11 @@ class Outcome:
             said = tuple(_as_bag(answer) for answer in transcript.told(one.session, one.number))
             told[one.session] = told.get(one.session, ()) + said
         return cls(tuple(sorted(told.items())), tuple(transcript.final.items()))
+
+    def renamed(self, sessions: Mapping[str, str]) -> Outcome:
+        """The outcome with other names of sessions."""
+        told = ((sessions.get(name, name), answers) for name, answers in self.told)
+        return replace(self, told=tuple(sorted(told)))
 
     def text(self) -> str:
         """`A read 90000; B read 95000; slots: slot=18:00, booked=100000`."""

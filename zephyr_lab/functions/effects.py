@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from zephyr_lab.explore.effect import Effect, Effects
 from zephyr_lab.explore.footprint import OPAQUE, Footprint, Rows, RowSet
+from zephyr_lab.explore.symmetry import NAMES_ITSELF
 from zephyr_lab.functions.scheduled import Scheduled
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -42,7 +43,7 @@ class FunctionEffects(Effects):
             return self._met(OPAQUE)
         if trip.whole not in self._known:
             found = self.footprint(trip.whole)
-            if found.unknown or mentions_level(trip.whole):
+            if found.unknown or mentions_level(trip.whole) or NAMES_ITSELF.search(trip.whole):
                 raise NotReducible(trip.whole)
             self._known[trip.whole] = replace(
                 found,

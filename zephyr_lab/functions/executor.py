@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from zephyr_lab.errors import ScheduleError
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.scheduler import Candidate, Nondeterminism
+from zephyr_lab.explore.symmetry import victim_by_name
 from zephyr_lab.explore.verdict import NoSuchOrder, SerialOutcomes, Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers
@@ -56,6 +60,7 @@ class RunningFunctions:
         self, execution: FunctionExecution, effects: FunctionEffects | None, memory: Memory | None, retry: bool
     ) -> None:
         self._execution, self._effects, self._memory, self._retry = execution, effects, memory, retry
+        self.tells_sessions_apart = False
 
     def candidates(self) -> Sequence[Candidate]:
         able = [Candidate(name, self._is_local) for name in self._execution.runnable()]
@@ -69,6 +74,7 @@ class RunningFunctions:
         if self._memory and self._memory.is_shared:
             raise NotReducible
         events = self._execution.take(session)
+        self.tells_sessions_apart |= victim_by_name(events, session)
         if self._memory and self._memory.is_small:
             self._memory.look()
         return self._effects.after_turn(events, self._execution.sessions) if self._effects else None
@@ -160,6 +166,15 @@ class FunctionExecutor:
         self._providers.close()
 
     # -- for the explorer
+
+    def programs(self) -> dict[str, Hashable]:
+        """By session, what it runs: equal for the same function with equal arguments.
+
+        Each is its own where sessions have a place in the order: retries follow it, and so do starts in a service.
+        """
+        if self._retry or self._elsewhere:
+            return {name: name for name in self.functions}
+        return {name: _program(function) for name, function in self.functions.items()}
 
     def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
         try:
@@ -358,3 +373,16 @@ class FunctionExecutor:
 def _endings(transcript: Transcript) -> Transcript:
     """What came of it, without how."""
     return replace(transcript, events=tuple(event for event in transcript.events if event.sql == RETURN))
+
+
+_ALIKE = (bool, int, str, bytes, UUID, date, datetime, Decimal, type(None))
+
+
+def _program(function: Any) -> Hashable:
+    """The same for a function and itself, and for partials of it with equal arguments that are plain values."""
+    if not isinstance(function, partial):
+        return id(function)
+    given = [*function.args, *(part for item in sorted(function.keywords.items()) for part in item)]
+    if not all(type(one) in _ALIKE for one in given):
+        return id(function)
+    return id(function.func), len(function.args), tuple((type(one), one) for one in given)

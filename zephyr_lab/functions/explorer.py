@@ -21,6 +21,7 @@ from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.replay import Following, Replay
 from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
+from zephyr_lab.explore.symmetry import Symmetry, symmetry_of
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.functions.arguments import name_of
 from zephyr_lab.functions.beside import Beside
@@ -73,7 +74,7 @@ class FunctionExplorer:
             if options.samples is not None:
                 found = self.explore(Sampled(range(options.samples), options.seed), on_progress, options.budget)
             else:
-                found = self.search(options.reduction, on_progress, options.budget)
+                found = self.search(options.reduction, on_progress, options.budget, symmetry=options.symmetry)
             if not (options.may_raise or found.anomalous or found.interrupted):
                 self.check_tested(found)
             if found.anomalous and options.shrink:
@@ -106,22 +107,32 @@ class FunctionExplorer:
             return found
 
     def search(
-        self, reduction: bool | None, on_progress: OnProgress | None = None, budget: float | None = None
+        self,
+        reduction: bool | None,
+        on_progress: OnProgress | None = None,
+        budget: float | None = None,
+        *,
+        symmetry: bool | None = None,
     ) -> Exploration:
         """Explores all schedules: exhaustively if there are at most FEW, else with reduction, if that is possible.
 
         `reduction` True or False decides it, but for functions that rule it out. Requests to a service are reduced only
-        on request: what they share in the service's memory is not visible.
+        on request: what they share in the service's memory is not visible. `symmetry` as of `symmetry_of`.
         """
         deadline = None if budget is None else time.monotonic() + budget
+        same = symmetry_of(self._executor.programs(), False if callable(self.options.invariant) else symmetry)
+
+        def search() -> Exploration:
+            return self._search(reduction, same, on_progress, deadline)
+
         try:
-            found = self._search(reduction, on_progress, deadline)
+            found = search()
         except Nondeterminism:
             if not self._executor.learns_habits():
                 raise
-            found = self._search(reduction, on_progress, deadline)
+            found = search()
         if self._executor.waits_inside and not (found.anomalous or found.interrupted):
-            self._add_reverse(found, lambda: self._search(reduction, on_progress, deadline))
+            self._add_reverse(found, search)
         return found
 
     def _add_reverse(self, found: Exploration, search: Callable[[], Exploration]) -> None:
@@ -147,7 +158,13 @@ class FunctionExplorer:
         else:
             self._executor.starts = forward
 
-    def _search(self, reduction: bool | None, on_progress: OnProgress | None, deadline: float | None) -> Exploration:
+    def _search(
+        self,
+        reduction: bool | None,
+        symmetry: Symmetry | None,
+        on_progress: OnProgress | None,
+        deadline: float | None,
+    ) -> Exploration:
         def run(scheduler: Scheduler, on_progress: OnProgress | None = on_progress) -> Exploration:
             return self.explore(
                 scheduler, on_progress, None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -167,8 +184,8 @@ class FunctionExplorer:
                     return run(Exhaustive(), give_up_early)
             if reduction or (reduction is None and not self._executor.hides_memory):
                 with contextlib.suppress(OpaqueMet):
-                    return run(Reduced())
-                return run(Reduced())
+                    return run(Reduced(symmetry))
+                return run(Reduced(symmetry))
         except NotReducible:
             pass
         return run(Exhaustive())

@@ -21,6 +21,7 @@ from zephyr_lab.explore.fewest_switches import easier_than, fewest_switches
 from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
 from zephyr_lab.explore.selection import Selection
 from zephyr_lab.explore.spec_executor import SpecExecutor
+from zephyr_lab.explore.symmetry import NotSymmetric
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
 from zephyr_lab.lab.engine import Engine
@@ -154,6 +155,7 @@ class Case:
         self,
         *,
         reduction: bool | None = None,
+        symmetry: bool | None = None,
         samples: int | None = None,
         seed: int = 0,
         depth: int | None = None,
@@ -166,31 +168,35 @@ class Case:
     ) -> Exploration:
         """Runs every schedule that the server admits, and judges each by the serial ones.
 
-        Of schedules that differ only in the order of independent steps one is run, unless `reduction` is False. With
-        `samples` that many random ones are run instead; `depth` draws them by PCT. `jobs` processes, each with its own
-        database, share the work. `invariant` is a query for true, or a function of a transcript; it is reported beside
+        Of schedules that differ only in the order of independent steps one is run, unless `reduction` is False, and of
+        those that differ only in the names of sessions with the same SQL, if these are three or `symmetry` is True.
+        With `samples` that many random ones are run instead; `depth` draws them by PCT. `jobs` processes, each with its
+        own database, share the work. `invariant` is a query for true, or a function of a transcript, reported beside
         the verdicts. `shrink` looks for the counterexample with the fewest switches. `budget` is in seconds;
         `on_progress` gets the state after each schedule. An interrupt ends the search with what was found so far. A
         step that takes more than `step_seconds` (else the lab's) without waiting for a session is cancelled, and its
-        schedule undecided.
-
-        A step is a message to the server: races inside one statement are not visible. Raises BadInput, and
-        Nondeterminism if the case does not depend on its schedule alone.
+        schedule undecided. Races inside one message to the server are not visible. Raises BadInput, Nondeterminism.
         """
         self.engine.ensure_open()
         ExploreOptions(
-            reduction=reduction, samples=samples, seed=seed, depth=depth, budget=budget, jobs=jobs,
+            reduction=reduction, symmetry=symmetry, samples=samples, seed=seed, depth=depth, budget=budget, jobs=jobs,
             invariant=invariant, step_seconds=step_seconds, shrink=shrink,
         ).check()  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        selection = Selection(reduction is None or reduction, samples, seed, depth)
+        if callable(invariant):  # it may tell sessions apart
+            symmetry = False
+        selection = Selection(reduction is not False, samples, seed, depth, symmetry)
         with self.engine.runner.steps_within(step_seconds):
             explorer = self._explorer(invariant)
             if jobs == 1:
                 found = explorer.explore(selection.scheduler(self.spec), on_progress, budget)
             else:
                 work = Work(self.spec, self.isolation, selection, invariant, deadline)
-                found = self._in_parallel(work, jobs, on_progress)
+                try:
+                    found = self._in_parallel(work, jobs, on_progress)
+                except NotSymmetric:
+                    work = replace(work, selection=replace(selection, symmetry=False))
+                    found = self._in_parallel(work, jobs, on_progress)
             if found.anomalous:
                 # After an interrupt the user does not wait for more.
                 more = shrink and (found.complete or samples is not None)

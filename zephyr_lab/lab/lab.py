@@ -147,6 +147,7 @@ class Lab:
         faults: Mapping[str, int] | Sequence[str] | None = None,
         time: int = 0,
         reduction: bool | None = None,
+        symmetry: bool | None = None,
         step_seconds: float | None = None,
         may_raise: bool = False,
     ) -> Exploration:
@@ -170,8 +171,8 @@ class Lab:
         `explanation` is its name, if it has one, and the level that refuses it, if any does.
 
         Up to 200 schedules are run exhaustively; beyond that, one of those that differ only in the order of independent
-        round trips, unless `reduction` is False. `samples`, `seed`, `budget` and `on_progress` are as for a case, and
-        so is `step_seconds`, up to six.
+        round trips, unless `reduction` is False, or in the names of sessions with the same function, as for a case.
+        `samples`, `seed`, `budget` and `on_progress` are as for a case, and so is `step_seconds`, up to six.
 
         `not_compared` of the result names what functions used that is in no outcome: files, messages.
 
@@ -193,7 +194,7 @@ class Lab:
         options = ExploreOptions(
             isolation=isolation, setup=setup, invariant=invariant, ignore=ignore, compare=compare, refusals=refusals,
             retry=retry, faults=faults, time=time, samples=samples, seed=seed, budget=budget, reduction=reduction,
-            step_seconds=step_seconds, shrink=shrink, may_raise=may_raise,
+            symmetry=symmetry, step_seconds=step_seconds, shrink=shrink, may_raise=may_raise,
         ).check()  # fmt: skip
         explorer = self.function_explorer(functions, **options.part(RUN_OPTIONS))
         found = explorer.judge(options, on_progress)
