@@ -13,7 +13,7 @@ from zephyr_lab.explore.statement import Reader
 KEYS = frozenset({("slots", "slot"), ("orders", "id")})
 IMMUTABLE = "int4range upper abs length lower count_of"
 AGGREGATES = "count sum avg min max string_agg array_agg any_value"
-OTHER = "nextval pg_advisory_lock pg_try_advisory_xact_lock pg_advisory_xact_lock now"
+OTHER = "random nextval pg_advisory_lock pg_try_advisory_xact_lock pg_advisory_xact_lock now"
 OTHER += " set_config current_setting pg_sleep query_to_xml to_char"
 SCHEMA = Schema(
     tables=frozenset({"slots", "orders", "lines", "tree"}),
@@ -209,21 +209,75 @@ def test_what_does_not_depend_on_where_rows_lie(sql: str) -> None:
     "schema",
     [
         Schema(frozenset({"t"}), plain=False),
-        Schema(
-            frozenset({"t"}), expressions=(("pg_try_advisory_xact_lock(1)", "default"),), functions=SCHEMA.functions
-        ),
-        Schema(frozenset({"t"}), expressions=(("nextval('s'::regclass) > 1", ""),), functions=SCHEMA.functions),
-        Schema(frozenset({"t"}), expressions=(("now()", "default"),), functions=SCHEMA.functions),
+        Schema(frozenset({"t"}), expressions=("nextval('s'::regclass) > 1",), functions=SCHEMA.functions),
+        Schema(frozenset({"t"}), expressions=("now() > late",), functions=SCHEMA.functions),
     ],
 )
-def test_a_schema_with_triggers_and_such_is_not_understood(schema: Schema) -> None:
+def test_a_schema_that_does_more_with_any_row_is_not_understood(schema: Schema) -> None:
     """Whatever the statement."""
     assert Reader(schema).footprint("begin") == UNKNOWN
 
 
+INSERT, UPDATE = "insert into lines values (1)", "update slots set booked = 1"
+TO_DEFAULT = "update lines set price = default"
+ABOVE = "insert into orders values (1, 2, 'x')"
+
+
+@pytest.mark.parametrize("default", ["now()", "CURRENT_TIMESTAMP", "pg_try_advisory_xact_lock(1)", "quarter(1)"])
+def test_a_default_that_is_not_understood_concerns_those_who_fill_it_in(default: str) -> None:
+    """A time, or chance, touches nothing of others; a function with an effect may touch anything."""
+    columns = SCHEMA.columns | {("lines", "price"): "integer"}
+    plain, reader = (Reader(replace(SCHEMA, columns=columns, defaults=some)) for some in ((), (("lines", default),)))
+    for sql in ("update lines set price = 1", "delete from lines", ABOVE, "begin", "select 1 from lines for update"):
+        assert reader.footprint(sql) == plain.footprint(sql)
+        assert not reader.footprint(sql).unknown
+    for sql in (INSERT, TO_DEFAULT, f"with s as ({INSERT} returning price) select price from s"):
+        found = reader.footprint(sql)
+        assert (found.unknown, found.opaque) == (True, True)
+        assert found.clock is (default in ("now()", "CURRENT_TIMESTAMP") and not sql.startswith("with"))
+        assert not found.clock or (found.writes, found.locks) == (plain.footprint(sql).writes,) * 2
+
+
+def test_where_a_key_may_set_a_default_any_change_may_fill_it_in() -> None:
+    reader = Reader(replace(SCHEMA, sets_defaults=True, defaults=(("lines", "now()"),)))
+    assert reader.footprint("delete from orders").unknown
+    assert not reader.footprint(UPDATE).unknown
+
+
+def test_a_generated_column_is_filled_in_by_a_change_too() -> None:
+    reader = Reader(replace(SCHEMA, defaults=(("slots", "quarter(1)"),)))
+    assert reader.footprint(UPDATE) == UNKNOWN  # `twice` of slots is generated
+
+
+def test_a_trigger_concerns_those_who_change_its_table() -> None:
+    """Or one from which a foreign key leads to it; they are understood in no way."""
+    reader = Reader(replace(SCHEMA, triggered=frozenset({"lines"})))
+    for sql in ("select 1 from lines for update", UPDATE, "commit"):
+        assert reader.footprint(sql) == READER.footprint(sql)
+    for sql in (INSERT, "delete from lines", "delete from orders", "with l as (delete from lines) select 1"):
+        assert reader.footprint(sql) == UNKNOWN
+
+
+def test_time_and_chance_in_a_statement_hide_nothing_of_what_it_touches() -> None:
+    """What is not understood beside them, does."""
+    for sql in (
+        "update slots set booked = 1 where share > now()",
+        "select random() from slots",
+        "select 'now' from slots",
+    ):
+        found = READER.footprint(sql)
+        assert (found.clock, found.unknown, found.opaque, found.reads) == (True, True, True, rows(SLOTS))
+    for beside in ("pg_sleep(1)", "pg_advisory_lock(1)", "nextval('s')", "o.now()", "ctid"):
+        found = READER.footprint(f"select now(), {beside} from slots")
+        assert (found.clock, found.unknown) == (False, True)
+    both = READER.footprint("select now() from slots; select pg_sleep(1)")
+    assert (both.clock, both.unknown) == (False, True)
+    assert READER.footprint("select booked from slots; select now() from orders").clock
+
+
 def test_a_number_is_taken_for_a_row_that_is_new() -> None:
     """By a default, whichever schema its sequence is in."""
-    schema = replace(SCHEMA, expressions=(("nextval('o.s'::regclass)", "default"),))
+    schema = replace(SCHEMA, defaults=(("slots", "nextval('o.s'::regclass)"),))
     assert Rows("", "sequences") in Reader(schema).footprint("insert into slots values ('x', 1)").locks
     assert Rows("", "sequences") not in Reader(schema).footprint("update slots set booked = 1").locks
 

@@ -141,6 +141,24 @@ def test_what_two_runs_have_in_common_is_no_chance() -> None:
     assert BY_CHANCE.learned(ended(rows[0]), ended(rows[1])) is BY_CHANCE
 
 
+def test_what_sessions_make_up_is_exchanged_wherever_it_is() -> None:
+    """A lock's owner, say: UUIDs and tokens by where they are sent. What is sent elsewhere is a value."""
+
+    def run(owner: str, n: int = 1, sql: str = "redis: SET lock:{n} {owner} NX") -> Transcript:
+        return ended([(owner, None, n)], owner, sql=[sql.format(n=n, owner=owner)])
+
+    token = UUIDS[0].replace("-", "").replace("4", "5")
+    learned = IDS.learned(run(UUIDS[0]), run(UUIDS[1]))
+    assert outcome(run(UUIDS[0]), learned) == outcome(run(token), learned)
+    assert outcome(run(UUIDS[0], n=2), learned) == outcome(run(token, n=2), learned)
+    assert outcome(run(UUIDS[0], n=2), learned) != outcome(run(UUIDS[0]), learned)
+    elsewhere = "redis: SET tag:{n} {owner}"
+    assert outcome(run(UUIDS[0], sql=elsewhere), learned) != outcome(run(UUIDS[1], sql=elsewhere), learned)
+    mixed = ended([(UUIDS[0], None, 1)], UUIDS[1], sql=[f"redis: SET lock:1 {one} NX" for one in UUIDS])
+    assert outcome(mixed, learned) != outcome(run(UUIDS[0]), learned)
+    assert IDS.learned(run(UUIDS[0]), run(UUIDS[0])) is IDS
+
+
 def clock(at: datetime.datetime, **more: Any) -> Surrogates:
     """As the server says that the column has a clock's time by default, at that time."""
     answers = [

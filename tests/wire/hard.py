@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,15 @@ def book(connection: Connection) -> int:
 def orders() -> Any:
     with POOL.connection() as connection:
         return book(connection)
+
+
+def owns() -> Any:
+    """Makes up a key, for a row that names the one before it."""
+    with POOL.connection() as connection:
+        before = connection.execute("select id from owners limit 1").fetchone()
+        own = uuid.uuid4()
+        connection.execute("insert into owners values (%s, 1, %s)", (own, before[0] if before else own))
+        return str(own)
 
 
 def split() -> Any:
@@ -149,7 +159,7 @@ def beat() -> None:
 
 ANSWERS: dict[str, Callable[[], Any]] = {
     f"/{one.__name__}": one
-    for one in (orders, split, fails, hang, scatter, listen, copy, copy_fails, pipeline, large, cancel, both)
+    for one in (orders, owns, split, fails, hang, scatter, listen, copy, copy_fails, pipeline, large, cancel, both)
 }
 
 

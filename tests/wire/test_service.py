@@ -65,6 +65,17 @@ def test_what_cannot_be_explored_is_said_within_ten_seconds(
     assert not alive(lab)
 
 
+def test_an_id_that_a_service_makes_up_is_no_chance(lab: Lab) -> None:
+    """Another one in each run. Whoever read first what both have read then owns it, as in no serial order."""
+    setup = "create table owners (id uuid primary key, slot int, after uuid)"
+    with start(lab) as service:
+        found = lab.explore([service.post("/owns")] * 2, setup=setup, shrink=False)
+        assert (found.complete, found.schedules) == (True, 20)
+        assert 0 < found.anomalous < 20
+        alone = lab.explore([service.post("/owns")], setup=setup)
+        assert (alone.complete, alone.anomalous) == (True, 0)
+
+
 def test_a_service_that_insists_on_tls_is_told_what_to_do(lab: Lab) -> None:
     """It does not come up; nothing of that is told of the next one."""
     with pytest.raises(ServerUnavailable, match="speaks no TLS: use sslmode=disable, or prefer"):

@@ -44,38 +44,46 @@ _GRAMMAR = names(
 _LONGEST_NAME = 63  # in bytes
 _SYSTEM_COLUMNS = names("ctid xmin xmax cmin cmax tableoid")
 _CLOCKS = names("current_timestamp current_time current_date localtime localtimestamp")
+_CHANCE = names(
+    "now clock_timestamp transaction_timestamp statement_timestamp timeofday random gen_random_uuid uuidv4 uuidv7",
+)
 _CLOCK_TEXT = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
 
 
 @dataclass(frozen=True)
 class Calls:
-    """`unknown`: not known to be harmless; `shared`: uses a lock or number of all; `ordered`: by the order of rows."""
+    """`unknown`: not known to be harmless; `shared`: uses a lock or number of all; `ordered`: by the order of rows.
+
+    `clock`: nothing in it is unknown but the time, or chance.
+    """
 
     unknown: bool = False
     shared: bool = False
     ordered: bool = False
+    clock: bool = False
 
 
 def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callable[[str], bool]) -> Calls:
     """The kinds of all that a statement, or an expression, calls or names."""
-    shared = ordered = False
+    shared = ordered = clock = False
     for place, token in enumerate(statement):
         before = statement[place - 1].text if place else ""
         after = statement[place + 1].text if place + 1 < len(statement) else ""
         name = token.name
-        if (token.kind == "string" and _CLOCK_TEXT.search(token.text)) or name in _SYSTEM_COLUMNS | _CLOCKS:
+        clock = clock or name in _CLOCKS or bool(token.kind == "string" and _CLOCK_TEXT.search(token.text))
+        if name in _SYSTEM_COLUMNS:
             return Calls(unknown=True)
         if _is_spelled_otherwise(token) or _is_a_type_elsewhere(statement[place : place + 5]):
             return Calls(unknown=True)
-        if after == "(" and name:
+        if after == "(" and name and name not in _CLOCKS:
             kind = _kind(name, before, statement[place - 2].text if place > 1 else "", schema)
             if kind == "setting":
                 kind = "ordered" if _sets_what_is_known(statement[place + 2 : place + 4]) else "unknown"
             if kind == "unknown" or (name in schema.own and not own_is_harmless(name)):
                 return Calls(unknown=True)
             shared = shared or kind == "shared"
-            ordered = ordered or kind == "ordered" or name in schema.own
-    return Calls(shared=shared, ordered=ordered)
+            ordered, clock = ordered or kind == "ordered" or name in schema.own, clock or kind == "clock"
+    return Calls(unknown=clock, shared=shared, ordered=ordered, clock=clock)
 
 
 def is_called_by_a_dot(name: str, schema: Schema) -> bool:
@@ -108,6 +116,8 @@ def _kind(name: str, before: str, qualifier: str, schema: Schema) -> str:
         return "setting"
     if _SHARED.fullmatch(name):
         return "shared"
+    if name in _CHANCE:
+        return "clock"
     if found == "aggregate":
         return "any order" if name in _IN_ANY_ORDER else "ordered"
     return "harmless" if found == "immutable" or name in _STABLE else "unknown"

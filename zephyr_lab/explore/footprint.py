@@ -43,7 +43,8 @@ class Footprint:
     """What a message may read, lock and write; whether it begins or ends a transaction.
 
     `opaque`: it may touch whatever others touch. `unknown`: not understood, so it may also observe the order of
-    independent steps, or change the meaning of others.
+    independent steps, or change the meaning of others. `clock`: all that is not understood in it is the
+    time, or chance, which no other session determines; it touches the rows that it names.
     """
 
     reads: RowSet = NOTHING
@@ -57,6 +58,12 @@ class Footprint:
     idle: bool = True  # no statement in it needs a snapshot
     opaque: bool = False
     unknown: bool = False
+    clock: bool = False
+
+    @property
+    def names_all(self) -> bool:
+        """Whether it touches no other rows than it says."""
+        return self.clock or not (self.opaque or self.unknown)
 
     def then(self, later: Footprint) -> Footprint:
         """The footprint of two statements in one message."""
@@ -67,6 +74,7 @@ class Footprint:
             idle=self.idle and later.idle,
             # Statements after an end are too rare to be modelled.
             opaque=self.opaque or later.opaque or bool(self.ends), unknown=self.unknown or later.unknown,
+            clock=(self.clock or later.clock) and self.names_all and later.names_all and not self.ends,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ select (select count(*) from pg_class where relnamespace = {_OURS}
         and (relkind not in ('r', 'i', 'S', 'c', 'v') or relispartition or relhassubclass or relrowsecurity
              or relkind = 'r' and relam <> (select oid from pg_am where amname = 'heap')))
      + (select count(*) from pg_trigger join pg_class on pg_class.oid = tgrelid
-        where relnamespace = {_OURS} and not tgisinternal)
+        where relnamespace = {_OURS} and not tgisinternal and (tgdeferrable or relkind <> 'r'))
      + (select count(*) from pg_rewrite join pg_class on pg_class.oid = ev_class
         where relnamespace = {_OURS} and relkind <> 'v')
      + (select count(*) from pg_constraint where connamespace = {_OURS} and condeferrable)
@@ -63,6 +63,9 @@ union select parent.relname, child.relname from pg_constraint
 join pg_class as child on child.oid = conrelid join pg_class as parent on parent.oid = confrelid
 where contype = 'f' and 'd' in (confdeltype, confupdtype) and connamespace = {_OURS};
 
+select count(*), '' from pg_constraint
+where contype = 'f' and 'd' in (confdeltype, confupdtype) and connamespace = {_OURS};
+
 select relname, attname from pg_index join pg_class on pg_class.oid = indrelid
 join pg_attribute on attrelid = indrelid and attnum > 0
 where relnamespace = {_OURS} and (indisunique or indisexclusion)
@@ -90,9 +93,13 @@ where relnamespace = {_OURS} and attgenerated <> '';
 
 select count(*), '' from pg_class where relnamespace = {_OURS} and relkind = 'S';
 
-select pg_get_expr(adbin, adrelid), 'default' from pg_attrdef join pg_class on pg_class.oid = adrelid
-where relnamespace = {_OURS} and relkind = 'r'
-union all select pg_get_expr(conbin, conrelid), '' from pg_constraint
+select relname, pg_get_expr(adbin, adrelid) from pg_attrdef join pg_class on pg_class.oid = adrelid
+where relnamespace = {_OURS} and relkind = 'r';
+
+select distinct relname, '' from pg_trigger join pg_class on pg_class.oid = tgrelid
+where relnamespace = {_OURS} and not tgisinternal;
+
+select pg_get_expr(conbin, conrelid), '' from pg_constraint
 where connamespace = {_OURS} and conbin is not null
 union all select expression, '' from pg_index join pg_class on pg_class.oid = indrelid,
   lateral (values (pg_get_expr(indexprs, indrelid)), (pg_get_expr(indpred, indrelid))) as of(expression)
@@ -127,29 +134,34 @@ class Schema:
     """`plain`: only ordinary tables, views, sequences and types, whose checks are built in.
 
     `columns` has the kind of each: "integer", "numeric" (of one scale), "unscaled" (a numeric of any), "text" and
-    "exact" (equal values have equal text), or "other". `expressions` are those of defaults (marked so), checks and
-    indexes. `own` are functions of the schema, with their bodies if these are one SQL text; `functions` those of
+    "exact" (equal values have equal text), or "other". `expressions` are those of checks and indexes;
+    `defaults` have their table, and say what generated columns hold, too. A change of `triggered` tables has triggers
+    run. `own` are functions of the schema, with their bodies if these are one SQL text; `functions` those of
     PostgreSQL: "immutable", "aggregate" (or window), or "other".
     """
 
     tables: frozenset[str] = frozenset()
     plain: bool = True
     foreign_keys: frozenset[tuple[str, str]] = frozenset()  # child and parent
+    sets_defaults: bool = False  # a foreign key may, when another table is changed
     unique: frozenset[Column] = frozenset()  # columns of unique keys
     keys: frozenset[Column] = frozenset()  # columns that are a unique key
     columns: dict[Column, str] = field(default_factory=dict)
     generated: frozenset[Column] = frozenset()
     sequences: bool = False
-    expressions: tuple[tuple[str, str], ...] = ()
+    expressions: tuple[str, ...] = ()
+    defaults: tuple[tuple[str, str], ...] = ()
+    triggered: frozenset[str] = frozenset()
     own: dict[str, str] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
     keywords: frozenset[str] = frozenset()  # that cannot be a function's name
 
     @classmethod
     def ask(cls, execute: Callable[[str], list[Result]]) -> Schema:
-        tables, odd, foreign_keys, unique, keys, columns, generated, sequences, expressions, own, added, version = (
-            _pairs(execute(_FACTS))
-        )
+        (
+            tables, odd, foreign_keys, setting, unique, keys, columns, generated, sequences, defaults, triggered,
+            expressions, own, added, version,
+        ) = _pairs(execute(_FACTS))  # fmt: skip
         if version[0] not in _built_in:
             _built_in[version[0]] = _pairs(execute(_BUILT_IN))
         functions, words = _built_in[version[0]]
@@ -157,12 +169,15 @@ class Schema:
             tables=frozenset(name for name, _ in tables),
             plain=odd == [("0", "")],
             foreign_keys=frozenset((child, parent) for child, parent in foreign_keys),
+            sets_defaults=setting != [("0", "")],
             unique=frozenset((table, column) for table, column in unique),
             keys=frozenset((table, column) for table, column in keys),
             columns={(table, column): kind for table, column, kind in columns},
             generated=frozenset((table, column) for table, column in generated),
             sequences=sequences != [("0", "")],
-            expressions=tuple((text, kind) for text, kind in expressions),
+            expressions=tuple(text for text, _ in expressions),
+            defaults=tuple((table, text) for table, text in defaults),
+            triggered=frozenset(table for table, _ in triggered),
             own=dict(own),  # type: ignore[arg-type]
             functions=dict(functions + added),  # type: ignore[arg-type]
             keywords=frozenset(word for word, _ in words),

@@ -8,7 +8,7 @@ order. Statements are parsed by sqlglot; related tables, unique columns and what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -62,16 +62,43 @@ class Reader:
 
     @cached_property
     def _plain(self) -> bool:
-        """Whether what the schema does implicitly is understood: defaults, checks, keys."""
-        for text, kind in self._schema.expressions:
-            try:
-                calls = self._calls(tokens(text))
-            except UnclearSQL:
-                return False
-            if calls.unknown or (calls.shared and not (kind == "default" and re.fullmatch(_NEXT, text))):
-                return False
-            self._numbers = self._numbers or calls.shared
-        return self._schema.plain
+        """Whether what the schema does implicitly to any row is understood: checks, keys."""
+        implied = [self._expression(text) for text in self._schema.expressions]
+        self._numbers = self._numbers or any(map(_NEXT.fullmatch, (text for _, text in self._schema.defaults)))
+        return self._schema.plain and not any(one.unknown or one.shared for one in implied)
+
+    @cached_property
+    def _defaults(self) -> Mapping[str, Calls]:
+        """What is not understood in the defaults of tables: the time and chance alone, or anything."""
+        found: dict[str, Calls] = {}
+        for table, text in self._schema.defaults:
+            calls = self._expression(text)
+            if calls.unknown or (calls.shared and not _NEXT.fullmatch(text)):
+                before = found.get(table, calls)
+                found[table] = Calls(unknown=True, clock=calls.clock and before.clock and not calls.shared)
+        return found
+
+    def _expression(self, text: str) -> Calls:
+        try:
+            return self._calls(tokens(text))
+        except UnclearSQL:
+            return Calls(unknown=True)
+
+    def _implied(self, changes: Sequence[exp.Expr]) -> Calls:
+        """What is not understood in the defaults and triggers of which changes may make use."""
+        found = [Calls()]
+        for one in changes:
+            table = one.find(exp.Table)
+            target = _name(table.this) if table else ""
+            tables = {target, *self._schema.hanging_on(target)}
+            if tables & self._schema.triggered:
+                return Calls(unknown=True)
+            fills = not isinstance(one, exp.Update | exp.Delete) or "default" in one.sql().lower()
+            fills = fills or any(of == target for of, _ in self._schema.generated)
+            filled = tables if self._schema.sets_defaults else {target} if fills else set()
+            found += [calls for of, calls in self._defaults.items() if of in filled]
+        odd = [one for one in found if one.unknown]
+        return Calls(unknown=bool(odd), clock=bool(odd) and all(one.clock for one in odd))
 
     def _calls(self, statement: Sequence[Token]) -> Calls:
         return calls_of(statement, self._schema, self._body_is_harmless)
@@ -85,15 +112,17 @@ class Reader:
         if statement.kind not in (Kind.QUERY, Kind.CHANGE, Kind.DECLARE):
             return UNKNOWN
         calls = self._calls(statement.tokens)
-        if calls.unknown:
+        is_at_cursor = statement.kind is Kind.DECLARE or _AT_CURSOR.search(text)
+        if calls.unknown and (is_at_cursor or not calls.clock):
             return UNKNOWN
         if statement.kind is Kind.DECLARE:
             if declared := _DECLARE.fullmatch(text):
                 return replace(self._parsed(declared["query"], calls), opaque=True, by_place=tables)
             return UNKNOWN
-        if _AT_CURSOR.search(text):
-            return replace(self._parsed(_AT_CURSOR.sub("", text), calls), opaque=True)
-        return self._parsed(text, calls)
+        if is_at_cursor:
+            return replace(self._parsed(_AT_CURSOR.sub("", text), calls), opaque=True, clock=False)
+        found = self._parsed(text, calls)
+        return _by_the_clock(found) if calls.clock else found
 
     def _parsed(self, text: str, calls: Calls) -> Footprint:
         parsed = sqlglot.parse_one(text, dialect="postgres")
@@ -113,9 +142,13 @@ class Reader:
             or any(column not in self._schema.columns for one in changes for column in _assigned(one))
         ):
             return UNKNOWN
+        implied = self._implied(changes)
+        if implied.unknown and not implied.clock:
+            return UNKNOWN
         if calls.shared or (changes and changes != [parsed]) or isinstance(parsed, exp.Merge):
-            return replace(OPAQUE, by_place=frozenset(tables))
-        return self._plain_statement(parsed, mentioned, frozenset(tables), calls)
+            return replace(UNKNOWN if implied.unknown else OPAQUE, by_place=frozenset(tables))
+        plain = self._plain_statement(parsed, mentioned, frozenset(tables), calls)
+        return _by_the_clock(plain) if implied.clock else plain
 
     def _calls_by_a_dot(self, parsed: exp.Expr, mentioned: list[exp.Table]) -> bool:
         """Whether a name after a row's may be a function, as it is if the row has no such column."""
@@ -207,11 +240,16 @@ class Reader:
         """Whether a function of the schema is understood, and touches no table."""
         if self._inside or not self._schema.own[name]:
             return False
-        seen = Reader(replace(self._schema, expressions=()), inside=True).footprint(self._schema.own[name])
+        seen = Reader(replace(self._schema, expressions=(), defaults=()), inside=True).footprint(self._schema.own[name])
         return not (seen.opaque or seen.reads or seen.locks or seen.ends or seen.begins or seen.saves)
 
 
 _NEXT = re.compile(r"nextval\('[^']+'::regclass\)")
+
+
+def _by_the_clock(understood: Footprint) -> Footprint:
+    """The footprint of a statement that would be understood, but for the time or chance in it."""
+    return replace(understood, opaque=True, unknown=True, clock=understood.names_all)
 
 
 # Statements that concern the session or its transaction only.

@@ -38,7 +38,7 @@ from zephyr_lab.schedule.faults import Faults, is_expiry
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Session, Spec, Step
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import RETURN, Result, Transcript
+from zephyr_lab.schedule.transcript import Result, Transcript
 
 if TYPE_CHECKING:
     from zephyr_lab.functions.content import Content
@@ -309,7 +309,7 @@ class FunctionExecutor:
         self._known_surrogates = self._surrogates.learned(first, second)
         self.check_same_run(first, second)
         if opening and self.hides_memory:  # what is remembered from the first time on is the same ever after
-            self.check_same_run(_endings(opening), _endings(second))
+            self.check_same_run(opening, second, ends_alone=True)
         return self._memory
 
     def trace(self, memory: Memory) -> Trace:
@@ -356,10 +356,10 @@ class FunctionExecutor:
         """Raises BadInput if a column to be ignored does not exist."""
         check_ignored(transcript, self._ignore)
 
-    def check_same_run(self, one: Transcript, two: Transcript) -> None:
+    def check_same_run(self, one: Transcript, two: Transcript, *, ends_alone: bool = False) -> None:
         """Raises Nondeterminism, naming the first difference, if two runs of one schedule differ."""
         try:
-            check_same_run(one, two, self._surrogates, bool(self._ignore))
+            check_same_run(one, two, self._surrogates, bool(self._ignore), ends_alone=ends_alone)
         except Nondeterminism as error:
             raise Nondeterminism(f"{error}. {_REMEMBERS}") if self.hides_memory else error from None
 
@@ -368,11 +368,6 @@ class FunctionExecutor:
         changed = {f"Python's memory: {name}" for name in self._memory.changed} if self._memory else set()
         seen = set(self._elsewhere.not_compared()) if self._elsewhere else set()
         return tuple(sorted(self._setup.outside | changed | seen))
-
-
-def _endings(transcript: Transcript) -> Transcript:
-    """What came of it, without how."""
-    return replace(transcript, events=tuple(event for event in transcript.events if event.sql == RETURN))
 
 
 _ALIKE = (bool, int, str, bytes, UUID, date, datetime, Decimal, type(None))

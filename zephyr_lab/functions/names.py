@@ -20,7 +20,7 @@ from zephyr_lab.schedule.transcript import Event, Table, Transcript, Value
 
 def without_surrogates(transcript: Transcript, surrogates: Surrogates) -> Transcript:
     """The same transcript, without surrogates in tables and in what functions returned or raised."""
-    if not (surrogates.filled_in or surrogates.ignored or surrogates.sequences):
+    if not (surrogates.filled_in or surrogates.ignored or surrogates.sequences or surrogates.made_up):
         return transcript
     named = _Names(surrogates, transcript)
     return replace(transcript, events=tuple(map(named.event, transcript.events)), final=named.tables())

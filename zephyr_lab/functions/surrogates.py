@@ -57,6 +57,7 @@ UUID = re.compile(r"(?i)\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b")
 _NUMBER = re.compile(r"(?<![\d.])\d{5,}(?!\d|\.\d)")
 _SURROGATE = re.compile(f"{UUID.pattern.replace('(?i)', '')}|{TIME.pattern}|{_NUMBER.pattern}", re.IGNORECASE)
 _CLOCK_WORD = re.compile(rf"(?i)\b({_CLOCKS})\b")
+_VALUE = re.compile(r"'[^']*'|\d+")
 _SLACK = datetime.timedelta(seconds=2)
 
 
@@ -68,6 +69,9 @@ class Id:
     value: int | str
     column: Column | None
 
+
+Place = tuple[str, int]
+"""A statement without its values, and which of the UUIDs in it."""
 
 Cell = Any  # a value, an Id, or a text's pieces: a tuple of both
 
@@ -100,7 +104,8 @@ class Surrogates:
     """The columns that a clock or chance fills in, the ignored ones, foreign keys, and the values of the first in the
     setup's rows, if these are the same in every run.
 
-    `constant` are values that look like chance, and were the same in two runs.
+    `constant` are values that look like chance, and were the same in two runs. `made_up` are the places of statements
+    where sessions send UUIDs, or tokens of 32 hexadecimal digits, that differ from run to run: owners of locks, keys.
     """
 
     filled_in: Mapping[Column, _Clock | None] = field(default_factory=dict)
@@ -109,6 +114,7 @@ class Surrogates:
     in_setup: frozenset[tuple[Column, Value]] = frozenset()
     sequences: tuple[Sequence, ...] = ()
     constant: frozenset[str] = frozenset()
+    made_up: frozenset[Place] = frozenset()
 
     @classmethod
     def ask(
@@ -145,9 +151,13 @@ class Surrogates:
         )
 
     def learned(self, one: Transcript, two: Transcript) -> Surrogates:
-        """The same, but values that two runs have in common are not chance."""
+        """The same, but values that two runs have in common are no chance, and those that sessions have made up are."""
         both = Origins(self, one).of_chance.keys() & Origins(self, two).of_chance.keys()
-        return replace(self, constant=self.constant | both) if both else self
+        first, second = _sent(one), _sent(two)
+        made_up = {place for place in first.keys() & second.keys() if first[place].isdisjoint(second[place])}
+        if not (both or made_up):
+            return self
+        return replace(self, constant=self.constant | both, made_up=self.made_up | made_up)
 
     def without_values(self, event: Event) -> Event:
         """The same event without columns of such names in its results."""
@@ -164,7 +174,7 @@ class Origins:
 
     def __init__(self, surrogates: Surrogates, transcript: Transcript) -> None:
         self._all, self._transcript = surrogates, transcript
-        self.of_chance: dict[str, Column] = {}
+        self.of_chance: dict[str, Column | None] = {}
         self._times: dict[str, Column] = {}
         self._statements = [
             re.split(r"(?i)\breturning\b", one.sql)[0]
@@ -172,6 +182,9 @@ class Origins:
             if not one.is_return and re.search(r"(?i)\b(update|insert|merge|copy)\b", one.sql)
         ]
         self._note_values()
+        for place, values in _sent(transcript).items() if surrogates.made_up else ():
+            if place in surrogates.made_up:
+                self.of_chance.update(dict.fromkeys(sorted(values - self.of_chance.keys())))
 
     def _note_values(self) -> None:
         """Collects the values that a clock and chance filled in, normalised, with their columns."""
@@ -277,7 +290,7 @@ class Origins:
         way = _one_way(text) or ""
         if way in self.of_chance:
             column = self.of_chance[way]
-            return Id(".".join(column), way, column)
+            return Id(".".join(column) if column else "chance", way, column)
         return of(self._times[way]) if way in self._times else None
 
     def read(self, name: str, table: Table) -> tuple[tuple[str, ...], list[tuple[Cell, ...]]]:
@@ -300,6 +313,17 @@ def _time(text: str) -> datetime.datetime | None:
         return datetime.datetime.fromisoformat(text) if TIME.fullmatch(text) else None
     except ValueError:
         return None
+
+
+def _sent(transcript: Transcript) -> dict[Place, set[str]]:
+    """The UUIDs and tokens in statements and commands, normalised."""
+    found: dict[Place, set[str]] = {}
+    for one in transcript.events:
+        said = [] if one.is_return else UUID.findall(one.sql)
+        shape = _VALUE.sub("?", UUID.sub("?", one.sql)) if said else ""
+        for number, text in enumerate(said):
+            found.setdefault((shape, number), set()).add(text.replace("-", "").lower())
+    return found
 
 
 def _one_way(text: str) -> str | None:

@@ -102,7 +102,7 @@ def footprint_of(trace: Trace, session: str, *, trusts_memory: bool) -> Footprin
         for statement in _statements(trip):
             touched = trace.footprint(statement.text)
             locked = _locked(statement)
-            if touched.unknown or (touched.opaque and not locked):
+            if (touched.unknown or (touched.opaque and not locked)) and not touched.clock:
                 unclear[statement.text] = None
             reads |= _tables(touched.reads)
             writes |= _tables(touched.writes | touched.locks) | (locked if touched.opaque else set())

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from zephyr_lab.errors import ServerLost, ServerUnavailable
 from zephyr_lab.hunt.candidates import Candidate, Independent, Names, judged, pairs, ranked, triples
 from zephyr_lab.hunt.decision import Decision, Explores, Kind, undecided
 from zephyr_lab.hunt.found import Known
@@ -18,6 +19,8 @@ from zephyr_lab.hunt.workers import Decides, OpenLab, deciding, why_here
 from zephyr_lab.options import RUN_OPTIONS
 
 LAST_SECONDS = 0.5  # less is not worth the start of an exploration
+_INTERRUPTED = "interrupted before it was decided"
+LEAST_SECONDS = 2.0  # in which most pairs are decided: the first have so much, though the last then have nothing
 
 
 @dataclass
@@ -39,7 +42,10 @@ class Hunter:
     _met: dict[str, Met] = field(default_factory=dict, init=False)
 
     def run(self) -> Hunt:
-        """An interrupt ends it with what it has found. Raises BadInput, SetupFailed, ServerLost, ServerUnavailable."""
+        """An interrupt ends it with what it has found, and so does the end of a service or a server, once there is any.
+
+        Raises BadInput, SetupFailed, ServerLost, ServerUnavailable.
+        """
         began = time.monotonic()
         self._deadline = None if self.budget is None else began + self.budget
         given = {name: one for name, one in self.options.items() if name in RUN_OPTIONS}
@@ -53,6 +59,11 @@ class Hunter:
             self._decide_all()
         except KeyboardInterrupt:
             self._hunt.interrupted = True
+        except (ServerLost, ServerUnavailable) as error:
+            if not self._hunt.decisions:
+                raise
+            self._hunt.interrupted = True
+            self._hunt.notes.append(f"ended early: {error}")
         self._hunt.seconds = time.monotonic() - began
         return self._hunt
 
@@ -127,6 +138,7 @@ class Hunter:
         waiting = deque(candidates)
         running: dict[Future[Decision], Candidate] = {}
         had: dict[Names, float] = {}
+        one: Candidate | None = None  # at hand
         try:
             while waiting or running:
                 while waiting and len(running) < decides.jobs:
@@ -137,24 +149,27 @@ class Hunter:
                     elif one.operations not in had:
                         self._note(undecided(one, "the budget ended before its turn"))
                 for done in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                    one, decision = running.pop(done), done.result()
+                    one = running.pop(done)
+                    decision = done.result()
                     self._note(decision)
                     if decision.interrupted:
                         raise KeyboardInterrupt
                     if decision.ran_out or (decision.failed and one.operations not in had):
                         had[one.operations] = decision.seconds if decision.ran_out else 0.0
                         waiting.append(one)
-        except KeyboardInterrupt:
-            for one in [*running.values(), *waiting]:
-                if one.operations not in self._hunt.decisions:
-                    self._hunt.decisions[one.operations] = undecided(one, "interrupted before it was decided")
+        except (KeyboardInterrupt, ServerLost, ServerUnavailable) as ended:
+            last = str(ended) or _INTERRUPTED
+            for left, why in [(one, last), *((each, _INTERRUPTED) for each in (*running.values(), *waiting))]:
+                if left and left.operations not in self._hunt.decisions:
+                    self._hunt.decisions[left.operations] = undecided(left, why)
             raise
 
     def _share(self, candidates: int, jobs: int) -> float | None:
-        """Seconds for one of so many candidates."""
+        """Seconds for one of so many candidates: the most suspicious come first, and have what a pair needs."""
         if self._deadline is None:
             return None
-        return max(0.0, self._deadline - time.monotonic()) * min(jobs, candidates) / candidates
+        left = max(0.0, self._deadline - time.monotonic())
+        return max(left * min(jobs, candidates) / candidates, min(left, LEAST_SECONDS))
 
     def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> Future[Decision]:
         sessions = {name: self.operations[one] for name, one in named(candidate.operations, self._names)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zephyr_lab.errors import LabError, SetupFailed
+from zephyr_lab.explore.scheduler import Nondeterminism
 from zephyr_lab.functions.arguments import Kind, name_of, parameters_of
 from zephyr_lab.functions.places import place_of
 from zephyr_lab.functions.trace import Trace
@@ -34,12 +35,13 @@ class Met:
     """What came of an operation that was run after those of `prefix`, from the setup.
 
     `trouble` is why it did not do its work: it raised, was answered with an error, or asked nothing; '' if it did.
-    `footprint` is None if it asked nothing that the lab sees.
+    `footprint` is None if it asked nothing that the lab sees. `is_final`: it would be the same after any others.
     """
 
     prefix: Names
     footprint: Footprint | None
     trouble: str = ""
+    is_final: bool = False
 
 
 class Operations:
@@ -75,7 +77,7 @@ class Operations:
         except LabError as error:
             if isinstance(error, SetupFailed) and not prefix:
                 raise
-            return Met(prefix, None, str(error))
+            return Met(prefix, None, str(error), is_final=isinstance(error, Nondeterminism))
         return Met(prefix, self._footprint(trace), _trouble(trace.transcript))
 
     def _footprint(self, trace: Trace) -> Footprint:
@@ -89,7 +91,7 @@ class Operations:
         That one may need others before itself.
         """
         found = {name: self.meet(name) for name in self.sessions}
-        failing = [name for name, met in found.items() if met.trouble]
+        failing = [name for name, met in found.items() if met.trouble and not met.is_final]
         before = [name for name, met in found.items() if not met.trouble]
         while before and failing:
             helped = {}
