@@ -63,6 +63,17 @@ def test_a_race_is_a_failure_until_it_is_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
+def test_where_nothing_could_be_hunted_nothing_is_passed(tmp_path: Path) -> None:
+    """And a race is written where it is asked for."""
+    silent = tmp_path / "silent.py"
+    silent.write_text("def nothing(conn):\n    return 1\n")
+    found = hunt(f"{silent}:nothing", "--setup", SETUP)
+    assert (found.exit_code, "nothing: not hunted" in found.stdout) == (2, True)
+    assert hunt(f"{SHOP}:book", "--setup", SETUP, "--export", tmp_path / "races").exit_code == 1
+    assert (tmp_path / "races" / "book+book.sql").is_file()
+
+
+@pytest.mark.server
 @pytest.mark.thorough
 def test_the_requests_of_a_service_are_hunted(shop: Path, tmp_path: Path) -> None:
     """All of them; one that asks nothing is said, and counts where that is asked for."""
@@ -92,6 +103,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "a baseline of no name": ((f"{SHOP}:book", "--write-baseline"), "which file is the baseline"),
     "a level": ((f"{SHOP}:book", "--isolation", "none"), "unknown isolation level 'none'"),
     "no time": ((f"{SHOP}:book", "--budget", "0"), "a budget is a positive number of seconds"),
+    "no folder": ((f"{SHOP}:book", "--output", "none/races.html"), "there is no folder none; make it first"),
     "no setup": ((f"{SHOP}:book", "--setup", "none.sql"), r"cannot read the setup none\.sql"),
 }
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.hunt.made import accesses
 from zephyr_lab.explore.footprint import OPAQUE, UNKNOWN, Footprint, Rows
+from zephyr_lab.functions.outside import LIFETIMES
 from zephyr_lab.functions.trace import Trace
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.hunt.access import ADVISORY, REDIS, SEQUENCES, Action, footprint_of
@@ -85,6 +86,13 @@ def test_redis_is_one_place() -> None:
     trips = RoundTrip("redis: GET a", redis=RedisAccess.READS), RoundTrip("redis: INCR b", redis=RedisAccess.WRITES)
     found = footprint_of(traced(*trips, by=UNKNOWN), "A", trusts_memory=False)
     assert (found.reads, found.writes, found.unclear) == ({REDIS}, {REDIS}, ())
+
+
+def test_how_long_keys_live_is_a_matter_of_redis() -> None:
+    """It is not compared, and concerns nobody who asks Redis nothing."""
+    trip = RoundTrip("redis: SET a 1 EX 60", redis=RedisAccess.WRITES)
+    found = footprint_of(traced(trip, by=UNKNOWN, unseen=(LIFETIMES, "files")), "A", trusts_memory=True)
+    assert (found.writes, found.unseen) == ({REDIS}, ("files",))
 
 
 @pytest.mark.parametrize("shared", [True, False])

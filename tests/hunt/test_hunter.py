@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,6 +14,8 @@ from tests.hunt import shop
 from tests.hunt.shop import Connection
 from zephyr_lab import Lab
 from zephyr_lab.errors import BadInput, SetupFailed
+from zephyr_lab.hunt import decision
+from zephyr_lab.hunt.hunter import LAST_SECONDS, LEAST_SECONDS, share_of
 from zephyr_lab.hunt.report import Hunt
 
 RACES = {("book", "book"), ("book", "add"), ("order", "order")}
@@ -52,6 +55,22 @@ def test_a_shop_has_its_races_and_no_other(lab: Lab) -> None:
     assert text.count("select booked from slots where id = 1") == 3
     assert "lost update" in found.to_html()
     assert len(found.to_sarif()["runs"][0]["results"]) == 3
+
+
+def test_each_race_is_written_for_others(lab: Lab, tmp_path: Path) -> None:
+    """In each form that can hold it; what was exported is said. A folder that cannot be made is refused at once."""
+    folder = tmp_path / "for others"
+    found = lab.hunt({"book": shop.book, "look": shop.look}, setup=shop.SETUP, export=folder)
+    names = {f"book+book{suffix}" for suffix in (".html", ".spec", ".sql", ".py")}
+    assert {one.name for one in folder.iterdir()} == names
+    (race,) = found.races
+    assert race.finding
+    assert race.finding.exports == tuple(f"exported: {folder / 'book+book'}{one}" for one in decision.FORMS)
+    assert f"exported: {folder / 'book+book.sql'}" in str(found)
+    assert lab.case(folder / "book+book.spec").explore().anomalous > 0
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match=r"cannot be exported into the folder .*file"):
+        lab.hunt({"look": shop.look}, setup=shop.SETUP, export=tmp_path / "file")
 
 
 @pytest.mark.thorough
@@ -202,12 +221,12 @@ def test_a_budget_that_ends_leaves_pairs_undecided_with_what_was_run(lab: Lab) -
     }
 
 
-def test_the_most_suspicious_have_what_they_need_of_a_budget_that_is_too_small_for_all(lab: Lab) -> None:
-    """One process has 91 pairs and three seconds: less for each than the start of an exploration takes."""
-    operations = {f"{name}{i}": one for i in range(2) for name, one in shop.OPERATIONS.items()}
-    found = lab.hunt(operations, setup=shop.SETUP, budget=3)
-    assert len(found.decisions) > 60
-    assert ("book0", "book0") in kinds(found, "races")
+def test_the_most_suspicious_have_what_they_need_of_a_budget_that_is_too_small_for_all() -> None:
+    """An equal share of a thousand pairs would suffice for none of them."""
+    assert share_of(60.0, 1000, 1) == LEAST_SECONDS > LAST_SECONDS
+    assert share_of(1.0, 1000, 1) == 1.0
+    assert share_of(60.0, 10, 2) == 12.0
+    assert share_of(-1.0, 10, 2) == 0.0
 
 
 def test_a_time_that_the_server_fills_in_depends_on_nobody(lab: Lab) -> None:

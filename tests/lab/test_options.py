@@ -38,6 +38,7 @@ OF_THE_COMMAND = {
     "explore": {"case", "service", "request", "replay", "sessions", "export", "format"},
     "hunt": {
         "operations",
+        "export",
         "service",
         "setup",
         "triples",

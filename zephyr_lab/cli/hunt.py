@@ -48,6 +48,9 @@ Before = Annotated[
 ]
 Triples = Annotated[bool, typer.Option("--triples", help="Hunt three at a time, too.")]
 Output = Annotated[Path | None, typer.Option(help="Write to this file instead.")]
+Export = Annotated[
+    Path | None, typer.Option(help="Write each race into this folder, for others: .html, .spec, .sql, .py.")
+]
 Known = Annotated[Path | None, typer.Option(help="Races that are known, in this file, are no failure.")]
 Writes = Annotated[bool, typer.Option("--write-baseline", help="Write what was found to the baseline.")]
 Strict = Annotated[bool, typer.Option("--strict", help="What was not decided is a failure, too.")]
@@ -62,6 +65,7 @@ def hunt(
     triples: Triples = False,
     format: Annotated[Form, typer.Option(help="Output format.")] = Form.TEXT,
     output: Output = None,
+    export: Export = None,
     baseline: Known = None,
     write_baseline: Writes = False,
     strict: Strict = False,
@@ -75,14 +79,17 @@ def hunt(
 
     zephyr-lab hunt --service shop.toml --format sarif --output races.sarif --baseline races.json
 
-    Exit code 0: no race that is not in the baseline; 1: there is one; 2: it could not be run.
+    Exit code 0: no race that is not in the baseline; 1: there is one; 2: it could not be run, or nothing was hunted.
     """
     source = context.get_parameter_source("reduction")
     asked = _checked(options, reduces=source is not None and source.name == "COMMANDLINE")
     if write_baseline and baseline is None:
         raise BadInput("which file is the baseline to be written to? --baseline races.json --write-baseline")
+    for one in (output, baseline if write_baseline else None):
+        if one and not one.absolute().parent.is_dir():
+            raise BadInput(f"cannot write {one}: there is no folder {one.parent}; make it first")
     known = baselines.Baseline.read(baseline) if baseline and not write_baseline else baselines.Baseline()
-    about = {**asked, "triples": triples}
+    about = {**asked, "triples": triples, "export": export}
     if service is not None:
         found = _hunt_service(service, operations or [], setup or [], about)
     else:
@@ -107,7 +114,7 @@ def _checked(options: Mapping[str, Any], *, reduces: bool) -> dict[str, Any]:
 def _exit_code(found: Hunt, has_new: bool, strict: bool) -> int:
     if has_new or (strict and (found.undecided or found.unhunted)):
         return 1
-    return 2 if found.interrupted else 0
+    return 2 if found.interrupted or not found.decisions else 0
 
 
 def _hunt_functions(targets: list[str], setup: list[str], about: Mapping[str, Any]) -> Hunt:

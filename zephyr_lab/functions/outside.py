@@ -8,6 +8,7 @@ from collections.abc import Iterable
 FILES = "files that functions write"
 HELD_ON = "advisory locks that a session still holds at its end"
 SERVERS = "what other servers are sent or answer (HTTP, mail)"
+LIFETIMES = "how long keys of Redis have to live: only whether they expire"
 
 _OF_SQL = {
     r"\blo_\w+": "large objects (lo_...)",
@@ -20,8 +21,8 @@ _OF_SQL = {
 }  # fmt: skip
 _OF_REDIS = {
     r"PUBLISH|SPUBLISH": "messages published in Redis (PUBLISH)",
-    r"\w*EXPIRE(AT)?|SETEX|PSETEX|GETEX|HSETEX|HGETEX": "how long keys of Redis have to live: only whether they expire",
-    r"(SET|RESTORE)\b.*? (EX|PX|EXAT|PXAT|TTL)": "how long keys of Redis have to live: only whether they expire",
+    r"\w*EXPIRE(AT)?|SETEX|PSETEX|GETEX|HSETEX|HGETEX": LIFETIMES,
+    r"(SET|RESTORE)\b.*? (EX|PX|EXAT|PXAT|TTL)": LIFETIMES,
     r"FUNCTION|CONFIG|ACL|SCRIPT": "functions, settings and users of Redis",
 }
 _SQL = [(re.compile(pattern, re.IGNORECASE), said) for pattern, said in _OF_SQL.items()]

@@ -13,6 +13,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from zephyr_lab.explore.footprint import RowSet
+from zephyr_lab.functions.outside import LIFETIMES
 from zephyr_lab.functions.trace import Trace
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.redis_commands import Kind as RedisKind
@@ -91,7 +92,7 @@ def footprint_of(trace: Trace, session: str, *, trusts_memory: bool) -> Footprin
     accesses: list[Access] = []
     reads, writes = set[str](), set[str]()
     unclear: dict[str, None] = {}
-    unseen = trace.unseen
+    unseen = tuple(one for one in trace.unseen if one != LIFETIMES)  # they are in Redis, which it writes
     if trace.hides_memory and not trusts_memory:
         unseen = (*unseen, "what a service or an app keeps in memory")
     for trip in trace.trips[session]:

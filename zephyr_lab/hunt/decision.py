@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from zephyr_lab.errors import BadInput, LabError, ServerLost, ServerUnavailable
@@ -17,6 +19,9 @@ from zephyr_lab.hunt.candidates import Candidate
 from zephyr_lab.options import RUN_OPTIONS
 from zephyr_lab.schedule.faults import Fault, fault_of, is_expiry
 from zephyr_lab.schedule.transcript import Transcript
+
+FORMS = (".html", ".spec", ".sql", ".py")
+"""Of the files that a counterexample is exported to, by suffix."""
 
 NOT_HERE = (BadInput, ServerLost, ServerUnavailable)
 """Errors that end a hunt: they concern all pairs."""
@@ -47,7 +52,7 @@ class Finding:
     """A schedule that shows a race. `verdict` compares its outcome with those of the serial orders, as text.
 
     `places` are the lines that asked something in it, such as `shop.py:41`, those of the pattern first; `transcript` is
-    in the form for JSON, observed where that was possible.
+    in the form for JSON, observed where that was possible. `exports` says which files show it to others.
     """
 
     schedule: str
@@ -56,6 +61,7 @@ class Finding:
     explanation: tuple[str, ...]
     places: tuple[str, ...]
     transcript: Mapping[str, Any] = field(repr=False)
+    exports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,20 @@ def decide(
 ) -> Decision:
     """Explores `sessions`, with `options` as of `Explores.explore`, for at most so many seconds.
 
+    `options` may also have `export`, a folder for the files that show a race to others.
+
     Raises what concerns all pairs: BadInput, ServerLost, ServerUnavailable.
     """
     began = time.monotonic()
+    folder: Path | None = options.get("export")
+    options = {name: one for name, one in options.items() if name != "export"}
     asked = {**options, "may_raise": True, "budget": seconds, "on_progress": _until_the_first}
     try:
         found = lab.explore(sessions, **asked)
         kind, why = _kind_of(found, sessions, candidate.pattern, is_tested=bool(options.get("may_raise")))
         finding = _finding(lab, candidate, sessions, options, found) if kind is Kind.RACES else None
+        if finding and folder:
+            finding = replace(finding, exports=_exported(candidate, found, folder))
     except NOT_HERE:
         raise
     except LabError as error:
@@ -174,6 +186,14 @@ def _finding(
     return Finding(
         shown.transcript.schedule, str(shown.transcript), str(shown), explanation, tuple(places), observed.to_dict()
     )
+
+
+def _exported(candidate: Candidate, found: Exploration, folder: Path) -> tuple[str, ...]:
+    """Writes the counterexample in each form that can hold it, named by the operations; says what came of each."""
+    name = "+".join(re.sub(r"[^\w.-]+", "-", one).strip("-.") or "operation" for one in candidate.operations)
+    if found.counterexample is None:
+        return (f"not exported: {folder / name}: the invariant is violated, and only anomalies are written",)
+    return tuple(found.counterexample.export_all(folder / f"{name}{suffix}" for suffix in FORMS))
 
 
 def _observed(found: Exploration) -> Transcript | None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from zephyr_lab.errors import ServerLost, ServerUnavailable
@@ -28,7 +29,7 @@ class Hunter:
     """`operations` by name: functions or requests, as `lab` explores them. `options` are those of `Explores.explore`.
 
     `budget` is in seconds, for the whole hunt; `jobs` processes have a lab of their own each, made by `open_lab`.
-    `on_progress` gets the state after each decision.
+    `export` is a folder for the files that show each race to others. `on_progress` gets the state after each decision.
     """
 
     lab: Explores
@@ -38,6 +39,7 @@ class Hunter:
     triples: bool = False
     budget: float | None = None
     jobs: int = 1
+    export: Path | None = None
     on_progress: Callable[[Hunt], None] | None = None
     _met: dict[str, Met] = field(default_factory=dict, init=False)
 
@@ -165,15 +167,15 @@ class Hunter:
             raise
 
     def _share(self, candidates: int, jobs: int) -> float | None:
-        """Seconds for one of so many candidates: the most suspicious come first, and have what a pair needs."""
+        """Seconds for one of so many candidates; None for as many as it takes."""
         if self._deadline is None:
             return None
-        left = max(0.0, self._deadline - time.monotonic())
-        return max(left * min(jobs, candidates) / candidates, min(left, LEAST_SECONDS))
+        return share_of(self._deadline - time.monotonic(), candidates, jobs)
 
     def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> Future[Decision]:
         sessions = {name: self.operations[one] for name, one in named(candidate.operations, self._names)}
-        about = {**self.options, "setup": self._operations.setup(candidate.operations, candidate.prefix)}
+        setup = self._operations.setup(candidate.operations, candidate.prefix)
+        about = {**self.options, "setup": setup, "export": self.export}
         if self._halved(candidate.operations):
             about = {name: one for name, one in about.items() if name not in ("faults", "time")}
         return decides.submit(candidate, sessions, about, seconds)
@@ -198,3 +200,9 @@ class Hunter:
         self._hunt.decisions[decision.operations] = decision
         if self.on_progress:
             self.on_progress(self._hunt)
+
+
+def share_of(left: float, candidates: int, jobs: int) -> float:
+    """Of so many seconds, those for one of so many candidates."""
+    left = max(0.0, left)
+    return max(left * min(jobs, candidates) / candidates, min(left, LEAST_SECONDS))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zephyr_lab.errors import LabError, SetupFailed
+from zephyr_lab.errors import LabError, SetupFailed, StepTimeout
 from zephyr_lab.explore.scheduler import Nondeterminism
 from zephyr_lab.functions.arguments import Kind, name_of, parameters_of
 from zephyr_lab.functions.places import place_of
@@ -77,7 +77,7 @@ class Operations:
         except LabError as error:
             if isinstance(error, SetupFailed) and not prefix:
                 raise
-            return Met(prefix, None, str(error), is_final=isinstance(error, Nondeterminism))
+            return Met(prefix, None, str(error), is_final=isinstance(error, Nondeterminism | StepTimeout))
         return Met(prefix, self._footprint(trace), _trouble(trace.transcript))
 
     def _footprint(self, trace: Trace) -> Footprint:

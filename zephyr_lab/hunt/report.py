@@ -74,7 +74,7 @@ class Hunt(Found):
         for one in found:
             yield f"  {_with(one)}: {one.why}, after {one.schedules:,} schedules"
             if one.finding:
-                told = [one.finding.timeline, "", one.finding.verdict, *one.finding.explanation]
+                told = [one.finding.timeline, "", one.finding.verdict, *one.finding.explanation, *one.finding.exports]
                 yield from (f"    {line}".rstrip() for text in told for line in text.split("\n"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from zephyr_lab.errors import BadInput
@@ -23,6 +24,7 @@ def hunt(
     triples: bool,
     budget: float | None,
     jobs: int,
+    export: Path | None,
     on_progress: Callable[[Hunt], None] | None,
 ) -> Hunt:
     """As `Lab.hunt`. Raises BadInput."""
@@ -34,6 +36,12 @@ def hunt(
             meant = f" (did you mean {close[0]!r}?)" if close else ""
             raise BadInput(f"a hunt has no option {name!r}{meant}; there are: {', '.join(HUNT_OPTIONS)}")
     ExploreOptions(**options, budget=budget, jobs=jobs).check()
+    if export:
+        try:
+            export.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"races cannot be exported into the folder {export}: {error.strerror}") from None
     return Hunter(
-        lab, operations, options, open_lab, triples=triples, budget=budget, jobs=jobs, on_progress=on_progress
-    ).run()
+        lab, operations, options, open_lab,
+        triples=triples, budget=budget, jobs=jobs, export=export, on_progress=on_progress,
+    ).run()  # fmt: skip

@@ -220,6 +220,7 @@ class Lab:
         triples: bool = False,
         budget: float | None = None,
         jobs: int = 1,
+        export: str | Path | None = None,
         on_progress: Callable[[Hunt], None] | None = None,
         **options: Any,
     ) -> Hunt:
@@ -234,7 +235,9 @@ class Lab:
         name. Requests to a service may share memory that is not seen, so that none of them are taken to be independent,
         but with `reduction=True`. Any other option is that of `explore`, for each pair.
 
-        `on_progress` gets the state after each pair. Raises BadInput, SetupFailed, ServerLost, ServerUnavailable.
+        `export` is a folder: each race is written there for others, as `book+cancel.html`, `.spec`, `.sql` and `.py`,
+        as far as these can hold it. `on_progress` gets the state after each pair. Raises BadInput, SetupFailed,
+        ServerLost, ServerUnavailable.
         """
         from zephyr_lab.lab.hunting import hunt  # its parser takes as long to import as all the rest
 
@@ -246,7 +249,7 @@ class Lab:
         )  # fmt: skip
         return hunt(
             self, operations, options, open_lab=open_lab, triples=triples, budget=budget, jobs=jobs,
-            on_progress=on_progress,
+            export=None if export is None else Path(export), on_progress=on_progress,
         )  # fmt: skip
 
     def function_explorer(
