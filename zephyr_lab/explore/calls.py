@@ -70,10 +70,8 @@ def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callab
         before = statement[place - 1].text if place else ""
         after = statement[place + 1].text if place + 1 < len(statement) else ""
         name = token.name
-        clock = clock or name in _CLOCKS or bool(token.kind == "string" and _CLOCK_TEXT.search(token.text))
-        if name in _SYSTEM_COLUMNS:
-            return Calls(unknown=True)
-        if _is_spelled_otherwise(token) or _is_a_type_elsewhere(statement[place : place + 5]):
+        clock = clock or _is_the_time(token)
+        if _is_odd(token, statement[place : place + 5]):
             return Calls(unknown=True)
         if after == "(" and name and name not in _CLOCKS:
             kind = _kind(name, before, statement[place - 2].text if place > 1 else "", schema)
@@ -89,6 +87,15 @@ def calls_of(statement: Sequence[Token], schema: Schema, own_is_harmless: Callab
 def is_called_by_a_dot(name: str, schema: Schema) -> bool:
     """Whether `row.name`, where `name` is no column, may call something not known to be harmless."""
     return name in schema.own or schema.functions.get(name, "immutable") != "immutable"
+
+
+def _is_the_time(token: Token) -> bool:
+    return token.name in _CLOCKS or (token.kind == "string" and bool(_CLOCK_TEXT.search(token.text)))
+
+
+def _is_odd(token: Token, ahead: Sequence[Token]) -> bool:
+    """Whether something begins here that may be anything, whatever is called."""
+    return token.name in _SYSTEM_COLUMNS or _is_spelled_otherwise(token) or _is_a_type_elsewhere(ahead)
 
 
 def _is_spelled_otherwise(token: Token) -> bool:

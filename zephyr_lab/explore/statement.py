@@ -142,12 +142,23 @@ class Reader:
             or any(column not in self._schema.columns for one in changes for column in _assigned(one))
         ):
             return UNKNOWN
+        return self._understood(parsed, mentioned, frozenset(tables), changes, calls)
+
+    def _understood(
+        self,
+        parsed: exp.Expr,
+        mentioned: list[exp.Table],
+        tables: frozenset[str],
+        changes: Sequence[exp.Expr],
+        calls: Calls,
+    ) -> Footprint:
+        """The footprint of a statement whose names and words are known."""
         implied = self._implied(changes)
         if implied.unknown and not implied.clock:
             return UNKNOWN
         if calls.shared or (changes and changes != [parsed]) or isinstance(parsed, exp.Merge):
-            return replace(UNKNOWN if implied.unknown else OPAQUE, by_place=frozenset(tables))
-        plain = self._plain_statement(parsed, mentioned, frozenset(tables), calls)
+            return replace(UNKNOWN if implied.unknown else OPAQUE, by_place=tables)
+        plain = self._plain_statement(parsed, mentioned, tables, calls)
         return _by_the_clock(plain) if implied.clock else plain
 
     def _calls_by_a_dot(self, parsed: exp.Expr, mentioned: list[exp.Table]) -> bool:

@@ -160,11 +160,14 @@ class Hunter:
                         had[one.operations] = decision.seconds if decision.ran_out else 0.0
                         waiting.append(one)
         except (KeyboardInterrupt, ServerLost, ServerUnavailable) as ended:
-            last = str(ended) or _INTERRUPTED
-            for left, why in [(one, last), *((each, _INTERRUPTED) for each in (*running.values(), *waiting))]:
-                if left and left.operations not in self._hunt.decisions:
-                    self._hunt.decisions[left.operations] = undecided(left, why)
+            self._leave([one] if one else [], str(ended) or _INTERRUPTED)
+            self._leave([*running.values(), *waiting], _INTERRUPTED)
             raise
+
+    def _leave(self, candidates: Sequence[Candidate], why: str) -> None:
+        for one in candidates:
+            if one.operations not in self._hunt.decisions:
+                self._hunt.decisions[one.operations] = undecided(one, why)
 
     def _share(self, candidates: int, jobs: int) -> float | None:
         """Seconds for one of so many candidates; None for as many as it takes."""
