@@ -30,6 +30,7 @@ def strategies(
         int, typer.Option(min=2, max=4, help="Number of sessions that book the last place of the slot.")
     ] = 2,
     samples: Annotated[int | None, typer.Option(min=1, help="Run this many random schedules instead of all.")] = None,
+    hunt: Annotated[bool, typer.Option(help="Hunt the service's requests: races, and what is not atomic.")] = False,
 ) -> None:
     """List the booking strategies of the order service; with --explore, explore each at three levels."""
     with needed_by("zephyr-lab strategies", "service"):
@@ -49,6 +50,14 @@ def strategies(
                 on_progress=lambda _: progress.advance(task),
             )
         print(to_markdown(cells))
+        return
+    if hunt:
+        from zephyr_lab.course import hunted
+
+        with labs.Lab() as lab, progress_bar() as progress:
+            task = progress.add_task("hunting", total=len(chosen))
+            rows = hunted.hunted(lab, [one.name for one in chosen], lambda _: progress.advance(task))
+        print(hunted.to_markdown(rows))
         return
     for one in chosen:
         level = one.isolation.name.replace("_", " ").lower() if one.isolation else "any level"

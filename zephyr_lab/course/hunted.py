@@ -2,89 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from zephyr_lab.course.strategies import own_level
+from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.functions.once import once
-from zephyr_lab.hunt.decision import Decision
-from zephyr_lab.hunt.report import Hunt
 from zephyr_lab.orders import example
 from zephyr_lab.orders.requests import NOT_ITS_OWN, requests
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 
-NOTHING = ""
-FAULTS = {
-    NOTHING: "nothing fails",
-    "crash": "a process dies",
-    "lost-commit": "the answer to COMMIT is lost",
-    "redis-timeout": "Redis does not answer",
+FAILURES: dict[str, dict[str, Any]] = {
+    "a process dies": {"faults": {"crash": 1}},
+    "the answer to COMMIT is lost": {"faults": {"lost-commit": 1}},
+    "Redis answers too late": {"faults": {"redis-timeout": 1}},
+    "both, and it is sent again": {"faults": {"crash": 1, "lost-commit": 1}, "retry": True},
 }
-"""The columns of the table, by the fault that each schedule may have one of."""
+"""What a request meets when it is alone: options of `Lab.explore`."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A strategy at its own level: the decisions on its requests, by fault."""
+    """A strategy at its own level: the pairs of requests that race when nothing fails, of so many schedules; and by
+    failure, the requests that do not happen wholly or not at all, or exactly once where they are sent again."""
 
     strategy: str
-    hunts: dict[str, Hunt]
+    races: tuple[str, ...]
+    schedules: int
+    gaps: dict[str, tuple[str, ...]]
+    open: tuple[str, ...] = ()
 
-    def races(self, fault: str) -> list[str]:
-        """What races with at most one such fault, and would not without it; sorted."""
-        found = {_name(one) for one in self.hunts[fault].races}
-        return sorted(found - (set(self.races(NOTHING)) if fault and NOTHING in self.hunts else set()))
-
-    def cell(self, fault: str) -> str:
-        """What races; `not decided` beside it where that is so."""
-        open_ = [_name(one) for one in self.hunts[fault].undecided]
-        schedules = sum(one.schedules for one in self.hunts[fault].decisions.values())
-        said = ", ".join(self.races(fault)) or f"nothing in {schedules:,}"
-        return said + (f"; not decided: {', '.join(open_)}" if open_ else "")
+    def cells(self) -> list[str]:
+        races = ", ".join(self.races) or f"none in {self.schedules:,}"
+        undecided = f"; not decided: {', '.join(self.open)}" if self.open else ""
+        return [races + undecided, *(", ".join(self.gaps[name]) or "-" for name in FAILURES)]
 
 
-def _name(decision: Decision) -> str:
-    return " + ".join(decision.operations)
+def hunted(lab: Any, names: Iterable[str] = STRATEGIES, on_progress: Callable[[Row], None] | None = None) -> list[Row]:
+    """Hunts every pair of the service's requests, and explores each alone with each failure; a minute a strategy.
 
-
-def hunted(
-    lab: Any,
-    names: Iterable[str] = STRATEGIES,
-    faults: Sequence[str] = tuple(FAULTS),
-    on_progress: Callable[[Row], None] | None = None,
-) -> list[Row]:
-    """Hunts every pair of the service's requests, for each strategy at its own level, once for each fault.
-
-    `lab` is a `Lab`; one strategy takes half a minute without faults, and some minutes with them.
+    `lab` is a `Lab`. Raises BadInput for a name that there is not.
     """
     rows = []
     for name in names:
-        row = Row(name, {fault: _hunt(lab, name, fault) for fault in faults})
-        rows.append(row)
+        rows.append(_row(lab, name))
         if on_progress:
-            on_progress(row)
+            on_progress(rows[-1])
     return rows
 
 
-def _hunt(lab: Any, name: str, fault: str) -> Hunt:
+def _row(lab: Any, name: str) -> Row:
     one = strategy(name)
     setup = example.setup(one)
-    found: Hunt = lab.hunt(
-        requests(one),
-        setup=setup if isinstance(setup, str) else once(setup),
-        isolation=own_level(name),
-        ignore=NOT_ITS_OWN,
-        reduction=True,  # the service keeps nothing in memory that its requests share
-        faults={fault: 1} if fault else {},
-    )
-    return found
+    options: dict[str, Any] = {
+        "setup": setup if isinstance(setup, str) else once(setup),
+        "isolation": own_level(name),
+        "ignore": NOT_ITS_OWN,
+    }
+    asked = requests(one)
+    # The service keeps nothing in memory that its requests share.
+    pairs = lab.hunt(asked, reduction=True, **options)
+    gaps: dict[str, tuple[str, ...]] = {}
+    open_ = [" + ".join(one.operations) for one in pairs.undecided]
+    for failure, faults in FAILURES.items():
+        found: dict[str, Exploration] = {
+            request: lab.explore([function], **options, **faults, may_raise=True, shrink=False)
+            for request, function in asked.items()
+        }
+        gaps[failure] = tuple(request for request, alone in found.items() if alone.anomalous)
+        open_ += [f"{request}, {failure}" for request, alone in found.items() if not alone.complete]
+    schedules = sum(one.schedules for one in pairs.decisions.values())
+    races = tuple(sorted(" + ".join(one.operations) for one in pairs.races))
+    return Row(name, races, schedules, gaps, tuple(open_))
 
 
 def to_markdown(rows: Iterable[Row]) -> str:
-    """A row for each strategy, a column for each fault."""
-    rows = list(rows)
-    faults = list(rows[0].hunts)
-    lines = ["| strategy | " + " | ".join(FAULTS[one] for one in faults) + " |", "|---" * (len(faults) + 1) + "|"]
-    lines += [f"| {row.strategy} | " + " | ".join(row.cell(fault) for fault in faults) + " |" for row in rows]
-    return "\n".join(lines)
+    """A row for each strategy."""
+    lines = ["| strategy | pairs that race | " + " | ".join(FAILURES) + " |", "|---" * (len(FAILURES) + 2) + "|"]
+    return "\n".join(lines + [f"| {row.strategy} | " + " | ".join(row.cells()) + " |" for row in rows])

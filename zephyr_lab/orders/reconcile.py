@@ -116,7 +116,7 @@ async def reconcile(
     if slots is None:
         return await _reconcile_counters(session, day, repair)
     now = now or datetime.now(UTC)
-    # Redis first: an order that is saved afterwards was placed before, and is in here.
+    # Redis first: a place that is in here, and whose order is not saved afterwards, has no order yet.
     places = await slots.bookings(day)
     async with session.transaction():
         rows = await session.rows(_ORDERS, _bounds(day))
@@ -136,7 +136,8 @@ async def reconcile(
             done = "freed" if freed else "saved meanwhile, and left alone"
         found.append(Difference(place.slot, what, done, order_id))
     for order_id, (slot, price) in orders.items():
-        booked = places.get(order_id)
+        # It may have been placed, and saved, since Redis was asked.
+        booked = places.get(order_id) or await slots.booking(order_id, day)
         if booked is not None and (booked.slot, booked.price) == (slot, price):
             continue
         if repair:

@@ -134,14 +134,15 @@ class RedisSlots:
         mine = sum(one.slot == slot for one in bookings.values())
         return SlotInfo(slot, int(load or 0), int(capacity or self._capacity), _text(disabled or "") == "1", mine)
 
+    async def booking(self, order_id: UUID, day: date) -> Booking | None:
+        """An order's booking on a day."""
+        known = await maybe_await(self._redis.hget(self._keys(day).orders, str(order_id)))
+        return Booking.of(_text(known)) if known else None
+
     async def bookings(self, day: date) -> dict[UUID, Booking]:
         """Every booking of a day, by order."""
         known = await maybe_await(self._redis.hgetall(self._keys(day).orders))
-        found = {}
-        for order_id, text in known.items():
-            price, key, at = _text(text).split()
-            found[UUID(_text(order_id))] = Booking(slot_of(key), int(price), int(at))
-        return found
+        return {UUID(_text(order_id)): Booking.of(_text(text)) for order_id, text in known.items()}
 
     async def loads(self, slots: list[Slot]) -> dict[str, int]:
         """Roubles by slot id, for slots that have any."""
@@ -185,6 +186,12 @@ class Booking:
     slot: Slot
     price: int
     at: int
+
+    @classmethod
+    def of(cls, text: str) -> Booking:
+        """From the form in Redis: price, key of the slot, time."""
+        price, key, at = text.split()
+        return cls(slot_of(key), int(price), int(at))
 
 
 def _text(value: Any) -> str:
