@@ -192,11 +192,7 @@ class Case:
                 found = explorer.explore(selection.scheduler(self.spec), on_progress, budget)
             else:
                 work = Work(self.spec, self.isolation, selection, invariant, deadline)
-                try:
-                    found = self._in_parallel(work, jobs, on_progress)
-                except NotSymmetric:
-                    work = replace(work, selection=replace(selection, symmetry=False))
-                    found = self._in_parallel(work, jobs, on_progress)
+                found = self._in_parallel(work, jobs, on_progress)
             if found.anomalous:
                 # After an interrupt the user does not wait for more.
                 more = shrink and (found.complete or samples is not None)
@@ -219,7 +215,11 @@ class Case:
         runner, context = self.engine.runner, multiprocessing.get_context("spawn")
         opening = replace(self.engine.opening, step_seconds=runner.step_seconds)
         with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
-            return explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
+            try:
+                return explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
+            except NotSymmetric:
+                work = replace(work, selection=replace(work.selection, symmetry=False))
+                return explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
 
     def _show_anomaly(
         self, explorer: Explorer, found: Exploration, *, shrink: bool = False, deadline: float | None = None
