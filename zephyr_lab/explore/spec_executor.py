@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from zephyr_lab.errors import ScheduleError, StepTimeout
 from zephyr_lab.explore.effect import Effect, Effects, names_a_level
+from zephyr_lab.explore.footprint import Footprint
 from zephyr_lab.explore.scheduler import Candidate
-from zephyr_lab.explore.symmetry import NAMES_ITSELF, victim_by_name
+from zephyr_lab.explore.symmetry import NAMES_ITSELF, Step, Trace, victim_by_name
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, VerdictKind, judge
 from zephyr_lab.schedule.execution import Execution
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -51,6 +53,7 @@ class SpecExecutor:
         self._is_anonymous = not any(NAMES_ITSELF.search(sql) for _, sql in spec.blocks())
         self._unwatched = _without_ssi(spec)
         self._serial_unwatched = SerialOutcomes(self._run_unwatched)
+        self._unwatched_traces: list[tuple[Trace, bool]] = []
 
     @property
     def name(self) -> str:
@@ -68,12 +71,16 @@ class SpecExecutor:
 
     def _followed(self) -> Effects:
         if self._effects is None:
-            from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
-
-            footprint = footprints(lambda sql: self._runner.workspace.execute(sql, "what the setup has made"))
-            self._effects = Effects(self._spec, self.isolation, footprint)
+            self._effects = Effects(self._spec, self.isolation, self._footprint)
         self._effects.begin()
         return self._effects
+
+    @cached_property
+    def _footprint(self) -> Callable[[str], Footprint]:
+        """Read from the schema, which must be set up."""
+        from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
+
+        return footprints(lambda sql: self._runner.workspace.execute(sql, "what the setup has made"))
 
     def abandon(self) -> None:
         self._runner.abandon()
@@ -89,13 +96,35 @@ class SpecExecutor:
         if not self._watches:
             return False
         schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
+        order = [self._spec.steps[name].session for name in schedule.steps]
+        known = next((false for trace, false in self._unwatched_traces if trace.has_order(order)), None)
+        if known is not None:
+            return known
         try:
-            unwatched = self._run_unwatched(schedule)
+            unwatched, trace = self._follow_unwatched(schedule)
         except (ScheduleError, StepTimeout):  # the refused session would have blocked others
             return False
-        if any(one.end is not End.COMMITTED for one in unwatched.transactions):
-            return False
-        return judge(unwatched, self._serial_unwatched).kind is VerdictKind.PREVENTED
+        false = all(one.end is End.COMMITTED for one in unwatched.transactions) and (
+            judge(unwatched, self._serial_unwatched).kind is VerdictKind.PREVENTED
+        )
+        self._unwatched_traces.append((trace, false))
+        return false
+
+    def _follow_unwatched(self, schedule: Schedule) -> tuple[Transcript, Trace]:
+        execution = self._runner.begin(self._unwatched, IsolationLevel.REPEATABLE_READ)
+        try:
+            effects = Effects(self._unwatched, IsolationLevel.REPEATABLE_READ, self._footprint)
+            running = RunningSpec(execution, effects, self._is_anonymous)
+            steps = []
+            for name in schedule.steps:
+                session = self._spec.steps[name].session
+                effect = running.take(session)
+                assert effect is not None
+                steps.append(Step(session, effect))
+            return running.finish(), Trace(steps)
+        except BaseException:
+            self.abandon()
+            raise
 
     def _run_unwatched(self, schedule: Schedule) -> Transcript:
         return self._runner.run(self._unwatched, schedule, IsolationLevel.REPEATABLE_READ)

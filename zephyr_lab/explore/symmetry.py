@@ -57,7 +57,7 @@ class Symmetry:
 
     def mirrors(self, steps: Sequence[Step], runnable: Sequence[str]) -> dict[str, str]:
         """By session that need not be tried after `steps`: the earlier one that it is interchangeable with."""
-        trace = _Trace(steps)
+        trace = Trace(steps)
         found: dict[str, str] = {}
         for some in self.classes:
             first: list[str] = []
@@ -78,7 +78,7 @@ class Symmetry:
 
     def orbit(self, steps: Sequence[Step]) -> list[dict[str, str]]:
         """A renaming for each trace of the orbit of a schedule; none if a schedule before it counts them."""
-        trace = _Trace(steps)
+        trace = Trace(steps)
         taken = [self.sessions.index(one.session) for one in steps]
         stable = []
         for renaming in self.renamings:
@@ -111,7 +111,7 @@ def renamed(effect: Effect, renaming: Renaming) -> Effect:
     return replace(effect, sessions=frozenset(renaming.get(name, name) for name in effect.sessions))
 
 
-class _Trace:
+class Trace:
     """The order of dependent steps of a schedule."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
@@ -125,6 +125,19 @@ class _Trace:
             [earlier for earlier in range(place) if dependent(steps[earlier].effect, one.effect)]
             for place, one in enumerate(steps)
         ]
+
+    def has_order(self, sessions: Sequence[str]) -> bool:
+        """Whether a schedule of the same steps, in the order of these sessions, is this one but for the order of
+        independent steps."""
+        counts: dict[str, int] = {}
+        where: dict[Label, int] = {}
+        for place, session in enumerate(sessions):
+            number = counts[session] = counts.get(session, -1) + 1
+            where[session, number] = place
+        if where.keys() != set(self._labels):
+            return False
+        at = [where[label] for label in self._labels]
+        return all(at[earlier] < at[place] for place, some in enumerate(self._before) for earlier in some)
 
     def is_same_with(self, one: str, other: str) -> bool:
         """Whether it is the same trace when these two sessions exchange their names."""
