@@ -153,3 +153,16 @@ def test_a_readers_commit_is_somebodys_business_who_looks_at_locks(
     reduced = lab.explore([looks, reads], setup=SETUP, isolation=isolation, reduction=True)
     assert found(reduced) == found(full)
     assert reduced.schedules <= full.schedules == reduced.represents
+
+
+def test_the_fewest_switches_of_three_sessions_are_found(lab: Lab) -> None:
+    """A schedule that is given up before anybody's first step says nothing of what the functions do."""
+
+    def book(conn: psycopg.Connection[Any]) -> None:
+        row = conn.execute("select booked from slots where slot = 1").fetchone()
+        assert row
+        conn.execute("update slots set booked = %s where slot = 1", [row[0] + 1])
+
+    found = lab.explore([book] * 3, setup=SETUP, samples=5, seed=1)
+    assert found.anomalous
+    assert found.counterexample == "A A A B C C C B B"

@@ -343,7 +343,7 @@ class FunctionExecution:
     def finish(self, question: str | None = None) -> Transcript:
         """Ends what is still open, reads the tables, and returns the transcript: round trips, then each outcome."""
         attempts = [*self._earlier, *self.sessions.values()]
-        if attempts and not any(one.trips for one in attempts):
+        if attempts and not self.runnable() and not any(one.trips for one in attempts):
             self.abandon()
             raise NothingToOrder(self._nothing_to_order())
         unfinished = {name for name, one in self.sessions.items() if not one.ended}
