@@ -42,7 +42,7 @@ unit: $(VENV)/dev.installed
 	$(PYTEST) -m "not thorough" $(MEASURED)
 
 # Those that mirror the package; whole programs, the course and other people's oracles are in the other folders.
-MIRRORS := $(addprefix tests/,anomalies check explore functions hunt lab load orders pytest_plugin project runbook schedule servers share sql suite views wire)
+MIRRORS := $(addprefix tests/,anomalies check explore functions hunt lab load orders pytest_plugin project runbook schedule servers share sql suite views wire workers)
 coverage: $(VENV)/dev.installed  ## which lines of the package the tests without a server run
 	mkdir -p build
 	$(BIN)/coverage run --source zephyr_lab --branch --data-file build/.coverage -m pytest -q -m "not server and not thorough" tests
@@ -88,7 +88,7 @@ lock: $(VENV)/dev.installed  ## resolve the pinned dependencies anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --upgrade requirements/build.in -o requirements/build.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --upgrade --extra course -c requirements/constraints.in --override requirements/overrides.in \
+	  --upgrade --extra course --extra cluster -c requirements/constraints.in --override requirements/overrides.in \
 	  pyproject.toml -o requirements/lab.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --upgrade --extra dev -c requirements/lab.lock --override requirements/overrides.in \

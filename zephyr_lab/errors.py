@@ -40,6 +40,9 @@ class MissingExtra(LabError, ModuleNotFoundError):
         super().__init__(text, name=name)
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str | None, str]]:
+        return type(self), (str(self), self.name, self.extra)  # out of another process
+
 
 class ServerUnavailable(LabError):
     """No usable PostgreSQL or Redis: missing binaries, unreachable DSN, wrong password, too old, no rights."""

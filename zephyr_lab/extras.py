@@ -23,6 +23,7 @@ EXTRAS = {
         "psycopg_pool", "pydantic", "grpc", "grpc_health", "grpc_reflection", "google", "prometheus_client",
     ),
     "load": ("psutil", "pandas", "pyarrow", "uvloop"),
+    "cluster": ("distributed", "cloudpickle"),
     "course": (
         "jupyterlab", "ipywidgets", "anywidget", "matplotlib", "nbval", "papermill", "nbformat",
         "nbclient", "nbconvert", "jinja2", "sqlalchemy",
