@@ -247,8 +247,6 @@ def test_an_invariant_is_reported_beside_the_verdict(lab: Lab) -> None:
     assert lab.case("lost-update").explore(invariant="select booked < 1 from slots").run.violated == 6
     with pytest.raises(BadInput, match="one row of one boolean"):
         case.explore(invariant="select 1")
-    with pytest.raises(BadInput, match="a function does not travel"):
-        case.explore(invariant=lambda transcript: True, jobs=2)
 
 
 def test_the_counterexample_has_as_few_switches_as_any(lab: Lab) -> None:

@@ -78,14 +78,14 @@ class Counting:
 class CountingExecutor:
     name, isolation = "counting", IsolationLevel.READ_COMMITTED
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: str = "AB") -> None:
         self.calls: list[str] = []
-        self.orders = 0
+        self.sessions, self.orders = sessions, 0
         self.serial = SerialOutcomes(self.in_order)
 
     def begin(self, *, follow: bool = False, observed: bool = False) -> RunningSchedule:
         self.calls.append("begin")
-        return Counting(self.calls, "AB", follow)
+        return Counting(self.calls, self.sessions, follow)
 
     def in_order(self, order: Schedule) -> Transcript:
         self.orders += 1
@@ -133,8 +133,13 @@ def test_a_search_that_reduces_asks_what_is_local_and_others_do_not() -> None:
 
 def test_a_schedule_that_is_given_up_is_finished() -> None:
     """It is begun and ended as any other, and judged by nobody."""
+
+    class GivesUp(Exhaustive):
+        def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
+            return None if self._depth == 2 else super().next_session(candidates, last)
+
     counting = CountingExecutor()
-    found = Explorer(counting).explore(Exhaustive(until=2))
+    found = Explorer(counting).explore(GivesUp())
     assert found.schedules == 0
     assert counting.calls == ["begin", "take", "take", "finish"] * 4
 

@@ -106,13 +106,64 @@ def test_few_switches_runs_no_others() -> None:
     assert len(walk(FewSwitches(2), {"A": 1, "B": 1, "C": 1})) == 6
 
 
-def test_a_search_that_is_cut_in_two_finds_the_same() -> None:
-    """Until a depth, and below each path that goes deeper; paths are plain data."""
+def some(search: Exhaustive | Sampled, number: int, steps: dict[str, int]) -> list[str]:
+    """As `walk`, of so many schedules."""
+
+    class Few:
+        wants_effects = complete = False
+        left = number
+
+        def new_execution(self) -> bool:
+            self.left -= 1
+            return self.left >= 0 and search.new_execution()
+
+        next_session = staticmethod(search.next_session)
+        observe = staticmethod(search.observe)
+
+    return walk(Few(), steps)
+
+
+@pytest.mark.parametrize("number", range(31))
+def test_a_search_goes_on_from_what_is_left_of_it(number: int) -> None:
+    """After any number of schedules, in one part or in two; parts are plain data."""
     steps = {"A": 2, "B": 2, "C": 1}
-    above = Exhaustive(until=2)
-    assert list(filter(None, walk(above, steps))) == []
-    parts = [walk(Exhaustive(below=path), steps) for path in pickle.loads(pickle.dumps(above.frontier))]
-    assert [schedule for part in parts for schedule in part] == walk(Exhaustive(), steps)
+    search, whole = Exhaustive(), walk(Exhaustive(), steps)
+    assert len(whole) == 30
+    before, rest = some(search, number, steps), search.rest()
+    if number == 30:
+        assert rest is None
+        return
+    assert rest is not None
+    rest = pickle.loads(pickle.dumps(rest))
+    assert before + walk(Exhaustive(rest), steps) == whole
+    two = rest.divided()
+    # Where all but the last choice are the only ones left: what to try beside that is not known yet.
+    assert (two is None) == (number in (0, 12, 24, 27, 29))
+    if two:
+        parts = [walk(Exhaustive(part), steps) for part in two]
+        assert all(parts)
+        assert before + parts[0] + parts[1] == whole
+
+
+def test_a_search_that_has_not_begun_is_left_whole() -> None:
+    steps = {"A": 1, "B": 1}
+    assert walk(Exhaustive(Exhaustive().rest()), steps) == ["AB", "BA"]
+    left = Sampled(range(3), seed=1)
+    assert left.rest() == range(3)
+
+
+def test_samples_go_on_from_those_that_are_left() -> None:
+    """A sample follows from its number, whoever draws it."""
+    steps = {"A": 2, "B": 2, "C": 1}
+    for make in (lambda which: Sampled(which, 7), lambda which: PCT(which, 7, 3, 5)):
+        search = make(range(10))
+        before, rest = some(search, 4, steps), search.rest()
+        assert rest == range(4, 10)
+        assert before + walk(make(rest), steps) == walk(make(range(10)), steps)
+        assert search.new_execution()
+    search = Sampled(range(1), 7)
+    walk(search, steps)
+    assert search.rest() is None
 
 
 def test_what_begins_with_a_step_that_did_not_end_is_not_tried_again() -> None:

@@ -1,7 +1,7 @@
 """Every possible schedule, depth first, the first session first.
 
-No tree is kept: only the choices of the last execution, and the alternatives at each of them. The search can be cut in
-two: `until` a depth it collects the deeper paths, and another search continues `below` each of them.
+No tree is kept: only the choices of the last execution, and the alternatives at each of them. Between two executions
+the search can be left, and what is left of it, a `Subtree`, is continued by another one, or divided among several.
 """
 
 from __future__ import annotations
@@ -43,22 +43,39 @@ class Choice:
 Path = list[Choice]
 
 
+@dataclass(frozen=True)
+class Subtree:
+    """What is left to be run below the first `fixed` choices of a path, from the whole path on."""
+
+    path: Path
+    fixed: int = 0
+
+    def divided(self) -> tuple[Subtree, Subtree] | None:
+        """In two parts, in the order of the search, as near to the root as possible; None if it is one branch so far.
+
+        The last choice has not been run yet: what to try beside it follows from its effect.
+        """
+        for place in range(self.fixed, len(self.path) - 1):
+            later = copy.deepcopy(self.path[: place + 1])
+            if later[-1].take_next():
+                return Subtree(self.path, place + 1), Subtree(later, place)
+        return None
+
+
 class Exhaustive:
     """Runs all schedules; `complete` when the last one has been run.
 
-    With `until`, schedules are abandoned after so many steps, and their paths kept in `frontier`. With `below`, only
-    schedules that begin with such a path are run.
+    With a `part` of them, only those.
     """
 
     wants_effects = False
 
-    def __init__(self, *, until: int | None = None, below: Path | None = None) -> None:
-        self._path: Path = copy.deepcopy(below or [])
-        self._fixed = len(self._path)
-        self._until = until
+    def __init__(self, part: Subtree | None = None) -> None:
+        self._path: Path = copy.deepcopy(part.path) if part else []
+        self._fixed = part.fixed if part else 0
+        self._is_part = part is not None
         self._depth = 0
         self._started = False
-        self.frontier: list[Path] = []
         self.complete = False
 
     def new_execution(self) -> bool:
@@ -72,10 +89,11 @@ class Exhaustive:
         self._started, self._depth = True, 0
         return True
 
+    def rest(self) -> Subtree | None:
+        """What is left to be run; called between two executions, after which this search is not used again."""
+        return Subtree(self._path, self._fixed) if not self.complete and self.new_execution() else None
+
     def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str | None:
-        if self._depth == self._until:
-            self.frontier.append(copy.deepcopy(self._path[: self._depth]))
-            return None
         if self._depth == len(self._path):
             choice = self.choice(candidates)
             if not choice.take_next():

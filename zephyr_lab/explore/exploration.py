@@ -186,6 +186,7 @@ class Exploration:
             mine.add(one.count, one.represents)
         for reason, times in other.undecided_because.items():
             self.note_reason(reason, times)
+        self.not_compared = tuple(sorted({*self.not_compared, *other.not_compared}))
 
     @property
     def ran_each(self) -> bool:

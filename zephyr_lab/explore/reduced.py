@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zephyr_lab.explore.effect import Effect, dependent
-from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive, Path
+from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive, Subtree
 from zephyr_lab.explore.scheduler import Candidate, names
 from zephyr_lab.explore.symmetry import Renaming, Step, Symmetry, renamed
 
@@ -21,10 +21,8 @@ class Reduced(Exhaustive):
 
     wants_effects = True
 
-    def __init__(
-        self, symmetry: Symmetry | None = None, *, until: int | None = None, below: Path | None = None
-    ) -> None:
-        super().__init__(until=until, below=below)
+    def __init__(self, symmetry: Symmetry | None = None, part: Subtree | None = None) -> None:
+        super().__init__(part)
         self.symmetry = symmetry
 
     def choice(self, candidates: Sequence[Candidate]) -> Choice:
@@ -40,7 +38,7 @@ class Reduced(Exhaustive):
 
     def forget_symmetry(self) -> bool:
         """Begins again without it; False if this search is a part of one that has been cut by it."""
-        if self._until is not None or self._fixed:
+        if self._is_part:
             return False
         self.symmetry, self._path, self._started = None, [], False
         return True

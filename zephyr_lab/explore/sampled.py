@@ -19,14 +19,19 @@ class Sampled:
     complete = False
 
     def __init__(self, which: range, seed: int) -> None:
-        self._numbers = iter(which)
+        self._left = which
         self._seed = seed
         self._random = random.Random()
 
     def new_execution(self) -> bool:
-        number = next(self._numbers, None)
+        number = self._left[0] if self._left else None
+        self._left = self._left[1:]
         self._random.seed(f"{self._seed} {number}")
         return number is not None
+
+    def rest(self) -> range | None:
+        """The numbers of those that have not been run; called between two executions."""
+        return self._left or None
 
     def next_session(self, candidates: Sequence[Candidate], last: str | None) -> str:
         return self._random.choice(candidates).session

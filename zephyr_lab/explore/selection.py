@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from zephyr_lab.explore.exhaustive import Exhaustive, Path
+from zephyr_lab.explore.exhaustive import Exhaustive, Subtree
 from zephyr_lab.explore.pct import PCT
 from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.sampled import Sampled
-from zephyr_lab.explore.scheduler import Scheduler
-from zephyr_lab.explore.symmetry import symmetry_of
+from zephyr_lab.explore.symmetry import Symmetry, symmetry_of
 from zephyr_lab.schedule.model import Spec
 
-Part = Path | range  # what lies below a path of the search, or samples by their numbers
+Part = Subtree | range  # of the tree of all schedules, or of samples by their numbers
 
 
 @dataclass(frozen=True)
 class Selection:
     """All schedules, with `reduction` one of each class; or `samples` random ones, which `depth` makes PCT's.
 
-    With `symmetry`, of those that differ only in the names of sessions with the same SQL one is run, too; None: where
-    there are three such sessions.
+    With `symmetry`, of those that differ only in the names of its sessions one is run, too.
     """
 
     reduction: bool = True
     samples: int | None = None
     seed: int = 0
     depth: int | None = None
-    symmetry: bool | None = None
+    symmetry: Symmetry | None = None
 
-    def scheduler(self, spec: Spec, part: Part | None = None) -> Scheduler:
-        """The scheduler for a part of the schedules of `spec`, or for all of them."""
+    def scheduler(self, spec: Spec | None, part: Part | None = None) -> Exhaustive | Sampled:
+        """The scheduler for a part of the schedules of `spec`, or for all of them. PCT needs a spec."""
         if self.samples is None:
-            return self.of_all(spec, below=part if isinstance(part, list) else None)
+            below = part if isinstance(part, Subtree) else None
+            return Reduced(self.symmetry, below) if self.reduction else Exhaustive(below)
         which = part if isinstance(part, range) else range(self.samples)
-        if self.depth is None:
+        if self.depth is None or spec is None:
             return Sampled(which, self.seed)
         return PCT(which, self.seed, self.depth, len(spec.steps))
 
-    def of_all(self, spec: Spec, *, until: int | None = None, below: Path | None = None) -> Exhaustive:
-        if not self.reduction:
-            return Exhaustive(until=until, below=below)
-        programs = {one.name: (one.setup, one.teardown, *(step.sql for step in one.steps)) for one in spec.sessions}
-        return Reduced(symmetry_of(programs, self.symmetry), until=until, below=below)
+    def about(self) -> dict[str, Any]:
+        """In JSON, for a checkpoint."""
+        return {**asdict(self), "symmetry": self.symmetry is not None}
+
+    def all(self) -> Part:
+        """The whole, as a part."""
+        return Subtree([]) if self.samples is None else range(self.samples)
+
+
+def divided(part: Part) -> tuple[Part, Part] | None:
+    """In two parts, in the order of the search; None if that is not possible."""
+    if isinstance(part, Subtree):
+        return part.divided()
+    half = len(part) // 2
+    return (part[:half], part[half:]) if half else None
+
+
+def alike(spec: Spec, wanted: bool | None) -> Symmetry | None:
+    """The sessions of a spec with the same SQL; `wanted` as of `symmetry_of`."""
+    programs = {one.name: (one.setup, one.teardown, *(step.sql for step in one.steps)) for one in spec.sessions}
+    return symmetry_of(programs, wanted)
