@@ -142,6 +142,7 @@ class ExploreOptions(RunOptions):
         None, "Stop after this many seconds with what was found.", Bounds(0, unit="seconds", is_open=True)
     )
     jobs: int = _option(1, "Number of processes, each with a database of its own.", _AT_LEAST_ONE)
+    checkpoint: Any = _option(None, "Keep the search in this file, and go on there.", shell_type=str | None)
     step_seconds: float | None = _option(
         None,
         "Time limit in seconds of a step that waits for no session; its schedule is then undecided.",
@@ -156,39 +157,18 @@ class ExploreOptions(RunOptions):
 
         if self.depth is not None and self.samples is None:
             raise BadInput("a depth is for random schedules: say how many samples as well")
-        if self.jobs > 1 and callable(self.invariant):
-            raise BadInput("several processes take an invariant in SQL only: a function does not travel")
         return super().check()
 
 
 RUN_OPTIONS = RunOptions.names()
-CASE_OPTIONS = (
-    "reduction",
-    "symmetry",
-    "samples",
-    "seed",
-    "depth",
-    "budget",
-    "jobs",
-    "invariant",
-    "step_seconds",
-    "shrink",
-)
-FUNCTION_OPTIONS = (
-    *RUN_OPTIONS,
-    "samples",
-    "seed",
-    "budget",
-    "shrink",
-    "reduction",
-    "symmetry",
-    "step_seconds",
-    "may_raise",
-)
+_SHARED = ("samples", "seed", "budget", "jobs", "checkpoint", "reduction", "symmetry", "step_seconds", "shrink")
+CASE_OPTIONS = (*_SHARED, "depth", "invariant")
+FUNCTION_OPTIONS = (*RUN_OPTIONS, *_SHARED, "may_raise")
 TEST_OPTIONS = (*RUN_OPTIONS, "budget", "samples", "seed", "may_raise")
 """Those of `Lab.replay`, of `Case.explore`, of `Lab.explore`, and of the marker `zephyr`."""
 
-HUNT_OPTIONS = tuple(name for name in FUNCTION_OPTIONS if name not in ("samples", "seed", "budget"))
+_OF_SEARCHES = ("samples", "seed", "budget", "jobs", "checkpoint")
+HUNT_OPTIONS = tuple(name for name in FUNCTION_OPTIONS if name not in _OF_SEARCHES)
 """Those of `Lab.explore` that each pair of a hunt is explored with."""
 
 MOST_ORDERS = 5_000_000

@@ -33,10 +33,11 @@ SIGNATURES = {
     "Case.explore": (Case.explore, CASE_OPTIONS),
     "Lab.explore": (Lab.explore, FUNCTION_OPTIONS),
 }
-OF_THE_VERB = {"self", "functions", "on_progress"}
+OF_THE_VERB = {"self", "functions", "on_progress", "executor"}
 OF_THE_COMMAND = {
-    "explore": {"case", "service", "request", "replay", "sessions", "export", "format"},
+    "explore": {"case", "service", "request", "replay", "sessions", "export", "format", "cluster"},
     "hunt": {
+        "cluster",
         "operations",
         "export",
         "service",
@@ -48,7 +49,7 @@ OF_THE_COMMAND = {
         "write_baseline",
         "strict",
     },
-    "incident": {"format", "into", "yes"},
+    "incident": {"format", "into", "yes", "cluster"},
 }
 
 
@@ -73,7 +74,7 @@ def test_every_option_of_an_exploration_is_somebodys() -> None:
     """And none of them is named twice, or by a name that the model has not."""
     for names in (CASE_OPTIONS, FUNCTION_OPTIONS, TEST_OPTIONS):
         assert len(set(names)) == len(names)
-    assert {*CASE_OPTIONS, *FUNCTION_OPTIONS, "depth", "jobs"} == {*ExploreOptions.names()}
+    assert {*CASE_OPTIONS, *FUNCTION_OPTIONS} == {*ExploreOptions.names()}
     assert {*TEST_OPTIONS} <= {*FUNCTION_OPTIONS}
 
 
@@ -143,7 +144,6 @@ BAD: dict[str, tuple[Callable[[], Options], str]] = {
     "endless time": (lambda: ExploreOptions(budget=float("inf")), "not inf"),
     "no number": (lambda: ExploreOptions(budget=float("nan")), "not nan"),
     "no processes": (lambda: ExploreOptions(jobs=0), "jobs is at least 1, not 0"),
-    "a function for processes": (lambda: ExploreOptions(jobs=2, invariant=len), "does not travel"),  # type: ignore[arg-type]
     "too many processes": (lambda: LoadOptions(processes=65), "processes is from 0 to 64, not 65"),
     "too much time": (lambda: LoadOptions(seconds=3_601), "seconds is more than 0 and at most 3,600 seconds, not 3601"),
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -17,6 +18,8 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.options import Options
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from zephyr_lab.explore.counterexample import Counterexample
 
 
@@ -31,10 +34,16 @@ class Late:
 
 
 labs, exporting = Late("zephyr_lab.lab"), Late("zephyr_lab.share.export")
+clusters = Late("zephyr_lab.workers.cluster")
 ExportOption = Annotated[
     list[Path] | None, typer.Option(help="Write the schedule to this file: .spec, .sql, .py or .html; can be repeated.")
 ]
 Command = TypeVar("Command", bound=Callable[..., None])
+
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(help="Have the work done by a Dask cluster: the address of its scheduler, tcp://host:8786."),
+]
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -65,6 +74,17 @@ class Exports:
             err.print(line, soft_wrap=True)
         if found and any(line.startswith("not") for line in told):
             raise BadInput("not all files could be written, for the reasons above")
+
+
+@contextlib.contextmanager
+def executor_of(cluster: str | None) -> Iterator[Executor | None]:
+    """The executor behind the address of a Dask scheduler; None without one. Raises MissingExtra, ServerUnavailable."""
+    if cluster is None:
+        yield None
+        return
+    with clusters.connected(cluster) as (executor, dashboard):
+        err.print(f"dashboard: {dashboard}", soft_wrap=True)
+        yield executor
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from zephyr_lab.cli.common import ExportOption, Exports, Format, Late, labs, progress_bar, takes
+from zephyr_lab.cli.common import (
+    ClusterOption,
+    ExportOption,
+    Exports,
+    Format,
+    Late,
+    executor_of,
+    labs,
+    progress_bar,
+    takes,
+)
 from zephyr_lab.errors import BadInput
 from zephyr_lab.options import CASE_OPTIONS, FUNCTION_OPTIONS, RUN_OPTIONS, ExploreOptions
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -25,7 +35,9 @@ specs, descriptions = Late("zephyr_lab.lab.case"), Late("zephyr_lab.wire.descrip
 
 # Not for the shell: SQL in the description is the setup, and what is compared is JSON.
 _IN_SHELL = tuple(name for name in FUNCTION_OPTIONS if name not in ("setup", "compare"))
-_OF_CASES = {"sessions", *CASE_OPTIONS} - {*FUNCTION_OPTIONS}
+# A service runs for this process only, and so do the requests to it.
+_ELSEWHERE = {"jobs", "checkpoint", "cluster"}
+_OF_CASES = ({"sessions", *CASE_OPTIONS} - {*FUNCTION_OPTIONS}) | _ELSEWHERE
 _OF_SERVICES = {"request", "replay", *_IN_SHELL} - {"isolation", *CASE_OPTIONS}
 
 
@@ -46,6 +58,7 @@ def explore(
     sessions: Annotated[
         int | None, typer.Option(help="Number of sessions of a case; further ones are copies of the last.")
     ] = None,
+    cluster: ClusterOption = None,
     export: ExportOption = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TEXT,
     **options: Any,
@@ -72,7 +85,7 @@ def explore(
         _explore_service(service, request or [], replay, asked, "reduction" in given, format, exports)
     elif case is not None:
         _check(given & _OF_SERVICES, "a service", "a case")
-        _explore_case(case, sessions, asked, format, exports)
+        _explore_case(case, sessions, asked, cluster, format, exports)
     else:
         raise BadInput(
             "explore what? A case (`zephyr-lab cases` lists them), or requests to a service of yours: "
@@ -86,12 +99,15 @@ def _check(wrong: set[str], whose: str, what: str) -> None:
         raise BadInput(f"{names}: for the exploration of {whose}, not of {what}")
 
 
-def _explore_case(name: str, sessions: int | None, asked: ExploreOptions, format: Format, exports: Exports) -> None:
+def _explore_case(
+    name: str, sessions: int | None, asked: ExploreOptions, cluster: str | None, format: Format, exports: Exports
+) -> None:
     case = specs.load_case(name)
     if sessions is not None:
         case = case.with_sessions(sessions)
-    with labs.Lab() as lab, _shown(asked) as show:
-        found = lab.case(case, asked.isolation).explore(**asked.part(CASE_OPTIONS), on_progress=show)
+    with executor_of(cluster) as executor, labs.Lab() as lab, _shown(asked) as show:
+        about = asked.part(CASE_OPTIONS)
+        found = lab.case(case, asked.isolation).explore(**about, executor=executor, on_progress=show)
         print(json.dumps(found.to_dict(), indent=1) if format is Format.JSON else found)
         exports.write(found.counterexample)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import TextColumn, TimeElapsedColumn
 
-from zephyr_lab.cli.common import Late, err, labs, progress_bar, takes
+from zephyr_lab.cli.common import ClusterOption, Late, err, executor_of, labs, progress_bar, takes
 from zephyr_lab.errors import BadInput
 from zephyr_lab.options import HUNT_OPTIONS, ExploreOptions
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -62,6 +62,7 @@ def hunt(
     operations: Operations = None,
     service: Service = None,
     setup: Before = None,
+    cluster: ClusterOption = None,
     triples: Triples = False,
     format: Annotated[Form, typer.Option(help="Output format.")] = Form.TEXT,
     output: Output = None,
@@ -90,10 +91,7 @@ def hunt(
             raise BadInput(f"cannot write {one}: there is no folder {one.parent}; make it first")
     known = baselines.Baseline.read(baseline) if baseline and not write_baseline else baselines.Baseline()
     about = {**asked, "triples": triples, "export": export}
-    if service is not None:
-        found = _hunt_service(service, operations or [], setup or [], about)
-    else:
-        found = _hunt_functions(operations or [], setup or [], about)
+    found = _hunt(service, operations or [], setup or [], cluster, about)
     _write(found, format, output)
     if write_baseline:
         baselines.Baseline.of(found).write(baseline)
@@ -117,15 +115,27 @@ def _exit_code(found: Hunt, has_new: bool, strict: bool) -> int:
     return 2 if found.interrupted or not found.decisions else 0
 
 
-def _hunt_functions(targets: list[str], setup: list[str], about: Mapping[str, Any]) -> Hunt:
+def _hunt(
+    service: Path | None, names: list[str], setup: list[str], cluster: str | None, about: Mapping[str, Any]
+) -> Hunt:
+    if service is None:
+        return _hunt_functions(names, setup, cluster, about)
+    if cluster is not None:
+        raise BadInput("--cluster: a service runs for this process only, and so do the requests to it: leave it out")
+    return _hunt_service(service, names, setup, about)
+
+
+def _hunt_functions(targets: list[str], setup: list[str], cluster: str | None, about: Mapping[str, Any]) -> Hunt:
     if not targets:
         raise BadInput(
             "hunt among what? Functions, as in `zephyr-lab hunt shop.py:book,cancel --setup schema.sql`, or the "
             "requests to a service: --service shop.toml"
         )
     operations, before = functions.functions_named(targets), functions.setup_of(setup)
-    with labs.Lab() as lab, _shown() as show:
-        found: Hunt = lab.hunt(operations, setup=before, on_progress=show, **about)
+    with executor_of(cluster) as executor, labs.Lab() as lab, _shown() as show:
+        if executor:
+            functions.send_code_of([*operations.values(), *before])
+        found: Hunt = lab.hunt(operations, setup=before, on_progress=show, executor=executor, **about)
     return found
 
 

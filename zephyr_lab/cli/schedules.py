@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from zephyr_lab.cli.common import ExportOption, Exports, Format, Late, err, labs, out, progress_bar
+from zephyr_lab.cli.common import (
+    ClusterOption,
+    ExportOption,
+    Exports,
+    Format,
+    Late,
+    err,
+    executor_of,
+    labs,
+    out,
+    progress_bar,
+)
 from zephyr_lab.schedule.levels import IsolationLevel
 
 if TYPE_CHECKING:
@@ -117,6 +128,8 @@ def matrix(
     anomalies: Annotated[
         list[str] | None, typer.Argument(help="Anomalies of the catalogue (`zephyr-lab cases`); default: all.")
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes, each with a database of its own.")] = 1,
+    cluster: ClusterOption = None,
     format: Annotated[
         MatrixFormat, typer.Option(help="Output format; json has the transcripts too.")
     ] = MatrixFormat.TEXT,
@@ -126,9 +139,9 @@ def matrix(
     Exit 1 if it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
     """
     chosen = [catalogue.anomaly(name).name for name in anomalies or []] or [one.name for one in catalogue.CATALOGUE]
-    with labs.Lab() as lab, progress_bar() as progress:
+    with executor_of(cluster) as executor, labs.Lab() as lab, progress_bar() as progress:
         task = progress.add_task("running every cell", total=len(chosen) * len(IsolationLevel))
-        measured = lab.matrix(chosen, on_progress=lambda *_: progress.advance(task))
+        measured = lab.matrix(chosen, lambda *_: progress.advance(task), jobs=jobs, executor=executor)
     show_matrix(measured, format)
     for line in measured.unexpected():
         err.print(f"unexpected: {line}", style="red", soft_wrap=True)

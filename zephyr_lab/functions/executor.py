@@ -136,6 +136,8 @@ class FunctionExecutor:
         self._execution: FunctionExecution | None = None
         self._effects: FunctionEffects | None = None
         self._memory: Memory | None = None
+        self.met: Transcript | None = None  # as `learn` ran them
+        self.is_opaque = False
         self._known_surrogates: Surrogates | None = None
         # By whether outcomes hold the positions of sequences: they do once a function has read one.
         self._serial = {known: SerialOutcomes(partial(self._run_serially, known)) for known in (False, True)}
@@ -219,6 +221,8 @@ class FunctionExecutor:
             from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
 
             self._effects = FunctionEffects(self._spec, self.isolation, footprints(self._ask))
+            if self.is_opaque:
+                self._effects.note_opaque()
         self._effects.begin()
         return self._effects
 
@@ -308,9 +312,22 @@ class FunctionExecutor:
         second = self._run_in_order(order)
         self._known_surrogates = self._surrogates.learned(first, second)
         self.check_same_run(first, second)
+        self.met = second
         if opening and self.hides_memory:  # what is remembered from the first time on is the same ever after
             self.check_same_run(opening, second, ends_alone=True)
         return self._memory
+
+    @property
+    def memory(self) -> Memory:
+        """What `learn` has learned to track."""
+        assert self._memory
+        return self._memory
+
+    def note_opaque(self) -> None:
+        """From now on a function may touch whatever others touch."""
+        self.is_opaque = True
+        if self._effects:
+            self._effects.note_opaque()
 
     def trace(self, memory: Memory) -> Trace:
         """One more run of the functions in their order, after `learn`, with all that they asked."""

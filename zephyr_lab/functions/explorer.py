@@ -17,10 +17,9 @@ from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant, OnProgress
 from zephyr_lab.explore.fewest_switches import fewest_switches
-from zephyr_lab.explore.reduced import Reduced
 from zephyr_lab.explore.replay import Following, Replay
-from zephyr_lab.explore.sampled import Sampled
 from zephyr_lab.explore.scheduler import Nondeterminism, Scheduler
+from zephyr_lab.explore.selection import Selection
 from zephyr_lab.explore.symmetry import Symmetry, symmetry_of
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.functions.arguments import name_of
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 
 
 FEW = 200
+
+Elsewhere = Callable[["FunctionExplorer", Selection, OnProgress | None, float | None], Exploration]
 
 
 class _TooMany(Exception):
@@ -61,6 +62,7 @@ class FunctionExplorer:
             invariant = partial(_asked_beside, invariant, self._executor.runner.database, self._executor.content)
         self._explorer = Explorer(self._executor, invariant)
         self.intercepted = self._executor.intercepted
+        self.elsewhere: Elsewhere | None = None  # what workers search, if there are any
 
     def _at(self, level: IsolationLevel) -> FunctionExplorer:
         other = FunctionExplorer(self._make, replace(self.options, isolation=level, invariant=None))
@@ -72,7 +74,7 @@ class FunctionExplorer:
         deadline = None if options.budget is None else time.time() + options.budget
         with self._executor.runner.steps_within(options.step_seconds), self.intercepted():
             if options.samples is not None:
-                found = self.explore(Sampled(range(options.samples), options.seed), on_progress, options.budget)
+                found = self._run(Selection(False, options.samples, options.seed), on_progress, options.budget)
             else:
                 found = self.search(options.reduction, on_progress, options.budget, symmetry=options.symmetry)
             if not (options.may_raise or found.anomalous or found.interrupted):
@@ -91,7 +93,43 @@ class FunctionExplorer:
         Raises NotReducible if a scheduler needs effects and functions share state that effects do not cover.
         """
         with self.intercepted():
-            memory = self._executor.learn()
+            self._executor.learn()
+            return self.go_on(scheduler, on_progress, budget)
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether a function was seen that may touch whatever others touch."""
+        return self._executor.is_opaque
+
+    @property
+    def met(self) -> Transcript:
+        """The functions one after another, as they were met."""
+        assert self._executor.met
+        return self._executor.met
+
+    def meet(self, like: Transcript | None = None, *, opaque: bool = False) -> None:
+        """Runs the functions one after another, before `go_on`; `opaque`: they were seen to touch what others touch.
+
+        Raises Nondeterminism if that run is not `like` another process's.
+        """
+        with self.intercepted():
+            self._executor.learn()
+            if opaque:
+                self._executor.note_opaque()
+            if like:
+                try:
+                    self._executor.check_same_run(like, self.met)
+                except Nondeterminism as error:
+                    raise Nondeterminism(
+                        f"a worker has other functions than this process, or other data in memory: {error}"
+                    ) from error
+
+    def go_on(
+        self, scheduler: Scheduler, on_progress: OnProgress | None = None, budget: float | None = None
+    ) -> Exploration:
+        """As `explore`, after it or `meet`, without learning again how the functions run."""
+        with self.intercepted():
+            memory = self._executor.memory
             if scheduler.wants_effects and memory.is_shared:
                 raise NotReducible
             try:
@@ -165,10 +203,11 @@ class FunctionExplorer:
         on_progress: OnProgress | None,
         deadline: float | None,
     ) -> Exploration:
-        def run(scheduler: Scheduler, on_progress: OnProgress | None = on_progress) -> Exploration:
-            return self.explore(
-                scheduler, on_progress, None if deadline is None else max(0.0, deadline - time.monotonic())
-            )
+        def seconds() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+        def run(*, reduced: bool) -> Exploration:
+            return self._run(Selection(reduced, symmetry=symmetry if reduced else None), on_progress, seconds())
 
         def give_up_early(found: Exploration) -> None:
             if found.schedules > FEW:
@@ -177,18 +216,24 @@ class FunctionExplorer:
                 on_progress(found)
 
         if self._executor.faults:  # what a fault has an effect on is not known
-            return run(Exhaustive())
+            return run(reduced=False)
         try:
             if reduction is None and not self._executor.hides_memory:
                 with contextlib.suppress(_TooMany):
-                    return run(Exhaustive(), give_up_early)
+                    return self.explore(Exhaustive(), give_up_early, seconds())
             if reduction or (reduction is None and not self._executor.hides_memory):
                 with contextlib.suppress(OpaqueMet):
-                    return run(Reduced(symmetry))
-                return run(Reduced(symmetry))
+                    return run(reduced=True)
+                self._executor.note_opaque()
+                return run(reduced=True)
         except NotReducible:
             pass
-        return run(Exhaustive())
+        return run(reduced=False)
+
+    def _run(self, selection: Selection, on_progress: OnProgress | None, budget: float | None) -> Exploration:
+        if self.elsewhere is not None:
+            return self.elsewhere(self, selection, on_progress, budget)
+        return self.explore(selection.scheduler(None), on_progress, budget)
 
     def check_tested(self, found: Exploration) -> None:
         """Raises NothingTested if every function raised in all schedules."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from zephyr_lab.hunt.decision import Decision, Explores, Kind, undecided
 from zephyr_lab.hunt.found import Known
 from zephyr_lab.hunt.operation import Met, Operations, named, session_names
 from zephyr_lab.hunt.report import Hunt
-from zephyr_lab.hunt.workers import Decides, OpenLab, deciding, why_here
+from zephyr_lab.hunt.workers import Decides, Elsewhere, InThisProcess
 from zephyr_lab.options import RUN_OPTIONS
 
 LAST_SECONDS = 0.5  # less is not worth the start of an exploration
@@ -28,17 +27,16 @@ LEAST_SECONDS = 2.0  # in which most pairs are decided: the first have so much, 
 class Hunter:
     """`operations` by name: functions or requests, as `lab` explores them. `options` are those of `Explores.explore`.
 
-    `budget` is in seconds, for the whole hunt; `jobs` processes have a lab of their own each, made by `open_lab`.
-    `export` is a folder for the files that show each race to others. `on_progress` gets the state after each decision.
+    `budget` is in seconds, for the whole hunt; `elsewhere` are workers, which have a lab of their own each. `export` is
+    a folder for the files that show each race to others. `on_progress` gets the state after each decision.
     """
 
     lab: Explores
     operations: Mapping[str, Any]
     options: Mapping[str, Any]
-    open_lab: OpenLab
+    elsewhere: Elsewhere | None = None
     triples: bool = False
     budget: float | None = None
-    jobs: int = 1
     export: Path | None = None
     on_progress: Callable[[Hunt], None] | None = None
     _met: dict[str, Met] = field(default_factory=dict, init=False)
@@ -97,12 +95,11 @@ class Hunter:
                 self._hunt.decisions[names] = self._tested(Decision(names, Kind.SAFE, one.why, prefix=one.prefix))
         candidates = ranked(one for one in all_judged.values() if isinstance(one, Candidate))
         alone = [self._alone(name) for name in hunted] if self._has_faults() else []
-        jobs = self._jobs()
-        with deciding(self.lab, self.open_lab, jobs) as decides:
-            self._decide(alone, decides, later=len(candidates))  # it decides what the pairs are hunted with
-            self._decide(candidates, decides)
-            if self.triples:
-                self._decide(self._triples(hunted, all_judged), decides)
+        decides = self._decides()
+        self._decide(alone, decides, later=len(candidates))  # it decides what the pairs are hunted with
+        self._decide(candidates, decides)
+        if self.triples:
+            self._decide(self._triples(hunted, all_judged), decides)
 
     def _has_faults(self) -> bool:
         return bool(self.options.get("faults") or self.options.get("time"))
@@ -121,13 +118,13 @@ class Hunter:
 
         return triples(hunted, lambda names: known(names) is None, is_open, known)
 
-    def _jobs(self) -> int:
-        if self.jobs == 1:
-            return 1
-        if why := why_here(self.operations, self.options):
-            self._hunt.notes.append(f"one process, not {self.jobs}: {why}")
-            return 1
-        return self.jobs
+    def _decides(self) -> Decides:
+        if self.elsewhere is None:
+            return InThisProcess(self.lab)
+        if why := self.elsewhere.why_not(self.operations, self.options):
+            self._hunt.notes.append(f"one process, not {self.elsewhere.jobs}: {why}")
+            return InThisProcess(self.lab)
+        return self.elsewhere
 
     # -- deciding
 
@@ -138,7 +135,7 @@ class Hunter:
         `later`, and have their shares as well.
         """
         waiting = deque(candidates)
-        running: dict[Future[Decision], Candidate] = {}
+        running: list[Candidate] = []
         had: dict[Names, float] = {}
         one: Candidate | None = None  # at hand
         try:
@@ -147,12 +144,15 @@ class Hunter:
                     one = waiting.popleft()
                     share = self._share(len(waiting) + 1 + later, decides.jobs)
                     if share is None or share > max(LAST_SECONDS, 2 * had.get(one.operations, 0.0)):
-                        running[self._start(one, decides, share)] = one
+                        running.append(one)
+                        self._start(one, decides, share)
                     elif one.operations not in had:
                         self._note(undecided(one, "the budget ended before its turn"))
-                for done in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                    one = running.pop(done)
-                    decision = done.result()
+                if running:
+                    one, decision = decides.take()
+                    running.remove(one)
+                    if isinstance(decision, Exception):
+                        raise decision
                     self._note(decision)
                     if decision.interrupted:
                         raise KeyboardInterrupt
@@ -161,7 +161,7 @@ class Hunter:
                         waiting.append(one)
         except (KeyboardInterrupt, ServerLost, ServerUnavailable) as ended:
             self._leave([one] if one else [], str(ended) or _INTERRUPTED)
-            self._leave([*running.values(), *waiting], _INTERRUPTED)
+            self._leave([*running, *waiting], _INTERRUPTED)
             raise
 
     def _leave(self, candidates: Sequence[Candidate], why: str) -> None:
@@ -175,13 +175,13 @@ class Hunter:
             return None
         return share_of(self._deadline - time.monotonic(), candidates, jobs)
 
-    def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> Future[Decision]:
+    def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> None:
         sessions = {name: self.operations[one] for name, one in named(candidate.operations, self._names)}
         setup = self._operations.setup(candidate.operations, candidate.prefix)
         about = {**self.options, "setup": setup, "export": self.export}
         if self._halved(candidate.operations):
             about = {name: one for name, one in about.items() if name not in ("faults", "time")}
-        return decides.submit(candidate, sessions, about, seconds)
+        decides.give(candidate, sessions, about, seconds)
 
     def _halved(self, operations: Names) -> str:
         """The first of several operations that a fault stops halfway when it is alone, which would be found again."""

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.functions.places import is_library
 
 _FORM = "functions are named as in shop.py:book,cancel, or shop.orders:book; a mapping of them by its name alone"
 
@@ -47,6 +48,16 @@ def setup_of(words: Iterable[str]) -> list[str | Callable[..., Any]]:
         else:
             parts.append(one)
     return parts
+
+
+def send_code_of(parts: Iterable[Any]) -> None:
+    """Has functions travel to other machines with the code of their modules, but for those of installed libraries."""
+    import cloudpickle
+
+    for one in parts:
+        module = sys.modules.get(getattr(getattr(one, "func", one), "__module__", ""))
+        if module is not None and not is_library(getattr(module, "__file__", None) or ""):
+            cloudpickle.register_pickle_by_value(module)
 
 
 def _of(module: ModuleType, name: str, place: str) -> Mapping[str, Callable[..., Any]]:

@@ -1,136 +1,101 @@
-"""Candidates decided one after another in this process, or by several processes, each with a lab of its own."""
+"""Candidates decided one after another in this process, or by workers, each with a lab of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import pickle
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from functools import lru_cache
-from multiprocessing.process import BaseProcess
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from zephyr_lab.errors import ServerLost
-from zephyr_lab.functions.arguments import name_of
+from zephyr_lab.errors import BadInput
 from zephyr_lab.hunt.candidates import Candidate
-from zephyr_lab.hunt.decision import Decision, Explores, decide
+from zephyr_lab.hunt.decision import NOT_HERE, Decision, Explores, decide
 from zephyr_lab.wire.works import Request
-
-LAST_SECONDS = 3.0  # for a process to end by itself
-
-OpenLab = Callable[[], Explores]
-"""Opens a lab in another process; picklable."""
+from zephyr_lab.workers.kept import KEPT, Open
+from zephyr_lab.workers.packed import packed, unpacked
+from zephyr_lab.workers.pool import Workers
 
 
 class Decides(Protocol):
-    """Decides one of `jobs` candidates at a time."""
+    """Decides one of `jobs` candidates at a time; `take` waits for one, and gives what was decided, or went wrong."""
 
-    jobs: int
+    @property
+    def jobs(self) -> int: ...
 
-    def submit(
+    def give(
         self, candidate: Candidate, sessions: Mapping[str, Any], options: Mapping[str, Any], seconds: float | None
-    ) -> Future[Decision]: ...
+    ) -> None: ...
+
+    def take(self) -> tuple[Candidate, Decision | Exception]: ...
 
 
 class InThisProcess:
-    """In the lab of this process: `submit` returns when it is decided."""
+    """In the lab of this process: `give` returns when it is decided."""
 
     jobs = 1
 
     def __init__(self, lab: Explores) -> None:
         self._lab = lab
+        self._decided: deque[tuple[Candidate, Decision]] = deque()
 
-    def submit(
+    def give(
         self, candidate: Candidate, sessions: Mapping[str, Any], options: Mapping[str, Any], seconds: float | None
-    ) -> Future[Decision]:
-        done: Future[Decision] = Future()
-        done.set_result(decide(self._lab, candidate, sessions, options, seconds))
-        return done
+    ) -> None:
+        self._decided.append((candidate, decide(self._lab, candidate, sessions, options, seconds)))
+
+    def take(self) -> tuple[Candidate, Decision]:
+        return self._decided.popleft()
 
 
-class InProcesses:
-    """In processes, whose labs end with them."""
+@dataclass
+class Elsewhere:
+    """By workers. `open_it` opens what `make_lab` makes a lab of, there; both are picklable.
 
-    def __init__(self, pool: ProcessPoolExecutor, open_lab: OpenLab, jobs: int) -> None:
-        self._pool, self._open_lab, self.jobs = pool, open_lab, jobs
-
-    def submit(
-        self, candidate: Candidate, sessions: Mapping[str, Any], options: Mapping[str, Any], seconds: float | None
-    ) -> Future[Decision]:
-        return self._pool.submit(_decide, self._open_lab, candidate, sessions, options, seconds)
-
-
-@contextlib.contextmanager
-def deciding(lab: Explores, open_lab: OpenLab, jobs: int) -> Iterator[Decides]:
-    """In so many processes, or in this one. An error, or an interrupt, ends the processes at once.
-
-    Raises ServerLost if one of them is ended from outside.
+    `is_chosen`: the executor is the caller's, so that what cannot travel is refused, and not decided here.
     """
-    if jobs == 1:
-        yield InThisProcess(lab)
-        return
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start) as pool:
-        try:
-            yield InProcesses(pool, open_lab, jobs)
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            _end(set(multiprocessing.active_children()) - others)
-            if isinstance(error, BrokenExecutor):
-                raise ServerLost("a process of the hunt was ended from outside: hunt again, or with jobs=1") from error
-            raise
+
+    workers: Workers
+    open_it: Open[Any]
+    make_lab: Callable[[Any], Explores]
+    is_chosen: bool
+    _given: int = field(default=0, init=False)
+
+    @property
+    def jobs(self) -> int:
+        return self.workers.number
+
+    def give(
+        self, candidate: Candidate, sessions: Mapping[str, Any], options: Mapping[str, Any], seconds: float | None
+    ) -> None:
+        self._given += 1  # for what keeps results: a pair may be tried twice
+        data = packed({"sessions": dict(sessions), "options": dict(options), "number": self._given}, "hunt with jobs=1")
+        self.workers.give(candidate, decide_there, self.open_it, self.make_lab, candidate, data, seconds)
+
+    def take(self) -> tuple[Candidate, Decision | Exception]:
+        return self.workers.take()
+
+    def why_not(self, operations: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+        """Why they cannot be explored there; '' if they can. Raises BadInput instead if the executor was chosen."""
+        if requests := [name for name, one in operations.items() if isinstance(one, Request)]:
+            why = f"{requests[0]} is a request, and what it asks runs for this process only"
+        else:
+            try:
+                packed({**operations, **options}, "or leave out executor=")
+                return ""
+            except BadInput as error:
+                why = str(error)
+        if self.is_chosen:
+            raise BadInput(why)
+        return why
 
 
-def _end(workers: Iterable[BaseProcess]) -> None:
-    """Ends processes; their servers end with them."""
-    for end in (BaseProcess.terminate, BaseProcess.kill):
-        for worker in workers:
-            end(worker)
-        for worker in workers:
-            worker.join(LAST_SECONDS)
-
-
-def why_here(sessions: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """Why they cannot be explored in other processes; '' if they can."""
-    if requests := [name for name, one in sessions.items() if isinstance(one, Request)]:
-        return f"{requests[0]} is a request, and what it asks runs for this process only"
-    for name, one in sessions.items():
-        if getattr(getattr(one, "func", one), "__module__", None) == "__main__":
-            return f"{name_of(one)} is defined where the program begins, not in a module that can be imported"
-        if not _is_picklable(one):
-            return f"{name} ({name_of(one)}) is no function that can be imported by its name"
-    wrong = next((name for name, one in options.items() if not _is_picklable(one)), "")
-    return f"{wrong} cannot be sent to another process" if wrong else ""
-
-
-def _is_picklable(one: Any) -> bool:
+def decide_there(
+    open_it: Open[Any], make_lab: Callable[[Any], Explores], candidate: Candidate, data: bytes, seconds: float | None
+) -> Decision | Exception:
+    """In a worker. What concerns all pairs is given back, with its candidate, and not raised."""
     try:
-        pickle.dumps(one)
-    except Exception:  # whatever its own __reduce__ raises
-        return False
-    return True
-
-
-# -- in a worker
-
-
-@lru_cache(maxsize=1)
-def _lab(open_lab: OpenLab) -> Explores:
-    return open_lab()
-
-
-def _start() -> None:
-    """An interrupt, which a terminal sends to every process, is the first one's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _decide(
-    open_lab: OpenLab,
-    candidate: Candidate,
-    sessions: Mapping[str, Any],
-    options: Mapping[str, Any],
-    seconds: float | None,
-) -> Decision:
-    return decide(_lab(open_lab), candidate, sessions, options, seconds)
+        things = unpacked(data)
+        with KEPT.opened(open_it) as opened:
+            return decide(make_lab(opened), candidate, things["sessions"], things["options"], seconds)
+    except NOT_HERE as error:
+        return error

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, anomaly
 from zephyr_lab.errors import BadInput, ScheduleError
+from zephyr_lab.explore.checkpoint import Checkpoint, header
 from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import names_a_level
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer, Invariant
 from zephyr_lab.explore.fewest_switches import easier_than, fewest_switches
-from zephyr_lab.explore.parallel import Work, explore_in_parallel, start_worker
-from zephyr_lab.explore.selection import Selection
+from zephyr_lab.explore.parallel import Distributed, SpecSearch, sliced
+from zephyr_lab.explore.selection import Selection, alike
 from zephyr_lab.explore.spec_executor import SpecExecutor
 from zephyr_lab.explore.symmetry import NotSymmetric
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
-from zephyr_lab.lab.engine import Engine
+from zephyr_lab.lab.engine import Engine, OpenEngine
 from zephyr_lab.options import ExploreOptions
 from zephyr_lab.schedule import specfile
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.transcript import Event, Transcript
 from zephyr_lab.shipped import shipped
+from zephyr_lab.workers.kept import KEPT
+from zephyr_lab.workers.packed import digest, packed
 
 if TYPE_CHECKING:
     from zephyr_lab.views.stepper import Stepper
+    from zephyr_lab.workers.pool import Workers
 
 _DIFFERENT = (IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE)
 
@@ -161,6 +165,8 @@ class Case:
         depth: int | None = None,
         budget: float | None = None,
         jobs: int = 1,
+        checkpoint: str | Path | None = None,
+        executor: Executor | None = None,
         invariant: Invariant | None = None,
         step_seconds: float | None = None,
         shrink: bool = True,
@@ -170,29 +176,26 @@ class Case:
 
         Of schedules that differ only in the order of independent steps one is run, unless `reduction` is False, and of
         those that differ only in the names of sessions with the same SQL, if these are three or `symmetry` is True.
-        With `samples` that many random ones are run instead; `depth` draws them by PCT. `jobs` processes, each with its
-        own database, share the work. `invariant` is a query for true, or a function of a transcript, reported beside
-        the verdicts. `shrink` looks for the counterexample with the fewest switches. `budget` is in seconds;
-        `on_progress` gets the state after each schedule. An interrupt ends the search with what was found so far. A
-        step that takes more than `step_seconds` (else the lab's) without waiting for a session is cancelled, and its
-        schedule undecided. Races inside one message to the server are not visible. Raises BadInput, Nondeterminism.
+        With `samples` that many random ones are run instead; `depth` draws them by PCT. `jobs` processes, or an
+        `executor`'s workers (as of `concurrent.futures`, Dask's too), share the work, each with its own database. With
+        `checkpoint`, a file, a search that was stopped goes on. `invariant` is a query for true, or a function of a
+        transcript, reported beside the verdicts. `shrink` looks for the counterexample with the fewest switches.
+        `budget` is in seconds; `on_progress` gets the state now and then. An interrupt ends the search with what was
+        found so far. A step that takes more than `step_seconds` (else the lab's) without waiting for a session is
+        cancelled, and its schedule undecided. Races inside one message are not visible. Raises BadInput,
+        Nondeterminism, ServerLost.
         """
         self.engine.ensure_open()
-        ExploreOptions(
+        asked = ExploreOptions(
             reduction=reduction, symmetry=symmetry, samples=samples, seed=seed, depth=depth, budget=budget, jobs=jobs,
-            invariant=invariant, step_seconds=step_seconds, shrink=shrink,
+            checkpoint=checkpoint, invariant=invariant, step_seconds=step_seconds, shrink=shrink,
         ).check()  # fmt: skip
         deadline = None if budget is None else time.time() + budget
-        if callable(invariant):  # it may tell sessions apart
-            symmetry = False
-        selection = Selection(reduction is not False, samples, seed, depth, symmetry)
+        same = alike(self.spec, False if callable(invariant) else symmetry)  # a function may tell sessions apart
+        selection = Selection(reduction is not False, samples, seed, depth, same)
         with self.engine.runner.steps_within(step_seconds):
             explorer = self._explorer(invariant)
-            if jobs == 1:
-                found = explorer.explore(selection.scheduler(self.spec), on_progress, budget)
-            else:
-                work = Work(self.spec, self.isolation, selection, invariant, deadline)
-                found = self._in_parallel(work, jobs, on_progress)
+            found = self._explored(explorer, selection, asked, executor, on_progress)
             if found.anomalous:
                 # After an interrupt the user does not wait for more.
                 more = shrink and (found.complete or samples is not None)
@@ -203,23 +206,65 @@ class Case:
         """All schedules, and the verdict on the case's own one: a cell of the matrix. Raises as `explore` does."""
         self.engine.ensure_open()
         explorer = self._explorer()  # runs the serial orders once for both
-        found = explorer.explore(Selection().scheduler(self.spec))
+        found = explorer.explore(Selection(symmetry=alike(self.spec, None)).scheduler(self.spec))
         if found.anomalous:
             self._show_anomaly(explorer, found)
         return found, explorer.verdict(self.run())
 
+    def restored(self, found: Exploration, verdict: Verdict) -> tuple[Exploration, Verdict]:
+        """What a worker has measured, with a counterexample that can be run again here."""
+        if found.counterexample is not None:
+            self._show_anomaly(self._explorer(), found)
+        return found, verdict
+
     def _explorer(self, invariant: Invariant | None = None) -> Explorer:
         return Explorer(SpecExecutor(self.engine.runner, self.spec, self.isolation), invariant)
 
-    def _in_parallel(self, work: Work, jobs: int, on_progress: Callable[[Exploration], None] | None) -> Exploration:
-        runner, context = self.engine.runner, multiprocessing.get_context("spawn")
-        opening = replace(self.engine.opening, step_seconds=runner.step_seconds)
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker) as pool:
+    def _explored(
+        self,
+        explorer: Explorer,
+        selection: Selection,
+        asked: ExploreOptions,
+        executor: Executor | None,
+        on_progress: Callable[[Exploration], None] | None,
+    ) -> Exploration:
+        """What is found here, or by workers, or from a checkpoint on."""
+        if asked.jobs == 1 and executor is None and asked.checkpoint is None:
+            return explorer.explore(selection.scheduler(self.spec), on_progress, asked.budget)
+        path = Path(asked.checkpoint) if asked.checkpoint else None
+        known = header(path) if path else None
+        if known and known.get("symmetry") is False:  # asked for, or found out
+            selection = replace(selection, symmetry=None)
+        with self.engine.workers(executor, asked.jobs) as workers:
             try:
-                return explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
+                return self._distributed(explorer, selection, asked, workers).run(on_progress, asked.budget)
             except NotSymmetric:
-                work = replace(work, selection=replace(work.selection, symmetry=False))
-                return explore_in_parallel(work, runner, pool, jobs, opening, on_progress)
+                if path:
+                    path.unlink(missing_ok=True)
+                selection = replace(selection, symmetry=None)
+                return self._distributed(explorer, selection, asked, workers).run(on_progress, asked.budget)
+
+    def _distributed(
+        self, explorer: Explorer, selection: Selection, asked: ExploreOptions, workers: Workers | None
+    ) -> Distributed:
+        invariant = asked.invariant
+        data = packed({"invariant": invariant}, "or give it in SQL") if workers and callable(invariant) else None
+        about = {
+            "case": self.spec.name, "isolation": str(self.isolation), "sql": list(self.spec.blocks()),
+            **selection.about(), "invariant": digest(invariant) if callable(invariant) else invariant,
+            "server": self.engine.database.facts.version_name, "step_seconds": self.engine.runner.step_seconds,
+        }  # fmt: skip
+        return Distributed(
+            SpecSearch(
+                self.spec, self.isolation, selection, data or invariant, self.engine.runner.step_seconds,
+                uuid.uuid4().hex,
+            ),
+            selection.all(),
+            Exploration(self.spec.name, str(self.isolation), invariant=invariant is not None),
+            lambda part, seconds: sliced(explorer.explore, selection.scheduler(self.spec, part), seconds),
+            self.engine.elsewhere, workers,
+            Checkpoint(Path(asked.checkpoint), about) if asked.checkpoint else None,
+        )  # fmt: skip
 
     def _show_anomaly(
         self, explorer: Explorer, found: Exploration, *, shrink: bool = False, deadline: float | None = None
@@ -272,6 +317,12 @@ class Case:
 
     def __repr__(self) -> str:
         return f"{self.spec.name} at {self.isolation}\n\n{self.spec.listing()}"
+
+
+def measure_there(open_it: OpenEngine, spec: Spec, isolation: IsolationLevel) -> tuple[Exploration, Verdict]:
+    """In a worker: as `Case.measure`."""
+    with KEPT.opened(open_it) as engine:
+        return Case(engine, spec, isolation).measure()
 
 
 def cases() -> list[str]:

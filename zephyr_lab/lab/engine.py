@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ from zephyr_lab.extras import needed_by
 from zephyr_lab.schedule.runner import Runner
 from zephyr_lab.servers.database import Database
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
+from zephyr_lab.workers.cluster import dask_client, open_on
+from zephyr_lab.workers.kept import KEPT
+from zephyr_lab.workers.pool import Workers
 
 if TYPE_CHECKING:
     from zephyr_lab.load import Idle
@@ -44,6 +48,21 @@ class Opening:
         return runner
 
 
+@dataclass(frozen=True)
+class OpenEngine:
+    """Opens an engine: what a worker does, once. With a DSN it works on that server, in a schema of its own."""
+
+    opening: Opening
+    redis_url: str | None = field(repr=False)
+    observed: bool = False
+
+    def __call__(self, stack: contextlib.ExitStack) -> Engine:
+        """`stack` closes it. Raises ServerUnavailable."""
+        engine = Engine(self.opening, self.redis_url, observed=self.observed)
+        stack.callback(engine.close)
+        return engine
+
+
 class Engine:
     """Open until `close()`, until it is garbage-collected, or until the end of the process.
 
@@ -52,6 +71,7 @@ class Engine:
 
     def __init__(self, opening: Opening, redis_url: str | None = None, *, observed: bool = False) -> None:
         self.opening, self.observed, self.redis_url = opening, observed, redis_url
+        self._clients: set[str] = set()  # of Dask
         self._open = contextlib.ExitStack()
         self._finalizer = weakref.finalize(self, _close, self._open, os.getpid())
         try:
@@ -61,10 +81,33 @@ class Engine:
             raise
         self.database = self.runner.database
 
+    @property
+    def elsewhere(self) -> OpenEngine:
+        """How a worker opens one like it."""
+        return OpenEngine(self.opening, self.redis_url, self.observed)
+
     def ensure_open(self) -> None:
         """Raises ServerLost if it is closed."""
         if not self._finalizer.alive:
             raise ServerLost("this lab is closed; start a new one")
+
+    @contextlib.contextmanager
+    def workers(self, executor: Executor | None, jobs: int) -> Iterator[Workers | None]:
+        """Those of an executor, or so many processes; None for this process alone. They open engines like this one.
+
+        Dask's workers open theirs at once, and close them with this one.
+        """
+        if executor is None and jobs == 1:
+            yield None
+            return
+        if (client := dask_client(executor)) is not None and client.id not in self._clients:
+            self.close_with(open_on(client, self.elsewhere))
+            self._clients.add(client.id)
+        try:
+            with Workers(executor, jobs) as workers:
+                yield workers
+        finally:
+            KEPT.close()  # if they are threads of this process
 
     @cached_property
     @needed_by("the lab's Redis", "redis")

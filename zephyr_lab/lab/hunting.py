@@ -11,7 +11,7 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.hunt.decision import Explores
 from zephyr_lab.hunt.hunter import Hunter
 from zephyr_lab.hunt.report import Hunt
-from zephyr_lab.hunt.workers import OpenLab
+from zephyr_lab.hunt.workers import Elsewhere
 from zephyr_lab.options import HUNT_OPTIONS, ExploreOptions
 
 
@@ -20,10 +20,9 @@ def hunt(
     operations: Mapping[str, Any],
     options: Mapping[str, Any],
     *,
-    open_lab: OpenLab,
+    elsewhere: Elsewhere | None,
     triples: bool,
     budget: float | None,
-    jobs: int,
     export: Path | None,
     on_progress: Callable[[Hunt], None] | None,
 ) -> Hunt:
@@ -35,13 +34,14 @@ def hunt(
             close = difflib.get_close_matches(name, HUNT_OPTIONS, 1)
             meant = f" (did you mean {close[0]!r}?)" if close else ""
             raise BadInput(f"a hunt has no option {name!r}{meant}; there are: {', '.join(HUNT_OPTIONS)}")
-    ExploreOptions(**options, budget=budget, jobs=jobs).check()
+    ExploreOptions(**options, budget=budget).check()
+    if export and elsewhere and elsewhere.is_chosen:
+        raise BadInput("races are exported by whoever finds them, on its machine: leave out export=, or executor=")
     if export:
         try:
             export.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"races cannot be exported into the folder {export}: {error.strerror}") from None
     return Hunter(
-        lab, operations, options, open_lab,
-        triples=triples, budget=budget, jobs=jobs, export=export, on_progress=on_progress,
-    ).run()  # fmt: skip
+        lab, operations, options, elsewhere, triples=triples, budget=budget, export=export, on_progress=on_progress
+    ).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +20,15 @@ from zephyr_lab.explore.explorer import Invariant
 from zephyr_lab.explore.verdict import Verdict
 from zephyr_lab.extras import needed_by
 from zephyr_lab.functions.answers import Answers, Refusal
+from zephyr_lab.functions.arguments import name_of
+from zephyr_lab.functions.distributed import Elsewhere
 from zephyr_lab.functions.executor import FunctionExecutor
 from zephyr_lab.functions.explorer import FunctionExplorer, by_session
-from zephyr_lab.functions.scheduled import Elsewhere
+from zephyr_lab.functions.scheduled import Elsewhere as Scheduling
 from zephyr_lab.functions.session import Function
 from zephyr_lab.functions.setup import Setup
 from zephyr_lab.functions.values import Compare
-from zephyr_lab.lab.case import Case, cases, load_case
+from zephyr_lab.lab.case import Case, cases, load_case, measure_there
 from zephyr_lab.lab.engine import Engine, Opening
 from zephyr_lab.options import RUN_OPTIONS, ExploreOptions, RunOptions
 from zephyr_lab.schedule import hermitage, isolationtester, specfile
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from zephyr_lab.wire.description import Description
     from zephyr_lab.wire.proxy import Wire
     from zephyr_lab.wire.service import Service
+    from zephyr_lab.workers.pool import Workers
 
 
 class Lab:
@@ -80,6 +84,13 @@ class Lab:
             redis_url or os.environ.get("ZEPHYR_LAB_REDIS_URL"),
             observed=bool(os.environ.get("ZEPHYR_LAB_OBSERVE")),
         )
+
+    @classmethod
+    def on(cls, engine: Engine) -> Lab:
+        """A lab on an engine that is open, and is closed by whoever opened it."""
+        lab = cls.__new__(cls)
+        lab.engine = engine
+        return lab
 
     # -- facts, cases, connections
 
@@ -138,6 +149,9 @@ class Lab:
         samples: int | None = None,
         seed: int = 0,
         budget: float | None = None,
+        jobs: int = 1,
+        checkpoint: str | Path | None = None,
+        executor: Executor | None = None,
         shrink: bool = True,
         on_progress: Callable[[Exploration], None] | None = None,
         ignore: Sequence[str] = (),
@@ -172,7 +186,9 @@ class Lab:
 
         Up to 200 schedules are run exhaustively; beyond that, one of those that differ only in the order of independent
         round trips, unless `reduction` is False, or in the names of sessions with the same function, as for a case.
-        `samples`, `seed`, `budget` and `on_progress` are as for a case, and so is `step_seconds`, up to six.
+        `samples`, `seed`, `budget`, `checkpoint` and `on_progress` are as for a case, and so is `step_seconds`, up to
+        six. So are `jobs` and `executor`: functions travel there, with what they hold (by cloudpickle, where it is
+        installed), but for requests to a program of this process's.
 
         `not_compared` of the result names what functions used that is in no outcome: files, messages.
 
@@ -194,10 +210,14 @@ class Lab:
         options = ExploreOptions(
             isolation=isolation, setup=setup, invariant=invariant, ignore=ignore, compare=compare, refusals=refusals,
             retry=retry, faults=faults, time=time, samples=samples, seed=seed, budget=budget, reduction=reduction,
-            symmetry=symmetry, step_seconds=step_seconds, shrink=shrink, may_raise=may_raise,
+            symmetry=symmetry, jobs=jobs, checkpoint=checkpoint, step_seconds=step_seconds, shrink=shrink,
+            may_raise=may_raise,
         ).check()  # fmt: skip
         explorer = self.function_explorer(functions, **options.part(RUN_OPTIONS))
-        found = explorer.judge(options, on_progress)
+        with self.engine.workers(executor, jobs) as workers:
+            if workers or checkpoint:
+                explorer.elsewhere = self._workers_search(by_session(functions), workers, checkpoint)
+            found = explorer.judge(options, on_progress)
         if found.counterexample:
             found.counterexample.written_by(partial(_export, self.engine, explorer, found))
         return found
@@ -221,6 +241,7 @@ class Lab:
         budget: float | None = None,
         jobs: int = 1,
         export: str | Path | None = None,
+        executor: Executor | None = None,
         on_progress: Callable[[Hunt], None] | None = None,
         **options: Any,
     ) -> Hunt:
@@ -231,26 +252,27 @@ class Lab:
         Each is run alone first; one that fails so is run after another with which it works, and hunted so. Pairs, each
         with itself too, that touch nothing in common are safe; the others are explored, the most suspicious first,
         until one schedule is anomalous. With `triples`, those of which no pair races are explored, too. `budget` is in
-        seconds, for all of them. `jobs` processes have a lab of their own each, where functions can be imported by
-        name. Requests to a service may share memory that is not seen, so that none of them are taken to be independent,
-        but with `reduction=True`. Any other option is that of `explore`, for each pair.
+        seconds, for all of them. `jobs` processes, or the workers of an `executor`, have a lab of their own each, where
+        functions travel to, as for `explore`. Requests to a service may share memory that is not seen, so that none of
+        them are taken to be independent, but with `reduction=True`. Any other option is that of `explore`, for each
+        pair.
 
         `export` is a folder: each race is written there for others, as `book+cancel.html`, `.spec`, `.sql` and `.py`,
         as far as these can hold it. `on_progress` gets the state after each pair. Raises BadInput, SetupFailed,
         ServerLost, ServerUnavailable.
         """
+        from zephyr_lab.hunt.workers import Elsewhere
         from zephyr_lab.lab.hunting import hunt  # its parser takes as long to import as all the rest
 
         self.engine.ensure_open()
-        opening = self.engine.opening
-        open_lab = partial(
-            Lab, pg_dsn=opening.dsn, pg_bin=opening.pg_bin, redis_url=self.engine.redis_url,
-            step_seconds=opening.step_seconds,
-        )  # fmt: skip
-        return hunt(
-            self, operations, options, open_lab=open_lab, triples=triples, budget=budget, jobs=jobs,
-            export=None if export is None else Path(export), on_progress=on_progress,
-        )  # fmt: skip
+        ExploreOptions(jobs=jobs).check()
+        folder = None if export is None else Path(export)
+        with self.engine.workers(executor, jobs) as workers:
+            elsewhere = Elsewhere(workers, self.engine.elsewhere, Lab.on, executor is not None) if workers else None
+            return hunt(
+                self, operations, options, elsewhere=elsewhere, triples=triples, budget=budget, export=folder,
+                on_progress=on_progress,
+            )  # fmt: skip
 
     def function_explorer(
         self, functions: Sequence[Function] | Mapping[str, Function], **options: Any
@@ -261,7 +283,7 @@ class Lab:
         """
         run, named = RunOptions(**options).check(), by_session(functions)
         answers = Answers(run.compare or {}, run.refusals)
-        elsewhere = self._elsewhere(named, answers)  # may start Redis
+        elsewhere = self._works(named, answers)  # may start Redis
         executor = partial(
             FunctionExecutor, self.engine.runner, named, answers=answers,
             keyvalue=lambda: self.engine.keyvalue, uses_redis=self.engine.has_keyvalue, elsewhere=elsewhere,
@@ -314,7 +336,19 @@ class Lab:
         self.engine.close_with(made.close)
         return made
 
-    def _elsewhere(self, functions: Mapping[str, Function], answers: Answers) -> Elsewhere | None:
+    def _workers_search(
+        self, functions: Mapping[str, Function], workers: Workers | None, checkpoint: str | Path | None
+    ) -> Elsewhere:
+        from zephyr_lab.wire.works import is_wired
+
+        if wired := [name for name, one in functions.items() if is_wired(one)]:
+            raise BadInput(
+                f"session {wired[0]} ({name_of(functions[wired[0]])}) is asked of a program that runs for this process "
+                "only: leave out jobs=, executor= and checkpoint="
+            )
+        return Elsewhere(functions, Lab.on, self.engine.elsewhere, workers, Path(checkpoint) if checkpoint else None)
+
+    def _works(self, functions: Mapping[str, Function], answers: Answers) -> Scheduling | None:
         """Creates the sessions at the wire, if there are any."""
         from zephyr_lab.wire.works import Works, is_wired
 
@@ -407,19 +441,33 @@ class Lab:
         self,
         anomalies: Iterable[str] | None = None,
         on_progress: Callable[[Anomaly, IsolationLevel], None] | None = None,
+        *,
+        jobs: int = 1,
+        executor: Executor | None = None,
     ) -> Matrix:
         """Runs all schedules of every anomaly of the catalogue, or of those named, at every level.
 
-        `on_progress` is called after each cell. Raises BadInput for an unknown anomaly.
+        `jobs` processes, or the workers of an `executor`, share the cells, as in `Case.explore`. `on_progress` is
+        called after each cell. Raises BadInput for an unknown anomaly, and ServerLost.
         """
+        self.engine.ensure_open()
+        ExploreOptions(jobs=jobs).check()
         wanted = CATALOGUE if anomalies is None else [anomaly(name) for name in anomalies]
-        cells = {}
-        for one in wanted:
-            for level in IsolationLevel:
-                cells[one.name, level] = Cell(*self.case(one.case, level).measure())
+        cases = {(one.name, level): self.case(one.case, level) for one in wanted for level in IsolationLevel}
+        cells: dict[tuple[str, IsolationLevel], Cell] = {}
+        with self.engine.workers(executor, jobs) as workers:
+            if workers:
+                for name, case in cases.items():
+                    workers.give(name, measure_there, self.engine.elsewhere, case.spec, case.isolation)
+            for key, case in cases.items():
+                if workers:
+                    key, (found, verdict) = workers.take()
+                    cells[key] = Cell(*cases[key].restored(found, verdict))
+                else:
+                    cells[key] = Cell(*case.measure())
                 if on_progress:
-                    on_progress(one, level)
-        return Matrix(self.server, cells)
+                    on_progress(anomaly(key[0]), key[1])
+        return Matrix(self.server, {key: cells[key] for key in cases})
 
     def incident(
         self,
@@ -427,18 +475,22 @@ class Lab:
         on_progress: Callable[[Progress], object] = lambda progress: None,
         *,
         yes_load_this_database: bool = False,
+        executor: Executor | None = None,
     ) -> Report:
         """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
 
         `on_progress` gets the progress some times a second. An interrupt ends it with the report so far. An external
-        server is loaded only on request. Raises BadInput.
+        server is loaded only on request. With an `executor` of Dask's each of its workers is a client, with its share
+        of the orders, from one instant on; the offsets of their clocks are in the report. Raises BadInput.
         """
         with needed_by("Lab.incident", "load"):
             from zephyr_lab.load import Place, run
 
         self.engine.ensure_open()
         self.engine.runner.workspace.forget()
-        place = Place(self.engine.database, lambda: self.engine.keyvalue, self.engine.idle, yes_load_this_database)
+        place = Place(
+            self.engine.database, lambda: self.engine.keyvalue, self.engine.idle, yes_load_this_database, executor
+        )
         report = run(incident, place, on_progress)
         if report.killed_at is not None:
             self.engine.runner.connect_again()
