@@ -25,6 +25,7 @@ from zephyr_lab.extras import needed_by
 with needed_by("zephyr_lab.check"):
     from zephyr_lab.check.checker import check
     from zephyr_lab.check.history import History, Workload
+    from zephyr_lab.check.many import check_all
     from zephyr_lab.check.read import from_transactions, parse, read, write
     from zephyr_lab.check.registers import Assumptions
     from zephyr_lab.check.report import Finding, Report
@@ -36,6 +37,7 @@ __all__ = [
     "Report",
     "Workload",
     "check",
+    "check_all",
     "from_transactions",
     "parse",
     "read",

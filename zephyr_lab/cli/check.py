@@ -38,6 +38,7 @@ def check(
     linearizable_keys: Annotated[
         bool, typer.Option("--linearizable-keys", help="Registers: assume that each is linearizable.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes, for several histories.")] = 1,
     format: Annotated[CheckFormat, typer.Option(help="Output format; svg draws the worst cycle.")] = (CheckFormat.TEXT),
 ) -> None:
     """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
@@ -50,8 +51,7 @@ def check(
 
     assumptions = checking.Assumptions(wfr_keys, sequential_keys, linearizable_keys)
     codes = set()
-    for path in histories:
-        report = checking.check(checking.read(path, workload, initial), level, assumptions)
+    for report in checking.check_all(histories, level, assumptions, workload=workload, initial=initial, jobs=jobs):
         codes.add({True: 0, False: 1, None: 2}[report.valid])
         if format is CheckFormat.JSON:
             print(json.dumps(report.to_dict()))
