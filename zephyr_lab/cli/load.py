@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from zephyr_lab.cli.common import err, takes
+from zephyr_lab.cli.common import ClusterOption, err, executor_of, takes
 from zephyr_lab.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def incident(
         Path | None, typer.Option(help="Write figures to a .csv or .parquet file, one row per run.")
     ] = None,
     yes: Yes = False,
+    cluster: ClusterOption = None,
     **options: Any,
 ) -> None:
     """Reproduce the incident: orders at a rate, a hot slot, and what comes of it, measured.
@@ -57,9 +58,9 @@ def incident(
     names = list(STRATEGIES) if options["strategy"] == "all" else [options["strategy"]]
     asked = [load.Incident(**{**options, "strategy": name}).check() for name in names]
     reports: list[load.Report] = []
-    with Lab() as lab, live(asked) as seen:
+    with executor_of(cluster) as executor, Lab() as lab, live(asked) as seen:
         for one in asked:
-            reports.append(lab.incident(one, seen, yes_load_this_database=yes))
+            reports.append(lab.incident(one, seen, yes_load_this_database=yes, executor=executor))
             if reports[-1].stopped:
                 break
     if into is not None:

@@ -2,9 +2,9 @@
 
 An `Incident` (`conditions`) is plain data; `arrivals` derives the orders and their times from its seed. `run` empties
 the lab's schema, starts `worker` processes (`client`: the loop that sends; or the gRPC server), and monitors the
-server (`server_monitor`). Their standard input is a lifeline, as the supervisor's is. Their counts add up (`counts`: a
-byte per order, histograms), so the distribution of orders does not matter. Afterwards `truth` compares each customer's
-reply with the rows, and money with capacity.
+server (`server_monitor`). Their standard input is a lifeline, as the supervisor's is; on request the clients are on the
+workers of a cluster (`distant`). Their counts add up (`counts`: a byte per order, histograms), so the distribution of
+orders does not matter. Afterwards `truth` compares each customer's reply with the rows, and money with capacity.
 
 Slots are of a minute, in blocks of twelve, and an order's moment says its block; the clock moves on by a block when
 as many orders were asked for as fill eight of its slots. So one slot is hot at any time, and nobody walks through

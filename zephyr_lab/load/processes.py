@@ -1,4 +1,8 @@
-"""The processes of a run: start, wait until ready, listen, stop; none outlives the process that started it."""
+"""The processes of a run: start, wait until ready, listen, stop; none outlives the process that started it.
+
+No executor does this: who runs has to be told when to begin and to stop, and says how far it is. On a cluster Dask has
+topics and events for that: see `distant`.
+"""
 
 from __future__ import annotations
 

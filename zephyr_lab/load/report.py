@@ -12,6 +12,7 @@ from zephyr_lab.errors import RETRYABLE, BadInput, condition_name
 from zephyr_lab.extras import or_text
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome
+from zephyr_lab.load.distant import Clock
 from zephyr_lab.load.server_monitor import Cpu, Seen
 from zephyr_lab.load.truth import Truth
 
@@ -38,6 +39,7 @@ class Report:
     stopped: bool = False
     killed_at: float | None = None
     processes_lost: int = 0
+    clocks: tuple[Clock, ...] = ()
 
     # -- figures
 
@@ -166,6 +168,7 @@ class Report:
                 "created": [self.counts.created[at] for at in periods],
                 "oversold": {str(at): slots for at, slots in self.watched.oversold.items()},
             },
+            "clocks": [asdict(one) for one in self.clocks],
             "not_measured": dict(self.watched.failures), "seconds_not_seen": self.watched.blind,
             "lost": [str(id) for id in self.truth.lost[:100]],
             "unexpected": [str(id) for id in self.truth.unexpected[:100]],
@@ -176,7 +179,8 @@ class Report:
 
     def machine(self) -> list[tuple[str, str]]:
         """The machine on which it was measured."""
-        return [("server", self.server), ("processors", _cpu(self.cpu))]
+        said = [("server", self.server), ("processors", _cpu(self.cpu))]
+        return [*said, ("clocks", _clocks(self.clocks))] if self.clocks else said
 
     def lines(self) -> list[tuple[str, str]]:
         """The printed lines, each a name and its text."""
@@ -255,6 +259,14 @@ def _named(code: str) -> str:
 
 def _by_code(codes: Any) -> str:
     return f" ({', '.join(f'{code} {count:,}' for code, count in sorted(codes.items()))})" if codes else ""
+
+
+def _clocks(clocks: Sequence[Clock]) -> str:
+    ahead, error = [1000 * one.ahead for one in clocks], 1000 * max(one.error for one in clocks)
+    return (
+        f"of {len(clocks)} clients on a cluster {min(ahead):+.1f} to {max(ahead):+.1f} ms ahead, give or take "
+        f"{error:.1f}: they began at most {2 * error:.1f} ms apart; a latency is by one clock alone"
+    )
 
 
 def _cpu(cpu: Cpu) -> str:

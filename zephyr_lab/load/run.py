@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -17,10 +18,11 @@ import psycopg
 from psycopg import sql
 
 from zephyr_lab.errors import BadInput, ServerUnavailable
-from zephyr_lab.load import truth
+from zephyr_lab.load import distant, truth
 from zephyr_lab.load.client import DRAIN_SECONDS, Share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Outcome, add_up
+from zephyr_lab.load.distant import Cluster, Distant
 from zephyr_lab.load.processes import Idle, Process, Processes, processes
 from zephyr_lab.load.report import Report
 from zephyr_lab.load.server_monitor import CpuMeter, ServerMonitor
@@ -59,13 +61,14 @@ NO_INDEX = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bi
 class Place:
     """Where runs happen: the lab's schema, and the lab's Valkey, started when first asked for; `idle` processes.
 
-    `theirs` allows it on an external server.
+    `theirs` allows it on an external server. With an `executor` of Dask's clients are on its workers, one on each.
     """
 
     database: Database
     keyvalue: Callable[[], KeyValue]
     idle: Idle
     theirs: bool = False
+    executor: Executor | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,17 @@ class Progress:
 
 def run(incident: Incident, place: Place, on_progress: Callable[[Progress], object] = lambda progress: None) -> Report:
     """Runs an incident in the lab's schema, emptied first; an interrupt ends it. Raises BadInput, ServerUnavailable."""
-    return _Run(incident.check(), place, on_progress).carry_out()
+    cluster = Cluster(place.executor) if place.executor else None
+    if cluster:
+        incident = replace(incident, processes=min(len(cluster.workers), incident.pool))
+    return _Run(incident.check(), place, on_progress, cluster).carry_out()
 
 
 class _Run:
-    def __init__(self, incident: Incident, place: Place, on_progress: Callable[[Progress], object]) -> None:
-        self.incident, self.place, self.on_progress = incident, place, on_progress
+    def __init__(
+        self, incident: Incident, place: Place, on_progress: Callable[[Progress], object], cluster: Cluster | None
+    ) -> None:
+        self.incident, self.place, self.on_progress, self.cluster = incident, place, on_progress, cluster
         self.database = place.database
         self.uses_redis = incident.as_strategy().load is Load.REDIS
         self.today = datetime.now(UTC).date()
@@ -113,6 +121,8 @@ class _Run:
                 f"{incident.strategy} books in Redis under keys without the lab's prefix, and yours may have such: "
                 "unset ZEPHYR_LAB_REDIS_URL to use the lab's own Valkey"
             )
+        if cluster and (self.database.is_embedded or self.keyvalue or incident.through == "grpc"):
+            cluster.check_reach("the service" if incident.through == "grpc" else "the lab's own server")
         self.where = Where(
             self.database.conninfo("load", **DURABLE, **({} if incident.index else NO_INDEX)),
             self.keyvalue.url if self.keyvalue else None,
@@ -125,6 +135,8 @@ class _Run:
             if self.incident.missing_partition:
                 stack.enter_context(self._partition_away())
             workers = stack.enter_context(processes(self.place.idle))
+            if self.cluster:
+                stack.callback(self.cluster.close)
             return self._measure(workers)
 
     # -- before
@@ -179,19 +191,15 @@ class _Run:
             servers = [workers.start("server", Share(incident, 0, incident.pool, self.where, self.today))]
             workers.wait_for("address", servers)
             self.where = replace(self.where, address=servers[0].said["address"])
-        clients = [
-            workers.start("clients", Share(incident, number, pool, self.where, self.today))
-            for number, pool in enumerate(_shared(incident.pool, incident.processes))
-        ]
-        workers.wait_for("ready", clients)
+        clients = self._start_clients(workers)
         deadlocks = self._deadlocks()
-        began = time.monotonic() + LEAD_SECONDS
+        began = time.monotonic() + (distant.LEAD_SECONDS if self.cluster else LEAD_SECONDS)
         meter = CpuMeter([one.pid for one in workers.all], self._postmaster(), self._valkey())
         monitor = ServerMonitor(self.database.connect, f"{self.database.schema} load", began)
         try:
             for one in clients:
                 one.tell(f"go {began!r}")
-            self._follow(workers, clients, monitor, began)
+            self._follow(self.cluster or workers, clients, monitor, began)
             cpu = meter.stop()
         finally:
             looked = monitor.close()
@@ -216,9 +224,22 @@ class _Run:
             stopped=self.stopped,
             killed_at=self.killed_at,
             processes_lost=missing,
+            clocks=tuple(one.clock for one in self.cluster.clients) if self.cluster else (),
         )
 
-    def _follow(self, workers: Processes, clients: list[Process], monitor: ServerMonitor, began: float) -> None:
+    def _start_clients(self, workers: Processes) -> list[Process] | list[Distant]:
+        """In processes, which are ready then, or on the workers of a cluster."""
+        shares = [
+            Share(self.incident, number, pool, self.where, self.today)
+            for number, pool in enumerate(_shared(self.incident.pool, self.incident.processes))
+        ]
+        if self.cluster:
+            return self.cluster.start(shares)
+        clients = [workers.start("clients", share) for share in shares]
+        workers.wait_for("ready", clients)
+        return clients
+
+    def _follow(self, workers: Any, clients: Any, monitor: ServerMonitor, began: float) -> None:
         """Waits until all clients have sent their counts. An interrupt asks for them; a second one is raised."""
         deadline = began + self.incident.seconds + DRAIN_SECONDS + 15
         while not workers.ended(clients) and time.monotonic() < deadline:
