@@ -110,17 +110,21 @@ def test_the_locks_pin_every_dependency_with_hashes_and_agree(project: dict[str,
 
 
 def test_containers_listen_on_loopback_and_have_no_default_password() -> None:
-    """PostgreSQL, Redis and JupyterLab; PostgreSQL with the settings of the lab's own server."""
+    """PostgreSQL, Redis, JupyterLab, and on request a cluster; PostgreSQL with the settings of the lab's own server."""
     text = (ROOT / "docker-compose.yml").read_text()
     services = yaml.safe_load(text)["services"]
-    assert set(services) == {"postgres", "redis", "jupyterlab"}
-    for service in services.values():
-        assert service["ports"]
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert set(services) == {"postgres", "redis", "jupyterlab", "scheduler", "worker"}
+    for name, service in services.items():
+        assert ("ports" in service) is (name != "worker")
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
     for line in text.splitlines():
         if re.search(r"(?i)(password|token)\w*:|requirepass|redis://", line):
             assert "${" in line, line
             assert ":?" in line, f"has a default: {line}"
+    assert {name for name, one in services.items() if one.get("profiles") == ["cluster"]} == {"scheduler", "worker"}
+    assert services["worker"]["deploy"] == {"replicas": 2}
+    assert services["worker"]["command"][2] == "tcp://scheduler:8786"
+    assert {"distributed", "cloudpickle"} <= set(pins("lab.lock"))
     settings = dict(re.findall(r"-c (\w+)=(\S+)", services["postgres"]["command"]))
     assert settings.items() <= TEACHING_SETTINGS.items()
     for name in re.findall(r"-r (\S+)", services["jupyterlab"]["build"]["dockerfile_inline"]):
