@@ -21,7 +21,9 @@ order in which two other sessions began: a program with one such step is run in 
 the linear extensions of its dependence order, so counts of *all* schedules are known without running them; tests
 compare both with full searches.
 
-`selection` describes in plain data which schedules to run. `parallel` cuts a search at a depth: each deeper path is
-picklable work for any `concurrent.futures` executor, and results are added up in the order of the search. Every worker
-has a database of its own.
+`selection` describes in plain data which schedules to run. Between two schedules a search is plain data, too: what is
+left of it. `parallel` has it done by the workers of any `concurrent.futures` executor, in slices of a second: what is
+left of a slice goes on with whoever is free, divided near the root while anybody is idle. `pieces` adds results up in
+the order of the search, so that they do not depend on cuts; `checkpoint` keeps them in a file. Every worker has a
+database of its own.
 """

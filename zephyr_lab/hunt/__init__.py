@@ -5,7 +5,7 @@ runs alone; `patterns` says what in that is suspicious; `candidates` which pairs
 first. A pair is independent where neither writes or locks what the other touches: then each does in every order what it
 does alone, by induction over the round trips. That needs a footprint in which everything is understood; else the pair
 is a candidate. `decision` explores a candidate until its first anomaly, `hunter` shares the time among them, `workers`
-does it in several processes, and `report` is what came of it, as plain data; `page` and `sarif` are its other forms.
+has it done elsewhere, and `report` is what came of it, as plain data; `page` and `sarif` are its other forms.
 
 What explores is handed in (`decision.Explores`): a lab is one.
 """

@@ -32,6 +32,7 @@ _MODULES = {
     ],
     "check": [
         "zephyr_lab.check.checker",
+        "zephyr_lab.check.many",
         "zephyr_lab.check.history",
         "zephyr_lab.check.read",
         "zephyr_lab.check.report",
