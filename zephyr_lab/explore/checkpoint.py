@@ -65,9 +65,13 @@ class Checkpoint:
     _written: float = field(default_factory=time.monotonic, init=False)
 
     def read(self) -> Pieces | None:
-        """What is there; None without a file. Raises BadInput for another search, and for what is no checkpoint."""
+        """What is there; None without a file. Raises BadInput for another search, for what is no checkpoint, and
+        without a folder.
+        """
         said = header(self.path)
         if said is None:
+            if not self.path.absolute().parent.is_dir():
+                raise BadInput(f"there is no folder for the checkpoint {self.path}: make it first")
             return None
         for name, value in self._said().items():
             if said.get(name) != value:

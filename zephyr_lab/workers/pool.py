@@ -23,6 +23,7 @@ from zephyr_lab.errors import ServerLost
 
 MOST_BREAKS = 3  # in a row, with nothing done between them
 END_SECONDS = 3.0  # for a process to end by itself
+_GIVEN_UP = ("KilledWorker", "FutureCancelledError", "CommClosedError")  # Dask's, after three workers by default
 
 
 def start_worker() -> None:
@@ -104,7 +105,11 @@ class Workers:
                 self._renew(error)
             except Exception as error:
                 given = self._running.pop(future)
-                raise self._named(error, given) from error
+                if type(error).__name__ in _GIVEN_UP:
+                    raise ServerLost(
+                        f"{given.function.__name__} was given up by the cluster: {error}. Look at its workers' logs"
+                    ) from error
+                raise
             else:
                 self._breaks = 0
                 return self._running.pop(future).name, result
@@ -158,12 +163,6 @@ class Workers:
         self._end_pool(at_once=True)
         for given in lost:
             self._send(given)
-
-    def _named(self, error: Exception, given: _Given) -> Exception:
-        """The error itself, or what became of a piece that Dask has given up, in the lab's words."""
-        if type(error).__name__ not in ("KilledWorker", "FutureCancelledError", "CommClosedError"):
-            return error
-        return ServerLost(f"{given.function.__name__} was given up by the cluster: {error}. Look at its workers' logs")
 
     def _end_pool(self, *, at_once: bool) -> None:
         if self._pool is None:
