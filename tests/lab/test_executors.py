@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -115,18 +114,19 @@ def test_what_cannot_travel_is_refused_before_anything_is_run(lab: Lab) -> None:
             lab.explore([lab.command("true")], executor=executor)
 
 
-@pytest.mark.thorough
+class Fresh(AtOnce):
+    """Has imported the module a moment ago, and knows nothing of what was set in it since."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        HERE["more"] = 0
+        return super().submit(fn, *args, **kwargs)
+
+
 def test_functions_that_do_otherwise_in_a_worker_are_found_out(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was set in a module's memory after it was imported does not travel: nothing is concluded from such a run."""
     monkeypatch.setitem(HERE, "more", 1)
     with pytest.raises(Nondeterminism, match="a worker has other functions than this process, or other data in memory"):
-        lab.explore([book] * 3, setup=SETUP, reduction=True, jobs=2, shrink=False, on_progress=_hold)
-
-
-def _hold(found: Exploration) -> None:
-    """Until the workers are there, so that they are asked as well."""
-    if found.schedules < 20:
-        threading.Event().wait(0.5)
+        lab.explore([book] * 2, setup=SETUP, reduction=True, executor=Fresh(), shrink=False)
 
 
 @pytest.mark.thorough
