@@ -87,7 +87,7 @@ def test_every_option_of_an_exploration_is_somebodys() -> None:
     ],
 )
 def test_a_command_has_the_models_names_defaults_and_help(command: str, model: type[Options], wanted: set[str]) -> None:
-    """As the parser has them, not as the source does; a flag that is off has no --no- beside it, one that is neither has."""
+    """As the parser has them, not as the source does; a flag that is off has no --no- beside it, but one of neither."""
     parser = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
     made = {one.name: one for one in parser.params}
     assert made.keys() - OF_THE_COMMAND[command] == wanted
