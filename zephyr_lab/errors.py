@@ -80,6 +80,10 @@ class WireError(LabError):
     """What arrived over a connection is not its protocol, or a part of it that the lab refuses."""
 
 
+class InternalFault(LabError):
+    """A fault of the lab itself: it says nothing about what was asked."""
+
+
 class QuestionFailed(LabError):
     """A question of the runbook failed: a time limit, a missing privilege, wrong SQL."""
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zephyr_lab import check
-from zephyr_lab.check import axioms, decide, registers
+from zephyr_lab.check import axioms, decide, levels, registers
+from zephyr_lab.check.axioms import Axiom
 from zephyr_lab.check.decide import Model
 from zephyr_lab.check.report import Report
 
@@ -38,7 +39,10 @@ def judged(*rows: Row, level: str = "serializable", **assumed: bool) -> Report:
         ([txn("wx1 wy1"), txn("rx1 ry", 1)], "G-single-item"),
         ([txn("rx wx1"), txn("rx wx2", 1)], "lost-update"),
         ([txn("wx1"), txn("wx2 rx1", 1)], "own-write-unseen"),
+        ([txn("wx1"), txn("wx2 rx2 rx1", 1)], "own-write-unseen"),
         ([txn("wx1"), txn("rx rx1", 1)], "internal"),
+        ([txn("rx1 wx1"), txn("rx1", 1)], "future-read"),
+        ([txn("wx1"), txn("rx1 rx", 1)], "G-single-item"),
     ],
 )
 def test_each_anomaly_is_named(rows: list[Row], anomaly: str) -> None:
@@ -66,11 +70,22 @@ def test_assumed_orders_that_contradict_each_other_are_an_anomaly() -> None:
     assert "cyclic-versions" in report.names
 
 
-def test_a_value_that_nobody_wrote_is_told_with_its_line() -> None:
-    """The history lacks a write, so the verdict is about the rest."""
-    report = judged(txn("rx7 wy1"), txn("ry1", 1))
-    assert report.history.warnings == ["history, line 1: reads 7 in 'x', which nobody wrote: the history lacks a write"]
+def test_a_value_that_nobody_wrote_is_a_violation() -> None:
+    """At every level; of the initial value, which a history may have, the report says how to name it."""
+    for level in levels.IMPLIES:
+        report = judged(txn("rx7 wy1"), txn("ry1", 1), level=level)
+        assert report.valid is False
+        assert "thin-air-read" in report.forbidden
+        assert "T1 read 7 in x, which nobody wrote (if it was there at first, say --initial 7)" in str(report)
+
+
+def test_of_a_fragment_what_nobody_wrote_was_written_outside() -> None:
+    """It is told with its line; the verdict is about the rest."""
+    report = judged(txn("rx7 wy1"), txn("ry1", 1), fragment=True)
     assert report.valid is True
+    assert report.history.warnings == [
+        "history, line 1: reads 7 in 'x', which nobody wrote: assumed to be written outside the history"
+    ]
 
 
 def test_what_a_write_replaced_leaves_nothing_open() -> None:
@@ -221,7 +236,7 @@ def test_the_weak_levels_follow_from_the_strong_ones(rows: list[Row]) -> None:
         decide.decide(history, Model.SNAPSHOT_ISOLATION, "process").holds,
         *(
             axioms.check(history, one, sessions=True).holds
-            for one in ("causal", "read-atomic", "monotonic-atomic-view")
+            for one in (Axiom.CAUSAL, Axiom.READ_ATOMIC, Axiom.MONOTONIC_ATOMIC_VIEW)
         ),
     ]
     assert all(weaker for stronger, weaker in itertools.pairwise(strong) if stronger), strong

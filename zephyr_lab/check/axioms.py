@@ -1,4 +1,4 @@
-"""The weak levels for registers, as Biswas and Enea define them ("On the Complexity of Checking Transactional
+"""The weak levels, as Biswas and Enea define them ("On the Complexity of Checking Transactional
 Consistency", OOPSLA 2019): some order of all transactions (arbitration) extends reads-from and session order, and
     if t3 reads x from t1, and t2, another writer of x, is visible to t3, then t2 is arbitrated before t1.
 Visibility defines the level. *monotonic-atomic-view* (they call it read committed): transactions that t3 has read
@@ -10,17 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
+from zephyr_lab.check.accesses import Accesses
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
-from zephyr_lab.check.graph import Kind, process_edges
-from zephyr_lab.check.history import NULL, READ, History
+from zephyr_lab.check.graph import Edges, Kind, by_session, process_edges
+from zephyr_lab.check.history import History, Status
 from zephyr_lab.check.reach import Closure, Cyclic, topological
-from zephyr_lab.check.registers import Accesses
 
-ANOMALY = {"monotonic-atomic-view": "non-monotonic-read", "read-atomic": "fractured-read", "causal": "non-causal-read"}
+
+class Axiom(StrEnum):
+    MONOTONIC_ATOMIC_VIEW = "monotonic-atomic-view"
+    READ_ATOMIC = "read-atomic"
+    CAUSAL = "causal"
+
+
+ANOMALY = {
+    Axiom.MONOTONIC_ATOMIC_VIEW: "non-monotonic-read",
+    Axiom.READ_ATOMIC: "fractured-read",
+    Axiom.CAUSAL: "non-causal-read",
+}
 LARGEST = 40_000
 _CHUNK = 1 << 21
 _Part = tuple[Ints, Ints, Kind, Ints, Ints]
@@ -37,27 +49,22 @@ class Verdict:
     steps: list[tuple[int, int, Kind, int, int]]
 
 
-def check(history: History, axiom: str, sessions: bool) -> Verdict:
-    """Whether `monotonic-atomic-view`, `read-atomic` or `causal` holds, with session order or without."""
-    return _Axiom(Accesses(history), axiom, sessions).check()
+def check(history: History, axiom: Axiom, sessions: bool, inferred: Edges | None = None) -> Verdict:
+    """Whether an axiom holds, with session order or without; `inferred` has the orders of versions that are known."""
+    return _Axiom(Accesses(history), axiom, sessions, inferred).check()
 
 
 class _Axiom:
-    def __init__(self, accesses: Accesses, axiom: str, sessions: bool) -> None:
+    def __init__(self, accesses: Accesses, axiom: Axiom, sessions: bool, inferred: Edges | None) -> None:
         self.a, self.h, self.axiom = accesses, accesses.history, axiom
         self.n = len(self.h)
         self.init = self.n  # one more node: the writer of the initial state
         h, a = self.h, self.a
-        self.reads = np.flatnonzero((h.kind == READ) & a.ok & ((a.writer >= 0) | (h.value == NULL)))
-        writer = a.writer[self.reads]
-        self.source = np.where(writer >= 0, a.owner[np.maximum(writer, 0)], self.init)
+        self.reads, self.writer = a.of_others()
+        self.source = np.where(self.writer >= 0, a.owner[self.writer], self.init)
         self.reader = a.owner[self.reads]
-        other = self.source != self.reader
-        # A read of nothing after an own write is not from the first state; it is an internal anomaly, found elsewhere.
-        other &= (writer >= 0) | (a.before[self.reads] < 0)
-        self.reads, self.source, self.reader = self.reads[other], self.source[other], self.reader[other]
-        self.writer = a.writer[self.reads]
         self.process = process_edges(h, self.n) if sessions else None
+        self.versions = None if inferred is None else inferred.where(inferred.kind == Kind.WW)
         # Writers of each key, by key and transaction.
         key, txn = h.key[a.writes], a.owner[a.writes]
         order = np.lexsort((txn, key))
@@ -78,6 +85,8 @@ class _Axiom:
         if self.process is not None:
             p = self.process
             base.append((p.source.astype(np.int64), p.target.astype(np.int64), Kind.PROCESS, p.first, p.second))
+        if (v := self.versions) is not None:
+            base.append((v.source.astype(np.int64), v.target.astype(np.int64), Kind.WW, v.first, v.second))
         forced: list[_Part] = []
         try:
             forced = self._forced(base)
@@ -90,9 +99,9 @@ class _Axiom:
         return Verdict(True, [])
 
     def _forced(self, base: list[_Part]) -> list[_Part]:
-        if self.axiom == "monotonic-atomic-view":
+        if self.axiom is Axiom.MONOTONIC_ATOMIC_VIEW:
             pairs = self._read_from(everywhere=False)
-        elif self.axiom == "read-atomic":
+        elif self.axiom is Axiom.READ_ATOMIC:
             # Of what came before in the session, the latest writer of a key represents those before it.
             pairs = self._read_from(everywhere=True) + (self._in_session() if self.process is not None else [])
         else:
@@ -138,16 +147,23 @@ class _Axiom:
         return [(self.source[seen[which]], self.source[read], write[which], self.reads[read])]
 
     def _in_session(self) -> list[_Forced]:
-        sessions = self.h.session.astype(np.int64)
-        key = (self.w_key.astype(np.int64) * (int(sessions.max(initial=0)) + 1) + sessions[self.w_txn]) * (self.n + 1)
-        order = np.argsort(key + self.w_txn, kind="stable")
-        sorted_ = (key + self.w_txn)[order]
-        wanted = self.h.key[self.reads].astype(np.int64) * (int(sessions.max(initial=0)) + 1) + sessions[self.reader]
-        place = np.searchsorted(sorted_, wanted * (self.n + 1) + self.reader, side="left") - 1
-        good = place >= 0
-        good[good] = sorted_[place[good]] // (self.n + 1) == wanted[good]
+        """For each read the latest writer of its key before its reader in the session: those before come before it."""
+        order = by_session(self.h)
+        place = np.full(self.n, -1, np.int64)
+        place[order] = np.arange(len(order))
+        sessions, span = self.h.session.astype(np.int64), self.n + 1
+        many = int(sessions.max(initial=0)) + 1
+        committed = np.flatnonzero(self.h.status[self.w_txn] == Status.OK)
+        txn = self.w_txn[committed]
+        held = (self.w_key[committed].astype(np.int64) * many + sessions[txn]) * span + place[txn]
+        by_place = np.argsort(held, kind="stable")
+        held, txn = held[by_place], txn[by_place]
+        wanted = self.h.key[self.reads].astype(np.int64) * many + sessions[self.reader]
+        at = np.searchsorted(held, wanted * span + place[self.reader], side="left") - 1
+        good = at >= 0
+        good[good] = held[at[good]] // span == wanted[good]
         read = np.flatnonzero(good)
-        return [self._force(self.w_txn[order][place[read]], read)]
+        return [self._force(txn[at[read]], read)]
 
     def _reached(self, base: list[_Part]) -> list[_Forced]:
         if self.n > LARGEST:

@@ -45,6 +45,27 @@ class Chooser:
 
         `chosen`: from true literals to edges, each with the literal that implies it.
         """
+        found: list[Ints] = []
+
+        def wrong(true: set[int]) -> list[list[int]]:
+            edges = chosen(true)
+            pairs = np.array(sorted(edges), np.int64).reshape(-1, 2)
+            source = np.concatenate([self.source, pairs[:, 0]])
+            target = np.concatenate([self.target, pairs[:, 1]])
+            label = components(source, target, self.nodes)
+            inside = label[source] == label[target]
+            if inside.any():
+                return self._cycles(source[inside], target[inside], edges)
+            found.append(topological(source, target, self.nodes))
+            return []
+
+        return found[-1] if self.search(wrong) else None
+
+    def search(self, wrong: Callable[[set[int]], list[list[int]]]) -> bool:
+        """Whether there is a choice with which nothing is wrong. Raises Undecided.
+
+        `wrong`: from true literals to clauses that exclude what is wrong with them.
+        """
         solver = self.solver
         try:
             solver.set_phases(
@@ -56,16 +77,11 @@ class Chooser:
                 if answer is None:
                     break
                 if not answer:
-                    return None
-                edges = chosen(set(solver.get_model() or ()))
-                pairs = np.array(sorted(edges), np.int64).reshape(-1, 2)
-                source = np.concatenate([self.source, pairs[:, 0]])
-                target = np.concatenate([self.target, pairs[:, 1]])
-                label = components(source, target, self.nodes)
-                inside = label[source] == label[target]
-                if not inside.any():
-                    return topological(source, target, self.nodes)
-                for clause in self._cycles(source[inside], target[inside], edges):
+                    return False
+                clauses = wrong(set(solver.get_model() or ()))
+                if not clauses:
+                    return True
+                for clause in clauses:
                     solver.add_clause(clause)
             raise Undecided(f"no answer within {self.rounds} rounds of the SAT solver")
         finally:

@@ -183,7 +183,10 @@ class Columns:
             names = [_plain(value) for value in values]
             return np.fromiter(map(self.values.__getitem__, names), np.int64, len(names))
         held = array("q", list(values))  # refuses floats and strings, which numpy would convert to integers
-        return np.frombuffer(held, np.int64) if len(held) else np.zeros(0, np.int64)
+        found: Ints = np.frombuffer(held, np.int64) if len(held) else np.zeros(0, np.int64)
+        if len(found) and found.min() <= -LARGEST:  # NULL is no value
+            raise OverflowError
+        return found
 
     def _explain(self, records: Sequence[Record]) -> None:
         """Raises BadInput for the chunk's first error."""

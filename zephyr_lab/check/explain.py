@@ -33,28 +33,29 @@ class Explainer:
             return self._list(step, a, b)
         return self._register(step, a, b) + (" (the other order would close a cycle)" if step.forced else "")
 
-    def _of(self, op: int) -> tuple[str, str]:
+    def of(self, op: int) -> tuple[str, str]:
+        """The key and the value of an operation, in words."""
         h = self.history
         return value_text(h.keys[h.key[op]]), value_text(h.named(h.value[op]))
 
     def _list(self, step: Step, a: str, b: str) -> str:
         if step.kind is Kind.RW:
-            key, value = self._of(step.second)
+            key, value = self.of(step.second)
             listed = value_text(self.history.list_of(step.first) or [])
             return f"{a}'s read of {key} = {listed} did not see {b}'s append of {value}"
-        key, value = self._of(step.first)
+        key, value = self.of(step.first)
         if step.kind is Kind.WR:
             return f"{b} read {a}'s append of {value} to {key}"
-        return f"{b} appended {self._of(step.second)[1]} to {key} after {a}'s {value}"
+        return f"{b} appended {self.of(step.second)[1]} to {key} after {a}'s {value}"
 
     def _register(self, step: Step, a: str, b: str) -> str:
         h = self.history
         known = step.first if step.first >= 0 else step.second
         if known < 0:
             return f"{a} wrote before {b}"
-        key = self._of(known)[0]
-        first = self._of(step.first)[1] if step.first >= 0 else "an unknown value"
-        second = self._of(step.second)[1] if step.second >= 0 else "an unknown value"
+        key = self.of(known)[0]
+        first = self.of(step.first)[1] if step.first >= 0 else "an unknown value"
+        second = self.of(step.second)[1] if step.second >= 0 else "an unknown value"
         if step.kind is Kind.WR:
             return f"{b} read {key} = {first}, which {a} wrote"
         if step.kind is Kind.RW:
@@ -80,7 +81,8 @@ _CASES = {
     "incompatible-order": "{0} read {key} = {first} and {1} {second}: neither begins as the other",
     "internal": "{0} read {key} = {read} where it had itself left {expected}",
     "own-write-unseen": "{0} read {key} = {read} after it had itself written {expected}",
-    "future-read": "{0} read {value} in {key} before it appended that itself",
+    "future-read": "{0} read {value} in {key} before it wrote that itself",
+    "thin-air-read": "{0} read {value} in {key}, which nobody wrote (if it was there at first, say --initial {value})",
     "lost-update": "{all} each read {key} = {value} and then wrote to it: all but one of these updates were lost",
     "cyclic-versions": "the versions {values} of {key} would each come before themselves, if keys were {assumed}",
     "predicate-read-miss": "{0} read where {predicate} and did not find {key}, though all its versions match: {values}",

@@ -15,6 +15,7 @@ import numpy as np
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
 from zephyr_lab.check.history import History, Status
+from zephyr_lab.errors import BadInput
 
 
 class Kind(IntEnum):
@@ -102,11 +103,35 @@ class Edges:
 
 
 def process_edges(history: History, nodes: int) -> Edges:
-    """Each session's possible transactions, one after the other."""
+    """Each session's committed transactions, one after the other; an indeterminate one follows the last of these, and
+    precedes none, since it may take effect at any time. Raises BadInput where times contradict a session's order."""
+    lines = by_session(history)
+    committed = history.status[lines] == Status.OK
+    last = np.where(committed, np.arange(len(lines)), -1)
+    last = np.concatenate([np.full(min(len(lines), 1), -1), np.maximum.accumulate(last)[:-1]])
+    same = last >= 0
+    same[same] = history.session[lines[last[same]]] == history.session[lines[same]]
+    source, target = lines[last[same]], lines[same]
+    begin, end = history.begin[target], history.end[source]
+    if (overlap := (begin >= 0) & (begin < end)).any():
+        one, other = source[overlap][0], target[overlap][0]
+        raise BadInput(
+            f"{history.source}, line {history.line[other]}: begins at {history.begin[other]} in session "
+            f"{history.sessions[history.session[other]]}, whose transaction of line {history.line[one]} ends at "
+            f"{history.end[one]}: a session has one transaction at a time"
+        )
+    return Edges.of(source, target, Kind.PROCESS, nodes)
+
+
+def by_session(history: History) -> Ints:
+    """Possible transactions, session by session: by when they began, or as in the file where that is not known."""
     lines = np.flatnonzero(history.status != Status.FAIL)
-    lines = lines[np.argsort(history.session[lines], kind="stable")]
-    same = history.session[lines][1:] == history.session[lines][:-1]
-    return Edges.of(lines[:-1][same], lines[1:][same], Kind.PROCESS, nodes)
+    session, begin, end = history.session[lines], history.begin[lines], history.end[lines]
+    unknown = np.zeros(len(history.sessions), np.bool_)
+    unknown[session[begin < 0]] = True
+    begin, end = (np.where(unknown[session], 0, one) for one in (begin, end))
+    by: Ints = lines[np.lexsort((end, begin, session))]
+    return by
 
 
 def realtime_edges(history: History, nodes: int) -> Edges:

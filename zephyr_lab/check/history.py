@@ -156,9 +156,22 @@ class History:
 
     @property
     def told_order(self) -> bool:
-        """Whether the replaced value of every write is known, so that no order of versions is left open."""
-        writes = int(((self.kind == WRITE) & (self.status != Status.FAIL)[self.owner]).sum()) if self.replaced else 0
-        return 0 < writes <= len(self.replaced)
+        """Whether the replaced values of the writes leave no order of versions open: from each key's initial state on,
+        every version but the last is replaced by one other."""
+        if not self.replaced:
+            return False
+        owner = self.status[self.owner]
+        written = {
+            (int(self.key[op]), int(self.value[op]))
+            for op in np.flatnonzero((self.kind == WRITE) & (owner != Status.FAIL))
+        }
+        told = {(int(self.key[op]), value) for op, value in self.replaced.items() if owner[op] != Status.FAIL}
+        firsts = {key for key, value in told if value == NULL}
+        return (
+            len(told) == len(written)
+            and len(firsts) == len({key for key, _ in written})
+            and all(value == NULL or (key, value) in written for key, value in told)
+        )
 
     @property
     def timed(self) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.graph import Edges
 
 MOST_CASES = 10_000
@@ -13,9 +16,14 @@ MOST_CASES = 10_000
 
 @dataclass
 class Inference:
-    """Edges without session order and real time, and the anomalies without a cycle: anomaly -> its cases."""
+    """Edges without session order and real time, and the anomalies without a cycle: anomaly -> its cases.
+
+    `open_writes`: operations whose versions have no order yet, with none that was read; `complete`: no other is open.
+    """
 
     edges: Edges
+    open_writes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    complete: bool = True
     found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

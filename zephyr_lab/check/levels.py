@@ -47,16 +47,22 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
     "serializable": ("repeatable-read", "snapshot-isolation", "update-serializable"),
     "strong-session-read-uncommitted": ("read-uncommitted",),
     "strong-session-read-committed": ("read-committed", "strong-session-read-uncommitted"),
-    "strong-session-snapshot-isolation": ("snapshot-isolation", "strong-session-read-committed"),
+    "strong-session-snapshot-isolation": (
+        "snapshot-isolation",
+        "strong-session-parallel-snapshot-isolation",
+        "strong-session-prefix",
+    ),
     "strong-session-serializable": ("serializable", "strong-session-snapshot-isolation"),
     "strong-read-uncommitted": ("strong-session-read-uncommitted",),
     "strong-read-committed": ("strong-session-read-committed", "strong-read-uncommitted"),
     "strong-snapshot-isolation": ("strong-session-snapshot-isolation", "strong-read-committed"),
     "strong-serializable": ("strong-session-serializable", "strong-snapshot-isolation"),
-    # The axioms of Biswas and Enea all include session order.
+    # The levels of Biswas and Enea, and of Cerone, Bernardi and Gotsman, all include session order.
     "strong-session-monotonic-atomic-view": ("monotonic-atomic-view", "strong-session-read-committed"),
     "strong-session-read-atomic": ("read-atomic", "strong-session-monotonic-atomic-view"),
     "strong-session-causal": ("causal-cerone", "strong-session-read-atomic"),
+    "strong-session-prefix": ("prefix", "strong-session-causal"),
+    "strong-session-parallel-snapshot-isolation": ("parallel-snapshot-isolation", "strong-session-causal"),
 }
 """Each level with the weaker ones that it implies directly."""
 
@@ -80,19 +86,14 @@ ALIASES = {
     "causal-consistency": "strong-session-causal",
 }
 
-AXIOMS = {
-    "strong-session-monotonic-atomic-view": "monotonic-atomic-view",
-    "strong-session-read-atomic": "read-atomic",
-    "strong-session-causal": "causal",
-}
-"""Levels that are decided for registers by an axiom on visibility, if requested."""
-
 OF_REGISTERS = {
     "monotonic-atomic-view": "strong-session-monotonic-atomic-view",
     "read-atomic": "strong-session-read-atomic",
     "causal-cerone": "strong-session-causal",
+    "prefix": "strong-session-prefix",
+    "parallel-snapshot-isolation": "strong-session-parallel-snapshot-isolation",
 }
-"""The axiom that is checked for registers when the weak level is requested: with sessions."""
+"""What is checked of registers when a weak level is requested: with sessions, as checkers of registers define it."""
 
 _VARIANTS = ("", "-process", "-realtime")
 
@@ -107,6 +108,9 @@ def _anomalies() -> dict[str, tuple[str, ...]]:
         "future-read": ("G1c",),
         "lost-update": ("write-skew", "G2-item"),
         "write-skew": ("G2",),
+        "non-monotonic-read": ("non-monotonic-read-process",),
+        "fractured-read": ("fractured-read-process",),
+        "non-causal-read": ("non-causal-read-process",),
     }
     special = {
         "G0": ("G1c",),
@@ -130,11 +134,12 @@ def _anomalies() -> dict[str, tuple[str, ...]]:
 SPECIAL_CASE_OF = _anomalies()
 
 FORBIDS: Mapping[str, tuple[str, ...]] = {
-    "read-uncommitted": ("G0", "duplicate-elements", "cyclic-versions"),
+    "read-uncommitted": ("G0", "duplicate-elements", "cyclic-versions", "thin-air-read"),
     "read-committed": ("G1", "own-write-unseen"),
     "cursor-stability": ("G1", "lost-update"),
-    "read-atomic": ("internal", "G1a", "future-read"),
-    "causal-cerone": ("internal", "G1a"),
+    "monotonic-atomic-view": ("non-monotonic-read",),
+    "read-atomic": ("internal", "G1a", "future-read", "fractured-read"),
+    "causal-cerone": ("internal", "G1a", "non-causal-read"),
     "update-atomic": ("lost-update",),
     "prefix": ("internal", "G1a"),
     "parallel-snapshot-isolation": ("internal", "G1a"),
@@ -150,9 +155,9 @@ FORBIDS: Mapping[str, tuple[str, ...]] = {
     "strong-read-committed": ("G1c-realtime",),
     "strong-snapshot-isolation": ("internal", "G1-realtime", "G-nonadjacent-realtime"),
     "strong-serializable": ("G1-realtime", "G2-realtime"),
-    "strong-session-monotonic-atomic-view": ("non-monotonic-read",),
-    "strong-session-read-atomic": ("fractured-read",),
-    "strong-session-causal": ("non-causal-read",),
+    "strong-session-monotonic-atomic-view": ("non-monotonic-read-process",),
+    "strong-session-read-atomic": ("fractured-read-process",),
+    "strong-session-causal": ("non-causal-read-process",),
 }
 """What each level forbids beyond the levels it implies. `LEVEL-cycle-exists` belongs to its level, too."""
 

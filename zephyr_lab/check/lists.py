@@ -17,14 +17,13 @@ from zephyr_lab.check.chains import chains
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import READ, WRITE, History, Status
 from zephyr_lab.check.inference import MOST_CASES, Inference
-from zephyr_lab.check.versions import Table, writers
-from zephyr_lab.errors import BadInput
+from zephyr_lab.check.versions import Table, happened, writers
 
 _CHUNK = 1 << 20
 
 
 def infer(history: History) -> Inference:
-    """The edges and cycle-free anomalies of a list-append history. Raises BadInput for a value never appended."""
+    """The edges and cycle-free anomalies of a list-append history."""
     return _Lists(history).infer()
 
 
@@ -32,13 +31,15 @@ class _Lists:
     def __init__(self, history: History) -> None:
         self.history = h = history
         self.owner = h.owner
-        self.ok = (h.status == Status.OK)[self.owner]
-        self.possible = (h.status != Status.FAIL)[self.owner]
         self.codes = h.codes
         self.live, self.failed = writers(h, self.codes)
-        self.reads = np.flatnonzero((h.kind == READ) & self.possible & (h.size >= 0) | (h.kind == READ) & self.ok)
+        self.happened = happened(h, self.codes, self.live)[self.owner]
+        # The null of an indeterminate read is what was not told, and no read of nothing.
+        told = (h.status == Status.OK)[self.owner] | (h.kind == WRITE) | (h.size >= 0)
+        self.ok = self.happened & told
+        self.reads = np.flatnonzero((h.kind == READ) & self.ok)
         self.full = self.reads[h.size[self.reads] > 0]
-        self.appends = np.flatnonzero((h.kind == WRITE) & self.possible)
+        self.appends = np.flatnonzero((h.kind == WRITE) & self.happened)
         self.chains = chains(h)
         self.last_code = self.codes.of(h.key[self.full], h.value[self.full])
         self.result = Inference(Edges.joined([], len(h)))
@@ -148,23 +149,22 @@ class _Lists:
         self._repeats()
 
     def _unwritten(self) -> None:
+        """Reads with an element that nobody appended, not even somebody who was aborted."""
         h = self.history
-        odd = self.full[~self.agrees]
-        code = np.concatenate([self.order, *(self._elements(op) for op in odd)])
-        missing = np.flatnonzero((self.live.get(code) < 0) & (self.failed.get(code) < 0))
-        if len(missing):
-            # The first read in the file that has it.
-            key = int(code[missing[0]]) // self.codes.span
-            for read in self.full[h.key[self.full] == key]:
-                if code[missing[0]] in self._elements(read):
-                    number = int(self.owner[read])
-                    element = h.elements[h.at[read] : h.at[read] + h.size[read]][
-                        self._elements(read) == code[missing[0]]
-                    ][0]
-                    raise BadInput(
-                        f"{h.source}, line {h.line[number]}: reads {h.named(element)!r} in {h.keys[key]!r}, "
-                        "which nobody appended"
-                    )
+        missing = (self.writer_op < 0) & (self.failed.get(self.order) < 0)
+        suspicious = ~self.agrees
+        if missing.any():
+            suspicious |= np.isin(h.key[self.full], self.order_key[missing])
+        cases = 0
+        for op in self.full[suspicious].tolist():
+            codes = self._elements(op)
+            odd = np.flatnonzero((self.live.get(codes) < 0) & (self.failed.get(codes) < 0))
+            if len(odd):
+                value = h.named(int(h.elements[h.at[op] + odd[0]]))
+                self.result.add("thin-air-read", key=h.key_of(op), value=value, transactions=[int(self.owner[op])])
+                cases += 1
+            if cases >= MOST_CASES:
+                break
 
     def _elements(self, op: int) -> Ints:
         """The version codes that a read returned."""
@@ -349,38 +349,33 @@ class _Lists:
 
     def _edges(self) -> None:
         h, n, owner = self.history, len(self.history), self.owner
-        writer = np.where(self.writer_op >= 0, owner[self.writer_op], -1)
         last = self.live.get(self.last_code)
         wrote = last >= 0
         parts = [Edges.of(owner[last[wrote]], owner[self.full[wrote]], Kind.WR, n, last[wrote], self.full[wrote])]
-        follows = (self.order_key[1:] == self.order_key[:-1]) & (writer[1:] >= 0) & (writer[:-1] >= 0)
-        one, two = self.writer_op[:-1][follows], self.writer_op[1:][follows]
+        # What was aborted, or never written, is no version; others follow each other over it.
+        alive = self.writer_op >= 0
+        before = np.concatenate([[0], np.cumsum(alive)])
+        first, length = before[self.first], before[self.first + self.length] - before[self.first]
+        made, key = self.writer_op[alive], self.order_key[alive]
+        follows = key[1:] == key[:-1]
+        one, two = made[:-1][follows], made[1:][follows]
         parts.append(Edges.of(owner[one], owner[two], Kind.WW, n, one, two))
         unread = self.appends[self.place_of.get(self.codes.of(h.key[self.appends], h.value[self.appends])) < 0]
-        end = self.first + self.length - 1  # a key's last version that was read
-        known = unread[self.length[h.key[unread]] > 0]
-        before = self.writer_op[end[h.key[known]]]
-        parts.append(
-            Edges.of(
-                owner[before[before >= 0]],
-                owner[known[before >= 0]],
-                Kind.WW,
-                n,
-                before[before >= 0],
-                known[before >= 0],
-            )
-        )
+        self.result.open_writes = unread[self.chains.next_write[unread] < 0]
+        known = unread[length[h.key[unread]] > 0]
+        latest = made[(first + length - 1)[h.key[known]]]  # a key's last version that was read
+        parts.append(Edges.of(owner[latest], owner[known], Kind.WW, n, latest, known))
         # The position of a read's last element in the order, -1 for the empty list.
         empty = self.reads[h.size[self.reads] <= 0]
         place = np.concatenate([self.place_of.get(self.last_code), np.full(len(empty), -1, np.int32)])
         reads = np.concatenate([self.full, empty])
         placed = (place >= 0) | (np.arange(len(reads)) >= len(self.full))
         reads, place = reads[placed], place[placed].astype(np.int64)
-        ends = place == self.length[h.key[reads]] - 1
+        place = before[self.first[h.key[reads]] + place + 1] - first[h.key[reads]] - 1
+        ends = place == length[h.key[reads]] - 1
         inner = reads[~ends]
-        after = self.writer_op[self.first[h.key[inner]] + place[~ends] + 1]
-        hit = after >= 0
-        parts.append(Edges.of(owner[inner[hit]], owner[after[hit]], Kind.RW, n, inner[hit], after[hit]))
+        after = made[first[h.key[inner]] + place[~ends] + 1]
+        parts.append(Edges.of(owner[inner], owner[after], Kind.RW, n, inner, after))
         at_end = reads[ends]
         anti, nodes = anti_dependencies(h.key[at_end], owner[at_end], at_end, h.key[unread], owner[unread], unread, n)
         self.result.edges = Edges.joined([*parts, anti], nodes)

@@ -23,12 +23,14 @@ _PREFIXES = {Order.DATA: "", Order.PROCESS: "strong-session-", Order.REALTIME: "
 @dataclass
 class Findings:
     """`cases`: anomalies without a cycle, with evidence; `cycles`: anomalies with one; `exists`: levels whose cycle was
-    proved to exist but not found within the search's bound. `empty`: no edge at all."""
+    proved to exist but not found within the search's bound. `empty`: no edge at all. `inner`: the edges that lie on
+    cycles."""
 
     cases: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     cycles: dict[str, list[Cycle]] = field(default_factory=dict)
     exists: list[str] = field(default_factory=list)
     empty: bool = False
+    inner: Edges | None = None
 
     @property
     def names(self) -> list[str]:
@@ -58,7 +60,7 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
             orders.append(Order.REALTIME)
     whole = Edges.joined(parts, parts[-1].nodes)
     found = Findings(dict(inference.found), empty=not (whole.target < n).any())
-    inner = cycles.cyclic_part(whole)
+    inner = found.inner = cycles.cyclic_part(whole)
     if len(inner):
         for order in orders:
             for cycle in cycles.find(inner, order, n):

@@ -13,8 +13,10 @@ Errors raise BadInput with the line. A file that ends in `.gz` is unpacked as it
 
 from __future__ import annotations
 
+import codecs
 import gc
 import gzip
+import io
 import itertools
 import re
 import zlib
@@ -22,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
@@ -31,6 +33,7 @@ from zephyr_lab.check.columns import STATUS, Columns, NeedsNames, NeedsRecords, 
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Workload
 from zephyr_lab.errors import BadInput
 
+_File = io.BufferedReader | gzip.GzipFile
 CHUNK = 2_000
 BLOCK = 512 << 10  # a block that fits in the cache is read in two thirds of the time per byte of one ten times as large
 _ALIASES = {
@@ -159,7 +162,7 @@ def _chunks(path: Path) -> Iterator[list[Record] | tuple[int, bytes]]:
     """Chunks of records, or blocks of whole JSON lines with the number of the first."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         try:
-            lines = _lines(file, path.name)
+            lines = _lines(_text_file(file, path.name), path.name)
             head = next((numbered for numbered in lines if not numbered[1].isspace()), None)
             if head is None:
                 return
@@ -171,10 +174,24 @@ def _chunks(path: Path) -> Iterator[list[Record] | tuple[int, bytes]]:
                 yield number, block
                 number += block.count(b"\n")
                 block = file.read(BLOCK)
+                if b"\0" in block:
+                    raise BadInput(f"{path.name}, from line {number} on: has a byte that is 0: it is no text")
                 if block and not block.endswith(b"\n"):
                     block += file.readline(LONGEST_LINE)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise BadInput(f"{path.name}: cannot be unpacked: {error}") from None
+
+
+def _text_file(file: _File, source: str) -> _File:
+    """The file from its first character on. Raises BadInput early, since a file without a newline is read whole."""
+    begins = file.peek(BLOCK)[:BLOCK]
+    if begins.startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
+    if begins.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BadInput(f"{source}: is UTF-16; a history is UTF-8")
+    if b"\0" in begins:
+        raise BadInput(f"{source}: has a byte that is 0: it is no text")
+    return file
 
 
 def _chunked(records: Iterator[Record]) -> Iterator[list[Record]]:
@@ -206,15 +223,16 @@ def _by_form(head: tuple[int, bytes], lines: Iterator[tuple[int, bytes]], source
     raise BadInput(f"{source}, line {head[0]}: {begins[:40]!r} begins no history: neither JSON, EDN, nor r(k,v,s,t)")
 
 
-def _lines(file: IO[bytes] | gzip.GzipFile, source: str) -> Iterator[tuple[int, bytes]]:
+def _lines(file: _File, source: str) -> Iterator[tuple[int, bytes]]:
     for number in itertools.count(1):
         line = file.readline(LONGEST_LINE + 1)
         if not line:
             return
         if len(line) > LONGEST_LINE:
             # One EDN vector of a whole history is a line, too; it is read as a text of its own.
-            rest = file.read(LARGEST_TEXT)
-            if line.lstrip()[:1] == b"{" or len(rest) >= LARGEST_TEXT:
+            whole = line.lstrip()[:1] in (b"[", b"(", b"#") and b"\0" not in line
+            rest = file.read(LARGEST_TEXT) if whole else b""
+            if not whole or len(rest) >= LARGEST_TEXT:
                 raise BadInput(f"{source}, line {number}: longer than {LONGEST_LINE >> 20} MiB")
             line += rest
         yield number, line
@@ -296,7 +314,7 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
                 )
             open_[process] = (position, line, value)
             continue
-        if kind not in STATUS:
+        if not isinstance(kind, str) or kind not in STATUS:
             raise BadInput(f"{source}, line {line}: type {kind!r:.40} of an event; it is invoke, ok, fail or info")
         begun, _, asked = open_.pop(process, (None, 0, None))
         done = asked if value is None and kind != "ok" else value

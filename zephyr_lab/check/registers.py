@@ -14,53 +14,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zephyr_lab.check.chains import chains
+from zephyr_lab.check.accesses import Accesses
+from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.cycles import components
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
-from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
+from zephyr_lab.check.history import NULL, READ, History, Status
 from zephyr_lab.check.inference import Inference
-from zephyr_lab.check.versions import unwritten, writers
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Assumptions about each key."""
+    """Assumptions about each key: its order of versions; `fragment`: what nobody wrote was written outside the
+    history, which is a part of what happened."""
 
     wfr: bool = False
     sequential: bool = False
     linearizable: bool = False
-
-
-class Accesses:
-    """The operations that other transactions can notice: first reads, and last writes.
-
-    `reads`, `writes`: operation numbers; `writer`: of each operation, the operation that wrote the value it read (-1:
-    none, or not the last write of its transaction).
-    """
-
-    def __init__(self, history: History) -> None:
-        self.history = h = history
-        self.owner = h.owner
-        self.ok = (h.status == Status.OK)[self.owner]
-        self.possible = (h.status != Status.FAIL)[self.owner]
-        of_key = chains(h)
-        self.before, self.next_write = of_key.before, of_key.next_write
-        final = (h.kind == WRITE) & (self.next_write < 0)
-        self.final = final
-        self.reads = np.flatnonzero((h.kind == READ) & (self.before < 0) & self.ok)
-        self.codes = h.codes
-        self.live, self.failed = writers(h, self.codes)
-        self.writer = np.full(len(h.kind), -1, np.int64)
-        seen = np.flatnonzero((h.kind == READ) & (h.value != NULL) & self.ok)
-        self.seen = seen
-        self.writer[seen] = self.live.get(self.codes.of(h.key[seen], h.value[seen]))
-        read_of = self.writer[seen]
-        read_of = read_of[read_of >= 0]
-        is_read = np.zeros(len(h), np.bool_)
-        is_read[self.owner[read_of]] = True
-        # Only a read can show whether an indeterminate transaction happened.
-        self.happened = (h.status == Status.OK) | ((h.status == Status.INFO) & is_read)
-        self.writes = np.flatnonzero(final & self.happened[self.owner])
+    fragment: bool = False
 
 
 def infer(history: History, assumptions: Assumptions = Assumptions()) -> Inference:
@@ -77,8 +47,8 @@ class _Registers:
         self._internal()
         self._aborted_and_intermediate()
         self._lost_updates()
-        self._unwritten()
         self._edges()
+        self.result.complete = self.history.told_order
         return self.result
 
     def _name(self, op: int) -> dict[str, object]:
@@ -89,33 +59,33 @@ class _Registers:
         """A read that differs from the transaction's own last read or write of the key (Cerone's INT)."""
         h, a = self.history, self.a
         second = np.flatnonzero((h.kind == READ) & (a.before >= 0) & a.ok)
-        prior = a.before[second]
-        later = np.zeros(len(h.kind), np.bool_)
-        for op in second[h.value[second] != h.value[prior]].tolist():
-            number = int(a.owner[op])
-            if not later[number]:
-                later[number] = True
-                self.result.add(
-                    "internal",
-                    key=h.key_of(op),
-                    expected=h.value_of(int(a.before[op])),
-                    read=h.value_of(op),
-                    transactions=[number],
-                )
-            if h.kind[a.before[op]] == WRITE:
-                # Not a history in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
-                self.result.add(
-                    "own-write-unseen",
-                    key=h.key_of(op),
-                    expected=h.value_of(int(a.before[op])),
-                    read=h.value_of(op),
-                    transactions=[number],
-                )
+        second = second[h.value[second] != h.value[a.before[second]]]
+        _, first = np.unique(a.owner[second], return_index=True)
+        for op in second[first].tolist():
+            self._differs("internal", op, int(a.before[op]))
+        # Neither is a history in Adya's sense (section 3.1.2), nor in Biswas and Enea's.
+        for op in second[(a.own[second] >= 0)].tolist():
+            if h.value[op] != h.value[a.own[op]]:
+                self._differs("own-write-unseen", op, int(a.own[op]))
+        own_later = a.seen[(a.writer[a.seen] > a.seen) & (a.owner[a.writer[a.seen]] == a.owner[a.seen])]
+        for op in own_later.tolist():
+            self.result.add("future-read", transactions=[int(a.owner[op])], **self._name(op))
+
+    def _differs(self, anomaly: str, op: int, prior: int) -> None:
+        h = self.history
+        self.result.add(
+            anomaly,
+            key=h.key_of(op),
+            expected=h.value_of(prior),
+            read=h.value_of(op),
+            transactions=[int(self.a.owner[op])],
+        )
 
     def _aborted_and_intermediate(self) -> None:
         h, a = self.history, self.a
         codes = a.codes.of(h.key[a.seen], h.value[a.seen])
         failed = np.where(a.writer[a.seen] < 0, a.failed.get(codes), -1)
+        self._unwritten(failed)
         for i in np.flatnonzero(failed >= 0).tolist():
             self.result.add(
                 "G1a", transactions=[int(a.owner[failed[i]]), int(a.owner[a.seen[i]])], **self._name(a.seen[i])
@@ -139,19 +109,21 @@ class _Registers:
             ops = first[by_version[at : at + many]]
             self.result.add("lost-update", transactions=[int(a.owner[op]) for op in ops], **self._name(ops[0]))
 
-    def _unwritten(self) -> None:
-        h = self.history
-        odd = unwritten(h, self.a.codes, self.a.live, self.a.failed)
-        said = []
-        for op in odd[:20].tolist():
-            number = int(self.a.owner[op])
-            said.append(
-                f"{h.source}, line {h.line[number]}: reads {h.value_of(op)!r} in {h.key_of(op)!r}, "
-                "which nobody wrote: the history lacks a write"
-            )
+    def _unwritten(self, failed: Ints) -> None:
+        """Reads of values that nobody wrote, not even somebody who was aborted."""
+        a, h = self.a, self.history
+        odd = a.seen[(a.writer[a.seen] < 0) & (failed < 0)].tolist()
+        if not self.assumptions.fragment:
+            for op in odd:
+                self.result.add("thin-air-read", transactions=[int(a.owner[op])], **self._name(op))
+            return
+        h.warnings[:] = [
+            f"{h.source}, line {h.line[a.owner[op]]}: reads {h.value_of(op)!r} in {h.key_of(op)!r}, "
+            "which nobody wrote: assumed to be written outside the history"
+            for op in odd[:20]
+        ]
         if len(odd) > 20:
-            said.append(f"{h.source}: {len(odd) - 20} more reads of values that nobody wrote")
-        h.warnings[:] = said
+            h.warnings.append(f"{h.source}: {len(odd) - 20} more reads of values that nobody wrote")
 
     def _edges(self) -> None:
         h, a, n = self.history, self.a, len(self.history)
@@ -159,7 +131,8 @@ class _Registers:
         # Its own value after its own write is no dependency; any other read is.
         hit = (write >= 0) & a.final[write]
         parts = [Edges.of(a.owner[write[hit]], a.owner[a.seen[hit]], Kind.WR, n, write[hit], a.seen[hit])]
-        of_nothing = a.reads[h.value[a.reads] == NULL]
+        reads, written = a.of_others()
+        of_nothing = reads[written < 0]
         anti, nodes = anti_dependencies(
             h.key[of_nothing], a.owner[of_nothing], of_nothing, h.key[a.writes], a.owner[a.writes], a.writes, n
         )

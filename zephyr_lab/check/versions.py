@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from zephyr_lab.check.arrays import Ints
+from zephyr_lab.check.arrays import Bools, Ints
+from zephyr_lab.check.chains import spread
 from zephyr_lab.check.codes import Codes
-from zephyr_lab.check.history import NULL, READ, WRITE, History, Status
+from zephyr_lab.check.history import NULL, READ, WRITE, History, Status, Workload
 
 _DENSE = 64 << 20
 
@@ -53,6 +54,26 @@ def writers(history: History, codes: Codes) -> tuple[Table, Table]:
     return Table(live, ordered, codes.size), Table(of_writes[failed], ops[failed], codes.size)
 
 
+def happened(history: History, codes: Codes, live: Table) -> Bools:
+    """Of each transaction, whether it did: committed ones, and indeterminate ones that these read from, or others that
+    happened. What nobody saw of an indeterminate one may not have."""
+    h = history
+    known: Bools = h.status == Status.OK
+    if not (h.status == Status.INFO).any():
+        return known
+    reads = np.flatnonzero((h.kind == READ) & (h.value != NULL) & (h.status != Status.FAIL)[h.owner])
+    if h.workload is Workload.LIST_APPEND:
+        reads, at = spread(reads, h.at[reads], h.at[reads] + h.size[reads])
+        seen = h.elements[at]
+    else:
+        seen = h.value[reads]
+    writer = live.get(codes.of(h.key[reads], seen))
+    source, target = h.owner[writer[writer >= 0]], h.owner[reads[writer >= 0]]
+    while (more := known[target] & ~known[source]).any():
+        known[source[more]] = True
+    return known
+
+
 def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
     """The lines of two committed transactions (or one) that write the same value to a key, the key and the value."""
     ops = np.flatnonzero(history.kind == WRITE)
@@ -71,12 +92,3 @@ def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
     first, second = pairs[:, pairs[1].argmin()]
     op = int(ops[second])
     return (int(history.line[owner[first]]), int(history.line[owner[second]]), history.key_of(op), history.value_of(op))
-
-
-def unwritten(history: History, codes: Codes, live: Table, failed: Table) -> Ints:
-    """Read operations of committed transactions that saw a value never written, not even by an aborted one."""
-    reads = np.flatnonzero((history.kind == READ) & (history.value != NULL))
-    reads = reads[history.status[history.owner[reads]] == Status.OK]
-    seen = codes.of(history.key[reads], history.value[reads])
-    odd: Ints = reads[(live.get(seen) < 0) & (failed.get(seen) < 0)]
-    return odd

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from zephyr_lab import __version__
 from zephyr_lab.cli.common import err, labs
+from zephyr_lab.errors import InternalFault, LabError
 from zephyr_lab.schedule.levels import IsolationLevel
 
 
@@ -38,7 +43,9 @@ def check(
     linearizable_keys: Annotated[
         bool, typer.Option("--linearizable-keys", help="Registers: assume that each is linearizable.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of processes, for several histories.")] = 1,
+    fragment: Annotated[
+        bool, typer.Option("--fragment", help="Registers: what nobody wrote was written outside the history.")
+    ] = False,
     format: Annotated[CheckFormat, typer.Option(help="Output format; svg draws the worst cycle.")] = (CheckFormat.TEXT),
 ) -> None:
     """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
@@ -49,9 +56,11 @@ def check(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from zephyr_lab import check as checking
 
-    assumptions = checking.Assumptions(wfr_keys, sequential_keys, linearizable_keys)
+    assumptions = checking.Assumptions(wfr_keys, sequential_keys, linearizable_keys, fragment)
     codes = set()
-    for report in checking.check_all(histories, level, assumptions, workload=workload, initial=initial, jobs=jobs):
+    for path in histories:
+        with _faults_told(path):
+            report = checking.check(checking.read(path, workload, initial), level, assumptions)
         codes.add({True: 0, False: 1, None: 2}[report.valid])
         if format is CheckFormat.JSON:
             print(json.dumps(report.to_dict()))
@@ -59,6 +68,21 @@ def check(
             print(report.figure().svg if format is CheckFormat.SVG else report)
     if codes != {0}:
         raise typer.Exit(1 if 1 in codes else 2)
+
+
+@contextmanager
+def _faults_told(path: Path) -> Iterator[None]:
+    """A fault of the checker is neither a verdict, which exit 1 would say, nor a page of traceback."""
+    try:
+        yield
+    except (LabError, OSError, ImportError):
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise InternalFault(
+            f"{path}: cannot tell: {type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {error!s:.200}; "
+            f"this is a fault of zephyr-lab {__version__}: please report this line, with the history if you may"
+        ) from error
 
 
 def record(
