@@ -72,7 +72,7 @@ def classes(edges: Sequence[Edge], order: str = "") -> dict[str, list[tuple[Edge
     for cycle in simple_cycles([edge for edge in edges if edge[2] in (WW, WR, RW, *extra)]):
         kinds = [edge[2] for edge in cycle]
         if not extra or set(kinds) & set(extra):
-            name = class_of(kinds, any(edge[3] for edge in cycle)) + (f"-{order}" if order else "")
+            name = class_of(kinds, any(edge[3] and edge[2] is RW for edge in cycle)) + (f"-{order}" if order else "")
             found.setdefault(name, []).append(cycle)
     return found
 

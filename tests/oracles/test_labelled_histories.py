@@ -56,6 +56,7 @@ FRAGMENTS = frozenset(
         "rw-075-checker-test",
         "rw-079-checker-test",
         "file-ellecli-rw-register",
+        "cp-083-g1c-multi-key-delete-test",
     )
 )
 

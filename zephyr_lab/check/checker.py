@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 
 from zephyr_lab.check import levels, lists, predicates, registers
 from zephyr_lab.check.history import History, Workload
-from zephyr_lab.check.phenomena import examine
+from zephyr_lab.check.inference import Inference
+from zephyr_lab.check.phenomena import Findings, examine
 from zephyr_lab.check.read import no_collector
 from zephyr_lab.check.registers import Assumptions
 from zephyr_lab.check.report import Report
 from zephyr_lab.check.verdict import Verdict
 
 DEFAULT_LEVEL = "strict-serializable"
+MOST_EXPLANATIONS = 1_000
 
 
 def check(history: History, level: str = DEFAULT_LEVEL, assumptions: Assumptions = Assumptions()) -> Report:  # noqa: B008
@@ -26,16 +29,38 @@ def check(history: History, level: str = DEFAULT_LEVEL, assumptions: Assumptions
         return _check(history, level, assumptions)
 
 
+@dataclass(frozen=True)
+class _Judgement:
+    inference: Inference
+    found: Findings
+    valid: bool | None
+    why: str
+
+
 def _check(history: History, level: str, assumptions: Assumptions) -> Report:
     begun = time.perf_counter()
     level = levels.canonical(level)
     if history.workload is Workload.RW_REGISTER:
         level = levels.OF_REGISTERS.get(level, level)
-        inference = registers.infer(history, assumptions)
+        judged = _judged(history, registers.infer(history, assumptions), level)
     elif history.workload is Workload.PREDICATE:
-        inference = predicates.infer(history)
+        judged = _of_predicates(history, level, assumptions.fragment)
     else:
-        inference = lists.infer(history)
+        judged = _judged(history, lists.infer(history), level)
+    return Report(
+        history,
+        level,
+        judged.valid,
+        judged.found.cycles,
+        judged.found.cases,
+        tuple(judged.found.names_of_existence),
+        "" if judged.valid is False else judged.why,
+        judged.inference.notes,
+        time.perf_counter() - begun,
+    )
+
+
+def _judged(history: History, inference: Inference, level: str) -> _Judgement:
     found = examine(history, inference, level)
     why = Verdict(history, inference, found).decide(level)
     fallen = {one for name in found.names for one in levels.violated_by(name)}
@@ -44,14 +69,22 @@ def _check(history: History, level: str, assumptions: Assumptions) -> Report:
         valid, why = None, "no transaction depends on another, so the history says nothing"
     elif valid and why:
         valid = None
-    return Report(
-        history,
-        level,
-        valid,
-        found.cycles,
-        found.cases,
-        tuple(found.names_of_existence),
-        "" if valid is False else why,
-        inference.notes,
-        time.perf_counter() - begun,
-    )
+    return _Judgement(inference, found, valid, why)
+
+
+def _of_predicates(history: History, level: str, fragment: bool) -> _Judgement:
+    """Of a history with several explanations: valid if one of them is, and violated if none is."""
+    judged = _judged(history, predicates.infer(history, fragment), level)
+    several, sure = predicates.openness(history)
+    if not several or (sure and judged.valid is False):
+        return judged
+    first, undecided = judged, ""
+    for tried, inference in enumerate(predicates.explanations(history, fragment)):
+        if tried == MOST_EXPLANATIONS:
+            return replace(first, valid=None, why=f"none of the {tried:,} explanations that were tried is allowed")
+        one = _judged(history, inference, level)
+        if one.valid:
+            return one
+        first = one if not tried else first
+        undecided = undecided or (one.why if one.valid is None else "")
+    return replace(first, valid=None, why=undecided) if undecided else first

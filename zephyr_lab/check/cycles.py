@@ -1,7 +1,7 @@
 """Finds cycles in the dependency graph: whether any of a kind exists, and a shortest one of each class of anomaly.
 
 Classes are Adya's by the edges of the cycle: G0 only ww; G1c ww and wr; G-single exactly one rw; G-nonadjacent several,
-no two in a row; G2 two in a row. `-item` where no edge comes from a predicate; `-process` and `-realtime` where the
+no two in a row; G2 two in a row. `-item` where no rw comes from a predicate; `-process` and `-realtime` where the
 order of a session or of time is one of the edges. Whether a cycle exists is decided for the whole graph in linear time
 by strongly connected components: of the edges allowed, or, for snapshot isolation, of pairs (node, last edge was rw),
 in which no two rw can follow each other. A search then finds an example in each component. It is bounded by the
@@ -96,6 +96,12 @@ def _among(edges: Edges, kinds: tuple[Kind, ...]) -> Bools:
     return np.isin(edges.kind, np.array(kinds, np.int8))
 
 
+def by_predicate(edges: Edges) -> Bools:
+    """Anti-dependencies by predicate. Adya's G2-item has none; its cycles may well have other predicate edges."""
+    anti: Bools = edges.predicate & _among(edges, _RW)
+    return anti
+
+
 def has_cycle(edges: Edges, kinds: tuple[Kind, ...]) -> bool:
     part = edges.where(_among(edges, kinds))
     if not len(part):
@@ -141,12 +147,13 @@ class _Finder:
         self.starts = np.searchsorted(edges.source[by_source], np.arange(edges.nodes + 1)).tolist()
         self.out = by_source.tolist()
         self.s, self.t, self.k = edges.source.tolist(), edges.target.tolist(), edges.kind.tolist()
-        self.p = edges.predicate.tolist()
+        self.p = by_predicate(edges).tolist()
         self.extra_set = set(map(int, extra))
 
     def find(self) -> list[Cycle]:
         e = self.edges
-        item = not e.predicate.any()
+        anti = by_predicate(e)
+        item = not anti.any()
         kinds = {kind: e.kind == kind for kind in Kind}
         ww = _among(e, (Kind.WW, *self.extra))
         data = _among(e, self.data)
@@ -158,7 +165,7 @@ class _Finder:
         inside = self._inside(data)
         cycles += self._each("G1c", inside & kinds[Kind.WR], set(self.data))
         for only_items in (True,) if item else (True, False):
-            allowed = ~e.predicate if only_items else np.ones(len(e), np.bool_)
+            allowed = ~anti if only_items else np.ones(len(e), np.bool_)
             names = (
                 ("G-single-item", "G-nonadjacent-item", "G2-item")
                 if only_items
@@ -246,7 +253,8 @@ class _Finder:
         if self.extra:
             hit &= _among(e, self.extra)[one] | _among(e, self.extra)[two]
         if items is not None:
-            hit &= (e.predicate[one] | e.predicate[two]) != items
+            anti = by_predicate(e)
+            hit &= (anti[one] | anti[two]) != items
         one, two = one[hit], two[hit]
         label = self.label[e.source[one]]
         label, at = np.unique(label, return_index=True)
@@ -256,7 +264,7 @@ class _Finder:
         """In a big component, a shortest path back for the edges that lead farthest against the order of the file:
         those are suspicious. Each is one search of the whole component, in C."""
         e = self.edges
-        usable = _among(e, tuple(Kind(kind) for kind in allowed)) & (~e.predicate if items else True)
+        usable = _among(e, tuple(Kind(kind) for kind in allowed)) & (~by_predicate(e) if items else True)
         at = np.flatnonzero(usable)
         # Numbers of edges as data, from 1: one of several between two nodes is kept.
         pair = e.source[at].astype(np.int64) * e.nodes + e.target[at]
@@ -372,7 +380,7 @@ class _Finder:
                         Kind(self.k[first]),
                         int(e.first[first]),
                         int(e.second[last]),
-                        any(self.p[one] for one in held),
+                        bool(e.predicate[held].any()),
                     )
                 )
                 held = []

@@ -85,6 +85,7 @@ _CASES = {
     "thin-air-read": "{0} read {value} in {key}, which nobody wrote (if it was there at first, say --initial {value})",
     "lost-update": "{all} each read {key} = {value} and then wrote to it: all but one of these updates were lost",
     "cyclic-versions": "the versions {values} of {key} would each come before themselves, if keys were {assumed}",
+    "predicate-mismatch": "{0} read where {predicate} and found {key} = {value}, which does not match",
     "predicate-read-miss": "{0} read where {predicate} and did not find {key}, though all its versions match: {values}",
 }
 

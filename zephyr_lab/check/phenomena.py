@@ -80,7 +80,9 @@ def _prove(edges: Edges, order: Order, found: Findings) -> None:
         "snapshot-isolation": lambda: cycles.has_cycle_without_adjacent_rw(
             edges.where(np.isin(edges.kind, np.array(_ALL + extra, np.int8))), _WR + extra
         ),
-        "repeatable-read": lambda: order is Order.DATA and cycles.has_cycle(edges.where(~edges.predicate), _ALL),
+        "repeatable-read": lambda: (
+            order is Order.DATA and cycles.has_cycle(edges.where(~cycles.by_predicate(edges)), _ALL)
+        ),
         "serializable": lambda: cycles.has_cycle(edges, _ALL + extra),
     }
     for name, exists in tests.items():
