@@ -11,7 +11,7 @@ from tests.check.brute import Row, Tried
 from zephyr_lab import check
 from zephyr_lab.check import levels
 
-SHARE = 15
+SHARE = 30
 """So many histories ask, together, for every level once."""
 UNDECIDED = "monotonic-snapshot-read"
 

@@ -268,7 +268,7 @@ class _Reads:
         if own is not None and Run(own, own) not in runs:
             anomaly = "internal" if self.facts.lists else "own-write-unseen"
             self.facts.add(anomaly, expected=version_text(versions.values[own]), **case)
-        elif own is None:
+        if own is None or self.facts.lists:
             said = f"{self.one.name} read {key!r} = {value_text(value)}"
             self.facts.mets.append(Met(self.one, key, runs, said))
 
@@ -361,13 +361,12 @@ class _Reads:
         )
         own = self.own.get(key)
         if own is not None and runs is not None:
-            runs = [run for run in runs if run.low <= own <= run.high]
+            runs = [Run(own, own)] if any(run.low <= own <= run.high for run in runs) else []
         if runs:
             said = (
                 f"{self.one.name} read where {value_text(predicate)}, and {'met' if here else 'not returning it met'}"
             )
-            if own is None:
-                self.facts.mets.append(Met(self.one, key, runs, said, fits, here))
+            self.facts.mets.append(Met(self.one, key, runs, said, fits, here))
         elif runs is not None:
             self.facts.add(
                 "predicate-read-miss",
