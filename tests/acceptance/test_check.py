@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from zephyr_lab import check, cli
+
 pytestmark = pytest.mark.server
 
 SKEW = [
@@ -42,6 +44,25 @@ def test_the_exit_code_says_valid_violated_or_cannot_tell(skew: Path, tmp_path: 
     wrong = zephyr_lab("check", nothing)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "error: nothing.jsonl, line 1: a transaction without type, ops\n"
+
+
+def test_a_fault_of_the_checker_is_no_verdict(
+    skew: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, and one line that can be reported; never 1, which says that the level is violated."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(check, "check", broken)
+    monkeypatch.setattr(sys, "argv", ["zephyr-lab", "check", str(skew)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "skew.jsonl: cannot tell: ZeroDivisionError at test_check.py:" in said
+    assert "please report this line" in said
 
 
 @pytest.mark.thorough

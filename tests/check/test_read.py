@@ -93,6 +93,34 @@ def test_the_text_form_is_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Of UTF-8; another one is refused by its name."""
+    for name, text in (("a", as_lines(LINES)), ("b", EDN)):
+        plain = check.read(written(tmp_path, text, name)).to_lines()
+        assert check.read(written(tmp_path, b"\xef\xbb\xbf" + text.encode(), f"marked {name}")).to_lines() == plain
+    assert "is UTF-16" in refused(tmp_path, as_lines(LINES).encode("utf-16"))
+
+
+def test_what_is_no_text_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """A stream of zeros has neither a line nor an end; a file may turn into zeros later."""
+    with pytest.raises(BadInput, match="a byte that is 0"):
+        check.read("/dev/zero")
+    lines = as_lines(LINES).encode() * 5_000
+    assert "line 20001: has a byte that is 0" in refused(tmp_path, lines + bytes(8 << 20))
+
+
+@pytest.mark.parametrize("least", [-(2**63), -(2**62)])
+def test_the_least_numbers_are_values_as_others(tmp_path: Path, least: int) -> None:
+    """The mark of a read of nothing is no value."""
+    rows = [
+        {"session": 0, "type": "ok", "ops": [["append", "x", least], ["append", "y", 1]]},
+        {"session": 1, "type": "ok", "ops": [["r", "x", [least]], ["r", "y", [1]]]},
+    ]
+    assert check.check(check.read(written(tmp_path, as_lines(rows))), "serializable").valid
+    rows[1]["ops"] = [["r", "x", [least]], ["r", "y", []]]
+    assert check.check(check.read(written(tmp_path, as_lines(rows))), "serializable").valid is False
+
+
 def test_values_that_are_names_are_compared_as_names(tmp_path: Path) -> None:
     """Strings, and 1.5 is not 1; keys may be lists, as Elle's tests have them."""
     rows = [

@@ -175,7 +175,8 @@ def _chunks(path: Path) -> Iterator[list[Record] | tuple[int, bytes]]:
                 number += block.count(b"\n")
                 block = file.read(BLOCK)
                 if b"\0" in block:
-                    raise BadInput(f"{path.name}, from line {number} on: has a byte that is 0: it is no text")
+                    number += block[: block.index(b"\0")].count(b"\n")
+                    raise BadInput(f"{path.name}, line {number}: has a byte that is 0: it is no text")
                 if block and not block.endswith(b"\n"):
                     block += file.readline(LONGEST_LINE)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
