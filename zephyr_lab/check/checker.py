@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from zephyr_lab.check import levels, lists, predicates, registers
+from zephyr_lab.check.chooser import ROUNDS
 from zephyr_lab.check.history import History, Workload
 from zephyr_lab.check.inference import Inference
 from zephyr_lab.check.phenomena import Findings, examine
@@ -15,18 +16,23 @@ from zephyr_lab.check.report import Report
 from zephyr_lab.check.verdict import Verdict
 
 DEFAULT_LEVEL = "strict-serializable"
-MOST_EXPLANATIONS = 1_000
 
 
-def check(history: History, level: str = DEFAULT_LEVEL, assumptions: Assumptions = Assumptions()) -> Report:  # noqa: B008
+def check(
+    history: History,
+    level: str = DEFAULT_LEVEL,
+    assumptions: Assumptions = Assumptions(),  # noqa: B008
+    rounds: int = ROUNDS,
+) -> Report:
     """Whether a history satisfies a level, and the anomalies that violate it.
 
     Sessions count from the strong session levels on, real time from the strong ones on. A history without a single
-    dependency is undecided. Raises BadInput for an unknown level, and with the line where the times of a session's
+    dependency is undecided. `rounds`: how often a SAT solver may choose an order of writes, or an explanation of reads
+    by predicate be tried, before the answer is *cannot tell*. Raises BadInput for an unknown level, and with the line where the times of a session's
     transactions overlap.
     """
     with no_collector():
-        return _check(history, level, assumptions)
+        return _check(history, level, assumptions, rounds)
 
 
 @dataclass(frozen=True)
@@ -37,16 +43,16 @@ class _Judgement:
     why: str
 
 
-def _check(history: History, level: str, assumptions: Assumptions) -> Report:
+def _check(history: History, level: str, assumptions: Assumptions, rounds: int) -> Report:
     begun = time.perf_counter()
     level = levels.canonical(level)
     if history.workload is Workload.RW_REGISTER:
         level = levels.OF_REGISTERS.get(level, level)
-        judged = _judged(history, registers.infer(history, assumptions), level)
+        judged = _judged(history, registers.infer(history, assumptions), level, rounds)
     elif history.workload is Workload.PREDICATE:
-        judged = _of_predicates(history, level, assumptions.fragment)
+        judged = _of_predicates(history, level, assumptions.fragment, rounds)
     else:
-        judged = _judged(history, lists.infer(history), level)
+        judged = _judged(history, lists.infer(history), level, rounds)
     return Report(
         history,
         level,
@@ -60,9 +66,9 @@ def _check(history: History, level: str, assumptions: Assumptions) -> Report:
     )
 
 
-def _judged(history: History, inference: Inference, level: str) -> _Judgement:
+def _judged(history: History, inference: Inference, level: str, rounds: int) -> _Judgement:
     found = examine(history, inference, level)
-    why = Verdict(history, inference, found).decide(level)
+    why = Verdict(history, inference, found, rounds).decide(level)
     fallen = {one for name in found.names for one in levels.violated_by(name)}
     valid: bool | None = level not in fallen
     if valid and found.empty:
@@ -72,17 +78,17 @@ def _judged(history: History, inference: Inference, level: str) -> _Judgement:
     return _Judgement(inference, found, valid, why)
 
 
-def _of_predicates(history: History, level: str, fragment: bool) -> _Judgement:
+def _of_predicates(history: History, level: str, fragment: bool, rounds: int) -> _Judgement:
     """Of a history with several explanations: valid if one of them is, and violated if none is."""
-    judged = _judged(history, predicates.infer(history, fragment), level)
+    judged = _judged(history, predicates.infer(history, fragment), level, rounds)
     several, sure = predicates.openness(history)
     if not several or (sure and judged.valid is False):
         return judged
     first, undecided = judged, ""
     for tried, inference in enumerate(predicates.explanations(history, fragment)):
-        if tried == MOST_EXPLANATIONS:
+        if tried >= 3 * rounds:
             return replace(first, valid=None, why=f"none of the {tried:,} explanations that were tried is allowed")
-        one = _judged(history, inference, level)
+        one = _judged(history, inference, level, rounds)
         if one.valid:
             return one
         first = one if not tried else first

@@ -55,7 +55,7 @@ class Chooser:
             label = components(source, target, self.nodes)
             inside = label[source] == label[target]
             if inside.any():
-                return self._cycles(source[inside], target[inside], edges)
+                return self.cycles(source[inside], target[inside], edges)
             found.append(topological(source, target, self.nodes))
             return []
 
@@ -87,7 +87,7 @@ class Chooser:
         finally:
             solver.delete()
 
-    def _cycles(self, source: Ints, target: Ints, edges: dict[tuple[int, int], int]) -> list[list[int]]:
+    def cycles(self, source: Ints, target: Ints, edges: dict[tuple[int, int], int]) -> list[list[int]]:
         """For chosen edges on cycles, the clause that forbids a shortest cycle through each; at most some hundred."""
         out: dict[int, list[int]] = {}
         for one, other in zip(source.tolist(), target.tolist(), strict=True):

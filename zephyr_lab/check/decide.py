@@ -14,17 +14,20 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import numpy as np
+
 from zephyr_lab.check import shapes
 from zephyr_lab.check.chooser import ROUNDS, Undecided
 from zephyr_lab.check.graph import Edges
 from zephyr_lab.check.history import History
 from zephyr_lab.check.levels import Order
+from zephyr_lab.check.likely import serial_order
 from zephyr_lab.check.orders import Orders
 from zephyr_lab.check.polygraph import Polygraph, TooMany, of_registers
 from zephyr_lab.check.reach import Cyclic
-from zephyr_lab.check.serial import Serializable
+from zephyr_lab.check.serial import Serializable, serial
 from zephyr_lab.check.snapshot import Prefix, Snapshot
-from zephyr_lab.check.solver import Decision
+from zephyr_lab.check.solver import EVERY_ORDER, Decision
 
 MOST_NODES = 40_000
 
@@ -51,7 +54,19 @@ def decide(
 ) -> Decision:
     """Of registers; `inferred` has the orders of versions that were told or assumed. `rounds`: how often the SAT solver
     may choose."""
-    return solved(of_registers(history, order, inferred), model, rounds)
+    problem = of_registers(history, order, inferred)
+    for one in (Order.REALTIME, order) if history.timed and order is not Order.REALTIME else (order,):
+        # An order that keeps time as well is found sooner, since it leaves less open.
+        likely = problem if one is order else of_registers(history, one, inferred)
+        try:
+            found = serial_order(likely, rounds)
+        except Cyclic:
+            found = False
+        if isinstance(found, np.ndarray):
+            return Decision(True, order=serial(likely, found))
+        if found is False and one is order and model is Model.SERIALIZABLE and problem.nodes > MOST_NODES:
+            return Decision(False, EVERY_ORDER)
+    return solved(problem, model, rounds)
 
 
 def solved(problem: Polygraph, model: Model, rounds: int = ROUNDS) -> Decision:

@@ -11,11 +11,18 @@ from zephyr_lab.check.chains import spread
 from zephyr_lab.check.chooser import Chooser
 from zephyr_lab.check.graph import Kind
 from zephyr_lab.check.history import Status
-from zephyr_lab.check.polygraph import Column, column
+from zephyr_lab.check.polygraph import Column, Polygraph, column
 from zephyr_lab.check.reach import Closure, topological
 from zephyr_lab.check.solver import EVERY_ORDER, MOST_CHOICES, Decision, Solver
 
 _CHUNK = 1 << 21
+
+
+def serial(problem: Polygraph, order: Ints) -> list[int]:
+    """The transactions that happened, one after another."""
+    p = problem
+    happened = p.writing[: p.count] | (p.history.status[p.numbers] == Status.OK)
+    return [int(p.numbers[node]) for node in order if node < p.count and happened[node]]
 
 
 class Serializable(Solver):
@@ -31,11 +38,11 @@ class Serializable(Solver):
             self.edges += forced
         read, place = undecided
         if not len(read):
-            return Decision(True, order=self._serial(closure.order))
+            return Decision(True, order=serial(p, closure.order))
         for rank in (p.rank, np.arange(p.nodes), self._by_session()):
             order = topological(source, target, p.nodes, rank)
             if self._explains(order, read, place):
-                return Decision(True, order=self._serial(order))
+                return Decision(True, order=serial(p, order))
         return self._solve(read, place)
 
     def _by_session(self) -> Ints:
@@ -46,11 +53,6 @@ class Serializable(Solver):
         within = np.arange(len(order)) - np.searchsorted(session[order], session[order])
         rank[order] = within
         return rank
-
-    def _serial(self, order: Ints) -> list[int]:
-        p = self.p
-        happened = p.writing[: p.count] | (p.history.status[p.numbers] == Status.OK)
-        return [int(p.numbers[node]) for node in order if node < p.count and happened[node]]
 
     def _candidates(self) -> Iterator[tuple[Ints, Ints]]:
         """Chunks of (read, index of another writer of its key)."""
@@ -119,4 +121,4 @@ class Serializable(Solver):
             return edges
 
         order = chooser.decide(chosen)
-        return Decision(False, EVERY_ORDER) if order is None else Decision(True, order=self._serial(order))
+        return Decision(False, EVERY_ORDER) if order is None else Decision(True, order=serial(p, order))

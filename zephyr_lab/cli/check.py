@@ -46,6 +46,9 @@ def check(
     fragment: Annotated[
         bool, typer.Option("--fragment", help="Registers: what nobody wrote was written outside the history.")
     ] = False,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often orders of writes are tried before the answer is: cannot tell.")
+    ] = 400,
     format: Annotated[CheckFormat, typer.Option(help="Output format; svg draws the worst cycle.")] = (CheckFormat.TEXT),
 ) -> None:
     """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
@@ -60,7 +63,7 @@ def check(
     codes = set()
     for path in histories:
         with _faults_told(path):
-            report = checking.check(checking.read(path, workload, initial), level, assumptions)
+            report = checking.check(checking.read(path, workload, initial), level, assumptions, rounds)
         codes.add({True: 0, False: 1, None: 2}[report.valid])
         if format is CheckFormat.JSON:
             print(json.dumps(report.to_dict()))
