@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zephyr_lab.check.arrays import Ints
+from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import chains
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Status, Workload
 from zephyr_lab.check.versions import happened, writers
@@ -26,7 +26,6 @@ class Accesses:
         self.owner = h.owner
         of_key = chains(h)
         self.before, self.next_write = of_key.before, of_key.next_write
-        self.own = self._own_writes()
         self.final = (h.kind == WRITE) & (self.next_write < 0)
         self.codes = h.codes
         self.live, self.failed = writers(h, self.codes)
@@ -34,6 +33,8 @@ class Accesses:
         # The null of an indeterminate read is what was not told, and no read of nothing.
         told = h.size >= 0 if h.workload is Workload.LIST_APPEND else h.value != NULL
         self.ok = (h.status == Status.OK)[self.owner] | (self.happened[self.owner] & told)
+        self.before = self._back_to((h.kind == WRITE) | self.ok)
+        self.own = self._back_to(h.kind == WRITE)
         self.possible = (h.status != Status.FAIL)[self.owner]
         self.reads = np.flatnonzero((h.kind == READ) & (self.before < 0) & self.ok)
         self.seen = np.flatnonzero((h.kind == READ) & (h.value != NULL) & self.ok)
@@ -41,11 +42,12 @@ class Accesses:
         self.writer[self.seen] = self.live.get(self.codes.of(h.key[self.seen], h.value[self.seen]))
         self.writes = np.flatnonzero(self.final & self.happened[self.owner])
 
-    def _own_writes(self) -> Ints:
-        own = self.before.copy()
-        while (skip := (own >= 0) & (self.history.kind[own] == READ)).any():
-            own[skip] = self.before[own[skip]]
-        return own
+    def _back_to(self, chosen: Bools) -> Ints:
+        """Of each operation, the latest of the chosen ones before it in its chain."""
+        found = self.before.copy()
+        while (skip := (found >= 0) & ~chosen[found]).any():
+            found[skip] = self.before[found[skip]]
+        return found
 
     def of_others(self) -> tuple[Ints, Ints]:
         """Reads of what another transaction, or nobody, wrote last, and the write (-1: the initial state).

@@ -17,6 +17,7 @@ import numpy as np
 from zephyr_lab.check.accesses import Accesses
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
+from zephyr_lab.check.clocks import Clocks
 from zephyr_lab.check.graph import Edges, Kind, by_session, process_edges
 from zephyr_lab.check.history import History, Status
 from zephyr_lab.check.reach import Closure, Cyclic, topological
@@ -166,10 +167,12 @@ class _Axiom:
         return [self._force(txn[at[read]], read)]
 
     def _reached(self, base: list[_Part]) -> list[_Forced]:
-        if self.n > LARGEST:
-            raise MemoryError
         visible = [part for part in base if part[2] in (Kind.WR, Kind.PROCESS)]
         source, target = (np.concatenate([part[i] for part in visible]) for i in (0, 1))
+        if self.process is not None and Clocks.fit(self.h):
+            return list(self._by_chains(Clocks(self.h, source, target)))
+        if self.n > LARGEST:
+            raise MemoryError
         closure = Closure(source, target, self.n + 1)
         key = self.h.key[self.reads]
         count = self.key_start[key + 1] - self.key_start[key]
@@ -179,6 +182,25 @@ class _Axiom:
             return found
 
         return list(self._spread(count, writer, lambda txn, read: closure.reaches(txn, self.reader[read])))
+
+    def _by_chains(self, clocks: Clocks) -> Iterator[_Forced]:
+        """Of each chain the latest writer of the read's key that precedes the reader: those before come before it."""
+        span, many = self.n + 2, clocks.count
+        held = (self.w_key.astype(np.int64) * many + clocks.chain[self.w_txn]) * span + clocks.place[self.w_txn]
+        by_place = np.argsort(held, kind="stable")
+        held, txn = held[by_place], self.w_txn[by_place]
+        step = max(_CHUNK // max(many, 1), 1)
+        for begin in range(0, len(self.reads), step):
+            read = np.arange(begin, min(begin + step, len(self.reads)))
+            group = self.h.key[self.reads[read]].astype(np.int64)[:, None] * many + np.arange(many)
+            wanted = group * span + clocks.rows[self.reader[read]]
+            at = np.searchsorted(held, wanted, side="left") - 1
+            good = at >= 0
+            good[good] = held[at[good]] // span == group[good]
+            which, chain = np.nonzero(good)
+            earlier, later, write, reading = self._force(txn[at[which, chain]], read[which])
+            _, once = np.unique(earlier * span + later, return_index=True)
+            yield earlier[once], later[once], write[once], reading[once]
 
     def _spread(
         self, count: Ints, visible: Callable[[Ints, Ints], Ints], keep: Callable[[Ints, Ints], Bools] | None = None

@@ -28,8 +28,8 @@ def check(
 
     Sessions count from the strong session levels on, real time from the strong ones on. A history without a single
     dependency is undecided. `rounds`: how often a SAT solver may choose an order of writes, or an explanation of reads
-    by predicate be tried, before the answer is *cannot tell*. Raises BadInput for an unknown level, and with the line where the times of a session's
-    transactions overlap.
+    by predicate be tried, before the answer is *cannot tell*. Raises BadInput for an unknown level, and with the line
+    where the times of a session's transactions overlap.
     """
     with no_collector():
         return _check(history, level, assumptions, rounds)

@@ -38,9 +38,9 @@ class _Lazy:
     def __init__(self, problem: Polygraph, rounds: int) -> None:
         self.p = problem
         self.known = [np.concatenate([part[i] for part in problem.known]) for i in (0, 1)]
-        self.chooser = Chooser(problem.nodes, *self.known, problem.rank, rounds)
+        self.chooser = Chooser(problem.nodes, self.known[0], self.known[1], problem.rank, rounds)
         self.choices: dict[tuple[_Pair, _Pair], None] = {}
-        self.order = np.zeros(0, np.int64)
+        self.order: Ints = np.zeros(0, np.int64)
 
     def wrong(self, true: set[int]) -> list[list[int]]:
         """Clauses for what is wrong with a choice; none if its order explains every read."""
@@ -95,7 +95,7 @@ class _Lazy:
         there = last >= np.searchsorted(place[by_place], key, side="left")
         other = np.where(there, p.w_txn[by_place[np.maximum(last, 0)]] if len(by_place) else -1, -1)
         wrong = np.flatnonzero(other != p.r_from)
-        paths = _Paths(*self.known, at) if len(wrong) else None
+        paths = _Paths(self.known[0], self.known[1], at) if len(wrong) else None
         certain: dict[_Pair, None] = {}
         open_: dict[tuple[_Pair, _Pair], None] = {}
         triples = (p.r_from[wrong], p.r_txn[wrong], other[wrong])

@@ -212,7 +212,7 @@ class _Lists:
         )
         # Nothing is known before the first append, so any position is right.
         calm |= ~reading & ~after_read & (before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
-        for number in np.unique(self.owner[second[~calm]]):
+        for number in np.unique(self.owner[second[~(calm & self.ok[prior])]]):
             self._one_transaction(int(number))
 
     def _read_later(self) -> Bools:
@@ -244,6 +244,8 @@ class _Lists:
                     future = True
                     self.result.add("future-read", key=h.keys[key], value=value, transactions=[number])
                 continue
+            if not self.ok[op]:
+                continue  # what was not told
             listed = h.list_of(op) or []
             if key in state and not internal:
                 whole, known = state[key]
