@@ -31,6 +31,7 @@ import orjson
 from zephyr_lab.check import edn
 from zephyr_lab.check.columns import STATUS, Columns, NeedsNames, NeedsRecords, Record, predicate_history
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Workload
+from zephyr_lab.check.others import OTHERS, advice
 from zephyr_lab.errors import BadInput
 
 _File = io.BufferedReader | gzip.GzipFile
@@ -99,7 +100,8 @@ def _read(records: Any, source: str, workload: Workload | str | None, initial: A
         try:
             workload = Workload(_ALIASES.get(str(workload), str(workload)))
         except ValueError:
-            raise BadInput(f"unknown workload {workload!r}; known are {', '.join(Workload)}") from None
+            known = ", ".join([*Workload, *OTHERS])
+            raise BadInput(f"unknown workload {workload!r}; known are {known}") from None
     try:
         if workload is Workload.PREDICATE:
             raise NeedsRecords
@@ -195,6 +197,27 @@ def _text_file(file: _File, source: str) -> _File:
     return file
 
 
+def events_of(path: Path) -> Iterator[tuple[int, Any]]:
+    """The objects of a file of events, JSON or EDN, each with its line. Raises BadInput."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        try:
+            lines = _lines(_text_file(file, path.name), path.name)
+            head = next((numbered for numbered in lines if not numbered[1].isspace()), None)
+            if head is None:
+                return
+            everything, begins = itertools.chain([head], lines), head[1].lstrip()
+            if re.match(rb"\[\s*\{\s*\"", begins):
+                yield from enumerate(_json_array(everything, path.name), 1)
+            elif re.match(rb"\{\s*(\"|\})", begins):
+                yield from (
+                    (number, _json(line, number, path.name)) for number, line in everything if not line.isspace()
+                )
+            else:
+                yield from _edn_maps(everything, path.name)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise BadInput(f"{path.name}: cannot be unpacked: {error}") from None
+
+
 def _chunked(records: Iterator[Record]) -> Iterator[list[Record]]:
     while chunk := list(itertools.islice(records, CHUNK)):
         yield chunk
@@ -266,7 +289,7 @@ def _of_objects(objects: Iterable[tuple[int, Any]], source: str) -> Iterator[Rec
     if first is None:
         return iter(())
     everything = itertools.chain([first], objects)
-    if isinstance(first[1], dict) and "ops" not in first[1] and "value" in first[1]:
+    if isinstance(first[1], dict) and "ops" not in first[1] and {"value", "f"} & first[1].keys():
         return _events(everything, source)
     return _transactions(everything, source)
 
@@ -301,12 +324,18 @@ def _edn_maps(lines: Iterable[tuple[int, bytes]], source: str) -> Iterator[tuple
 def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
     """Pairs invocations with completions; positions among the events are the times."""
     open_: dict[Any, tuple[int, int, Any]] = {}
+    found, others, kinds = 0, set[str](), set[str]()
     for position, (line, event) in enumerate(events):
         if not isinstance(event, dict) or "type" not in event:
             raise BadInput(f"{source}, line {line}: {event!r:.60} is not an event with a type")
         process, kind, value = event.get("process", 0), event["type"], event.get("value")
-        if not isinstance(process, int) or event.get("f") not in (None, "txn", "init"):
-            continue  # the nemesis, and other actions of a test
+        if not isinstance(process, int):
+            continue  # the nemesis
+        if event.get("f") not in (None, "txn", "init"):
+            others.add(f"{event['f']!s:.20}")
+            kinds |= {type(value).__name__} if event["type"] == "ok" and event["f"] == "read" else set()
+            continue
+        found += 1
         if kind == "invoke":
             if process in open_:
                 raise BadInput(
@@ -322,6 +351,9 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
         yield Record(line, process, kind, done if done is not None else [], begun, position if kind != "info" else None)
     for process, (begun, line, asked) in open_.items():
         yield Record(line, process, "info", asked if asked is not None else [], begun, None)
+    if others and not found:
+        said = ", ".join(sorted(others))
+        raise BadInput(f"{source}: no transactions, but operations called {said}: {advice(others, kinds)}")
 
 
 def _text(lines: Iterable[tuple[int, bytes]], source: str) -> Iterator[Record]:
