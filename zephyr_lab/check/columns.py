@@ -388,9 +388,22 @@ def _check_predicate_op(where: str, op: Any) -> None:
         raise BadInput(f"{where}: {op[1]!r:.40} as a key; a key is a name or an integer")
     if op[0] == "rp" and not isinstance(op[2], dict | list | None):
         raise BadInput(f"{where}: a read by predicate gave {op[2]!r:.40}; it gives keys with their values")
+    _check_predicate_values(where, op)
+
+
+def _check_predicate_values(where: str, op: Any) -> None:
+    if op[0] == "init" and (odd := [one for one in op[1].values() if isinstance(one, list | dict | None)]):
+        raise BadInput(f"{where}: {odd[0]!r:.40} as an initial value; a value is an integer or a string")
+    if op[0] == "rp" and isinstance(op[2], dict) and not all(map(_is_value_or_list, op[2].values())):
+        raise BadInput(f"{where}: a read by predicate gave {op[2]!r:.60}; it gives keys with their values")
     if op[0] in ("w", "append", "insert") and isinstance(op[2], list | dict | None):
         raise BadInput(f"{where}: {op!r:.60} writes {op[2]!r:.40}; a value is an integer or a string")
     if op[0] == "r" and (
         isinstance(op[2], dict) or (isinstance(op[2], list) and any(isinstance(one, list | dict) for one in op[2]))
     ):
         raise BadInput(f"{where}: a read gave {op[2]!r:.40}; it gives a value, a list of values, or null")
+
+
+def _is_value_or_list(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return not any(isinstance(one, list | dict) for one in values)

@@ -82,7 +82,7 @@ _CASES = {
     "internal": "{0} read {key} = {read} where it had itself left {expected}",
     "own-write-unseen": "{0} read {key} = {read} after it had itself written {expected}",
     "future-read": "{0} read {value} in {key} before it wrote that itself",
-    "thin-air-read": "{0} read {value} in {key}, which nobody wrote (if it was there at first, say --initial {value})",
+    "thin-air-read": "{0} read {value} in {key}, which nobody wrote{hint}",
     "lost-update": "{all} each read {key} = {value} and then wrote to it: all but one of these updates were lost",
     "cyclic-versions": "the versions {values} of {key} would each come before themselves, if keys were {assumed}",
     "predicate-mismatch": "{0} read where {predicate} and found {key} = {value}, which does not match",
@@ -93,7 +93,7 @@ _CASES = {
 def case_text(anomaly: str, case: dict[str, Any]) -> str:
     """An anomaly without a cycle, in a sentence."""
     names = [name(number) for number in case["transactions"]]
-    shown = {key: value_text(value) for key, value in case.items() if key != "transactions"}
+    shown = {"hint": "", **{key: value_text(value) for key, value in case.items() if key != "transactions"}}
     values = case.get("values")
     if isinstance(values, list) and len(values) == 2:
         shown["first"], shown["second"] = map(value_text, values)

@@ -106,8 +106,8 @@ def choices(history: History) -> Iterator[Choice]:
 def _returned(op: Sequence[Any], where: str = "") -> dict[str, Any]:
     """What a read by predicate returned. Raises BadInput if it does not say."""
     found = op[2]
-    if isinstance(found, list) and all(isinstance(one, list) and len(one) == 2 for one in found):
-        found = dict(map(tuple, found)) if found else {}
+    if found == []:
+        return {}
     if not isinstance(found, dict):
         raise BadInput(f"{where}: a read by predicate gave {op[2]!r:.40}; it gives keys with their values")
     return {key_text(key): tuple(value) if isinstance(value, list) else value for key, value in found.items()}

@@ -115,7 +115,8 @@ class _Registers:
         odd = a.seen[(a.writer[a.seen] < 0) & (failed < 0)].tolist()
         if not self.assumptions.fragment:
             for op in odd:
-                self.result.add("thin-air-read", transactions=[int(a.owner[op])], **self._name(op))
+                hint = f" (if it was there at first, say --initial {h.value_of(op)})"
+                self.result.add("thin-air-read", transactions=[int(a.owner[op])], hint=hint, **self._name(op))
             return
         h.warnings[:] = [
             f"{h.source}, line {h.line[a.owner[op]]}: reads {h.value_of(op)!r} in {h.key_of(op)!r}, "
