@@ -8,16 +8,20 @@ completion, so that it stays linear; many readers and writers of one version are
 strongly connected components whether a cycle of each class exists (for snapshot isolation in a graph of pairs: node,
 and whether an rw led to it), and then searches for a shortest one in each component, within a bounded number of nodes:
 a cycle that is proved but not found is reported as `LEVEL-cycle-exists`. `levels` is the lattice: which anomaly rules
-out which levels. For registers only the history's facts are used; `decide` adds their consequences (to a fixed point,
-on bit rows), tries a likely order, and leaves the rest to a SAT solver that learns each cycle as a clause; past its
-bounds the answer is *cannot tell*. `axioms` are the weak levels for registers, polynomial. `report` and `explain`
-describe a cycle, `views/dependencies` draws it.
+out which levels. `verdict` decides what no anomaly rules out, or says why it cannot: for registers only the history's
+facts are used, and of lists what lies on a cycle. `polygraph` has what is known and what is open; `serial`, `snapshot`
+and `orders` (with the cycles of `shapes`) add what follows, to a fixed point on bit rows, and leave the rest to a SAT
+solver that learns each cycle as a clause (`chooser`); `likely` does so for large histories without bit rows, choosing
+only where a likely order is wrong. `axioms` are the weak levels, polynomial, and near-linear by vector clocks
+(`clocks`). Past all bounds the answer is *cannot tell*. `report` and `explain` describe a cycle, `views/dependencies`
+draws it. `operations` are Jepsen's workloads without transactions. docs/checker.md says which level is decided how.
 
-Names and verdicts are Elle's, with three differences: all classes of a component are reported, not the worst alone;
-with real time the order of sessions counts as well, so that the weakest violated level is named; and register
-histories are decided. If two reads of a key are equally long and disagree, the first in the file gives the order,
+Names and verdicts are Elle's, with four differences: all classes of a component are reported, not the worst alone;
+with real time the order of sessions counts as well, so that the weakest violated level is named; register histories are
+decided; and a value that nobody wrote is an anomaly. If two reads of a key are equally long and disagree, the first in the file gives the order,
 and the anomaly *incompatible-order* reports it. `tests/oracles/test_labelled_histories.py` compares with 216 published
-histories; `tests/check/test_against_explorer.py` with the explorer, schedule by schedule.
+histories; `tests/check/test_against_explorer.py` with the explorer, schedule by schedule; `tests/check/brute.py` has
+the levels by definition, over every order of versions.
 """
 
 from zephyr_lab.extras import needed_by
