@@ -18,10 +18,10 @@ draws it. `operations` are Jepsen's workloads without transactions. docs/checker
 
 Names and verdicts are Elle's, with four differences: all classes of a component are reported, not the worst alone;
 with real time the order of sessions counts as well, so that the weakest violated level is named; register histories are
-decided; and a value that nobody wrote is an anomaly. If two reads of a key are equally long and disagree, the first in the file gives the order,
-and the anomaly *incompatible-order* reports it. `tests/oracles/test_labelled_histories.py` compares with 216 published
-histories; `tests/check/test_against_explorer.py` with the explorer, schedule by schedule; `tests/check/brute.py` has
-the levels by definition, over every order of versions.
+decided; and a value that nobody wrote is an anomaly. If two reads of a key are equally long and disagree, the first in
+the file gives the order, and the anomaly *incompatible-order* reports it. `tests/oracles/test_labelled_histories.py`
+compares with 216 published histories; `tests/check/test_against_explorer.py` with the explorer, schedule by schedule;
+`tests/check/brute.py` has the levels by definition, over every order of versions.
 """
 
 from zephyr_lab.extras import needed_by
