@@ -59,7 +59,7 @@ def _check(history: History, level: str, assumptions: Assumptions, rounds: int) 
         judged.valid,
         judged.found.cycles,
         judged.found.cases,
-        tuple(judged.found.names_of_existence),
+        {name: judged.found.proofs.get(name, "") for name in judged.found.names_of_existence},
         "" if judged.valid is False else judged.why,
         judged.inference.notes,
         time.perf_counter() - begun,

@@ -29,9 +29,8 @@ class Explainer:
             return f"{a} had ended before {b} began"
         if h.records:
             return self.notes[step.first]
-        if h.workload is Workload.LIST_APPEND:
-            return self._list(step, a, b)
-        return self._register(step, a, b) + (" (the other order would close a cycle)" if step.forced else "")
+        said = self._list(step, a, b) if h.workload is Workload.LIST_APPEND else self._register(step, a, b)
+        return said + (" (the other order would close a cycle)" if step.forced else "")
 
     def of(self, op: int) -> tuple[str, str]:
         """The key and the value of an operation, in words."""

@@ -23,12 +23,13 @@ _PREFIXES = {Order.DATA: "", Order.PROCESS: "strong-session-", Order.REALTIME: "
 @dataclass
 class Findings:
     """`cases`: anomalies without a cycle, with evidence; `cycles`: anomalies with one; `exists`: levels whose cycle was
-    proved to exist but not found within the search's bound. `empty`: no edge at all. `inner`: the edges that lie on
+    proved to exist, and `proofs` how, by anomaly. `empty`: no edge at all. `inner`: the edges that lie on
     cycles."""
 
     cases: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     cycles: dict[str, list[Cycle]] = field(default_factory=dict)
     exists: list[str] = field(default_factory=list)
+    proofs: dict[str, str] = field(default_factory=dict)
     empty: bool = False
     inner: Edges | None = None
 
@@ -92,3 +93,4 @@ def _prove(edges: Edges, order: Order, found: Findings) -> None:
         ruled_out = any(level in levels.violated_by(anomaly) for anomaly in found.names)
         if not ruled_out and exists():
             found.exists.append(level)
+            found.proofs[found.name_of(level)] = "a cycle exists, and was not found within the bounds of the search"

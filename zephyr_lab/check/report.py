@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,6 +37,7 @@ class Finding:
 @dataclass(frozen=True)
 class Report:
     """`valid`: True, False, or None if undecided (`why`). `anomalies`: name -> cases, the worst name first.
+    `exists`: those whose cycle is proved to exist -> how.
 
     `forbidden`: those of the names that the level forbids. `weakest`: the weakest levels that the history violates, and
     `fallen` all that these rule out, of the levels considered: with `level` serializable, none with session order.
@@ -46,7 +48,7 @@ class Report:
     valid: bool | None
     cycles: dict[str, list[Cycle]]
     cases: dict[str, list[dict[str, Any]]]
-    exists: tuple[str, ...] = ()
+    exists: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -98,6 +100,8 @@ class Report:
         ]
         for case in self.cases.get(name, [])[:most]:
             found.append(Finding(name, tuple(case["transactions"]), case_text(name, case)))
+        if not found and self.exists.get(name):
+            found.append(Finding(name, (), self.exists[name]))
         return found
 
     @cached_property

@@ -162,8 +162,9 @@ class Verdict:
         if self._ruled_out(level):
             return
         self.found.exists.append(level)
+        name = self.found.name_of(level)
+        self.found.proofs[name] = decision.why
         if decision.steps:
-            name = self.found.name_of(level)
             self.found.cycles[name] = [Cycle(name, decision.steps)]
 
 
