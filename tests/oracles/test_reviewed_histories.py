@@ -49,32 +49,3 @@ def test_an_event_of_no_type_is_bad_input() -> None:
     """With its line, and no traceback."""
     with pytest.raises(BadInput, match="it is invoke, ok, fail or info"):
         check.read(HISTORIES / "tb1.edn")
-
-
-LONG_FORK = [
-    {"session": 0, "type": "ok", "ops": [["w", "x", 1]]},
-    {"session": 1, "type": "ok", "ops": [["w", "y", 1]]},
-    {"session": 2, "type": "ok", "ops": [["r", "x", 1], ["r", "y", None]]},
-    {"session": 3, "type": "ok", "ops": [["r", "x", None], ["r", "y", 1]]},
-]
-"""Two readers see two writes in different orders."""
-OWN_WRITE = [{"session": 0, "type": "ok", "ops": [["w", "x", 1], ["r", "x", 1], ["r", "x", None]]}]
-GONE_AGAIN = [
-    {"session": 0, "type": "ok", "ops": [["w", "x", 1]]},
-    {"session": 1, "type": "ok", "ops": [["r", "x", 1], ["r", "x", None]]},
-]
-
-
-@pytest.mark.parametrize(
-    ("rows", "level", "valid"),
-    [
-        (LONG_FORK, "prefix", False),
-        (LONG_FORK, "parallel-snapshot-isolation", True),
-        (OWN_WRITE, "read-committed", False),
-        (GONE_AGAIN, "monotonic-atomic-view", False),
-        (GONE_AGAIN, "read-committed", True),
-    ],
-)
-def test_registers_of_the_literature_get_its_verdicts(rows: list[dict], level: str, valid: bool) -> None:
-    """Cerone, Bernardi, Gotsman (2015), figure 2; Biswas and Enea (2019)."""
-    assert check.check(check.from_transactions(rows), level).valid is valid
