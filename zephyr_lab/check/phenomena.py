@@ -31,7 +31,7 @@ class Findings:
     exists: list[str] = field(default_factory=list)
     proofs: dict[str, str] = field(default_factory=dict)
     empty: bool = False
-    inner: Edges | None = None
+    inner: Edges = field(default_factory=lambda: Edges.joined([], 0))
 
     @property
     def names(self) -> list[str]:

@@ -14,7 +14,7 @@ from zephyr_lab.check.cycles import Cycle, Step
 from zephyr_lab.check.decide import Model, decide, solved
 from zephyr_lab.check.explain import Explainer
 from zephyr_lab.check.graph import Kind
-from zephyr_lab.check.history import READ, History, Workload
+from zephyr_lab.check.history import READ, History
 from zephyr_lab.check.inference import Inference
 from zephyr_lab.check.levels import Order
 from zephyr_lab.check.phenomena import Findings
@@ -104,8 +104,8 @@ class Verdict:
         )
 
     def _name_weaker(self, level: str) -> None:
-        if self.history.workload is not Workload.RW_REGISTER or level not in (*_NAMED, "strong-serializable"):
-            return
+        if self.inference.complete or level not in (*_NAMED, "strong-serializable"):
+            return  # of one order of versions, every cycle is named already
         for weaker in _NAMED:
             if weaker in levels.weaker(level) and weaker != level and not self._ruled_out(weaker):
                 decision = self._decided(weaker, rounds=20)
@@ -113,8 +113,8 @@ class Verdict:
                     self._add(weaker, decision)
 
     def _decided(self, level: str, rounds: int) -> Decision:
-        if level in KNOWN:
-            return Decision(True)
+        if level in KNOWN or (self.inference.complete and not len(self.found.inner)):
+            return Decision(True)  # of one order of versions, nothing is on a cycle: it is serializable
         if level in AXIOMS:
             return self._by_axiom(level)
         if level not in MODELS:
@@ -130,11 +130,8 @@ class Verdict:
             return Decision(None, f"{level} is not decided for histories with predicates")
         if model is Model.SERIALIZABLE:
             return Decision(True)
-        inner = self.found.inner
-        if inner is None or not len(inner):
-            return Decision(True)
         try:
-            problem = of_edges(self.history, inner, self.inference.open_writes)
+            problem = of_edges(self.history, self.found.inner, self.inference.open_writes)
             known = model is Model.SNAPSHOT_ISOLATION and not len(problem.w_op)
             return Decision(True) if known else solved(problem, model, rounds)
         except TooMany as many:
