@@ -123,6 +123,39 @@ def compare(workload: str, seed: int, asked: list[str]) -> None:
         assert report.valid is tried.holds(report.level), (seed, level, rows, str(report))
 
 
+def told(rows: list[Row], chance: random.Random) -> dict[str, list[int]]:
+    """Adds to each write the value that it replaced, in some order of the transactions; the last values by key."""
+    last: dict[str, Any] = {}
+    order: dict[str, list[int]] = {}
+    for row in chance.sample(rows, len(rows)):
+        final = {op[1]: op[2] for op in row["ops"] if op[0] == "w"}
+        for op in row["ops"]:
+            if op[0] == "w":
+                op.append(last.get(op[1]))
+                last[op[1]] = op[2]
+        for key, value in final.items():
+            order.setdefault(key, []).append(value)
+    return order
+
+
+def test_registers_whose_order_was_told_are_judged_by_that_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which no choice is left; each history at a share of the levels."""
+    every = sorted(levels.IMPLIES)
+    for seed in range(200):
+        chance = random.Random(f"told {seed}")
+        rows = [{**row, "type": "ok", "t1": row["t1"] or row["t0"]} for row in registers(chance)]
+        plain = [{**row, "ops": [op[:3] for op in row["ops"]]} for row in rows]
+        order = told(rows, chance)
+        history = check.from_transactions(rows, "rw-register")
+        tried = Tried(plain, lists=False)
+        writers = {key: [(value, tried.writer[key, value][0]) for value in values] for key, values in order.items()}
+        monkeypatch.setattr(tried, "orders", lambda writers=writers: iter([writers]))
+        for level in every[seed % 10 :: 10]:
+            report = check.check(history, level)
+            if level != UNDECIDED and report.valid is not None:
+                assert report.valid is tried.holds(report.level), (seed, level, rows, str(report))
+
+
 @pytest.mark.parametrize("workload", MADE)
 def test_a_thousand_histories_are_judged_as_by_trying_every_order(workload: str) -> None:
     """500 of each workload; each at a share of the levels."""
