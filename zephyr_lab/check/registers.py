@@ -263,7 +263,7 @@ class _Registers:
     def _edges_of(self, links: set[tuple[int, int]], nodes: int) -> list[Edges]:
         a = self.a
         reads: dict[int, list[int]] = {}
-        for op in a.of_others()[0].tolist():
+        for op in np.flatnonzero((self.history.kind == READ) & a.ok & (a.own < 0)).tolist():
             reads.setdefault(self._version(int(op)), []).append(int(op))
         writes = {self._version(int(op)): int(op) for op in a.writes}
         found: dict[Kind, list[tuple[int, int]]] = {Kind.WW: [], Kind.RW: []}
