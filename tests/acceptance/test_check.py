@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from zephyr_lab import check, cli
+from zephyr_lab import cli
+from zephyr_lab.check import many
 
 pytestmark = pytest.mark.server
 
@@ -54,7 +55,7 @@ def test_a_fault_of_the_checker_is_no_verdict(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(check, "check", broken)
+    monkeypatch.setattr(many, "check", broken)
     monkeypatch.setattr(sys, "argv", ["zephyr-lab", "check", str(skew)])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from zephyr_lab.check.checker import DEFAULT_LEVEL, check
+from zephyr_lab.check.chooser import ROUNDS
 from zephyr_lab.check.read import read
 from zephyr_lab.check.registers import Assumptions
 from zephyr_lab.check.report import Report
@@ -20,6 +21,7 @@ def check_all(
     *,
     workload: str | None = None,
     initial: int | None = None,
+    rounds: int = ROUNDS,
     jobs: int = 1,
     executor: Executor | None = None,
 ) -> Iterator[Report]:
@@ -29,7 +31,7 @@ def check_all(
     BadInput for the first file that cannot be read, and ServerLost if no worker can be had any more.
     """
     files = list(paths)
-    about = level, assumptions, workload, initial
+    about = level, assumptions, workload, initial, rounds
     if jobs == 1 and executor is None:
         for path in files:
             yield _check(path, *about)
@@ -45,5 +47,12 @@ def check_all(
             yield done.pop(number)
 
 
-def _check(path: Path | str, level: str, assumptions: Assumptions, workload: str | None, initial: int | None) -> Report:
-    return check(read(path, workload, initial), level, assumptions)
+def _check(
+    path: Path | str,
+    level: str,
+    assumptions: Assumptions,
+    workload: str | None,
+    initial: int | None,
+    rounds: int,
+) -> Report:
+    return check(read(path, workload, initial), level, assumptions, rounds)

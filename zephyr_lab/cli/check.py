@@ -53,6 +53,7 @@ def check(
     fragment: Annotated[
         bool, typer.Option("--fragment", help="Registers: what nobody wrote was written outside the history.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes, for several histories.")] = 1,
     rounds: Annotated[
         int, typer.Option(min=1, help="How often orders of writes are tried before the answer is: cannot tell.")
     ] = 400,
@@ -63,28 +64,39 @@ def check(
     Exit 0 valid, 1 violated, 2 cannot tell or bad input. With several histories, the worst of these.
     """
     assumed = {"wfr": wfr_keys, "sequential": sequential_keys, "linearizable": linearizable_keys, "fragment": fragment}
+    reports = _reports(histories, workload, initial, level, assumed, rounds, jobs)
     codes = set()
     for path in histories:
         with _faults_told(path):
-            report = _judged(path, workload, initial, level, assumed, rounds)
+            report = next(reports)
         codes.add(_CODES[report.valid])
         _print(report, format)
     if codes != {0}:
         raise typer.Exit(1 if 1 in codes else 2)
 
 
-def _judged(
-    path: Path, workload: str | None, initial: int | None, level: str, assumed: dict[str, bool], rounds: int
-) -> Any:
+def _reports(
+    paths: list[Path],
+    workload: str | None,
+    initial: int | None,
+    level: str,
+    assumed: dict[str, bool],
+    rounds: int,
+    jobs: int,
+) -> Iterator[Any]:
+    """In the order of the paths."""
     # Starting numpy's threads, which only matrix products need, takes a tenth of the time of a million operations.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from zephyr_lab import check as checking
     from zephyr_lab.check import operations
 
     if workload in operations.CHECKS:
-        return operations.check(path, workload)
-    history = checking.read(path, workload, initial)
-    return checking.check(history, level, checking.Assumptions(**assumed), rounds)
+        yield from (operations.check(path, workload) for path in paths)
+        return
+    assumptions = checking.Assumptions(**assumed)
+    yield from checking.check_all(
+        paths, level, assumptions, workload=workload, initial=initial, rounds=rounds, jobs=jobs
+    )
 
 
 def _print(report: Any, format: CheckFormat) -> None:
