@@ -79,6 +79,16 @@ def test_a_value_that_nobody_wrote_is_a_violation() -> None:
         assert "T1 read 7 in x, which nobody wrote (if it was there at first, say --initial 7)" in str(report)
 
 
+def test_a_register_that_is_written_may_have_held_another_value_before() -> None:
+    """It is told; of a history that is whole it is a violation."""
+    rows = txn("wx1"), txn("rx1 rx2", 1)
+    assert judged(*rows).history.warnings == [
+        "history, line 2: reads 2 in 'x', which nobody wrote: assumed to be written outside the history"
+    ]
+    assert "thin-air-read" not in judged(*rows).names
+    assert "thin-air-read" in judged(*rows, fragment=False).names
+
+
 def test_of_a_fragment_what_nobody_wrote_was_written_outside() -> None:
     """It is told with its line; the verdict is about the rest."""
     report = judged(txn("rx7 wy1"), txn("ry1", 1), fragment=True)

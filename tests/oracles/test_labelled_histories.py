@@ -47,19 +47,6 @@ def ids(entries: list[dict[str, Any]]) -> list[Any]:
     ]
 
 
-# Elle's tests in which a read saw what nobody wrote: it takes no notice of that.
-FRAGMENTS = frozenset(
-    f"elle-{name}"
-    for name in (
-        "rw-053-lost-update-test",
-        "rw-055-checker-test",
-        "rw-075-checker-test",
-        "rw-079-checker-test",
-        "file-ellecli-rw-register",
-        "cp-083-g1c-multi-key-delete-test",
-    )
-)
-
 ELLE = [one for one in LABELLED if one["id"].startswith("elle-")]
 FRODO = [one for one in LABELLED if one["id"].startswith("frodo-")]
 REGISTERS = [one for one in LABELLED if one.get("final")]
@@ -70,10 +57,7 @@ pytestmark = pytest.mark.skipif(not LABELLED, reason="other people's histories a
 def reports(entry: dict[str, Any]) -> Any:
     """From a level to the report; the history is read once."""
     options = entry["expected"].get("opts") or {}
-    assumed = check.Assumptions(
-        *(bool(options.get(f"{name}-keys?")) for name in ("wfr", "sequential", "linearizable")),
-        fragment=entry["id"] in FRAGMENTS,
-    )
+    assumed = check.Assumptions(*(bool(options.get(f"{name}-keys?")) for name in ("wfr", "sequential", "linearizable")))
     history = check.read(HISTORIES / entry["file"])
     return lambda level: check.check(history, level, assumed)
 

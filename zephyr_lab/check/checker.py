@@ -78,7 +78,7 @@ def _judged(history: History, inference: Inference, level: str, rounds: int) -> 
     return _Judgement(inference, found, valid, why)
 
 
-def _of_predicates(history: History, level: str, fragment: bool, rounds: int) -> _Judgement:
+def _of_predicates(history: History, level: str, fragment: bool | None, rounds: int) -> _Judgement:
     """Of a history with several explanations: valid if one of them is, and violated if none is."""
     judged = _judged(history, predicates.infer(history, fragment), level, rounds)
     several, sure = predicates.openness(history)

@@ -156,7 +156,7 @@ def _unread(history: History, happened: frozenset[int]) -> dict[str, list[Any]]:
 class Facts:
     """By `choice`: `versions` by key, `mets`, the reads, and `found`, the anomalies without a cycle: name -> cases."""
 
-    def __init__(self, history: History, choice: Choice, matcher: Matcher, fragment: bool = False) -> None:
+    def __init__(self, history: History, choice: Choice, matcher: Matcher, fragment: bool | None = None) -> None:
         self.history, self.choice, self.matcher, self.fragment = history, choice, matcher, fragment
         self.lists = has_lists(history)
         self.versions: dict[str, Versions] = {}
@@ -181,6 +181,13 @@ class Facts:
 
     def add(self, anomaly: str, **case: Any) -> None:
         self.found.setdefault(anomaly, []).append(case)
+
+    def is_outside(self, key: str) -> bool:
+        """Whether a value of a key that nobody wrote is taken to have been written outside the history."""
+        if self.fragment is not None:
+            return self.fragment
+        at_first = {key_text(of) for one in self.possible for op in one.ops if op[0] == "init" for of in op[1]}
+        return not self.lists and key not in at_first and any(of == key for of, _ in self.written)
 
     def _register_versions(self) -> None:
         for one in self.possible:
@@ -316,7 +323,7 @@ class _Reads:
                 continue
             if (writer := self.facts.failed.get((key, element))) is not None:
                 self.facts.add("G1a", transactions=[writer, self.one.number], **case)
-            elif self.facts.fragment:
+            elif self.facts.is_outside(key):
                 self.history.warnings.append(
                     f"{self.history.source}, line {self.one.line}: reads {element!r} in {key!r}, which nobody wrote: "
                     "assumed to be written outside the history"

@@ -51,7 +51,7 @@ def matcher(predicate: Any, where: str) -> Callable[[Any], bool]:
     raise BadInput(f'{where}: unknown predicate {predicate!r:.60}; known are "true", ["=", v], ["mod", m, r], "len>n"')
 
 
-def infer(history: History, fragment: bool = False) -> Inference:
+def infer(history: History, fragment: bool | None = None) -> Inference:
     """The edges, item and predicate, and the anomalies without a cycle, that hold whichever version an open read saw.
     `Inference.notes` describes an edge's `first`."""
     facts = Facts(history, next(choices(history)), matcher, fragment)
@@ -65,7 +65,7 @@ def openness(history: History) -> tuple[bool, bool]:
     return len(some) > 1 or several, len(some) == 1
 
 
-def explanations(history: History, fragment: bool = False) -> Iterator[Inference]:
+def explanations(history: History, fragment: bool | None = None) -> Iterator[Inference]:
     """An inference for each choice of what is open, a likely one first."""
     for choice in choices(history):
         facts = Facts(history, choice, matcher, fragment)

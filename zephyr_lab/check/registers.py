@@ -25,12 +25,12 @@ from zephyr_lab.check.inference import Inference
 @dataclass(frozen=True)
 class Assumptions:
     """Assumptions about each key: its order of versions; `fragment`: what nobody wrote was written outside the
-    history, which is a part of what happened."""
+    history, which is a part of what happened. None: of registers only, and of those that the history writes."""
 
     wfr: bool = False
     sequential: bool = False
     linearizable: bool = False
-    fragment: bool = False
+    fragment: bool | None = None
 
 
 def infer(history: History, assumptions: Assumptions = Assumptions()) -> Inference:
@@ -112,12 +112,14 @@ class _Registers:
     def _unwritten(self, failed: Ints) -> None:
         """Reads of values that nobody wrote, not even somebody who was aborted."""
         a, h = self.a, self.history
-        odd = a.seen[(a.writer[a.seen] < 0) & (failed < 0)].tolist()
-        if not self.assumptions.fragment:
-            for op in odd:
-                hint = f" (if it was there at first, say --initial {h.value_of(op)})"
-                self.result.add("thin-air-read", transactions=[int(a.owner[op])], hint=hint, **self._name(op))
-            return
+        unwritten = a.seen[(a.writer[a.seen] < 0) & (failed < 0)]
+        outside = np.full(len(unwritten), bool(self.assumptions.fragment))
+        if self.assumptions.fragment is None:
+            outside = np.isin(h.key[unwritten], h.key[h.kind != READ])
+        for op in unwritten[~outside].tolist():
+            hint = f" (if it was there at first, say --initial {h.value_of(op)})"
+            self.result.add("thin-air-read", transactions=[int(a.owner[op])], hint=hint, **self._name(op))
+        odd = unwritten[outside].tolist()
         h.warnings[:] = [
             f"{h.source}, line {h.line[a.owner[op]]}: reads {h.value_of(op)!r} in {h.key_of(op)!r}, "
             "which nobody wrote: assumed to be written outside the history"

@@ -51,8 +51,12 @@ def check(
         bool, typer.Option("--linearizable-keys", help="Registers: assume that each is linearizable.")
     ] = False,
     fragment: Annotated[
-        bool, typer.Option("--fragment", help="Registers: what nobody wrote was written outside the history.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="What nobody wrote was written outside the history, or is a violation; default: the latter, but for "
+            "registers that the history writes."
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Number of processes, for several histories.")] = 1,
     rounds: Annotated[
         int, typer.Option(min=1, help="How often orders of writes are tried before the answer is: cannot tell.")
@@ -80,7 +84,7 @@ def _reports(
     workload: str | None,
     initial: int | None,
     level: str,
-    assumed: dict[str, bool],
+    assumed: dict[str, bool | None],
     rounds: int,
     jobs: int,
 ) -> Iterator[Any]:
