@@ -84,7 +84,7 @@ def _reports(
     workload: str | None,
     initial: int | None,
     level: str,
-    assumed: dict[str, bool | None],
+    assumed: dict[str, Any],
     rounds: int,
     jobs: int,
 ) -> Iterator[Any]:
