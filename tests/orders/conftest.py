@@ -15,6 +15,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from zephyr_lab.orders import schema
+from zephyr_lab.orders.days import open_day
 from zephyr_lab.orders.models import Item, Order, Plan, menu
 from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.reconcile import SlotMoney, money, wrong
@@ -58,6 +59,11 @@ class Shop:
         """A synchronous service with the write-up's pool."""
         with ConnectionPool(self.dsn, **{**POOL, "min_size": 1, **settings}) as pool:
             yield OrderService(pool, strategy(name), self.redis, Plan(), observer or Observer())
+
+    def open_day(self) -> None:
+        """Opens today in Valkey, as the first order does."""
+        with self.connect() as connection:
+            run_sync(open_day(Session(connection), RedisSlots(self.redis), NOON.date()))
 
     def money(self, load: Load = Load.SLOTS) -> list[SlotMoney]:
         """Today's slots by their accounts."""

@@ -149,6 +149,7 @@ def test_an_order_whose_answer_was_lost_is_found_by_its_id(
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy(name), shop.redis)
         service.opened.add(NOON.date())  # the first COMMIT is that of the order
+        shop.open_day()
         created = run_sync(service.create(order(60_000)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, SLOT)
         assert run_sync(service.create(order(60_000))).slot != SLOT
@@ -166,6 +167,7 @@ def test_an_order_whose_answer_was_lost_is_not_told_that_its_own_place_is_taken(
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy(name), shop.redis)
         service.opened.add(NOON.date())
+        shop.open_day()
         created = run_sync(service.create(order(60_000, now=evening)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, Slot.at(NOON.replace(hour=21, minute=45)))
     assert shop.count() == 1
@@ -187,7 +189,7 @@ from zephyr_lab.orders.session import Session
 dsn, url, now, first, last = sys.argv[1:]
 now, redis = datetime.fromisoformat(now), clients.redis_client(url)
 item = Item.checked(pizza_name="Margherita", quantity=1, price=1000)
-real = Session.change
+real = Session.row
 
 async def die(self, *args, **kwargs):
     # Redis has booked; nothing of the order is in PostgreSQL, or all but COMMIT.
@@ -195,7 +197,7 @@ async def die(self, *args, **kwargs):
         await real(self, *args, **kwargs)
     os.kill(os.getpid(), signal.SIGKILL)
 
-Session.change = die
+Session.row = die
 for number in range(int(first), int(last)):
     if not os.fork():
         order = Order.of([item], id=uuid.UUID(int=number), now=now, customer_id=1)
@@ -276,7 +278,6 @@ def test_valkey_killed_and_empty_again_is_filled_from_the_orders(shop: Shop) -> 
         assert shop.redis.dbsize() == 0
         assert reconciled(shop) == []
         assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 90_000
-        service.opened.clear()
         assert run_sync(service.create(lost)).slot == Slot.at(NOON + timedelta(minutes=15))
     assert shop.wrong("redis-lua-idempotent") == []
     assert {one.slot for one in first} == {SLOT}

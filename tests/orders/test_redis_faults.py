@@ -58,9 +58,10 @@ def test_as_documented_a_stall_of_redis_books_an_order_twice(shop: Shop) -> None
 def test_by_order_id_a_stall_of_redis_books_it_once(shop: Shop) -> None:
     """The same stall, the same client, the same retries."""
     wanted = order(1_000)
+    shop.open_day()
     with shop.connect() as connection, stalled(shop) as hasty:
         assigned = RedisSlots(hasty).assign_slot_with_retry
-        assert run_sync(assigned(Session(connection, hasty), wanted.id, 1_000, WINDOW, NOON)) == SLOT
+        assert run_sync(assigned(Session(connection, hasty), wanted.id, 1_000, WINDOW, NOON)).slot == SLOT
     assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
 
 
@@ -86,10 +87,10 @@ def test_as_documented_a_slot_of_the_evening_is_forgotten(shop: Shop) -> None:
     assert shop.redis.expiretime(late.id) <= time.time() + documented.SECONDS_TO_LIVE + 1
     shop.redis.expire(late.id, 0)
     run_sync(documented.DocumentedSlots(shop.redis).assign_slot(order(1).id, 99_000, window))  # sold a second time
-    slots = RedisSlots(shop.redis)
-    run_sync(slots.assign_slot(order(1).id, 99_000, window, NOON))
-    (name,) = (name for name in shop.redis.keys("{slots*") if not name.endswith("orders"))
-    assert shop.redis.expiretime(name) >= (late.start + timedelta(hours=24)).timestamp()
+    shop.open_day()
+    run_sync(RedisSlots(shop.redis).assign_slot(order(1).id, 99_000, window, NOON))
+    for name in shop.redis.keys("{slots*"):
+        assert shop.redis.expiretime(name) >= (late.start + timedelta(hours=24)).timestamp()
 
 
 def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> None:
@@ -114,6 +115,7 @@ def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> N
     shop.redis.hmget = real
     assert int(shop.redis.get(SLOT.id)) == 4_000, "5,000 of the order that is kept, and 1,000 off twice"
     whole = RedisSlots(shop.redis)
+    shop.open_day()
     for one in (kept, gone):
         run_sync(whole.assign_slot(one.id, one.final_price, WINDOW, NOON))
     with ThreadPoolExecutor(4) as threads:
@@ -126,21 +128,25 @@ def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, mo
     """The order is refused, and Redis does not hear that its place is free: as documented for good, else until cron."""
     pid, wanted = shop.redis.info("server")["process_id"], order(1_000)
     hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
-    real = Session.change
+    shop.open_day()
 
-    async def stop_redis_first(self: Session, *words: Any, **named: Any) -> int:
-        os.kill(pid, signal.SIGSTOP)
-        return await real(self, *words, **named)
+    def stopping_redis_first(real: Any) -> Any:
+        async def call(self: Session, *words: Any, **named: Any) -> Any:
+            os.kill(pid, signal.SIGSTOP)
+            return await real(self, *words, **named)
+
+        return call
 
     def lose(book: Callable[[Session], Any]) -> None:
         hasty.ping()
-        monkeypatch.setattr(Session, "change", stop_redis_first)
         try:
-            with shop.connect() as connection, pytest.raises(redis.TimeoutError):
-                run_sync(book(Session(connection, hasty)))
+            with monkeypatch.context() as patch, shop.connect() as connection:
+                for name in ("change", "row"):
+                    patch.setattr(Session, name, stopping_redis_first(getattr(Session, name)))
+                with pytest.raises(redis.TimeoutError):
+                    run_sync(book(Session(connection, hasty)))
         finally:
             os.kill(pid, signal.SIGCONT)
-            monkeypatch.setattr(Session, "change", real)
 
     lose(lambda session: documented.create_order(session, wanted, WINDOW))
     with schema.missing_table(shop.admin):

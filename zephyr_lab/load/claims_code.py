@@ -17,6 +17,7 @@ from psycopg import IsolationLevel
 from zephyr_lab.load.finding import Bench, Chapter, Finding, Verdict, either
 from zephyr_lab.load.scratch_database import NOON, SLOT, WINDOW, ScratchDatabase, order, scratch_database
 from zephyr_lab.orders import clients, documented, schema
+from zephyr_lab.orders.days import open_day
 from zephyr_lab.orders.errors import ServiceUnavailable, SlotsFull
 from zephyr_lab.orders.models import Order
 from zephyr_lab.orders.session import Session, run_sync
@@ -191,6 +192,7 @@ def assign_with_retry(bench: Bench) -> Finding:
             bench, here, lambda its: as_written(its.redis).assign_slot_with_retry(its, wanted, price, WINDOW)
         )
         booked = run_sync(as_written(client).loads([SLOT])).get(SLOT.id, 0)
+        run_sync(open_day(Session(here.booking()), by_id(client), NOON.date()))
         _booked_in_a_stall(
             bench, here, lambda its: by_id(its.redis).assign_slot_with_retry(its, wanted, price, WINDOW, NOON)
         )

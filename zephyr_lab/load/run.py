@@ -29,6 +29,7 @@ from zephyr_lab.load.server_monitor import CpuMeter, ServerMonitor
 from zephyr_lab.load.service import Where
 from zephyr_lab.load.strategies import lock_timed
 from zephyr_lab.orders import schema
+from zephyr_lab.orders.days import open_day
 from zephyr_lab.orders.session import Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.strategies import Load
@@ -176,7 +177,7 @@ class _Run:
         assert self.keyvalue
         with psycopg.connect(self.where.dsn) as connection:
             for day in days:
-                run_sync(RedisSlots(self.keyvalue.client).publish(Session(connection), day))
+                run_sync(open_day(Session(connection), RedisSlots(self.keyvalue.client), day))
 
     @contextmanager
     def _partition_away(self) -> Iterator[None]:

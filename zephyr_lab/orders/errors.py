@@ -45,6 +45,10 @@ class SlotChanged(OrderFailed):
     """Another order has booked the slot since it was read: run the whole transaction again."""
 
 
+class DayNotOpen(OrderFailed):
+    """Redis has not been told the day's slots and orders, or has lost them: see `days.open_day`."""
+
+
 class NotInstalled(OrderFailed):
     """The service lacks a month's partition, a table, a function, or a grant; no retry helps."""
 

@@ -17,13 +17,14 @@ from zephyr_lab.orders import schema
 from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.models import Item, Order, Slot, Window
 from zephyr_lab.orders.session import run_sync
-from zephyr_lab.orders.slots import Keys, RedisSlots
+from zephyr_lab.orders.slots import RedisSlots, Setting
 from zephyr_lab.orders.strategies import Load, Strategy
 
 NOW = datetime(2099, 3, 2, 17, 0, tzinfo=UTC)
 SLOT = Slot.at(datetime(2099, 3, 2, 18, 0, tzinfo=UTC))
 WINDOW = Window(first=SLOT.start, last=SLOT.start)
-TAKEN, PRICE = 95_000, 3_000
+TAKEN, PRICE, CAPACITY = 95_000, 3_000, 100_000
+EPOCH = UUID(int=1)
 
 INVARIANT = "select sum(final_price) <= 100000 from orders"
 """True where the slot is not oversold, by the orders themselves and not by any counter."""
@@ -50,7 +51,8 @@ def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
         "insert into orders select * from jsonb_populate_record(null::orders, {order}::jsonb);"
         "insert into order_ids (id, created_at) values ({order_id}, {now});"
         "insert into slot_ledger values ({id}, 1, {order_id}, {taken}, {taken});"
-        "analyze orders, order_ids, slots, slot_ledger;"
+        "insert into slot_epochs values ({day}, {epoch});"
+        "analyze orders, order_ids, slots, slot_ledger, slot_epochs;"
     )
     values = {
         "id": SLOT.id,
@@ -59,6 +61,8 @@ def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
         "order": EARLIER.model_dump_json(),
         "order_id": str(EARLIER.id),
         "now": NOW.isoformat(),
+        "day": SLOT.day.isoformat(),
+        "epoch": str(EPOCH),
     }
     filled = fill.format(**{name: sql.Literal(value) for name, value in values.items()}).as_string(None)
     return "\n".join([*parts, filled])
@@ -66,12 +70,14 @@ def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
 
 def fill_redis(client: Any) -> None:
     """Stores the earlier order's roubles in the documented keys and in those of `RedisSlots`."""
-    keys = Keys(SLOT.day)
     client.set(SLOT.id, TAKEN)
     client.sadd(f"{SLOT.id}:orders", str(EARLIER.id))
     client.hset(f"order:slot:{EARLIER.id}", mapping={"slot_id": SLOT.id, "price": TAKEN})
-    client.hset(keys.slot(SLOT), "load", TAKEN)
-    client.hset(keys.orders, str(EARLIER.id), f"{TAKEN} {keys.slot(SLOT)} 0")
+    _open(client, {EARLIER.id: (SLOT, TAKEN)})
+
+
+def _open(client: Any, orders: dict[UUID, tuple[Slot, int]]) -> None:
+    run_sync(RedisSlots(client).open(SLOT.day, str(EPOCH), [Setting(SLOT, CAPACITY, False)], orders))
 
 
 def setup(strategy: Strategy, *, partitioned: bool = False) -> str | Callable[[Any, Any], None]:
@@ -99,6 +105,7 @@ def booked_in_redis(prices: Sequence[int]) -> tuple[Callable[[Any, Any], None], 
     orders = [order(number + 1, price) for number, price in enumerate(prices)]
 
     def prepare(connection: Any, redis: Any) -> None:
+        _open(redis, {})
         for one in orders:
             run_sync(DocumentedSlots(redis).assign_slot(one.id, one.final_price, WINDOW))
             run_sync(RedisSlots(redis).assign_slot(one.id, one.final_price, WINDOW, NOW))

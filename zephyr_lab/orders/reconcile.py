@@ -7,39 +7,29 @@ its id taken, and is refused. Only then the place is freed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from uuid import UUID
 
+from zephyr_lab.orders.days import ORDERS, bounds, open_day, placed, settings
 from zephyr_lab.orders.models import Slot
 from zephyr_lab.orders.session import Session
-from zephyr_lab.orders.slots import Booking, RedisSlots
+from zephyr_lab.orders.slots import Booking, RedisSlots, Setting
+from zephyr_lab.orders.statements import PLACE
 from zephyr_lab.orders.strategies.base import Load
 
 GRACE_SECONDS = 60
 """The age at which a place without an order counts as leaked; saving an order takes far less."""
 
-# By the slot's day; the partition key is given a day around it, since an order is for the day on which it is made.
-_ORDERS = """
-select id, target_slot_id, final_price, status <> 'cancelled' from orders
-where target_slot_start_time >= %(begins)s and target_slot_start_time < %(ends)s
-  and created_at >= %(begins)s - interval '1 day' and created_at < %(ends)s + interval '1 day'"""
-
-_SLOTS = "select id, start_time from slots where start_time >= %(begins)s and start_time < %(ends)s order by start_time"
-
 # One statement, so that both accounts are of one moment at READ COMMITTED too.
 _MONEY = f"""
 select slots.id, start_time, capacity, coalesce(sum(final_price) filter (where counts), 0)::int, booked
-from slots left join ({_ORDERS}) as sold (order_id, slot_id, final_price, counts) on slot_id = slots.id
+from slots left join ({ORDERS}) as sold (order_id, slot_id, final_price, counts) on slot_id = slots.id
 where start_time >= %(begins)s and start_time < %(ends)s group by slots.id order by start_time"""
 
 _VOID = """
 insert into order_ids (id, created_at, voided) values (%s, %s, true) on conflict (id) do nothing returning id"""
-
-_PLACE = """
-select target_slot_id, final_price from orders join order_ids using (id, created_at)
-where id = %s and status <> 'cancelled'"""
 
 
 @dataclass(frozen=True)
@@ -60,26 +50,25 @@ class SlotMoney:
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference from the orders, and what was or would be done."""
+    """One difference from the orders, or from the slots' settings, and what was or would be done.
 
-    slot: Slot
+    `slot` is None where it concerns the whole day.
+    """
+
+    slot: Slot | None
     said: str
     remedy: str
     order_id: UUID | None = None
 
     def __str__(self) -> str:
-        return f"{self.slot.id} ({self.slot.start:%H:%M}): {self.said}; {self.remedy}"
-
-
-def _bounds(day: date) -> dict[str, datetime]:
-    begins = datetime.combine(day, time(), UTC)
-    return {"begins": begins, "ends": begins + timedelta(days=1)}
+        where = f"{self.slot.id} ({self.slot.start.astimezone(UTC):%H:%M} UTC): " if self.slot else ""
+        return f"{where}{self.said}; {self.remedy}"
 
 
 async def money(session: Session, day: date, slots: RedisSlots | None = None) -> list[SlotMoney]:
     """Every slot of a day by its accounts: the sum of its orders, its counter, and its load in Redis."""
     async with session.transaction():
-        rows = await session.rows(_MONEY, _bounds(day))
+        rows = await session.rows(_MONEY, bounds(day))
     loads = await slots.loads([Slot(id=id, start=start) for id, start, *_ in rows]) if slots else {}
     return [
         SlotMoney(Slot(id=id, start=start), capacity, orders, booked, loads.get(id, 0) if slots else None)
@@ -115,18 +104,42 @@ async def reconcile(
     """
     if slots is None:
         return await _reconcile_counters(session, day, repair)
-    now = now or datetime.now(UTC)
+    older_than = (now or datetime.now(UTC)).timestamp() - grace_seconds
+    found = await _reconcile_day(session, slots, day, repair)
+    found += await _reconcile_places(session, slots, day, repair, older_than)
+    async with session.transaction():
+        every = await settings(session, day)
+    found += await _reconcile_settings(session, slots, day, repair, every)
+    of = [one.slot for one in every]
+    return found + await (_recounted(slots, of) if repair else _miscounted(slots, of, await slots.bookings(day)))
+
+
+async def _reconcile_day(session: Session, slots: RedisSlots, day: date, repair: bool) -> list[Difference]:
+    """Whether Redis has the day at all, under PostgreSQL's epoch."""
+    async with session.transaction():
+        row = await session.row("select epoch from slot_epochs where day = %s", (day,))
+    if row is None or await slots.epoch(day) == str(row[0]):
+        return []  # without a row nothing has been sold on that day by Redis
+    remedy = "would be opened anew, from the orders"
+    if repair:
+        put_back = await open_day(session, slots, day)
+        remedy = "opened by another meanwhile" if put_back is None else f"opened anew, and {put_back} orders put back"
+    return [Difference(None, f"Redis has lost {day}, or has an older state of it", remedy)]
+
+
+async def _reconcile_places(
+    session: Session, slots: RedisSlots, day: date, repair: bool, older_than: float
+) -> list[Difference]:
+    """Places whose order is not saved, and orders that have no place."""
     # Redis first: a place that is in here, and whose order is not saved afterwards, has no order yet.
     places = await slots.bookings(day)
     async with session.transaction():
-        rows = await session.rows(_ORDERS, _bounds(day))
-        every = [Slot(id=id, start=start) for id, start in await session.rows(_SLOTS, _bounds(day))]
-    orders = {id: (Slot.of_id(slot_id), price) for id, slot_id, price, counts in rows if counts}
+        orders = await placed(session, day)
     found: list[Difference] = []
     for order_id, place in places.items():
         if orders.get(order_id) == (place.slot, place.price):
             continue
-        if order_id not in orders and now.timestamp() - place.at < grace_seconds:
+        if order_id not in orders and place.at > older_than:
             continue
         what = f"Redis has {place.price} roubles for order {order_id}, which PostgreSQL "
         what += "has otherwise" if order_id in orders else "does not have"
@@ -144,7 +157,37 @@ async def reconcile(
             await slots.restore(order_id, price, slot)
         what = f"Redis does not have order {order_id} of {price} roubles"
         found.append(Difference(slot, what, "put back" if repair else "would be put back", order_id))
-    return found + await (_recounted(slots, every) if repair else _miscounted(slots, every, places.values()))
+    return found
+
+
+async def _reconcile_settings(
+    session: Session, slots: RedisSlots, day: date, repair: bool, every: list[Setting]
+) -> list[Difference]:
+    """Capacities, and which slots are disabled: PostgreSQL's are right."""
+    there = await slots.settings([one.slot for one in every])
+    different = [one for one in every if there[one.slot] != (one.capacity, one.is_disabled)]
+    if not different or all(known is None for known in there.values()):
+        return []  # a day that Redis does not have is told of as such
+    if repair:
+        async with session.transaction():
+            # Of two at once the later one writes what it has read after the earlier one; orders do not wait.
+            await session.rows("select from slot_epochs where day = %s for no key update", (day,), may_wait=True)
+            fresh = {one.slot: one for one in await settings(session, day)}
+            for one in different:
+                if one.slot in fresh:
+                    await slots.set(fresh[one.slot])
+    remedy = "set to PostgreSQL's" if repair else "would be set to PostgreSQL's"
+    return [Difference(one.slot, f"Redis {_setting(there[one.slot])}, {_wanted(one)}", remedy) for one in different]
+
+
+def _setting(known: tuple[int, bool] | None) -> str:
+    if known is None:
+        return "does not have the slot"
+    return f"has a capacity of {known[0]} roubles" + (", disabled" if known[1] else "")
+
+
+def _wanted(one: Setting) -> str:
+    return f"PostgreSQL {_setting((one.capacity, one.is_disabled))}"
 
 
 async def _recounted(slots: RedisSlots, every: Iterable[Slot]) -> list[Difference]:
@@ -157,11 +200,11 @@ async def _recounted(slots: RedisSlots, every: Iterable[Slot]) -> list[Differenc
     return found
 
 
-async def _miscounted(slots: RedisSlots, every: list[Slot], places: Collection[Booking]) -> list[Difference]:
+async def _miscounted(slots: RedisSlots, every: list[Slot], places: Mapping[UUID, Booking]) -> list[Difference]:
     """Loads that are not the sum of the slot's orders in Redis."""
     found, loads = [], await slots.loads(every)
     for slot in every:
-        load, counted = loads.get(slot.id, 0), sum(one.price for one in places if one.slot == slot)
+        load, counted = loads.get(slot.id, 0), sum(one.price for one in places.values() if one.slot == slot)
         if load != counted:
             what = f"Redis counted {load} roubles, its orders are {counted}"
             found.append(Difference(slot, what, "would be counted anew"))
@@ -174,7 +217,7 @@ async def _free(session: Session, slots: RedisSlots, order_id: UUID, place: Book
         # Waits for a transaction that is saving the order, and then finds it.
         await session.rows(_VOID, (order_id, datetime.combine(place.slot.day, time(), UTC)), may_wait=True)
     async with session.transaction():
-        saved = await session.row(_PLACE, (order_id,))
+        saved = await session.row(PLACE, (order_id,))
     if saved == (place.slot.id, place.price):
         return False
     await slots.release_slot(order_id, place.slot.day)

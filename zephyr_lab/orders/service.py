@@ -37,7 +37,6 @@ from zephyr_lab.orders.errors import (
 from zephyr_lab.orders.models import Order, Plan, Slot, Status
 from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.session import Session, maybe_await
-from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.orders.statements import insert_order
 from zephyr_lab.orders.strategies.base import Load, Strategy
 
@@ -213,11 +212,8 @@ class OrderService:
         """A day's slots, made when its first order comes."""
         if day in self.opened:
             return
-        async with self.session() as session:
-            async with session.transaction():
-                await session.rows("select plan_slots(%s)", (day,))
-            if self.strategy.load is Load.REDIS:
-                await RedisSlots(self.redis, capacity=self.plan.capacity).publish(session, day)
+        async with self.session() as session, session.transaction():
+            await session.rows("select plan_slots(%s)", (day,))
         self.opened.add(day)
 
     async def _created_before(self, order: Order) -> Created:

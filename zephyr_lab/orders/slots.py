@@ -1,11 +1,13 @@
 """Places in slots by order, in Redis: assign, release, query. Each is idempotent.
 
 Redis only holds what the day's orders have taken: PostgreSQL's orders are the truth, and `reconcile` repairs Redis by
-them. All keys of a day have its hash tag, so that a script that looks for a slot runs on a cluster.
+them. All keys of a day have its hash tag, so that a script that looks for a slot runs on a cluster. A day is opened by
+`days.open_day`, under an epoch: nothing is booked in a Redis that has lost it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -16,11 +18,28 @@ from uuid import UUID
 import redis.exceptions
 
 from zephyr_lab.orders import retry
-from zephyr_lab.orders.errors import InvalidOrder, ServiceUnavailable, SlotsFull
+from zephyr_lab.orders.errors import DayNotOpen, InvalidOrder, ServiceUnavailable, SlotsFull
 from zephyr_lab.orders.models import Slot, Window
 from zephyr_lab.orders.session import Session, maybe_await
 
 KEEP_DAYS = 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What PostgreSQL says of a slot: its capacity in whole roubles, and whether it is disabled."""
+
+    slot: Slot
+    capacity: int
+    is_disabled: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """A slot that an order has been given in Redis, and the day's epoch at that moment."""
+
+    slot: Slot
+    epoch: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,10 @@ class Keys:
     def orders(self) -> str:
         return f"{self.prefix}{{slots:{self.day}}}:orders"
 
+    @property
+    def epoch(self) -> str:
+        return f"{self.prefix}{{slots:{self.day}}}:epoch"
+
     def slot(self, slot: Slot) -> str:
         return f"{self.prefix}{{slots:{self.day}}}:{slot.id.partition(':')[2]}"
 
@@ -73,33 +96,32 @@ def is_retryable_assignment(error: BaseException) -> bool:
 
 
 class RedisSlots:
-    """Bookings in Redis or Valkey. `capacity` is that of slots without one of their own; see `publish`."""
+    """Bookings in Redis or Valkey. A slot that is not PostgreSQL's, and so has no capacity here, is never booked."""
 
-    def __init__(self, client: Any, *, capacity: int = 100_000, prefix: str = "") -> None:
-        self._redis, self._capacity, self._prefix = client, capacity, prefix
+    def __init__(self, client: Any, *, prefix: str = "") -> None:
+        self._redis, self._prefix = client, prefix
 
     def _keys(self, day: date) -> Keys:
         return Keys(day, self._prefix)
 
-    async def assign_slot(self, order_id: UUID, price: int, window: Window, at: datetime) -> Slot:
+    async def assign_slot(self, order_id: UUID, price: int, window: Window, at: datetime) -> Place:
         """The first slot with room, or the order's own if it has one. `at` is when it was ordered.
 
-        Raises SlotsFull, InvalidOrder (booked before with another price), and redis-py's errors.
+        Raises DayNotOpen, SlotsFull, InvalidOrder (booked before with another price), and redis-py's errors.
         """
-        keys, slots = self._keys(window.day), window.slots()
-        names = [keys.orders, *map(keys.slot, slots)]
-        asked = (str(order_id), price, self._capacity, keys.forgotten_at, int(at.timestamp()))
-        number, booked, _ = await maybe_await(self._redis.eval(lua("book"), len(names), *names, *asked))
-        if number == 0:
+        keys = self._keys(window.day)
+        names = [keys.orders, keys.epoch, *map(keys.slot, window.slots())]
+        asked = (str(order_id), price, keys.forgotten_at, int(at.timestamp()))
+        epoch, key, booked = await maybe_await(self._redis.eval(lua("book"), len(names), *names, *asked))
+        if not epoch:
+            raise DayNotOpen(f"Redis does not have {window.day}: it is not open yet, or Redis has lost it")
+        if not key:
             raise SlotsFull(
                 f"no slot from {window.first:%H:%M} to {window.last:%H:%M} UTC has room for {price} roubles"
             )
         if booked != price:
             raise InvalidOrder("final_price", f"order {order_id} is booked with {booked} roubles, not {price}")
-        if number == -1:
-            return slot_of((await self._booking(order_id, window.day))[1])
-        slot: Slot = slots[number - 1]
-        return slot
+        return Place(slot_of(_text(key)), _text(epoch))
 
     async def _booking(self, order_id: UUID, day: date) -> tuple[int, str]:
         known = await maybe_await(self._redis.hget(self._keys(day).orders, str(order_id)))
@@ -108,8 +130,8 @@ class RedisSlots:
 
     async def assign_slot_with_retry(
         self, session: Session, order_id: UUID, price: int, window: Window, at: datetime
-    ) -> Slot:
-        """Three attempts, but one if all slots are full. Raises SlotsFull, ServiceUnavailable."""
+    ) -> Place:
+        """Three attempts, but one if all slots are full. Raises DayNotOpen, SlotsFull, ServiceUnavailable."""
         policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_retryable_assignment)
         try:
             return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window, at)
@@ -125,14 +147,14 @@ class RedisSlots:
         return max(int(freed), 0)
 
     async def slot_info(self, slot: Slot) -> SlotInfo:
-        """The state of a slot in Redis."""
+        """The state of a slot in Redis; its capacity is 0 where Redis does not have it."""
         keys = self._keys(slot.day)
         load, capacity, disabled = await maybe_await(
             self._redis.hmget(keys.slot(slot), ["load", "capacity", "disabled"])
         )
         bookings = await self.bookings(keys.day)
         mine = sum(one.slot == slot for one in bookings.values())
-        return SlotInfo(slot, int(load or 0), int(capacity or self._capacity), _text(disabled or "") == "1", mine)
+        return SlotInfo(slot, int(load or 0), int(capacity or 0), _text(disabled or "") == "1", mine)
 
     async def booking(self, order_id: UUID, day: date) -> Booking | None:
         """An order's booking on a day."""
@@ -165,18 +187,40 @@ class RedisSlots:
         before, now = await maybe_await(self._redis.eval(lua("recount"), 2, keys.orders, keys.slot(slot)))
         return int(before), int(now)
 
-    async def publish(self, session: Session, day: date) -> None:
-        """Copies the capacities of a day's slots, and which are disabled, from PostgreSQL to Redis."""
+    async def epoch(self, day: date) -> str:
+        """The epoch under which a day is open; '' where it is not, or Redis was started again since."""
+        return _text(await maybe_await(self._redis.eval(lua("epoch"), 1, self._keys(day).epoch)))
+
+    async def open(
+        self, day: date, epoch: str, settings: Sequence[Setting], orders: Mapping[UUID, tuple[Slot, int]]
+    ) -> None:
+        """Makes a day consist of these slots and these orders (slot and roubles by id), under a new epoch."""
         keys = self._keys(day)
-        async with session.transaction():
-            rows = await session.rows(
-                "select start_time, capacity, is_disabled from slots where (start_time at time zone 'UTC')::date = %s",
-                (day,),
-            )
-        for start, capacity, disabled in rows:
-            name = keys.slot(Slot.at(start))
-            await maybe_await(self._redis.hset(name, mapping={"capacity": capacity, "disabled": int(disabled)}))
-            await maybe_await(self._redis.expireat(name, keys.forgotten_at))
+        numbers = {one.slot: number for number, one in enumerate(settings, 1)}
+        words: list[str | int] = [epoch, keys.forgotten_at]
+        for one in settings:
+            words += [one.capacity, int(one.is_disabled)]
+        for order_id, (slot, price) in orders.items():
+            if slot in numbers:  # of a slot that was deleted, nothing can be sold
+                words += [str(order_id), price, numbers[slot]]
+        names = [keys.orders, keys.epoch, *(keys.slot(one.slot) for one in settings)]
+        await maybe_await(self._redis.eval(lua("open"), len(names), *names, *words))
+
+    async def settings(self, slots: Sequence[Slot]) -> dict[Slot, tuple[int, bool] | None]:
+        """Capacity and whether it is disabled, of each slot; None where Redis does not have it."""
+        found: dict[Slot, tuple[int, bool] | None] = {}
+        for slot in slots:
+            name = self._keys(slot.day).slot(slot)
+            capacity, disabled = await maybe_await(self._redis.hmget(name, ["capacity", "disabled"]))
+            found[slot] = None if capacity is None else (int(capacity), _text(disabled or "") == "1")
+        return found
+
+    async def set(self, one: Setting) -> None:
+        """Sets the capacity of a slot, and whether it is disabled."""
+        keys = self._keys(one.slot.day)
+        name, said = keys.slot(one.slot), {"capacity": one.capacity, "disabled": int(one.is_disabled)}
+        await maybe_await(self._redis.hset(name, mapping=said))
+        await maybe_await(self._redis.expireat(name, keys.forgotten_at))
 
 
 @dataclass(frozen=True)

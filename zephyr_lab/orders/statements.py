@@ -14,15 +14,20 @@ where start_time between %(first)s and %(last)s and not is_disabled and booked +
 order by start_time limit 1"""
 """The first slot with room. Strategies differ in what of it they lock, and when."""
 
-_COLUMNS = list(Order.model_fields)
+ORDER_COLUMNS = ", ".join(Order.model_fields)
+ORDER_VALUES = ", ".join(f"%({name})s" for name in Order.model_fields)
 
 # An id that is taken inserts nothing, whatever month its order is in.
 INSERT_ORDER = f"""
 with registered as (
     insert into order_ids (id, created_at, digest) values (%(id)s, %(created_at)s, %(digest)s)
     on conflict (id) do nothing returning id)
-insert into orders ({", ".join(_COLUMNS)})
-select {", ".join(f"%({name})s" for name in _COLUMNS)} from registered"""
+insert into orders ({ORDER_COLUMNS}) select {ORDER_VALUES} from registered"""
+
+PLACE = """
+select target_slot_id, final_price from orders join order_ids using (id, created_at)
+where id = %s and status <> 'cancelled'"""
+"""The place of a saved order, by its id: none where it is cancelled, or was voided."""
 
 
 def wanted(order: Order, window: Window) -> dict[str, Any]:
