@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from zephyr_lab.orders import schema
 from zephyr_lab.orders.days import open_day
-from zephyr_lab.orders.models import Item, Order, Plan, menu
+from zephyr_lab.orders.models import Item, Order, menu
 from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.reconcile import SlotMoney, money, wrong
 from zephyr_lab.orders.service import POOL, OrderService
@@ -58,7 +58,7 @@ class Shop:
     def service(self, name: str, observer: Observer | None = None, **settings: Any) -> Iterator[OrderService]:
         """A synchronous service with the write-up's pool."""
         with ConnectionPool(self.dsn, **{**POOL, "min_size": 1, **settings}) as pool:
-            yield OrderService(pool, strategy(name), self.redis, Plan(), observer or Observer())
+            yield OrderService(pool, strategy(name), self.redis, None, observer or Observer())
 
     def open_day(self) -> None:
         """Opens today in Valkey, as the first order does."""

@@ -147,8 +147,8 @@ def test_an_order_whose_answer_was_lost_is_found_by_its_id(
     """The service asks again by itself, and tells the client that it is there; it is there once."""
     lost, dsn = proxy
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
-        service = OrderService(pool, strategy(name), shop.redis)
-        service.opened.add(NOON.date())  # the first COMMIT is that of the order
+        service = OrderService(pool, strategy(name), shop.redis, Plan(), opened={NOON.date()})
+        # The first COMMIT is that of the order.
         shop.open_day()
         created = run_sync(service.create(order(60_000)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, SLOT)
@@ -165,8 +165,7 @@ def test_an_order_whose_answer_was_lost_is_not_told_that_its_own_place_is_taken(
     lost, dsn = proxy
     evening = NOON.replace(hour=21, minute=46)
     with ConnectionPool(dsn, min_size=2, max_size=2) as pool:
-        service = OrderService(pool, strategy(name), shop.redis)
-        service.opened.add(NOON.date())
+        service = OrderService(pool, strategy(name), shop.redis, Plan(), opened={NOON.date()})
         shop.open_day()
         created = run_sync(service.create(order(60_000, now=evening)))
         assert (lost.lost, created.is_new, created.slot) == (1, False, Slot.at(NOON.replace(hour=21, minute=45)))

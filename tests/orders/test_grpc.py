@@ -175,6 +175,44 @@ def test_it_ends_although_a_cancellation_is_lost(shop: Shop, monkeypatch: pytest
     asyncio.run(scenario())
 
 
+def test_health_is_that_of_a_service_that_can_write(shop: Shop) -> None:
+    """A server that became read-only is not ready; orders are told so, in one line of the log each at most."""
+
+    async def scenario() -> None:
+        async with served(shop) as (service, channel):
+            stub = health_pb2_grpc.HealthStub(channel)
+            watched = stub.Watch(health_pb2.HealthCheckRequest(service="order.OrderService"))
+            assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
+            name = shop.admin.info.dbname
+            shop.admin.execute(f"alter database {name} set default_transaction_read_only = on")
+            try:
+                for connection in list(service.pool._pool):
+                    await connection.close()
+                assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+                assert (await told(channel))[0] is CODE.UNAVAILABLE
+            finally:
+                shop.admin.execute(
+                    f"set transaction_read_only = off; alter database {name} reset default_transaction_read_only"
+                )
+            watched.cancel()
+
+    asyncio.run(scenario())
+    assert shop.count() == 0
+
+
+def test_what_is_missing_is_one_line_of_the_log(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """With the SQLSTATE and no traceback."""
+
+    async def scenario() -> None:
+        async with served(shop) as (_, channel):
+            with schema.missing_table(shop.admin):
+                assert (await told(channel))[0] is CODE.INTERNAL
+
+    asyncio.run(scenario())
+    (line,) = (one for one in caplog.records if one.name.startswith("zephyr_lab.orders.grpc"))
+    assert (line.levelname, line.exc_info, "42P01" in line.getMessage()) == ("ERROR", None, True)
+
+
 def test_health_is_that_of_the_servers_and_reflection_names_the_service(shop: Shop) -> None:
     """SERVING, then NOT_SERVING when all connections are gone; a tool finds CreateOrder's fields."""
 

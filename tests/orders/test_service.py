@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import AsyncConnectionPool
+import redis
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from tests.orders.conftest import NOON, Shop, order
 from zephyr_lab.orders import schema
@@ -21,8 +22,10 @@ from zephyr_lab.orders.errors import (
     OrderUnknown,
     OrderVoided,
     ServiceUnavailable,
+    SettingsRefused,
     SlotsFull,
     StatusRefused,
+    TimedOut,
 )
 from zephyr_lab.orders.metrics import Metrics
 from zephyr_lab.orders.models import Plan, Slot, Status
@@ -133,6 +136,44 @@ def test_overrides_and_disabled_slots_reach_redis(shop: Shop) -> None:
         assert run_sync(service.create(order(450))).slot.start == NOON + timedelta(minutes=30)
     info = run_sync(RedisSlots(shop.redis).slot_info(Slot.at(NOON)))
     assert (info.booked, info.capacity, info.is_disabled) == (0, 100, False)
+
+
+@pytest.mark.parametrize("name", ["one-statement", "server-side-function", "redis-lua-idempotent"])
+def test_slots_are_those_of_the_plan_and_the_table(shop: Shop, name: str) -> None:
+    """Of 20 minutes, early and late; one that was added by hand; and no other, though the day looks so by default."""
+    shop.admin.execute("delete from slots; update slot_plans set opens = '05:00', closes = '23:20', minutes = 20")
+    shop.admin.execute("update slot_plans set capacity = 450")
+    at = NOON.replace
+    with shop.service(name) as service:
+        first = [run_sync(service.create(order(450, now=at(hour=3)))).slot.start for _ in range(2)]
+        assert first == [at(hour=5), at(hour=5, minute=20)]
+        assert run_sync(service.create(order(450, now=at(hour=23, minute=12)))).slot.start == at(hour=23)
+        with pytest.raises(Closed, match="the last one starts at 23:00 UTC"):
+            run_sync(service.create(order(450, now=at(hour=23, minute=13))))
+        shop.admin.execute("delete from slot_plans")
+        shop.admin.execute("delete from slots where start_time > %s and start_time < %s", [at(hour=6), at(hour=23)])
+    added = at(hour=23, minute=25)
+    row = "insert into slots (id, start_time, end_time, planned_capacity) values (%s, %s, %s, 450)"
+    shop.admin.execute(row, [Slot.at(added).id, added, added + timedelta(minutes=30)])
+    shop.redis.flushall()
+    with shop.service(name) as service:
+        assert run_sync(service.create(order(450, now=at(hour=23, minute=30)))).slot.start == added
+        with pytest.raises(Closed, match="it has none"):
+            run_sync(service.create(order(450, now=NOON + timedelta(days=1))))
+    assert shop.wrong(name) == []
+
+
+FIXED = [name for name, one in STRATEGIES.items() if one.capacity is not None]
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("change", ["capacity_override = 10000", "is_disabled = true"])
+def test_nothing_is_sold_on_settings_that_a_strategy_does_not_look_at(shop: Shop, name: str, change: str) -> None:
+    """Its capacity is in its code."""
+    shop.admin.execute(f"update slots set {change} where start_time = %s", [NOON + timedelta(hours=2)])
+    with shop.service(name) as service, pytest.raises(SettingsRefused, match=r"100000 roubles in its code.*14:00 UTC"):
+        run_sync(service.create(order(450)))
+    assert shop.count() == 0
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -254,11 +295,41 @@ def test_a_level_does_not_stay_with_a_pooled_connection(shop: Shop) -> None:
             assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
 
 
+def test_time_limits_and_what_cannot_write_are_told_apart(shop: Shop) -> None:
+    """By the server's own words; no attempt is the client's error, and each leaves nothing."""
+    wanted = order(450)
+    for setting in ("statement_timeout=50ms", "lock_timeout=50ms"):
+        dsn = psycopg.conninfo.make_conninfo(shop.dsn, options=f"-c {setting}")
+        with ConnectionPool(dsn, min_size=1) as pool, shop.connect() as holder:
+            service = OrderService(pool, strategy("select-for-update"))
+            run_sync(service._day(NOON.date()))
+            holder.execute("select from slots for update")
+            with pytest.raises(TimedOut, match="timeout"):
+                run_sync(service.create(wanted))
+    dsn = psycopg.conninfo.make_conninfo(shop.dsn, options="-c default_transaction_read_only=on")
+    with ConnectionPool(dsn, min_size=1) as pool:
+        with pytest.raises(ServiceUnavailable, match="read-only transaction"):
+            run_sync(OrderService(pool, strategy("one-statement")).create(wanted))
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            run_sync(OrderService(pool, strategy("one-statement")).ping())
+    shop.open_day()
+    shop.redis.config_set("maxmemory", 1)
+    try:
+        with shop.service("redis-lua-idempotent") as service:
+            with pytest.raises(ServiceUnavailable, match="Redis takes no writes"):
+                run_sync(service.create(wanted))
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                run_sync(service.ping())
+    finally:
+        shop.redis.config_set("maxmemory", 0)
+    assert shop.count() == shop.count("order_ids") == 0
+
+
 def test_an_exhausted_pool_is_unavailable_and_loses_nothing(shop: Shop) -> None:
     """Nobody waits for ever; the same order goes through when a connection is free."""
     wanted = order(450)
     with shop.service("one-statement", max_size=1, timeout=0.2) as service:
-        run_sync(service._open_day(NOON.date()))
+        run_sync(service._day(NOON.date()))
         with service.pool.connection(), pytest.raises(ServiceUnavailable, match="connection of the pool"):
             run_sync(service.create(wanted))
         assert run_sync(service.create(wanted)).is_new

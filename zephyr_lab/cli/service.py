@@ -150,8 +150,10 @@ def serve(
         typer.Option(envvar="ZEPHYR_LAB_REDIS_URL", help="Redis for the bookings; default: a temporary server."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; default: loopback.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.")] = 50051,
-    metrics_port: Annotated[int | None, typer.Option(help="Port for Prometheus, on the same host.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 50051,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, on the same host.")
+    ] = None,
     install: Annotated[bool, typer.Option(help="Create the tables of the service first, if there are none.")] = False,
 ) -> None:
     """Serve the order service over gRPC until Ctrl-C or SIGTERM; without a DSN on temporary servers.

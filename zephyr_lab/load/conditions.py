@@ -34,8 +34,7 @@ BLOCKS_A_DAY = 24 * 60 // (MINUTES_A_SLOT * SLOTS_A_BLOCK)
 MOST_DAYS = 27  # this month's and the next month's partition have them all
 CLOSED_PER_SECOND = 6_000  # orders that a closed loop is prepared for
 
-UNPREFIXED_CAPACITY = 100_000
-FIXED_CAPACITY = ("redis-get-then-incrby", "redis-lua", "redis-lua-serializable")
+FIXED_CAPACITY = tuple(one.name for one in STRATEGIES.values() if one.capacity is not None)
 """Strategies that are documented with a capacity in their code."""
 
 
@@ -103,8 +102,9 @@ class Incident(LoadOptions):
                 f"{self.expected:,} orders need {self.blocks * SLOTS_A_BLOCK:,} slots of {self.capacity:,} roubles, "
                 f"and {MOST_DAYS} days have {MOST_DAYS * 1440:,}: take a larger capacity or fewer orders"
             )
-        if self.strategy in FIXED_CAPACITY and self.capacity != UNPREFIXED_CAPACITY:
-            raise BadInput(f"{self.strategy} has a capacity of {UNPREFIXED_CAPACITY:,} in its code: leave it at that")
+        fixed = KNOWN[self.strategy].capacity
+        if fixed is not None and self.capacity != fixed:
+            raise BadInput(f"{self.strategy} has a capacity of {fixed:,} in its code: leave it at that")
 
     @property
     def kill_after(self) -> float | None:

@@ -27,7 +27,7 @@ where target_slot_start_time >= %(begins)s and target_slot_start_time < %(ends)s
   and created_at >= %(begins)s - interval '1 day' and created_at < %(ends)s + interval '1 day'"""
 
 SLOTS = """
-select id, start_time, capacity, is_disabled from slots
+select id, start_time, end_time, capacity, is_disabled from slots
 where start_time >= %(begins)s and start_time < %(ends)s order by start_time"""
 
 # The lock is compatible with itself, and not with FOR UPDATE: an order is saved before the day is opened anew, or sees
@@ -50,7 +50,7 @@ def bounds(day: date) -> dict[str, Any]:
 async def settings(session: Session, day: date) -> list[Setting]:
     """The day's slots as PostgreSQL has them, inside the caller's transaction."""
     rows = await session.rows(SLOTS, bounds(day))
-    return [Setting(Slot(id=id, start=start), capacity, disabled) for id, start, capacity, disabled in rows]
+    return [Setting(Slot(id=id, start=start), capacity, disabled) for id, start, _, capacity, disabled in rows]
 
 
 async def placed(session: Session, day: date) -> dict[UUID, tuple[Slot, int]]:

@@ -24,12 +24,13 @@ from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.slots import lua
 
 SECONDS_TO_LIVE = 7_200
+CAPACITY = 100_000
 
 
 class DocumentedSlots:
     """The SlotService: keys `slot:<id>`, `slot:<id>:info`, `slot:<id>:orders`, `order:slot:<order>`."""
 
-    def __init__(self, client: Any, capacity: int = 100_000) -> None:
+    def __init__(self, client: Any, capacity: int = CAPACITY) -> None:
         self._redis, self._capacity = client, capacity
 
     async def assign_slot(self, order_id: UUID, price: int, window: Window) -> Slot:

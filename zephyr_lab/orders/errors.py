@@ -49,6 +49,14 @@ class DayNotOpen(OrderFailed):
     """Redis has not been told the day's slots and orders, or has lost them: see `days.open_day`."""
 
 
+class SettingsRefused(OrderFailed):
+    """The strategy cannot keep what the slots are set to: nothing is sold until they, or the strategy, are others."""
+
+
+class TimedOut(OrderFailed):
+    """A time limit of the server (statement_timeout, lock_timeout) has ended the attempt; the order is not saved."""
+
+
 class NotInstalled(OrderFailed):
     """The service lacks a month's partition, a table, a function, or a grant; no retry helps."""
 

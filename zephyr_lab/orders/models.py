@@ -207,14 +207,17 @@ class Order(_Checked):
 
 
 class Window(_Checked):
-    """The slots that an order may be booked in: from `first` to `last`, both included."""
+    """The slots that an order may be booked in, from `first` to `last`: those of `starts`, or one every `minutes`."""
 
     first: AwareDatetime
     last: AwareDatetime
     minutes: int = 15
+    starts: tuple[AwareDatetime, ...] | None = None
 
     def slots(self) -> list[Slot]:
         """In order of their start."""
+        if self.starts is not None:
+            return [Slot.at(start) for start in self.starts]
         count = (self.last - self.first) // timedelta(minutes=self.minutes) + 1
         return [Slot.at(self.first + timedelta(minutes=self.minutes * i)) for i in range(count)]
 
@@ -224,6 +227,27 @@ class Window(_Checked):
         return self.first.astimezone(UTC).date()
 
 
+LEAST_MINUTES = 8
+"""What must be left of a slot for an order to be made in it."""
+
+
+class Day(_Checked):
+    """The slots of a day as they are in PostgreSQL: start and end of each, in order of their start."""
+
+    day: date
+    slots: tuple[tuple[AwareDatetime, AwareDatetime], ...]
+
+    def window(self, now: datetime) -> Window:
+        """From the first slot with at least 8 minutes left. Raises Closed."""
+        starts = tuple(start for start, end in self.slots if end - now >= timedelta(minutes=LEAST_MINUTES))
+        if not starts:
+            last = (
+                f"the last one starts at {self.slots[-1][0].astimezone(UTC):%H:%M} UTC" if self.slots else "it has none"
+            )
+            raise Closed(f"no slot is left on {self.day}: {last}")
+        return Window(first=starts[0], last=starts[-1], starts=starts)
+
+
 class Plan(_Checked):
     """Working hours (UTC), the length of slots, and how many roubles one takes; a row of slot_plans."""
 
@@ -231,7 +255,7 @@ class Plan(_Checked):
     closes: time = time(22)
     minutes: int = 15
     capacity: int = 100_000
-    least_minutes: int = 8
+    least_minutes: int = LEAST_MINUTES
 
     def window(self, now: datetime) -> Window:
         """From the first slot with at least 8 minutes left to the last one of the day. Raises Closed."""

@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from zephyr_lab.orders.models import Order
 from zephyr_lab.shipped import shipped
 
 Connection = psycopg.Connection[Any]
@@ -72,10 +73,36 @@ def install(connection: Connection, *, months: int = 1, capacity: int = 100_000,
             connection.execute(statement("role"))
 
 
-def is_installed(connection: Connection) -> bool:
-    """Whether the connection sees the service's tables."""
-    row = connection.execute("select to_regclass('orders'), to_regclass('order_ids')").fetchone()
-    return row is not None and None not in row
+_LOOKS: tuple[LiteralString, ...] = (
+    "select id, created_at, digest, voided from order_ids",
+    "select id, start_time, end_time, booked, capacity_override, capacity, is_disabled, version from slots",
+    "select weekday, opens, closes, minutes, capacity from slot_plans",
+    "select slot_id, seq, order_id, price, load from slot_ledger",
+    "select order_id, slot_id, price from slot_bookings",
+    "select day, epoch from slot_epochs",
+    "select id, at from readiness",
+    "select 'plan_slots(date)'::regprocedure",
+)
+
+
+def lacking(connection: Connection) -> str:
+    """What a connection (autocommit) does not see of the service, in the server's words; '' where all is there."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, Order.model_fields))
+    for look in (sql.SQL("select {} from orders").format(columns), *map(sql.SQL, _LOOKS)):
+        try:
+            connection.execute(sql.SQL("{} limit 0").format(look))
+        except psycopg.ProgrammingError as error:
+            return str(error.diag.message_primary)
+    return ""
+
+
+def is_empty(connection: Connection) -> bool:
+    """Whether none of the service's tables is there, by name."""
+    names = "orders", "order_ids", "slots", "slot_plans", "slot_ledger", "slot_bookings", "slot_epochs", "readiness"
+    row = connection.execute(
+        "select bool_and(to_regclass(name) is null) from unnest(%s::text[]) as name", [list(names)]
+    )
+    return row.fetchone() == (True,)
 
 
 # -- conditions that can be switched on

@@ -8,33 +8,32 @@ but on the server's word that the order was not saved.
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import psycopg_pool
-import redis.exceptions
 from psycopg import IsolationLevel
 
 from zephyr_lab.orders import retry
+from zephyr_lab.orders.days import SLOTS, bounds
 from zephyr_lab.orders.errors import (
     AlreadyCreated,
     Closed,
     InvalidOrder,
-    NotInstalled,
     OrderUnknown,
     OrderVoided,
-    ServiceUnavailable,
+    SettingsRefused,
     SlotsFull,
     StatusRefused,
 )
-from zephyr_lab.orders.models import Order, Plan, Slot, Status
+from zephyr_lab.orders.failures import is_lost, is_retryable_by_id, translating_errors
+from zephyr_lab.orders.models import Day, Order, Plan, Slot, Status, Window
 from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.statements import insert_order
@@ -47,6 +46,11 @@ _REGISTERED = """
 select orders.target_slot_id, orders.target_slot_start_time, orders.status, order_ids.digest, order_ids.voided
 from order_ids left join orders on orders.id = order_ids.id and orders.created_at = order_ids.created_at
 where order_ids.id = %s"""
+
+_WRITE = "insert into readiness (at) values (clock_timestamp()) on conflict (id) do update set at = excluded.at"
+
+SLOTS_SECONDS = 30.0
+"""How long a service does not notice that a slot was added or removed; a capacity is looked at for each order."""
 
 # The partition key with the id, or every partition would be looked at.
 _LOCK_ORDER = """
@@ -66,71 +70,26 @@ class Created:
     is_new: bool
 
 
-def is_lost(error: BaseException) -> bool:
-    """A connection that broke: what was asked may have been done, COMMIT included."""
-    return isinstance(error, psycopg.OperationalError) and (
-        error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
-    )
-
-
-def is_retryable_by_id(error: BaseException) -> bool:
-    """Refused, or lost: the id's registration makes sure that a repetition of what was done does nothing."""
-    return retry.is_refused(error) or is_lost(error)
-
-
-def _translated(error: Exception) -> Exception:
-    """A driver's error as one of ours, where a caller is to know what to do."""
-    if isinstance(error, psycopg.errors.CheckViolation) and not error.diag.constraint_name:
-        return NotInstalled(
-            "orders has no partition for the month of the order's created_at: run `zephyr-lab partitions ensure`"
-        )
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
-        return NotInstalled(f"the service's tables are not all there: {error.diag.message_primary}")
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return NotInstalled(f"the service's role may not: {error.diag.message_primary}; see sql/orders/role.sql")
-    if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
-        return ServiceUnavailable("every connection of the pool is taken; try again later")
-    if is_lost(error):
-        return ServiceUnavailable("PostgreSQL did not answer; send the order again with the same id")
-    if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
-        return ServiceUnavailable(
-            f"Redis did not answer ({type(error).__name__}); send the order again with the same id"
-        )
-    return error
-
-
 def _given_up(order: Order) -> OrderVoided:
     return OrderVoided(f"order {order.id} was given up; order again with another id")
-
-
-def _translating_errors(method: Any) -> Any:
-    @functools.wraps(method)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await method(*args, **kwargs)
-        except Exception as error:
-            clear = _translated(error)
-            if clear is error:
-                raise
-            raise clear from error
-
-    return call
 
 
 @dataclass
 class OrderService:
     """Over a psycopg pool, synchronous or asyncio, and a redis-py client of the same kind where the strategy needs one.
 
-    Its coroutines are awaited on asyncio; over synchronous connections they go through `session.run_sync`. `opened`
-    are the days known to have their slots.
+    Its coroutines are awaited on asyncio; over synchronous connections they go through `session.run_sync`. A day's
+    slots are those of the table `slots`, which `slot_plans` fills; with a `plan`, those of the plan, and `opened` are
+    the days known to have them in the table.
     """
 
     pool: Any
     strategy: Strategy
     redis: Any = None
-    plan: Plan = field(default_factory=Plan)
+    plan: Plan | None = None
     observer: Observer = field(default_factory=Observer)
     opened: set[date] = field(default_factory=set)
+    _days: dict[date, tuple[float, Day]] = field(default_factory=dict, repr=False)
 
     @asynccontextmanager
     async def session(self, isolation: IsolationLevel | None = None) -> AsyncIterator[Session]:
@@ -145,20 +104,19 @@ class OrderService:
 
     # -- create
 
-    @_translating_errors
+    @translating_errors
     async def create(self, order: Order) -> Created:
         """Books a slot and saves the order, once, however often it is asked.
 
-        Raises Closed, SlotsFull, InvalidOrder (an id that is taken by another order), OrderVoided, NotInstalled,
-        ServiceUnavailable, and psycopg's SerializationFailure where all attempts were refused.
+        Raises Closed, SlotsFull, InvalidOrder (an id that is taken by another order), OrderVoided, SettingsRefused,
+        NotInstalled, ServiceUnavailable, TimedOut, and psycopg's SerializationFailure where all attempts were refused.
         """
         try:
-            window = self.plan.window(order.created_at)
+            window = await self._window(order)
         except Closed:
             if before := await self._registered(order):
                 return before
             raise
-        await self._open_day(window.day)
         tries, was_lost = 0, False
 
         async def attempt() -> Slot | None:
@@ -208,13 +166,33 @@ class OrderService:
         else:
             time.sleep(seconds)
 
-    async def _open_day(self, day: date) -> None:
-        """A day's slots, made when its first order comes."""
-        if day in self.opened:
-            return
+    async def _window(self, order: Order) -> Window:
+        """The slots that are left for an order. Raises Closed, SettingsRefused."""
+        if self.plan is None:
+            return (await self._day(order.created_at.astimezone(UTC).date())).window(order.created_at)
+        window = self.plan.window(order.created_at)
+        if window.day not in self.opened:
+            await self._day(window.day)
+        return window
+
+    async def _day(self, day: date) -> Day:
+        """A day's slots, made when its first order comes, and read again from time to time."""
+        known = self._days.get(day)
+        if known and time.monotonic() - known[0] < SLOTS_SECONDS:
+            return known[1]
         async with self.session() as session, session.transaction():
             await session.rows("select plan_slots(%s)", (day,))
+            rows = await session.rows(SLOTS, bounds(day))
+        for _, start, _, capacity, disabled in rows if self.strategy.capacity is not None else ():
+            if disabled or capacity != self.strategy.capacity:
+                raise SettingsRefused(
+                    f"{self.strategy.name} has a capacity of {self.strategy.capacity} roubles in its code, and knows "
+                    f"no disabled slot; the slot of {start.astimezone(UTC):%Y-%m-%d %H:%M} UTC is otherwise"
+                )
+        slots = tuple((start, end) for _, start, end, *_ in rows)
+        self._days[day] = time.monotonic(), Day(day=day, slots=slots)
         self.opened.add(day)
+        return self._days[day][1]
 
     async def _created_before(self, order: Order) -> Created:
         if before := await self._registered(order):
@@ -237,7 +215,7 @@ class OrderService:
 
     # -- save
 
-    @_translating_errors
+    @translating_errors
     async def save_order(self, order: Order, slot: Slot, isolation: IsolationLevel | None = None) -> None:
         """Saves an order in a slot that it has, at a level. Raises AlreadyCreated and psycopg's errors."""
         async with self.session(isolation) as session, session.transaction():
@@ -245,7 +223,7 @@ class OrderService:
 
     # -- what becomes of it
 
-    @_translating_errors
+    @translating_errors
     async def set_status(self, order_id: UUID, status: Status) -> Status:
         """Moves an order on; gives the status that it had. Raises OrderUnknown, StatusRefused (never back)."""
         released: tuple[str, int] | None = None
@@ -280,8 +258,8 @@ class OrderService:
         )
 
     async def ping(self) -> None:
-        """Whether PostgreSQL, and Redis where the strategy needs it, answer. Raises psycopg's and redis-py's errors."""
+        """Writes to PostgreSQL, and to Redis where the strategy needs it. Raises psycopg's and redis-py's errors."""
         async with self.session() as session, session.transaction():
-            await session.rows("select 1")
+            await session.change(_WRITE)
         if self.strategy.load is Load.REDIS:
-            await maybe_await(self.redis.ping())
+            await maybe_await(self.redis.set("slots:ready", 1, ex=60))

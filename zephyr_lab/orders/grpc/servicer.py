@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 import grpc
@@ -20,9 +20,13 @@ from zephyr_lab.orders.errors import (
     Closed,
     InvalidOrder,
     NotInstalled,
+    OrderUnknown,
     OrderVoided,
     ServiceUnavailable,
+    SettingsRefused,
     SlotsFull,
+    StatusRefused,
+    TimedOut,
 )
 from zephyr_lab.orders.grpc.messages import SERVICE, OrderResponse, PizzaOrderRequest
 from zephyr_lab.orders.models import Item, Order
@@ -34,13 +38,20 @@ log = logging.getLogger(__name__)
 LARGEST_REQUEST = 256 * 1024  # bytes; what is larger is refused unread, as INVALID_ARGUMENT
 LARGEST_MESSAGE = 16 * 1024 * 1024  # bytes; beyond this gRPC itself hangs up, with RESOURCE_EXHAUSTED
 HEALTH_SECONDS = 1.0
+LOOK_SECONDS = 1.0  # what takes longer to be written is not ready
+
+Context = grpc.aio.ServicerContext[bytes, Any]
 
 STATUS: list[tuple[type[Exception], grpc.StatusCode]] = [
     (InvalidOrder, grpc.StatusCode.INVALID_ARGUMENT),
     (SlotsFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Closed, grpc.StatusCode.FAILED_PRECONDITION),
     (OrderVoided, grpc.StatusCode.FAILED_PRECONDITION),
+    (StatusRefused, grpc.StatusCode.FAILED_PRECONDITION),
+    (SettingsRefused, grpc.StatusCode.FAILED_PRECONDITION),
+    (OrderUnknown, grpc.StatusCode.NOT_FOUND),
     (ServiceUnavailable, grpc.StatusCode.UNAVAILABLE),
+    (TimedOut, grpc.StatusCode.DEADLINE_EXCEEDED),
     (NotInstalled, grpc.StatusCode.INTERNAL),
 ]
 
@@ -85,22 +96,33 @@ class OrderServicer:
     def __init__(self, service: OrderService, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._service, self._clock = service, clock
 
-    async def create_order(self, message: bytes, context: grpc.aio.ServicerContext[bytes, Any]) -> Any:
+    async def create_order(self, message: bytes, context: Context) -> Any:
         """gRPC cancels this at the client's deadline, and with it the statement that is under way."""
         try:
-            wanted = order_from(message, _order_id(context), self._clock())
-            created = await self._service.create(wanted)
+            order_id = _order_id(context)
+            created = await self._service.create(order_from(message, order_id, self._clock()))
         except Exception as error:
-            code, said = status_of(error)
-            if code is grpc.StatusCode.INTERNAL:
-                log.exception("CreateOrder failed")
-            if isinstance(error, InvalidOrder):
-                context.set_trailing_metadata((("field", error.field),))
-            await context.abort(code, said)
+            await _refuse(context, "CreateOrder", error)
         return OrderResponse(order_id=str(created.order_id), display_id=created.display_id, status=str(created.status))
 
 
-def _order_id(context: grpc.aio.ServicerContext[bytes, Any]) -> UUID:
+async def _refuse(context: Context, call: str, error: Exception) -> NoReturn:
+    """Ends a call with its status; what is nobody's fault but ours has a line in the log, and no traceback."""
+    code, said = status_of(error)
+    if code is grpc.StatusCode.INTERNAL:
+        cause = error.__cause__ or error
+        log.error("%s: %s %s: %s", call, type(error).__name__, getattr(cause, "sqlstate", None) or "", _line(error))
+        log.debug("%s", call, exc_info=error)
+    if isinstance(error, InvalidOrder):
+        context.set_trailing_metadata((("field", error.field),))
+    await context.abort(code, said)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _order_id(context: Context) -> UUID:
     for name, value in context.invocation_metadata() or ():
         if name == "idempotency-key":
             try:
@@ -151,7 +173,7 @@ class Server:
 
     async def _look(self) -> None:
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LOOK_SECONDS):
                 await self._service.ping()
             answers = True
         except Exception:  # whatever it is, orders would meet it

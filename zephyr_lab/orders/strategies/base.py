@@ -43,7 +43,7 @@ class Strategy:
     level it is meant for, None the server's own. `retry` says how often a refused transaction is run again.
     `release` gives an order's place back: inside the transaction that cancels it; where the load is in Redis, after.
     `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
-    `documentation` is the docstring of its file.
+    `capacity`: what it takes every slot to have, whatever the table says. `documentation` is the docstring of its file.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Strategy:
     release: Release = release_slot
     promises: bool = True
     idempotent: bool = True
+    capacity: int | None = None
     documentation: str = ""
 
     async def attempt(self, session: Session, order: Order, window: Window) -> Slot | None:

@@ -4,12 +4,11 @@ Guarantees: nothing, at any isolation level: PostgreSQL sees orders with differe
 Costs: two commands and an insert; a crash between them leaks capacity.
 """
 
+from zephyr_lab.orders.documented import CAPACITY
 from zephyr_lab.orders.models import Order, Slot, Window
 from zephyr_lab.orders.session import Session, maybe_await
 from zephyr_lab.orders.statements import insert_order
 from zephyr_lab.orders.strategies.base import Load, Strategy, release_nothing
-
-CAPACITY = 100_000
 
 
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
@@ -24,5 +23,11 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
 
 
 STRATEGY = Strategy(
-    "redis-get-then-incrby", book, load=Load.REDIS, release=release_nothing, promises=False, idempotent=False
+    "redis-get-then-incrby",
+    book,
+    load=Load.REDIS,
+    release=release_nothing,
+    promises=False,
+    idempotent=False,
+    capacity=CAPACITY,
 )

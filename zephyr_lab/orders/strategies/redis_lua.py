@@ -5,7 +5,7 @@ no part in it. As long as nothing fails: see `orders.documented` for what happen
 Costs: one EVAL and one INSERT.
 """
 
-from zephyr_lab.orders.documented import DocumentedSlots, release_as_documented
+from zephyr_lab.orders.documented import CAPACITY, DocumentedSlots, release_as_documented
 from zephyr_lab.orders.errors import SlotsFull
 from zephyr_lab.orders.models import Order, Slot, Window
 from zephyr_lab.orders.session import Session
@@ -28,4 +28,6 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
     return slot
 
 
-STRATEGY = Strategy("redis-lua", book, load=Load.REDIS, release=release_as_documented, idempotent=False)
+STRATEGY = Strategy(
+    "redis-lua", book, load=Load.REDIS, release=release_as_documented, idempotent=False, capacity=CAPACITY
+)

@@ -8,7 +8,7 @@ Costs: as `redis-lua`, and a transaction that is never refused.
 from psycopg import IsolationLevel
 
 from zephyr_lab.orders import retry
-from zephyr_lab.orders.documented import DocumentedSlots, release_as_documented
+from zephyr_lab.orders.documented import CAPACITY, DocumentedSlots, release_as_documented
 from zephyr_lab.orders.errors import SlotsFull
 from zephyr_lab.orders.models import Order, Slot, Window
 from zephyr_lab.orders.session import Session
@@ -42,4 +42,5 @@ STRATEGY = Strategy(
     load=Load.REDIS,
     release=release_as_documented,
     idempotent=False,
+    capacity=CAPACITY,
 )
