@@ -23,8 +23,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.orders.conftest import NOON, Shop
+from zephyr_lab.errors import BadInput
 from zephyr_lab.orders import clients, schema
-from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub
+from zephyr_lab.orders.errors import NotInstalled
+from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub, process
 from zephyr_lab.orders.grpc.messages import COMPILED
 from zephyr_lab.orders.service import OrderService
 from zephyr_lab.orders.strategies import strategy
@@ -279,3 +281,33 @@ def test_serve_says_what_is_missing(shop: Shop) -> None:
     ):
         done = subprocess.run([program, "serve", *words], capture_output=True, text=True, timeout=60, env=clean)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_servers_that_cannot_be_served_are_told_by_what_is_wrong(shop: Shop) -> None:
+    """A stranger's tables, a part of ours, a role without rights, slots that a strategy does not know; never a driver's
+    error."""
+    one, fixed = strategy("one-statement"), strategy("redis-lua")
+    process._prepare(one, shop.dsn, install=True)
+    process._prepare(fixed, shop.dsn, install=False)
+    shop.admin.execute("update slots set is_disabled = true where start_time = %s", [NOON])
+    with pytest.raises(BadInput, match=r"redis-lua has a capacity of 100000 roubles in .*slot:\d+ is otherwise"):
+        process._prepare(fixed, shop.dsn, install=False)
+    shop.admin.execute("create role nobody_in_particular login password 'x'; create schema stranger")
+    other = psycopg.conninfo.make_conninfo(shop.dsn, options="-csearch_path=stranger")
+    try:
+        weak = psycopg.conninfo.make_conninfo(other, user="nobody_in_particular", password="x")
+        with pytest.raises(NotInstalled, match=r"permission denied|no schema has been selected"):
+            process._prepare(one, weak, install=True)
+        with pytest.raises(NotInstalled, match=r'relation "orders" does not exist.*--install'):
+            process._prepare(one, other, install=False)
+        shop.admin.execute("create table stranger.orders (id int)")
+        for install in (True, False):
+            with pytest.raises(NotInstalled, match='column "display_id" does not exist'):
+                process._prepare(one, other, install=install)
+        shop.admin.execute("drop table stranger.orders")
+        process._prepare(one, other, install=True)
+        shop.admin.execute("drop table stranger.slot_epochs")
+        with pytest.raises(NotInstalled, match='relation "slot_epochs" does not exist'):
+            process._prepare(one, other, install=True)
+    finally:
+        shop.admin.execute("drop schema stranger cascade; drop role nobody_in_particular")

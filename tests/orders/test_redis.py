@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import redis
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from tests.orders.conftest import NOON, Shop, order
-from zephyr_lab.orders import example, retry
+from zephyr_lab.orders import example, retry, schema
 from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.errors import SlotsFull
 from zephyr_lab.orders.models import Plan, Slot
@@ -139,3 +141,30 @@ def test_reconcile_tells_and_repairs_only_when_asked(shop: Shop) -> None:
     for words, where, said in ((["--day", "today"], shop.redis_url, "is no day"), ([], "unix:///nowhere", "Redis")):
         bad = call(*words, redis_url=where)
         assert (bad.returncode, said in bad.stderr, "Traceback" in bad.stderr) == (2, True, False), bad.stderr
+
+
+@pytest.mark.thorough
+def test_reconcile_watches_and_writes_json_until_it_is_told_to_end(shop: Shop) -> None:
+    """A line each time; a server that does not answer does not end it; SIGTERM does, with 0."""
+    program = [str(Path(sys.executable).with_name("zephyr-lab")), "reconcile", "--format", "json"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ZEPHYR_LAB_")}
+    env |= {"ZEPHYR_LAB_PG_DSN": shop.dsn, "ZEPHYR_LAB_REDIS_URL": shop.redis_url, "PGTZ": "Europe/Moscow"}
+    wanted = order(5_000)
+    with shop.service("redis-lua-idempotent") as service:
+        run_sync(service.create(wanted))
+    run_sync(RedisSlots(shop.redis).release_slot(wanted.id, NOON.date()))
+    words = [*program, "--repair", "--watch", "1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            assert process.stdout
+            assert process.stderr
+            first = json.loads(process.stdout.readline())
+            (told,) = first["differences"]
+            assert (told["order"], told["start"], told["remedy"]) == (str(wanted.id), NOON.isoformat(), "put back")
+            assert json.loads(process.stdout.readline())["differences"] == []
+            with schema.missing_table(shop.admin):
+                assert "undefined_table" in process.stderr.readline()
+            assert json.loads(process.stdout.readline())["differences"] == []
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0

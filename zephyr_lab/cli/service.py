@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zephyr_lab.cli.common import Late, labs, progress_bar
+from zephyr_lab.cli.common import Format, Late, err, labs, progress_bar
 from zephyr_lab.errors import BadInput, LabError, condition_name
 from zephyr_lab.extras import needed_by
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import psycopg
 
 databases, keyvalues = Late("zephyr_lab.servers.database"), Late("zephyr_lab.servers.keyvalue")
@@ -87,34 +90,74 @@ def reconcile(
     ] = None,
     day: Annotated[str | None, typer.Option(help="A day (UTC), such as 2026-03-02; default: today.")] = None,
     repair: Annotated[bool, typer.Option(help="Repair the differences; default: change nothing.")] = False,
+    format: Annotated[Format, typer.Option(help="text, or a JSON object on a line, for each time.")] = Format.TEXT,
+    watch: Annotated[
+        float | None, typer.Option(min=1, help="Do so every so many seconds, until Ctrl-C or SIGTERM; for a service.")
+    ] = None,
 ) -> None:
-    """Compare the slots of a day with its orders, and list the differences. Exit 1 if there are any."""
-    from datetime import UTC, date, datetime
+    """Compare the slots of a day with its orders, and list the differences. Exit 1 if there are any.
+
+    With --watch the exit code is 0; a server that does not answer is told on stderr, and asked again.
+    """
+    import signal
+    import threading
 
     with needed_by("zephyr-lab reconcile", "service"):
-        from redis import RedisError
-
         from zephyr_lab.orders import clients
-        from zephyr_lab.orders.reconcile import reconcile as compare
-        from zephyr_lab.orders.session import Session, run_sync
-        from zephyr_lab.orders.slots import RedisSlots
+    _day(day)
+    _readable(redis_url)
+    databases.without_password(dsn)
+    redis = functools.partial(clients.redis_client, redis_url) if redis_url else None
+    if watch is None:
+        if _reconcile(dsn, redis, day, repair, format) and not repair:
+            raise typer.Exit(1)
+        return
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    while not end.is_set():
+        try:
+            _reconcile(dsn, redis, day, repair, format)
+        except LabError as error:
+            err.print(f"error: {error}", markup=False, soft_wrap=True)
+        end.wait(watch)
+
+
+def _day(written: str | None) -> date:
+    from datetime import UTC, date, datetime
 
     try:
-        chosen = date.fromisoformat(day) if day else datetime.now(UTC).date()
+        return date.fromisoformat(written) if written else datetime.now(UTC).date()
     except ValueError:
-        raise BadInput(f"{day!r} is no day: write it as 2026-03-02") from None
-    _readable(redis_url)
-    slots = RedisSlots(clients.redis_client(redis_url)) if redis_url else None
-    with _connected(dsn) as connection:
+        raise BadInput(f"{written!r} is no day: write it as 2026-03-02") from None
+
+
+def _reconcile(dsn: str, redis: Callable[[], Any] | None, day: str | None, repair: bool, format: Format) -> int:
+    """Compares once, and prints; returns the number of differences."""
+    import json
+
+    from redis import RedisError
+
+    from zephyr_lab.orders.reconcile import reconcile as compare
+    from zephyr_lab.orders.session import Session, run_sync
+    from zephyr_lab.orders.slots import RedisSlots
+
+    chosen = _day(day)
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(contextlib.closing(redis())) if redis else None
+        connection = stack.enter_context(_connected(dsn))
         try:
-            found = run_sync(compare(Session(connection), chosen, slots, repair=repair))
+            found = run_sync(
+                compare(Session(connection), chosen, RedisSlots(client) if client else None, repair=repair)
+            )
         except RedisError as error:
             raise LabError(f"Redis: {error}; check --redis-url") from error
-    for difference in found:
-        print(difference)
-    print(f"{len(found)} differences on {chosen}")
-    if found and not repair:
-        raise typer.Exit(1)
+    if format is Format.JSON:
+        told = {"day": str(chosen), "repair": repair, "differences": [one.to_dict() for one in found]}
+        print(json.dumps(told), flush=True)
+    else:
+        print(*found, f"{len(found)} differences on {chosen}", sep="\n", flush=True)
+    return len(found)
 
 
 def _readable(redis_url: str | None) -> None:

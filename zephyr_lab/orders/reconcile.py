@@ -60,6 +60,16 @@ class Difference:
     remedy: str
     order_id: UUID | None = None
 
+    def to_dict(self) -> dict[str, str | None]:
+        """For JSON: the slot by id and by start (UTC), the order by id."""
+        return {
+            "slot": self.slot.id if self.slot else None,
+            "start": self.slot.start.astimezone(UTC).isoformat() if self.slot else None,
+            "order": str(self.order_id) if self.order_id else None,
+            "said": self.said,
+            "remedy": self.remedy,
+        }
+
     def __str__(self) -> str:
         where = f"{self.slot.id} ({self.slot.start.astimezone(UTC):%H:%M} UTC): " if self.slot else ""
         return f"{where}{self.said}; {self.remedy}"
