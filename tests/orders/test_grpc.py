@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import psycopg
@@ -26,8 +26,9 @@ from tests.orders.conftest import NOON, Shop
 from zephyr_lab.errors import BadInput
 from zephyr_lab.orders import clients, schema
 from zephyr_lab.orders.errors import NotInstalled
-from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub, process
+from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub, messages, process
 from zephyr_lab.orders.grpc.messages import COMPILED
+from zephyr_lab.orders.models import Status
 from zephyr_lab.orders.service import OrderService
 from zephyr_lab.orders.strategies import strategy
 
@@ -78,6 +79,41 @@ def test_an_order_over_the_wire_is_saved_once(shop: Shop) -> None:
 
     asyncio.run(scenario())
     assert shop.count() == 2
+
+
+def test_an_order_is_found_and_cancelled_and_slots_are_listed(shop: Shop) -> None:
+    """By PostgreSQL's orders, also where Redis has the places; cancelled once, and what is not there is NOT_FOUND."""
+
+    async def scenario(name: str, key: str) -> None:
+        async with served(shop, name) as (service, channel):
+            get, cancel, slots = (messages.stub(channel, call) for call in ("GetOrder", "CancelOrder", "ListSlots"))
+            await told(channel, idempotency_key=key)
+            asked = messages.OrderRequest(order_id=key)
+            found = await get(asked)
+            start = int(NOON.timestamp())
+            assert (found.order_id, found.status, found.slot_start, found.created_at) == (key, "pending", start, start)
+            every = (await slots(messages.SlotsRequest())).slots
+            taken = [(one.slot_id, one.taken, one.capacity, one.end - one.start) for one in every if one.taken]
+            assert taken == [(found.slot_id, found.final_price, 100_000, 900)]
+            assert len(every) == 48
+            for _ in range(2):
+                assert (await cancel(asked)).status == "cancelled"
+            assert not any(one.taken for one in (await slots(messages.SlotsRequest(day=f"{NOON:%Y-%m-%d}"))).slots)
+            await service.set_status(UUID(key), Status.ARCHIVED)
+            for call, request, code in (
+                (get, messages.OrderRequest(order_id=str(uuid4())), CODE.NOT_FOUND),
+                (cancel, messages.OrderRequest(order_id=str(uuid4())), CODE.NOT_FOUND),
+                (cancel, asked, CODE.FAILED_PRECONDITION),
+                (get, messages.OrderRequest(order_id="7"), CODE.INVALID_ARGUMENT),
+                (slots, messages.SlotsRequest(day="today"), CODE.INVALID_ARGUMENT),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await call(request)
+                assert refused.value.code() is code
+
+    for name in ("one-statement", "redis-lua-idempotent"):
+        asyncio.run(scenario(name, str(uuid4())))
+        assert shop.wrong(name) == []
 
 
 BAD: dict[str, tuple[Any, str]] = {

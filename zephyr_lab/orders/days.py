@@ -22,7 +22,7 @@ from zephyr_lab.orders.statements import ORDER_COLUMNS, ORDER_VALUES
 
 # By the slot's day; the partition key is given a day around it, since an order is for the day on which it is made.
 ORDERS = """
-select id, target_slot_id, final_price, status <> 'cancelled' from orders
+select id, target_slot_id, final_price, cancelled_at is null from orders
 where target_slot_start_time >= %(begins)s and target_slot_start_time < %(ends)s
   and created_at >= %(begins)s - interval '1 day' and created_at < %(ends)s + interval '1 day'"""
 

@@ -246,7 +246,7 @@ async def _reconcile_counters(session: Session, day: date, repair: bool) -> list
                 await session.rows("select from slots where id = %s for update", (one.slot.id,), may_wait=True)
                 await session.change(
                     "update slots set booked = (select coalesce(sum(final_price), 0) from orders "
-                    "where target_slot_id = slots.id and status <> 'cancelled') where id = %s",
+                    "where target_slot_id = slots.id and cancelled_at is null) where id = %s",
                     (one.slot.id,),
                 )
             done = "counted anew"

@@ -22,6 +22,7 @@ from psycopg import IsolationLevel
 
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.days import SLOTS, bounds
+from zephyr_lab.orders.enquiries import OrderState, SlotState, find_order, list_slots
 from zephyr_lab.orders.errors import (
     AlreadyCreated,
     Closed,
@@ -256,6 +257,21 @@ class OrderService:
             await retry.SAVE.retrying(self._sleep, self.observer.refused)(self.set_status, order_id, Status.CANCELLED)
             is not Status.CANCELLED
         )
+
+    @translating_errors
+    async def order(self, order_id: UUID) -> OrderState:
+        """What has become of an order. Raises OrderUnknown."""
+        async with self.session() as session:
+            found = await find_order(session, order_id)
+        if found is None:
+            raise OrderUnknown(f"there is no order {order_id}")
+        return found
+
+    @translating_errors
+    async def slots(self, day: date) -> list[SlotState]:
+        """The slots of a day (UTC) that are there."""
+        async with self.session() as session:
+            return await list_slots(session, day)
 
     async def ping(self) -> None:
         """Writes to PostgreSQL, and to Redis where the strategy needs it. Raises psycopg's and redis-py's errors."""

@@ -26,7 +26,7 @@ insert into orders ({ORDER_COLUMNS}) select {ORDER_VALUES} from registered"""
 
 PLACE = """
 select target_slot_id, final_price from orders join order_ids using (id, created_at)
-where id = %s and status <> 'cancelled'"""
+where id = %s and cancelled_at is null"""
 """The place of a saved order, by its id: none where it is cancelled, or was voided."""
 
 

@@ -14,8 +14,22 @@ _pool = descriptor_pool.Default()  # reflection looks here
 for _file in descriptor_pb2.FileDescriptorSet.FromString(COMPILED.read_bytes()).file:
     _pool.Add(_file)
 
-PizzaOrderRequest: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("order.PizzaOrderRequest"))
-OrderResponse: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("order.OrderResponse"))
+
+def _message(name: str) -> Any:
+    return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"order.{name}"))
+
+
+PizzaOrderRequest, OrderResponse = _message("PizzaOrderRequest"), _message("OrderResponse")
+OrderRequest, OrderState = _message("OrderRequest"), _message("OrderState")
+SlotsRequest, SlotsResponse, SlotState = _message("SlotsRequest"), _message("SlotsResponse"), _message("Slot")
+
+ANSWERS: dict[str, Any] = {
+    "CreateOrder": OrderResponse,
+    "GetOrder": OrderState,
+    "CancelOrder": OrderState,
+    "ListSlots": SlotsResponse,
+}
+"""What each call answers."""
 
 
 def create_order_stub(channel: Any) -> Any:
@@ -24,4 +38,13 @@ def create_order_stub(channel: Any) -> Any:
         f"/{SERVICE}/CreateOrder",
         request_serializer=PizzaOrderRequest.SerializeToString,
         response_deserializer=OrderResponse.FromString,
+    )
+
+
+def stub(channel: Any, call: str) -> Any:
+    """The client's side of a call of `ANSWERS`, as `create_order_stub`; the request is a message."""
+    return channel.unary_unary(
+        f"/{SERVICE}/{call}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=ANSWERS[call].FromString,
     )

@@ -1,4 +1,4 @@
-"""CreateOrder over gRPC, on asyncio: the status of each outcome; OK means that the order is saved."""
+"""The calls over gRPC, on asyncio: the status of each outcome; OK to CreateOrder means that the order is saved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from zephyr_lab.orders import enquiries
 from zephyr_lab.orders.errors import (
     Closed,
     InvalidOrder,
@@ -28,7 +30,17 @@ from zephyr_lab.orders.errors import (
     StatusRefused,
     TimedOut,
 )
-from zephyr_lab.orders.grpc.messages import SERVICE, OrderResponse, PizzaOrderRequest
+from zephyr_lab.orders.grpc.messages import (
+    ANSWERS,
+    SERVICE,
+    OrderRequest,
+    OrderResponse,
+    OrderState,
+    PizzaOrderRequest,
+    SlotsRequest,
+    SlotsResponse,
+    SlotState,
+)
 from zephyr_lab.orders.models import Item, Order
 from zephyr_lab.orders.retry import is_refused
 from zephyr_lab.orders.service import OrderService
@@ -66,14 +78,19 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     return grpc.StatusCode.INTERNAL, "the order could not be saved"  # a driver's text is for the log
 
 
+def _parsed(kind: Any, message: bytes) -> Any:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        name = kind.DESCRIPTOR.name
+        raise InvalidOrder("request", f"is no {name}, or one of its strings is not UTF-8") from None
+
+
 def order_from(message: bytes, order_id: UUID, now: datetime) -> Order:
     """An order from a PizzaOrderRequest on the wire; its price is the menu's. Raises InvalidOrder."""
     if len(message) > LARGEST_REQUEST:
         raise InvalidOrder("request", f"has {len(message):,} bytes; at most {LARGEST_REQUEST:,} are read")
-    try:
-        asked = PizzaOrderRequest.FromString(message)
-    except DecodeError:
-        raise InvalidOrder("request", "is no PizzaOrderRequest, or one of its strings is not UTF-8") from None
+    asked = _parsed(PizzaOrderRequest, message)
     ingredients, extras = tuple(asked.ingredients), tuple(asked.extras)
     item = Item.from_menu(asked.pizza_name, asked.quantity, ingredients=ingredients, extras=extras)
     return Order.of(
@@ -90,8 +107,15 @@ def order_from(message: bytes, order_id: UUID, now: datetime) -> Order:
     )
 
 
+def _order_asked(message: bytes) -> UUID:
+    try:
+        return UUID(_parsed(OrderRequest, message).order_id)
+    except ValueError:
+        raise InvalidOrder("order_id", "is not a UUID") from None
+
+
 class OrderServicer:
-    """The RPC. Takes the request as bytes, since what cannot be parsed is the client's error, not INTERNAL."""
+    """The calls. They take requests as bytes, since what cannot be parsed is the client's error, not INTERNAL."""
 
     def __init__(self, service: OrderService, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._service, self._clock = service, clock
@@ -104,6 +128,47 @@ class OrderServicer:
         except Exception as error:
             await _refuse(context, "CreateOrder", error)
         return OrderResponse(order_id=str(created.order_id), display_id=created.display_id, status=str(created.status))
+
+    async def get_order(self, message: bytes, context: Context) -> Any:
+        try:
+            return _to_message(await self._service.order(_order_asked(message)))
+        except Exception as error:
+            await _refuse(context, "GetOrder", error)
+
+    async def cancel_order(self, message: bytes, context: Context) -> Any:
+        try:
+            order_id = _order_asked(message)
+            await self._service.cancel(order_id)
+            return _to_message(await self._service.order(order_id))
+        except Exception as error:
+            await _refuse(context, "CancelOrder", error)
+
+    async def list_slots(self, message: bytes, context: Context) -> Any:
+        try:
+            written = _parsed(SlotsRequest, message).day
+            try:
+                day = date.fromisoformat(written) if written else self._clock().astimezone(UTC).date()
+            except ValueError:
+                raise InvalidOrder("day", "is no day: write it as 2026-03-02") from None
+            found = await self._service.slots(day)
+        except Exception as error:
+            await _refuse(context, "ListSlots", error)
+        times = ({"start": int(one.start.timestamp()), "end": int(one.end.timestamp())} for one in found)
+        return SlotsResponse(
+            slots=[SlotState(**{**asdict(one), **when}) for one, when in zip(found, times, strict=True)]
+        )
+
+
+def _to_message(one: enquiries.OrderState) -> Any:
+    start = int(one.slot_start.timestamp()) if one.slot_start else 0
+    return OrderState(
+        **{
+            **asdict(one),
+            "order_id": str(one.order_id),
+            "slot_start": start,
+            "created_at": int(one.created_at.timestamp()),
+        }
+    )
 
 
 async def _refuse(context: Context, call: str, error: Exception) -> NoReturn:
@@ -156,10 +221,17 @@ class Server:
             ]
         )
         servicer = OrderServicer(service, clock)
-        handler: grpc.RpcMethodHandler[bytes, Any] = grpc.unary_unary_rpc_method_handler(
-            servicer.create_order, response_serializer=OrderResponse.SerializeToString
-        )
-        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"CreateOrder": handler}),))
+        calls: dict[str, Any] = {
+            "CreateOrder": servicer.create_order,
+            "GetOrder": servicer.get_order,
+            "CancelOrder": servicer.cancel_order,
+            "ListSlots": servicer.list_slots,
+        }
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, Any]] = {
+            name: grpc.unary_unary_rpc_method_handler(call, response_serializer=ANSWERS[name].SerializeToString)
+            for name, call in calls.items()
+        }
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)

@@ -14,7 +14,7 @@ CHECK = """
 select id, start_time from slots
 where start_time between %(first)s and %(last)s and not is_disabled
   and %(price)s + (select coalesce(sum(final_price), 0) from orders
-                   where target_slot_id = slots.id and status <> 'cancelled') <= capacity
+                   where target_slot_id = slots.id and cancelled_at is null) <= capacity
 order by start_time limit 1"""
 
 
