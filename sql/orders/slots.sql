@@ -35,16 +35,3 @@ create table slot_bookings (
     slot_id  text not null,
     price    int  not null
 );
-
--- Under which epoch a day is open in Redis. An order is saved only in a place of this epoch: of what Redis had given away
--- before it lost its data, nothing is sold.
-create table slot_epochs (
-    day   date primary key,
-    epoch uuid not null default gen_random_uuid()
-);
-
--- Written by every service each second: one that can only read, or whose disk is full, is not ready.
-create table readiness (
-    id bool        primary key default true check (id),  -- one row
-    at timestamptz not null
-);

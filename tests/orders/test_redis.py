@@ -105,14 +105,14 @@ def test_the_policies_are_the_write_ups(shop: Shop) -> None:
         assert attempts(retry.SAVE, error) == attempts(retry.ASSIGN, error) == []
     shop.open_day()
     sent = 0
-    real = shop.redis.eval
+    real = shop.redis.evalsha
 
     def count(*words: Any) -> Any:
         nonlocal sent
         sent += 1
         return real(*words)
 
-    shop.redis.eval = count
+    shop.redis.evalsha = count
     with shop.connect() as connection:
         wanted = (Session(connection), order(1).id, 100_001, Plan().window(NOON), NOON)
         with pytest.raises(SlotsFull):

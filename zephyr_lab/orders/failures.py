@@ -45,7 +45,7 @@ def _from_redis(error: redis.exceptions.RedisError) -> Exception:
     ):
         return ServiceUnavailable(f"Redis takes no writes ({type(error).__name__}); send the order again later")
     if isinstance(error, redis.exceptions.NoPermissionError):
-        return NotInstalled("Redis does not let the service's user run its scripts, or INFO in them: see ACL SETUSER")
+        return NotInstalled("Redis does not let the service's user run its scripts: see ACL SETUSER")
     return error
 
 

@@ -19,6 +19,7 @@ from zephyr_lab.shipped import shipped
 Connection = psycopg.Connection[Any]
 
 TABLES = ("orders", "order_ids", "slots")
+BESIDE = ("slot_epochs", "readiness")  # tables that no transaction of most strategies touches
 FUNCTIONS = ("plan_slots", "partitions", "create_order")
 
 _PARTITIONED: tuple[tuple[LiteralString, LiteralString], ...] = (
@@ -50,7 +51,7 @@ def tables(*, partitioned: bool = True) -> LiteralString:
 def schema(*, partitioned: bool = True) -> LiteralString:
     """SQL of the tables and functions, without the role and without partitions."""
     functions = FUNCTIONS if partitioned else [name for name in FUNCTIONS if name != "partitions"]
-    return "\n".join([tables(partitioned=partitioned), *map(statement, functions)])
+    return "\n".join([tables(partitioned=partitioned), *map(statement, (*BESIDE, *functions))])
 
 
 WORKING_HOURS = """

@@ -7,10 +7,11 @@ them. All keys of a day have its hash tag, so that a script that looks for a slo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -60,6 +61,19 @@ def lua(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Script:
+    """A script, and the name that the server has for it."""
+
+    text: str
+    sha: str
+
+
+@lru_cache(maxsize=16)
+def _script(text: str) -> Script:
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True)
 class Keys:
     """Names of a day's keys: `<prefix>{slots:2026-11-25}:orders` and `...:<unix start>`."""
 
@@ -104,6 +118,14 @@ class RedisSlots:
     def _keys(self, day: date) -> Keys:
         return Keys(day, self._prefix)
 
+    def _book(self, day: date) -> Script:
+        """The script that books on a day, loaded where the day is opened, and nowhere else.
+
+        A server that was started again, or a replica that took over, has no scripts (from Redis 7 on; Valkey). It may
+        lack the last bookings too, while it has the day's epoch.
+        """
+        return _script(f"{lua('book')}-- {self._keys(day).epoch}\n")
+
     async def assign_slot(self, order_id: UUID, price: int, window: Window, at: datetime) -> Place:
         """The first slot with room, or the order's own if it has one. `at` is when it was ordered.
 
@@ -112,7 +134,11 @@ class RedisSlots:
         keys = self._keys(window.day)
         names = [keys.orders, keys.epoch, *map(keys.slot, window.slots())]
         asked = (str(order_id), price, keys.forgotten_at, int(at.timestamp()))
-        epoch, key, booked = await maybe_await(self._redis.eval(lua("book"), len(names), *names, *asked))
+        try:
+            told = await maybe_await(self._redis.evalsha(self._book(window.day).sha, len(names), *names, *asked))
+        except redis.exceptions.NoScriptError:
+            told = ("", "", 0)
+        epoch, key, booked = told
         if not epoch:
             raise DayNotOpen(f"Redis does not have {window.day}: it is not open yet, or Redis has lost it")
         if not key:
@@ -189,7 +215,9 @@ class RedisSlots:
 
     async def epoch(self, day: date) -> str:
         """The epoch under which a day is open; '' where it is not, or Redis was started again since."""
-        return _text(await maybe_await(self._redis.eval(lua("epoch"), 1, self._keys(day).epoch)))
+        if not any(await maybe_await(self._redis.script_exists(self._book(day).sha))):
+            return ""
+        return _text(await maybe_await(self._redis.get(self._keys(day).epoch)) or "")
 
     async def open(
         self, day: date, epoch: str, settings: Sequence[Setting], orders: Mapping[UUID, tuple[Slot, int]]
@@ -205,6 +233,7 @@ class RedisSlots:
                 words += [str(order_id), price, numbers[slot]]
         names = [keys.orders, keys.epoch, *(keys.slot(one.slot) for one in settings)]
         await maybe_await(self._redis.eval(lua("open"), len(names), *names, *words))
+        await maybe_await(self._redis.script_load(self._book(day).text))
 
     async def settings(self, slots: Sequence[Slot]) -> dict[Slot, tuple[int, bool] | None]:
         """Capacity and whether it is disabled, of each slot; None where Redis does not have it."""

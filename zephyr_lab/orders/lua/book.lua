@@ -1,12 +1,11 @@
 -- Books an order into the first of some slots that has room, once: a repetition is told the slot it has.
 --   KEYS[1]  hash of the day: order id -> "<price> <key of its slot> <unix time of the order>"
---   KEYS[2]  "<epoch of the day> <run id of the server that it was opened on>"
+--   KEYS[2]  epoch of the day
 --   KEYS[3..] hash of a slot: load, capacity, disabled; all with the day's hash tag, so on one node of a cluster
 --   ARGV     order id, price, unix time when the day is forgotten, unix time of the order
 -- Gives {epoch, key of the slot, price}: no epoch where the day is not open here, no key where all are full.
--- A server that was started again, or a replica that took over, may lack the last bookings: its run id is another.
-local epoch, server = string.match(redis.call('GET', KEYS[2]) or '', '^(%S+) (%S+)$')
-if not epoch or server ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then return {'', '', 0} end
+local epoch = redis.call('GET', KEYS[2])
+if not epoch then return {'', '', 0} end
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known then
     local price, key = string.match(known, '^(%d+) (%S+)')

@@ -15,5 +15,5 @@ for i = place, #ARGV, 3 do
     redis.call('HINCRBY', key, 'load', ARGV[i + 1])
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. key .. ' 0')
 end
-redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'))
+redis.call('SET', KEYS[2], ARGV[1])
 for _, key in ipairs(KEYS) do redis.call('EXPIREAT', key, ARGV[2]) end
