@@ -16,6 +16,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from zephyr_lab.orders import schema
+from zephyr_lab.orders.days import open_day
 from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.example import NOW
 from zephyr_lab.orders.models import Item, Order, Plan, Window
@@ -146,9 +147,11 @@ class Shop:
         return "ok"
 
     def empty(self) -> None:
-        """Deletes all orders and bookings."""
+        """Deletes all orders and bookings, and opens the day in Redis."""
         self.db.execute("truncate orders, order_ids, slot_ledger, slot_bookings; update slots set booked = 0")
         self.redis.flushdb()
+        with self.connection() as connection:
+            run_sync(open_day(Session(connection), RedisSlots(self.redis), self.now.date()))
 
     def close(self) -> None:
         self._pool.close()

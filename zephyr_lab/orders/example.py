@@ -72,12 +72,14 @@ def setup_sql(strategy: Strategy, *, partitioned: bool = False) -> str:
     return "\n".join([*parts, filled])
 
 
-def fill_redis(client: Any) -> None:
-    """Stores the earlier order's roubles in the documented keys and in those of `RedisSlots`."""
+def fill_redis(strategy: Strategy, client: Any) -> None:
+    """Stores the earlier order's roubles where the strategy looks: in the documented keys, or those of `RedisSlots`."""
+    if strategy.name == "redis-lua-idempotent":
+        _open(client, {EARLIER.id: (SLOT, TAKEN)})
+        return
     client.set(SLOT.id, TAKEN)
     client.sadd(f"{SLOT.id}:orders", str(EARLIER.id))
     client.hset(f"order:slot:{EARLIER.id}", mapping={"slot_id": SLOT.id, "price": TAKEN})
-    _open(client, {EARLIER.id: (SLOT, TAKEN)})
 
 
 def _open(client: Any, orders: dict[UUID, tuple[Slot, int]]) -> None:
@@ -91,7 +93,7 @@ def setup(strategy: Strategy, *, partitioned: bool = False) -> str | Callable[[A
 
     def prepare(connection: Any, redis: Any) -> None:
         connection.execute(setup_sql(strategy, partitioned=partitioned))
-        fill_redis(redis)
+        fill_redis(strategy, redis)
 
     return prepare
 
