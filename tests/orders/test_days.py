@@ -232,3 +232,20 @@ def test_reconcile_sets_capacities_and_disabled_slots_in_redis(shop: Shop) -> No
         with pytest.raises(SlotsFull):
             run_sync(service.create(order(450)))
     assert shop.wrong(NAME) == []
+
+
+def test_reconcile_does_not_put_back_an_order_that_is_just_being_cancelled(shop: Shop) -> None:
+    """Its place would be given back before it is put back, and then be taken for good."""
+    slots, gone = RedisSlots(shop.redis), order(5_000)
+    with shop.service(NAME) as service, shop.connect() as cancelling, shop.connect() as repairing:
+        run_sync(service.create(gone))
+        run_sync(slots.release_slot(gone.id, DAY))
+        cancelling.execute("update orders set status = 'cancelled', cancelled_at = now()")
+        with ThreadPoolExecutor(1) as threads:
+            told = threads.submit(run_sync, reconcile(Session(repairing), DAY, slots, repair=True))
+            waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and pid = %s"
+            while not told.done() and not shop.admin.execute(waiting, [repairing.info.backend_pid]).rowcount:
+                threading.Event().wait(0.01)
+            cancelling.commit()
+            assert [one.remedy for one in told.result(20)] == ["cancelled meanwhile"]
+    assert shop.wrong(NAME) == []

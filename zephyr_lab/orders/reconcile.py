@@ -163,11 +163,21 @@ async def _reconcile_places(
         booked = places.get(order_id) or await slots.booking(order_id, day)
         if booked is not None and (booked.slot, booked.price) == (slot, price):
             continue
+        done = "would be put back"
         if repair:
-            await slots.restore(order_id, price, slot)
-        what = f"Redis does not have order {order_id} of {price} roubles"
-        found.append(Difference(slot, what, "put back" if repair else "would be put back", order_id))
+            done = "put back" if await _put_back(session, slots, order_id, slot, price) else "cancelled meanwhile"
+        found.append(Difference(slot, f"Redis does not have order {order_id} of {price} roubles", done, order_id))
     return found
+
+
+async def _put_back(session: Session, slots: RedisSlots, order_id: UUID, slot: Slot, price: int) -> bool:
+    """Books a saved order in Redis. False if it was cancelled; who cancels it now waits, and then frees the place."""
+    async with session.transaction():
+        saved = await session.row(f"{PLACE} for share of orders", (order_id,), may_wait=True)
+        if saved != (slot.id, price):
+            return False
+        await slots.restore(order_id, price, slot)
+    return True
 
 
 async def _reconcile_settings(
