@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any
 
 import grpc
+import psycopg
 import psycopg_pool
 
 from zephyr_lab.errors import SERIALIZATION_FAILURE
@@ -18,6 +19,7 @@ from zephyr_lab.load.conditions import Blocks, Incident
 from zephyr_lab.load.counts import MOST_RETRIES, Counts, Outcome
 from zephyr_lab.orders import clients
 from zephyr_lab.orders.errors import OrderFailed, ServiceUnavailable, SlotsFull
+from zephyr_lab.orders.failures import is_lost
 from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.retry import is_refused
 from zephyr_lab.orders.service import POOL, OrderService
@@ -124,4 +126,7 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(cause, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
         return Outcome.NO_CONNECTION, "no connection"
     label = getattr(cause, "sqlstate", None) or type(cause or error).__name__
-    return (Outcome.UNANSWERED if isinstance(error, ServiceUnavailable) else Outcome.FAILED), label
+    # A server that cannot write has answered: the order is not saved.
+    answered = isinstance(cause, psycopg.Error) and not is_lost(cause)
+    unknown = isinstance(error, ServiceUnavailable) and not answered
+    return (Outcome.UNANSWERED if unknown else Outcome.FAILED), label
