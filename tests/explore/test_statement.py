@@ -275,6 +275,12 @@ def test_time_and_chance_in_a_statement_hide_nothing_of_what_it_touches() -> Non
     assert READER.footprint("select booked from slots; select now() from orders").clock
 
 
+def test_nothing_is_logged_about_what_other_dialects_lack(caplog: pytest.LogCaptureFixture) -> None:
+    """A notebook shows what is."""
+    READER.footprint("update slots set booked = 1 where slot = (select slot from slots limit 1 for update skip locked)")
+    assert caplog.messages == []
+
+
 def test_a_number_is_taken_for_a_row_that_is_new() -> None:
     """By a default, whichever schema its sequence is in."""
     schema = replace(SCHEMA, defaults=(("slots", "nextval('o.s'::regclass)"),))

@@ -92,7 +92,7 @@ def _tells_the_first_error(nodes: list[Expr], kinds: _Kinds) -> bool:
             continue
         # A function in FROM that takes nothing from rows is called once.
         is_read = isinstance(one.parent, exp.Table) and one.find(exp.Column, exp.Select) is None
-        told |= {one.sql()} if is_read else errors
+        told |= {one.sql("postgres")} if is_read else errors
         if _may_stop(select) and not is_read:
             return True
     return len(told) > 1

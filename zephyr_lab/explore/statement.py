@@ -93,7 +93,7 @@ class Reader:
             tables = {target, *self._schema.hanging_on(target)}
             if tables & self._schema.triggered:
                 return Calls(unknown=True)
-            fills = not isinstance(one, exp.Update | exp.Delete) or "default" in one.sql().lower()
+            fills = not isinstance(one, exp.Update | exp.Delete) or "default" in one.sql("postgres").lower()
             fills = fills or any(of == target for of, _ in self._schema.generated)
             filled = tables if self._schema.sets_defaults else {target} if fills else set()
             found += [calls for of, calls in self._defaults.items() if of in filled]
@@ -215,7 +215,7 @@ class Reader:
         stays = sought and not moves and sought.column not in assigned and not isinstance(change, exp.Insert)
         hanging = self._schema.hanging_on(target)
         written = {sought if sought and stays and target not in hanging else Rows(target)}
-        if self._numbers and (isinstance(change, exp.Insert) or "default" in change.sql().lower()):
+        if self._numbers and (isinstance(change, exp.Insert) or "default" in change.sql("postgres").lower()):
             written.add(Rows("", "sequences"))
         return frozenset(written | {Rows(other) for other in hanging - {target}})
 

@@ -71,7 +71,7 @@ def _constants(sql: str) -> tuple[tuple[str, str, str], ...]:
     (table,) = tables
     equal = ((one.this, one.expression.unalias()) for one in where.find_all(exp.EQ))
     return tuple(
-        (table, left.name, right.sql())
+        (table, left.name, right.sql("postgres"))
         for left, right in equal
         if isinstance(left, exp.Column) and isinstance(right, exp.Literal)
     )
