@@ -210,7 +210,7 @@ OFTEN = {"deadline": None, "derandomize": True, "suppress_health_check": list(He
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=15, **OFTEN)
+@settings(max_examples=8, **OFTEN)
 @given(program=shared_programs(30), level=st.sampled_from(LEVELS))
 def test_programs_made_at_random_lose_nothing(
     lab: Lab, program: tuple[list[str], list[str], int], level: IsolationLevel
@@ -295,8 +295,8 @@ def added(number: int, conn: psycopg.Connection) -> None:
     [
         ([lost] * 3, 16),
         ([partial(added, 1) for _ in range(3)], 16),
-        ([partial(added, number) for number in range(3)], 96),
-        ([partial(added, 1), partial(added, 2), partial(added, 2)], 96),
+        pytest.param([partial(added, number) for number in range(3)], 96, marks=pytest.mark.thorough),
+        pytest.param([partial(added, 1), partial(added, 2), partial(added, 2)], 96, marks=pytest.mark.thorough),
     ],
 )
 def test_the_same_function_is_the_same_program(lab: Lab, functions: Sequence[Callable], schedules: int) -> None:
