@@ -163,7 +163,7 @@ def test_only_equal_programs_are_taken_for_the_same() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("level", "run", "whole"), [(LEVELS[0], 16, 636), (LEVELS[1], 10, 960), (LEVELS[2], 75, 960)])
 def test_lost_updates_of_three_are_a_sixth(lab: Lab, level: IsolationLevel, run: int, whole: int) -> None:
-    """And stand for all."""
+    """And they represent all."""
     case = lab.case("lost-update", isolation=level).with_sessions(3)
     spared = case.explore(shrink=False)
     assert (spared.schedules, spared.represents, spared.complete) == (run, whole, True)

@@ -60,12 +60,14 @@ class Explorer:
         or `budget` seconds, ends the search with what was found so far. A search of all schedules begins again without
         symmetry if sessions are told apart; one of a part raises NotSymmetric. Raises Nondeterminism.
         """
+        began = time.monotonic()
         try:
             return self._explore(scheduler, on_progress, budget)
         except NotSymmetric:
             if not (isinstance(scheduler, Reduced) and scheduler.forget_symmetry()):
                 raise
-            return self._explore(scheduler, on_progress, budget)
+            left = None if budget is None else max(0.0, budget - (time.monotonic() - began))
+            return self._explore(scheduler, on_progress, left)
 
     def _explore(self, scheduler: Scheduler, on_progress: OnProgress | None, budget: float | None) -> Exploration:
         found = Exploration(self._executor.name, str(self._executor.isolation), invariant=self._invariant is not None)

@@ -2,7 +2,7 @@
 
 Sleep sets (Godefroid, 1996): a step tried at a node of the search sleeps below the node's later choices until a
 dependent step is taken; a schedule that could continue with sleeping steps only has been run in another order.
-A local step is the only choice at its node. Of interchangeable sessions one is tried, and stands for the others: see
+A local step is the only choice at its node. Of interchangeable sessions one is tried, and represents the others: see
 `symmetry`.
 """
 
