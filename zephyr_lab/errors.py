@@ -84,6 +84,12 @@ class InternalFault(LabError):
     """A fault of the lab itself: it says nothing about what was asked."""
 
 
+class Presumed(LabError):
+    """What a search takes for granted is not so: it begins again without `what`, a field of its `Selection`."""
+
+    what: str
+
+
 class QuestionFailed(LabError):
     """A question of the runbook failed: a time limit, a missing privilege, wrong SQL."""
 

@@ -83,7 +83,7 @@ class CountingExecutor:
         self.sessions, self.orders = sessions, 0
         self.serial = SerialOutcomes(self.in_order)
 
-    def begin(self, *, follow: bool = False, observed: bool = False) -> RunningSchedule:
+    def begin(self, *, follow: bool = False, by_table: bool = False, observed: bool = False) -> RunningSchedule:
         self.calls.append("begin")
         return Counting(self.calls, self.sessions, follow)
 

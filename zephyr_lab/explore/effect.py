@@ -2,9 +2,15 @@
 
 The relation models multi-version concurrency: nothing uncommitted is visible, so a write depends on other writes
 (by the rows that both lock) and not on reads; a commit depends on reads of what it publishes; above READ COMMITTED
-only a transaction's first statement takes a snapshot, and what it locks must not have been published since. At
-SERIALIZABLE the server's tracking of reads and writes depends on their order too, and only reads of transactions that
-have written nothing commute. Traces: Mazurkiewicz (1977); independence in a search: Godefroid (1996).
+only a transaction's first statement takes a snapshot, and what it locks must not have been published since. Traces:
+Mazurkiewicz (1977); independence in a search: Godefroid (1996).
+
+At SERIALIZABLE the server's tracking of reads and writes depends on their order too, and only reads of transactions
+that have written nothing commute. But it refuses nothing before a transaction has committed what it wrote: a dangerous
+structure needs one that committed first (Ports and Grittner, 2012; OnConflict_CheckForSerializationFailure in the
+server's predicate.c). Until then a read and a write make the same conflict in either order, if the read scans a table:
+read first, it has locked the table; written first, it meets the row that is not committed. A search takes that for
+granted (`by_table`) while all are such reads, and no row, page or index is seen locked; see `LESS_THAN_TABLES`.
 """
 
 from __future__ import annotations
@@ -15,11 +21,11 @@ from dataclasses import dataclass, field, replace
 
 from psycopg import pq
 
-from zephyr_lab.errors import SERIALIZATION_FAILURE
+from zephyr_lab.errors import SERIALIZATION_FAILURE, Presumed
 from zephyr_lab.explore.footprint import NOTHING, UNKNOWN, Ending, Footprint, Rows, RowSet, meet
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.transcript import Event, EventKind
+from zephyr_lab.schedule.transcript import Event, EventKind, Result
 from zephyr_lab.sql.classify import mentions_level
 
 
@@ -75,6 +81,20 @@ def _precedes(one: Effect, other: Effect) -> bool:
     return seen or meet(one.publishes | one.frees, other.locks)
 
 
+LESS_THAN_TABLES = """
+select count(*) from pg_locks join pg_class on pg_class.oid = relation
+where mode = 'SIReadLock' and relnamespace = current_schema::regnamespace
+  and database = (select oid from pg_database where datname = current_database())
+  and (locktype <> 'relation' or relkind <> 'r')"""
+"""How many locks of reads at SERIALIZABLE are on less than a table of the schema, or on an index."""
+
+
+class Finer(Presumed):
+    """A transaction reads less than whole tables, which the search had taken for granted."""
+
+    what = "by_table"
+
+
 @dataclass
 class _Session:
     """The state of a session's transaction during a schedule."""
@@ -118,19 +138,36 @@ class Effects:
             # It may observe the order of any other steps, or change their meaning.
             self._footprints = dict.fromkeys(self._footprints, UNKNOWN)
         self._is_opaque_met = any(one.opaque for one in met) or any(not one.idle for one in self._setups.values())
+        self.can_be_by_table = (
+            self.isolation is IsolationLevel.SERIALIZABLE
+            and len(levels) == 1
+            and not self._is_opaque_met
+            and all(one.scans for one in met)
+        )
         self.begin()
 
-    def begin(self) -> None:
-        """Starts a new execution: every session has run its setup."""
-        self._is_refusal_met = False
+    def begin(self, *, by_table: bool = False) -> None:
+        """Starts a new execution: every session has run its setup. `by_table`: see above."""
+        self.by_table = by_table and self.can_be_by_table
+        self._is_refusal_met = self._is_published = False
         self._sessions = {
             name: _Session(open=setup.begins, snapshot=not setup.idle, opaque=setup.opaque or not setup.idle)
             for name, setup in self._setups.items()
         }
 
     def foresee(self, step: str, footprint: Footprint) -> None:
-        """Sets the footprint of a step, if it is known only during the schedule."""
+        """Sets the footprint of a step, if it is known only during the schedule. Raises Finer."""
         self._footprints[step] = footprint
+        if self.by_table and not footprint.scans:
+            self.can_be_by_table = False
+            raise Finer(f"{step} may end before it has read its table")
+
+    def check_reads(self, step: str, ask: Callable[[str], list[Result]]) -> None:
+        """Asks the server, before a step that ends a transaction, how it tracks what was read. Raises Finer."""
+        if self.by_table and self._footprints[step].ends:
+            ((less,),) = ask(LESS_THAN_TABLES)[0].rows
+            if int(str(less)):
+                raise Finer("a transaction at SERIALIZABLE has locked less than the tables that it has read")
 
     def note_opaque(self) -> bool:
         """Notes that a step may touch whatever others touch; returns whether this is the first such step."""
@@ -157,7 +194,8 @@ class Effects:
                 continue
             whole = whole.joined(self._took(event.session, footprint, state))
             if event.kind is EventKind.WAITS:
-                whole = replace(whole, waits=True)
+                # Of the rows that it scans it has met those before the locked one.
+                whole = replace(whole, waits=True, watched=whole.watched or self._watching)
                 self._holds(state, footprint)
             else:
                 whole = whole.joined(self._moved_on(event, footprint, state, statuses[event.session]))
@@ -176,6 +214,8 @@ class Effects:
         first = self._one_snapshot and not (footprint.idle or state.snapshot or alone)
         acts = footprint.locks or state.locks or (alone and not footprint.idle) or (footprint.ends and state.snapshot)
         watched = self._watching and bool(acts or state.doubted) and not (footprint.idle and not footprint.ends)
+        if self.by_table and not (self._is_published or footprint.ends or alone or state.doubted):
+            watched = False
         tables = not footprint.idle or (bool(footprint.ends) and state.snapshot)
         return Effect(who, looks, footprint.locks, everywhere=first, watched=watched, tables=tables)
 
@@ -212,6 +252,7 @@ class Effects:
         else:
             nothing = event.failure or event.kind is not EventKind.COMPLETED or state.failed
             published = NOTHING if nothing or footprint.ends is Ending.ROLLBACK else state.writes
+            self._is_published |= bool(published)
             effect = Effect(who, frees=state.locks, publishes=published, opaque=state.opaque)
             self._sessions[event.session] = _Session()
         return effect

@@ -68,10 +68,11 @@ class Executor(Protocol):
     @property
     def isolation(self) -> IsolationLevel: ...
 
-    def begin(self, *, follow: bool = False, observed: bool = False) -> RunningSchedule:
+    def begin(self, *, follow: bool = False, by_table: bool = False, observed: bool = False) -> RunningSchedule:
         """Sets up a schedule, so that the first step can be taken.
 
-        `follow`: track the effects of its steps. `observed`: the transcript has the rows committed after each step.
+        `follow`: track the effects of its steps. `by_table`: as in `effect`; a step may raise Finer. `observed`:
+        the transcript has the rows committed after each step.
         If it raises, nothing is left running.
         """
         ...

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, BadInput, StepTimeout
+from zephyr_lab.errors import DEADLOCK_DETECTED, SERIALIZATION_FAILURE, BadInput, Presumed, StepTimeout
 from zephyr_lab.explore.effect import Effect
 from zephyr_lab.explore.executor import Executor, RunningSchedule
 from zephyr_lab.explore.exploration import Counts, Exploration
@@ -57,17 +57,17 @@ class Explorer:
         """Runs the schedules of `scheduler`; `on_progress` gets the state after each.
 
         A schedule with a step that never ends is undecided, and represents all with this prefix. An interrupt (Ctrl-C),
-        or `budget` seconds, ends the search with what was found so far. A search of all schedules begins again without
-        symmetry if sessions are told apart; one of a part raises NotSymmetric. Raises Nondeterminism.
+        or `budget` seconds, ends the search with what was found so far. A search of all schedules begins again where
+        what it takes for granted is not so; one of a part raises Presumed. Raises Nondeterminism.
         """
         began = time.monotonic()
-        try:
-            return self._explore(scheduler, on_progress, budget)
-        except NotSymmetric:
-            if not (isinstance(scheduler, Reduced) and scheduler.forget_symmetry()):
-                raise
+        while True:
             left = None if budget is None else max(0.0, budget - (time.monotonic() - began))
-            return self._explore(scheduler, on_progress, left)
+            try:
+                return self._explore(scheduler, on_progress, left)
+            except Presumed as presumed:
+                if not (isinstance(scheduler, Reduced) and scheduler.begin_again(presumed)):
+                    raise
 
     def _explore(self, scheduler: Scheduler, on_progress: OnProgress | None, budget: float | None) -> Exploration:
         found = Exploration(self._executor.name, str(self._executor.isolation), invariant=self._invariant is not None)
@@ -101,7 +101,8 @@ class Explorer:
         last: str | None = None
         switches = 0
         effects: list[Effect] = []
-        running = self._executor.begin(follow=scheduler.wants_effects, observed=observed)
+        by_table = isinstance(scheduler, Reduced) and bool(scheduler.by_table)
+        running = self._executor.begin(follow=scheduler.wants_effects, by_table=by_table, observed=observed)
         try:
             self._check_symmetry(scheduler, running)
             while candidates := running.candidates():

@@ -44,7 +44,8 @@ class Footprint:
 
     `opaque`: it may touch whatever others touch. `unknown`: not understood, so it may also observe the order of
     independent steps, or change the meaning of others. `clock`: all that is not understood in it is the
-    time, or chance, which no other session determines; it touches the rows that it names.
+    time, or chance, which no other session determines; it touches the rows that it names. `scans`: unless it uses an
+    index, it reads no table, or one to its end; and its transaction is not READ ONLY by it.
     """
 
     reads: RowSet = NOTHING
@@ -59,6 +60,7 @@ class Footprint:
     opaque: bool = False
     unknown: bool = False
     clock: bool = False
+    scans: bool = True
 
     @property
     def names_all(self) -> bool:
@@ -75,8 +77,9 @@ class Footprint:
             # Statements after an end are too rare to be modelled.
             opaque=self.opaque or later.opaque or bool(self.ends), unknown=self.unknown or later.unknown,
             clock=(self.clock or later.clock) and self.names_all and later.names_all and not self.ends,
+            scans=self.scans and later.scans,
         )  # fmt: skip
 
 
-OPAQUE = Footprint(idle=False, opaque=True)
-UNKNOWN = Footprint(idle=False, opaque=True, unknown=True)
+OPAQUE = Footprint(idle=False, opaque=True, scans=False)
+UNKNOWN = Footprint(idle=False, opaque=True, unknown=True, scans=False)

@@ -3,13 +3,14 @@
 Sleep sets (Godefroid, 1996): a step tried at a node of the search sleeps below the node's later choices until a
 dependent step is taken; a schedule that could continue with sleeping steps only has been run in another order.
 A local step is the only choice at its node. Of interchangeable sessions one is tried, and represents the others: see
-`symmetry`.
+`symmetry`. `by_table`: see `effect`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zephyr_lab.errors import Presumed
 from zephyr_lab.explore.effect import Effect, dependent
 from zephyr_lab.explore.exhaustive import Choice, Effects, Exhaustive, Subtree
 from zephyr_lab.explore.scheduler import Candidate, names
@@ -21,9 +22,11 @@ class Reduced(Exhaustive):
 
     wants_effects = True
 
-    def __init__(self, symmetry: Symmetry | None = None, part: Subtree | None = None) -> None:
+    def __init__(
+        self, symmetry: Symmetry | None = None, part: Subtree | None = None, *, by_table: bool = False
+    ) -> None:
         super().__init__(part)
-        self.symmetry = symmetry
+        self.symmetry, self.by_table = symmetry, by_table
 
     def choice(self, candidates: Sequence[Candidate]) -> Choice:
         local = next((one.session for one in candidates if one.is_local), None)
@@ -36,11 +39,12 @@ class Reduced(Exhaustive):
                     sleep[other] = renamed(sleep[one], {one: other})
         return Choice(names(candidates), sleep=sleep, only=local, mirrors=mirrors)
 
-    def forget_symmetry(self) -> bool:
-        """Begins again without it; False if this search is a part of one that has been cut by it."""
-        if self._is_part:
+    def begin_again(self, presumed: Presumed) -> bool:
+        """Begins again without what is not so; False if this search is a part of one that has been cut by it."""
+        if self._is_part or not getattr(self, presumed.what):
             return False
-        self.symmetry, self._path, self._started = None, [], False
+        setattr(self, presumed.what, None)
+        self._path, self._started = [], False
         return True
 
     def orbit(self) -> Sequence[Renaming]:

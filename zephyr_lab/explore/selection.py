@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from zephyr_lab.explore.exhaustive import Exhaustive, Subtree
@@ -19,7 +20,8 @@ Part = Subtree | range  # of the tree of all schedules, or of samples by their n
 class Selection:
     """All schedules, with `reduction` one of each class; or `samples` random ones, which `depth` makes PCT's.
 
-    With `symmetry`, of those that differ only in the names of its sessions one is run, too.
+    With `symmetry`, of those that differ only in the names of its sessions one is run, too. `by_table`: what is taken
+    for granted at SERIALIZABLE, see `effect`.
     """
 
     reduction: bool = True
@@ -27,16 +29,29 @@ class Selection:
     seed: int = 0
     depth: int | None = None
     symmetry: Symmetry | None = None
+    by_table: bool = True
 
     def scheduler(self, spec: Spec | None, part: Part | None = None) -> Exhaustive | Sampled:
         """The scheduler for a part of the schedules of `spec`, or for all of them. PCT needs a spec."""
         if self.samples is None:
             below = part if isinstance(part, Subtree) else None
-            return Reduced(self.symmetry, below) if self.reduction else Exhaustive(below)
+            return Reduced(self.symmetry, below, by_table=self.by_table) if self.reduction else Exhaustive(below)
         which = part if isinstance(part, range) else range(self.samples)
         if self.depth is None or spec is None:
             return Sampled(which, self.seed)
         return PCT(which, self.seed, self.depth, len(spec.steps))
+
+    def without(self, what: str) -> Selection:
+        """The same without a field that is taken for granted."""
+        return replace(self, symmetry=None) if what == "symmetry" else replace(self, by_table=False)
+
+    def known(self, about: Mapping[str, Any] | None) -> Selection:
+        """The same without what a checkpoint says is not so, or was not asked for."""
+        found = self
+        for what in ("symmetry", "by_table"):
+            if about and about.get(what) is False:
+                found = found.without(what)
+        return found
 
     def about(self) -> dict[str, Any]:
         """In JSON, for a checkpoint."""

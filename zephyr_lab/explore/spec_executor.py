@@ -16,15 +16,21 @@ from zephyr_lab.schedule.execution import Execution
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Schedule, Spec
 from zephyr_lab.schedule.runner import Runner
-from zephyr_lab.schedule.transcript import End, Transcript
+from zephyr_lab.schedule.transcript import End, Result, Transcript
 from zephyr_lab.sql.classify import with_level
 
 
 class RunningSpec:
     """A schedule of a spec, with the effects of its steps if they are tracked."""
 
-    def __init__(self, execution: Execution, effects: Effects | None, is_anonymous: bool) -> None:
-        self._execution, self._effects = execution, effects
+    def __init__(
+        self,
+        execution: Execution,
+        effects: Effects | None,
+        is_anonymous: bool,
+        ask: Callable[[str], list[Result]],
+    ) -> None:
+        self._execution, self._effects, self._ask = execution, effects, ask
         self.tells_sessions_apart = effects is not None and not (effects.understood and is_anonymous)
 
     def candidates(self) -> Sequence[Candidate]:
@@ -34,7 +40,10 @@ class RunningSpec:
         return self._effects is not None and self._effects.is_local(self._execution.next_step(session).name)
 
     def take(self, session: str) -> Effect | None:
-        events = self._execution.take(self._execution.next_step(session))
+        step = self._execution.next_step(session)
+        if self._effects:
+            self._effects.check_reads(step.name, self._ask)
+        events = self._execution.take(step)
         self.tells_sessions_apart |= victim_by_name(events, session)
         return self._effects.after(events, self._execution.statuses()) if self._effects else None
 
@@ -59,28 +68,31 @@ class SpecExecutor:
     def name(self) -> str:
         return self._spec.name
 
-    def begin(self, *, follow: bool = False, observed: bool = False) -> RunningSpec:
+    def begin(self, *, follow: bool = False, by_table: bool = False, observed: bool = False) -> RunningSpec:
         execution = self._runner.begin(self._spec, self.isolation)
         try:
             if observed:
                 execution.observe()
-            return RunningSpec(execution, self._followed() if follow else None, self._is_anonymous)
+            return RunningSpec(execution, self._followed(by_table) if follow else None, self._is_anonymous, self._ask)
         except BaseException:
             self.abandon()
             raise
 
-    def _followed(self) -> Effects:
+    def _followed(self, by_table: bool) -> Effects:
         if self._effects is None:
             self._effects = Effects(self._spec, self.isolation, self._footprint)
-        self._effects.begin()
+        self._effects.begin(by_table=by_table)
         return self._effects
+
+    def _ask(self, sql: str) -> list[Result]:
+        return self._runner.workspace.execute(sql, "what the setup has made")
 
     @cached_property
     def _footprint(self) -> Callable[[str], Footprint]:
         """Read from the schema, which must be set up."""
         from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
 
-        return footprints(lambda sql: self._runner.workspace.execute(sql, "what the setup has made"))
+        return footprints(self._ask)
 
     def abandon(self) -> None:
         self._runner.abandon()
@@ -114,7 +126,7 @@ class SpecExecutor:
         execution = self._runner.begin(self._unwatched, IsolationLevel.REPEATABLE_READ)
         try:
             effects = Effects(self._unwatched, IsolationLevel.REPEATABLE_READ, self._footprint)
-            running = RunningSpec(execution, effects, self._is_anonymous)
+            running = RunningSpec(execution, effects, self._is_anonymous, self._ask)
             steps = []
             for name in schedule.steps:
                 session = self._spec.steps[name].session

@@ -30,6 +30,7 @@ _DECLARE = re.compile(
 )
 _AT_CURSOR = re.compile(rf"(?i)\s+where\s+current\s+of\s+{_NAME}$")
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
+_READS_LESS = (exp.Limit, exp.Fetch, exp.Offset, exp.Exists, exp.TableSample, exp.With, exp.Subquery, exp.OnConflict)
 _CANNOT_FAIL = (
     *_COMPARED, exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Column, exp.Literal, exp.Identifier, exp.Paren, exp.Null,
     exp.Boolean,
@@ -122,6 +123,8 @@ class Reader:
         if is_at_cursor:
             return replace(self._parsed(_AT_CURSOR.sub("", text), calls), opaque=True, clock=False)
         found = self._parsed(text, calls)
+        if _READ_ONLY.search(text):  # as by set_config
+            found = replace(found, scans=False)
         return _by_the_clock(found) if calls.clock else found
 
     def _parsed(self, text: str, calls: Calls) -> Footprint:
@@ -201,6 +204,19 @@ class Reader:
             idle=False,
             inserts=writes if isinstance(parsed, exp.Insert) else NOTHING,
             by_place=tables if by_place else frozenset(),
+            scans=self._scans(parsed, mentioned),
+        )
+
+    def _scans(self, parsed: exp.Expr, mentioned: list[exp.Table]) -> bool:
+        """Whether it reads no table but one, to its end, unless it uses an index; keys to other tables use theirs."""
+        selects = len(list(parsed.find_all(exp.Select)))
+        related = not isinstance(parsed, exp.Query) and self._schema.hanging_on(_name(mentioned[0].this))
+        return (
+            len(mentioned) <= 1
+            and selects <= isinstance(parsed, exp.Select | exp.Insert)
+            and not related
+            and not parsed.find(*_READS_LESS)
+            and not any(one.name.lower() == "ctid" for one in parsed.find_all(exp.Column))
         )
 
     def _written(self, change: exp.Expr, sought: Rows | None) -> RowSet:
@@ -249,12 +265,13 @@ class Reader:
 
     def _body_is_harmless(self, name: str) -> bool:
         """Whether a function of the schema is understood, and touches no table."""
-        if self._inside or not self._schema.own[name]:
+        if self._inside or not self._schema.own[name] or _READ_ONLY.search(self._schema.own[name]):
             return False
         seen = Reader(replace(self._schema, expressions=(), defaults=()), inside=True).footprint(self._schema.own[name])
         return not (seen.opaque or seen.reads or seen.locks or seen.ends or seen.begins or seen.saves)
 
 
+_READ_ONLY = re.compile(r"(?is)read.*only")
 _NEXT = re.compile(r"nextval\('[^']+'::regclass\)")
 
 
@@ -275,11 +292,15 @@ _CONTROL = {
 def _control(statement: Statement) -> Footprint | None:
     """The footprint of a statement that concerns the session or its transaction only; None for any other."""
     if statement.kind in (Kind.SET, Kind.RESET):
-        return Footprint() if SETTINGS.fullmatch(statement.setting) else UNKNOWN
+        scans = not _READ_ONLY.search(statement.text)
+        return Footprint(scans=scans) if SETTINGS.fullmatch(statement.setting) else UNKNOWN
     if statement.deferrable:
         # The next statement waits for all open transactions.
         return OPAQUE if statement.kind is Kind.BEGIN else UNKNOWN
-    return UNKNOWN if statement.chains else _CONTROL.get(statement.kind)
+    if statement.chains:
+        return UNKNOWN
+    found = _CONTROL.get(statement.kind)
+    return replace(found, scans=False) if found and _READ_ONLY.search(statement.text) else found
 
 
 def _asks_sought_rows_only(term: exp.Expr) -> bool:

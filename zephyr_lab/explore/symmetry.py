@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations, product
 
-from zephyr_lab.errors import DEADLOCK_DETECTED, LabError
+from zephyr_lab.errors import DEADLOCK_DETECTED, Presumed
 from zephyr_lab.explore.effect import Effect, dependent
 from zephyr_lab.schedule.transcript import Event
 
@@ -30,8 +30,10 @@ AT_LEAST = 3
 """Of two sessions the second order of each pair is run as well: little to spare, and a reader looks for both."""
 
 
-class NotSymmetric(LabError):
-    """Sessions that run the same program were told apart: the search begins again without symmetry."""
+class NotSymmetric(Presumed):
+    """Sessions that run the same program were told apart."""
+
+    what = "symmetry"
 
 
 def victim_by_name(events: Sequence[Event], taken: str) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from zephyr_lab.errors import Presumed
 from zephyr_lab.explore.checkpoint import Checkpoint, header
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import OnProgress
 from zephyr_lab.explore.parallel import Distributed, HasRunner, sliced
 from zephyr_lab.explore.pieces import Slice
 from zephyr_lab.explore.selection import Part, Selection
-from zephyr_lab.explore.symmetry import NotSymmetric
 from zephyr_lab.functions.effects import NotReducible, OpaqueMet
 from zephyr_lab.functions.explorer import FunctionExplorer
 from zephyr_lab.functions.session import Function
@@ -96,17 +96,16 @@ class Elsewhere:
         known = (header(self.checkpoint) if self.checkpoint else None) or {}
         if selection.reduction and known.get("reduction") is False:
             raise NotReducible
-        if known.get("symmetry") is False:
-            selection = replace(selection, symmetry=None)
+        selection = selection.known(known)
         with explorer.intercepted():
             explorer.meet(opaque=known.get("opaque") is True)
             try:
-                try:
-                    return self._distributed(explorer, selection, data).run(on_progress, budget)
-                except NotSymmetric:
-                    self._begin_again()
-                    selection = replace(selection, symmetry=None)
-                    return self._distributed(explorer, selection, data).run(on_progress, budget)
+                while True:
+                    try:
+                        return self._distributed(explorer, selection, data).run(on_progress, budget)
+                    except Presumed as presumed:
+                        self._begin_again()
+                        selection = selection.without(presumed.what)
             except (OpaqueMet, NotReducible):
                 self._begin_again()
                 raise

@@ -16,7 +16,7 @@ from zephyr_lab.functions.scheduled import Scheduled
 from zephyr_lab.functions.trips import RedisAccess, RoundTrip
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.transcript import Event
+from zephyr_lab.schedule.transcript import Event, Result
 from zephyr_lab.sql.classify import mentions_level
 
 _REDIS = frozenset({Rows("", "redis")})
@@ -66,6 +66,13 @@ class FunctionEffects(Effects):
             return False
         self.foresee(session.name, self.touched(trip))
         return self.is_local(session.name)
+
+    def before_turn(self, session: Scheduled, ask: Callable[[str], list[Result]]) -> None:
+        """As `check_reads`."""
+        trip = session.log.upcoming()
+        if self.by_table and trip and not trip.redis:
+            self.foresee(session.name, self.touched(trip))
+            self.check_reads(session.name, ask)
 
     def after_turn(self, events: Sequence[Event], sessions: Mapping[str, Scheduled]) -> Effect:
         """The effect of a turn, by the events that it led to."""

@@ -57,9 +57,15 @@ class RunningFunctions:
     """
 
     def __init__(
-        self, execution: FunctionExecution, effects: FunctionEffects | None, memory: Memory | None, retry: bool
+        self,
+        execution: FunctionExecution,
+        effects: FunctionEffects | None,
+        memory: Memory | None,
+        retry: bool,
+        ask: Callable[[str], list[Result]],
     ) -> None:
         self._execution, self._effects, self._memory, self._retry = execution, effects, memory, retry
+        self._ask = ask
         self.tells_sessions_apart = False
 
     def candidates(self) -> Sequence[Candidate]:
@@ -70,9 +76,11 @@ class RunningFunctions:
         return self._effects is not None and self._effects.next_is_local(self._execution.sessions[session])
 
     def take(self, session: str) -> Effect | None:
-        """Also raises NotReducible, if functions share memory or send what is not understood, and OpaqueMet."""
+        """Also raises NotReducible, if functions share memory or send what is not understood; OpaqueMet, and Finer."""
         if self._memory and self._memory.is_shared:
             raise NotReducible
+        if self._effects:
+            self._effects.before_turn(self._execution.sessions[session], self._ask)
         events = self._execution.take(session)
         self.tells_sessions_apart |= victim_by_name(events, session)
         if self._memory and self._memory.is_small:
@@ -178,7 +186,7 @@ class FunctionExecutor:
             return {name: name for name in self.functions}
         return {name: _program(function) for name, function in self.functions.items()}
 
-    def begin(self, *, follow: bool = False, observed: bool = False) -> RunningFunctions:
+    def begin(self, *, follow: bool = False, by_table: bool = False, observed: bool = False) -> RunningFunctions:
         try:
             execution = self._begin(self._spec, self.functions)
             memory = self._memory if follow else None
@@ -187,7 +195,8 @@ class FunctionExecutor:
             execution.start(*self.starts)
             if observed:
                 execution.observe()
-            return RunningFunctions(execution, self._followed() if follow else None, memory, self._retry)
+            effects = self._followed(by_table) if follow else None
+            return RunningFunctions(execution, effects, memory, self._retry, self._ask)
         except BaseException:
             self.abandon()
             raise
@@ -216,14 +225,14 @@ class FunctionExecutor:
             return self._elsewhere.session(name)
         return FunctionSession(channel, self.functions[name], self._providers, self._answers)
 
-    def _followed(self) -> FunctionEffects:
+    def _followed(self, by_table: bool) -> FunctionEffects:
         if self._effects is None:
             from zephyr_lab.explore.statement import footprints  # its parser takes as long to import as all the rest
 
             self._effects = FunctionEffects(self._spec, self.isolation, footprints(self._ask))
             if self.is_opaque:
                 self._effects.note_opaque()
-        self._effects.begin()
+        self._effects.begin(by_table=by_table)
         return self._effects
 
     def abandon(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.anomalies import CATALOGUE, Anomaly, anomaly
-from zephyr_lab.errors import BadInput, ScheduleError
+from zephyr_lab.errors import BadInput, Presumed, ScheduleError
 from zephyr_lab.explore.checkpoint import Checkpoint, header
 from zephyr_lab.explore.counterexample import Counterexample, explain
 from zephyr_lab.explore.effect import names_a_level
@@ -22,7 +22,6 @@ from zephyr_lab.explore.fewest_switches import easier_than, fewest_switches
 from zephyr_lab.explore.parallel import Distributed, SpecSearch, sliced
 from zephyr_lab.explore.selection import Selection, alike
 from zephyr_lab.explore.spec_executor import SpecExecutor
-from zephyr_lab.explore.symmetry import NotSymmetric
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, judge
 from zephyr_lab.extras import needed_by
 from zephyr_lab.lab.engine import Engine, OpenEngine
@@ -233,16 +232,15 @@ class Case:
             return explorer.explore(selection.scheduler(self.spec), on_progress, asked.budget)
         path = Path(asked.checkpoint) if asked.checkpoint else None
         known = header(path) if path else None
-        if known and known.get("symmetry") is False:  # asked for, or found out
-            selection = replace(selection, symmetry=None)
+        selection = selection.known(known)
         with self.engine.workers(executor, asked.jobs) as workers:
-            try:
-                return self._distributed(explorer, selection, asked, workers).run(on_progress, asked.budget)
-            except NotSymmetric:
-                if path:
-                    path.unlink(missing_ok=True)
-                selection = replace(selection, symmetry=None)
-                return self._distributed(explorer, selection, asked, workers).run(on_progress, asked.budget)
+            while True:
+                try:
+                    return self._distributed(explorer, selection, asked, workers).run(on_progress, asked.budget)
+                except Presumed as presumed:
+                    if path:
+                        path.unlink(missing_ok=True)
+                    selection = selection.without(presumed.what)
 
     def _distributed(
         self, explorer: Explorer, selection: Selection, asked: ExploreOptions, workers: Workers | None
