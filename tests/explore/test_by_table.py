@@ -52,7 +52,7 @@ def counted(found: Exploration) -> Mapping[Any, int | None]:
 @st.composite
 def programs(draw: st.DrawFn, most_orders: int) -> tuple[str, int]:
     """Two or three transactions, and perhaps a statement by itself; and how many orders their steps have at most."""
-    table = draw(st.sampled_from(list(TABLES)))
+    table = draw(st.sampled_from(["scanned", *TABLES]))
     blocks, sizes = [], []
     for name in "ABC"[: draw(st.integers(2, 3))]:
         steps = draw(st.lists(st.sampled_from(STATEMENTS), min_size=1, max_size=3))
@@ -102,7 +102,7 @@ def test_three_hundred_programs_made_at_random_lose_nothing(lab: Lab) -> None:
 
     check()
     print(f"{len(spared)} programs, {sum(spared)} schedules spared, {sum(map(bool, spared))} were worth it")
-    assert sum(map(bool, spared)) > len(spared) / 6
+    assert sum(map(bool, spared)) > len(spared) / 10
 
 
 SKEW = """

@@ -21,7 +21,7 @@ def test_defaults_and_triggers_are_those_of_tables(lab: Lab) -> None:
     """One that is run at the end of the transaction is everybody's."""
     found = schema_of(lab, WITH_TRIGGERS)
     assert sorted(found.defaults) == [("plain", "(id * 2)"), ("plain", "now()"), ("watched", "7")]
-    assert (found.triggered, found.plain, found.sets_defaults) == ({"watched"}, True, False)
+    assert (found.triggered, found.plain, found.sets_defaults) == ({("watched", "insert")}, True, False)
     keys = "create table a (id int primary key); create table b (a int default 1 references a on delete set default)"
     assert schema_of(lab, keys).sets_defaults
     late = "create constraint trigger late after insert on plain deferrable for each row execute function nothing()"

@@ -146,7 +146,7 @@ def test_what_has_no_index_scans_one_table_to_its_end(sql: str) -> None:
         "update slots set booked = 1 where current of c",
         "merge into slots using orders on true when matched then delete",
         "merge into slots using orders on true when matched then update set booked = 1",
-        "with gone as (delete from orders returning id) select * from gone",
+        "with gone as (delete from orders returning id) merge into slots using gone on true when matched then delete",
     ],
 )
 def test_what_locks_tables_or_is_shared_touches_everything(sql: str) -> None:
@@ -260,7 +260,7 @@ def test_a_default_that_is_not_understood_concerns_those_who_fill_it_in(default:
     for sql in (INSERT, TO_DEFAULT, f"with s as ({INSERT} returning price) select price from s"):
         found = reader.footprint(sql)
         assert (found.unknown, found.opaque) == (True, True)
-        assert found.clock is (default in ("now()", "CURRENT_TIMESTAMP") and not sql.startswith("with"))
+        assert found.clock is (default in ("now()", "CURRENT_TIMESTAMP"))
         assert not found.clock or (found.writes, found.locks) == (plain.footprint(sql).writes,) * 2
 
 
@@ -277,11 +277,40 @@ def test_a_generated_column_is_filled_in_by_a_change_too() -> None:
 
 def test_a_trigger_concerns_those_who_change_its_table() -> None:
     """Or one from which a foreign key leads to it; they are understood in no way."""
-    reader = Reader(replace(SCHEMA, triggered=frozenset({"lines"})))
+    events = ("insert", "update", "delete")
+    reader = Reader(replace(SCHEMA, triggered=frozenset(("lines", event) for event in events)))
     for sql in ("select 1 from lines for update", UPDATE, "commit"):
         assert reader.footprint(sql) == READER.footprint(sql)
     for sql in (INSERT, "delete from lines", "delete from orders", "with l as (delete from lines) select 1"):
         assert reader.footprint(sql) == UNKNOWN
+
+
+def test_a_trigger_concerns_the_kinds_of_change_that_it_is_for() -> None:
+    """An INSERT with ON CONFLICT may update; what hangs on a row by a foreign key may be changed in any way."""
+    reader = Reader(replace(SCHEMA, triggered=frozenset({("slots", "update")})))
+    for sql in (UPDATE, "insert into slots values ('x', 1) on conflict (slot) do update set booked = 1"):
+        assert reader.footprint(sql) == UNKNOWN
+    for sql in ("insert into slots values ('x', 1)", "delete from slots"):
+        assert reader.footprint(sql) == READER.footprint(sql) != UNKNOWN
+    below = Reader(replace(SCHEMA, triggered=frozenset({("lines", "delete")})))
+    assert below.footprint("delete from orders") == below.footprint("update orders set id = 2") == UNKNOWN
+    assert below.footprint(INSERT) == READER.footprint(INSERT)
+
+
+def test_changes_in_a_with_touch_whole_tables() -> None:
+    """In any order, so that the order of their rows counts."""
+    found = READER.footprint(
+        "with o as (insert into orders values (9, 1, 'x') returning 1) insert into slots select 'x', 1 from o"
+    )
+    assert (found.writes, found.locks, found.opaque) == (rows(ORDERS, LINES, SLOTS), rows(ORDERS, LINES, SLOTS), False)
+    found = READER.footprint(
+        "with o as (delete from slots where slot = 'a' returning booked) select * from o for update"
+    )
+    assert (found.reads, found.writes, found.by_place) == (rows(SLOTS), rows(SLOTS), IN_SLOTS)
+    found = READER.footprint(
+        "with o as (update slots set booked = 1 returning 1) select id from orders, o for update of orders"
+    )
+    assert (found.writes, found.locks) == (rows(SLOTS), rows(SLOTS, ORDERS))
 
 
 def test_time_and_chance_in_a_statement_hide_nothing_of_what_it_touches() -> None:

@@ -96,7 +96,8 @@ select count(*), '' from pg_class where relnamespace = {_OURS} and relkind = 'S'
 select relname, pg_get_expr(adbin, adrelid) from pg_attrdef join pg_class on pg_class.oid = adrelid
 where relnamespace = {_OURS} and relkind = 'r';
 
-select distinct relname, '' from pg_trigger join pg_class on pg_class.oid = tgrelid
+select distinct relname, event from pg_trigger join pg_class on pg_class.oid = tgrelid
+join (values (4, 'insert'), (8, 'delete'), (16, 'update')) as events(bit, event) on tgtype & bit <> 0
 where relnamespace = {_OURS} and not tgisinternal;
 
 select pg_get_expr(conbin, conrelid), '' from pg_constraint
@@ -135,9 +136,9 @@ class Schema:
 
     `columns` has the kind of each: "integer", "numeric" (of one scale), "unscaled" (a numeric of any), "text" and
     "exact" (equal values have equal text), or "other". `expressions` are those of checks and indexes;
-    `defaults` have their table, and say what generated columns hold, too. A change of `triggered` tables has triggers
-    run. `own` are functions of the schema, with their bodies if these are one SQL text; `functions` those of
-    PostgreSQL: "immutable", "aggregate" (or window), or "other".
+    `defaults` have their table, and say what generated columns hold, too. `triggered`: tables, each with a kind of
+    change that has triggers run. `own` are functions of the schema, with their bodies if these are one SQL text;
+    `functions` those of PostgreSQL: "immutable", "aggregate" (or window), or "other".
     """
 
     tables: frozenset[str] = frozenset()
@@ -151,7 +152,7 @@ class Schema:
     sequences: bool = False
     expressions: tuple[str, ...] = ()
     defaults: tuple[tuple[str, str], ...] = ()
-    triggered: frozenset[str] = frozenset()
+    triggered: frozenset[tuple[str, str]] = frozenset()  # as (slots, update)
     own: dict[str, str] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
     keywords: frozenset[str] = frozenset()  # that cannot be a function's name
@@ -177,7 +178,7 @@ class Schema:
             sequences=sequences != [("0", "")],
             expressions=tuple(text for text, _ in expressions),
             defaults=tuple((table, text) for table, text in defaults),
-            triggered=frozenset(table for table, _ in triggered),
+            triggered=frozenset((table, event) for table, event in triggered),
             own=dict(own),  # type: ignore[arg-type]
             functions=dict(functions + added),  # type: ignore[arg-type]
             keywords=frozenset(word for word, _ in words),

@@ -89,10 +89,13 @@ class Reader:
         """What is not understood in the defaults and triggers of which changes may make use."""
         found = [Calls()]
         for one in changes:
-            table = one.find(exp.Table)
-            target = _name(table.this) if table else ""
-            tables = {target, *self._schema.hanging_on(target)}
-            if tables & self._schema.triggered:
+            target = _target(one)
+            hanging = self._schema.hanging_on(target)
+            tables = {target, *hanging}
+            # An INSERT changes no other table: of its parents it locks rows.
+            others = hanging if _may(one, "update") or _may(one, "delete") else set()
+            triggered = self._schema.triggered
+            if any(table in others or (table == target and _may(one, event)) for table, event in triggered):
                 return Calls(unknown=True)
             fills = not isinstance(one, exp.Update | exp.Delete) or "default" in one.sql("postgres").lower()
             fills = fills or any(of == target for of, _ in self._schema.generated)
@@ -159,10 +162,20 @@ class Reader:
         implied = self._implied(changes)
         if implied.unknown and not implied.clock:
             return UNKNOWN
-        if calls.shared or (changes and changes != [parsed]) or isinstance(parsed, exp.Merge):
+        if calls.shared or any(isinstance(one, exp.Merge) for one in changes):
             return replace(UNKNOWN if implied.unknown else OPAQUE, by_place=tables)
-        plain = self._plain_statement(parsed, mentioned, tables, calls)
+        if changes and list(changes) != [parsed]:
+            plain = self._changes_in_with(parsed, tables, changes)
+        else:
+            plain = self._plain_statement(parsed, mentioned, tables, calls)
         return _by_the_clock(plain) if implied.clock else plain
+
+    def _changes_in_with(self, parsed: exp.Expr, tables: frozenset[str], changes: Sequence[exp.Expr]) -> Footprint:
+        """The footprint of changes in a WITH, in any order: of whole tables."""
+        reads = frozenset(map(Rows, tables))
+        writes = frozenset[Rows]().union(*(self._written(one, None) for one in changes))
+        locks = reads | writes if parsed.find(exp.Lock) else writes
+        return Footprint(reads | writes, locks, writes, idle=False, by_place=tables, scans=False)
 
     def _calls_by_a_dot(self, parsed: exp.Expr, mentioned: list[exp.Table]) -> bool:
         """Whether a name after a row's may be a function, as it is if the row has no such column."""
@@ -221,7 +234,7 @@ class Reader:
 
     def _written(self, change: exp.Expr, sought: Rows | None) -> RowSet:
         """The rows that a change may touch: those matched, unless it creates or moves rows; those related by keys."""
-        target = _name(change.find(exp.Table).this)  # type: ignore[union-attr]
+        target = _target(change)
         plain = _set_alone(change)
         assigned = {_name(one.this.this) for one in plain}
         if assigned:
@@ -309,6 +322,23 @@ def _asks_sought_rows_only(term: exp.Expr) -> bool:
     The server evaluates cheap terms first, by cost and then as written; a comparison of an expression costs more.
     """
     return isinstance(term, _COMPARED) or all(isinstance(one, _CANNOT_FAIL) for one in term.walk())
+
+
+def _target(change: exp.Expr) -> str:
+    """The table that is changed."""
+    named = change.this.this if isinstance(change.this, exp.Schema) else change.this
+    return _name(named.this) if isinstance(named, exp.Table) else ""
+
+
+def _may(change: exp.Expr, event: str) -> bool:
+    """Whether a change of a table may be of such a kind."""
+    match change:
+        case exp.Insert():
+            return event == "insert" or (event == "update" and bool(change.args.get("conflict")))
+        case exp.Update() | exp.Delete():
+            return event == change.key
+        case _:
+            return True
 
 
 def _set_alone(change: exp.Expr) -> list[exp.EQ]:
