@@ -120,3 +120,18 @@ def test_where_an_index_is_used_nothing_is_taken_for_granted(lab: Lab, table: st
     spared = found(lab, text, by_table=True)
     assert (spared.schedules, spared.represents, spared.complete) == (run, 20, True)
     assert counted(spared) == counted(found(lab, text, by_table=False))
+
+
+BESIDE = """
+session A step A0 { begin; select v from t where k = 1; } step A1 { insert into t values (1000, 0); }
+  step A2 { commit; }
+session B step B0 { begin; select v from t where k = 2; } step B1 { insert into t values (2000, 0); }
+  step B2 { commit; }
+"""
+
+
+@pytest.mark.parametrize("table", ["scanned", "indexed"])
+def test_an_index_page_is_in_conflict_in_one_order_only(lab: Lab, table: str) -> None:
+    """Who inserts into the page that another has read is noticed; who reads it after that meets no other's row."""
+    text = f"setup {{ {TABLES[table]} }} {BESIDE}"
+    assert counted(found(lab, text, by_table=True)) == counted(found(lab, text, by_table=False))
