@@ -82,7 +82,7 @@ def same(lab: Lab, text: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=10, **OFTEN)
+@settings(max_examples=6, **OFTEN)
 @given(program=programs(40))
 def test_programs_made_at_random_lose_nothing(lab: Lab, program: tuple[str, int]) -> None:
     """Against the search that takes nothing for granted."""

@@ -174,7 +174,7 @@ OFTEN = {"deadline": None, "derandomize": True, "suppress_health_check": list(He
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=60, **OFTEN)
+@settings(max_examples=40, **OFTEN)
 @given(text=programs(FEW_ORDERS), level=st.sampled_from(list(IsolationLevel)[1:]))
 def test_the_outcomes_are_those_of_all_schedules(lab: Lab, text: str, level: IsolationLevel) -> None:
     """And those that were run stand for exactly as many as there are, of every kind."""

@@ -48,7 +48,7 @@ def test_the_accounts_of_a_slot_are_of_one_moment(lab: Lab) -> None:
     assert (found.complete, found.anomalous) == (True, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_order_that_is_placed_meanwhile_is_not_reported_as_missing_in_redis(lab: Lab) -> None:
     """Redis is read before PostgreSQL; what was placed and saved in between is read again."""
     found = explored(lab, "redis-lua-idempotent", "create", "reconcile")

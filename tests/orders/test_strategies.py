@@ -37,7 +37,7 @@ def test_two_sessions_in_all_orders_are_as_documented(lab: Lab, name: str) -> No
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_three_sessions_are_as_documented(lab: Lab, name: str) -> None:
-    """All orders where they are few, else some that are drawn by a fixed seed."""
+    """All schedules, tens of thousands of some, by those that reduction leaves."""
     cells = measure(lab, [name], sessions=3)
     assert documented("Three", name) == to_markdown(cells).splitlines()[-1]
 

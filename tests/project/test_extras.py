@@ -35,6 +35,7 @@ def of_extra(name: str) -> set[str]:
     return names - {"zephyr-lab"}
 
 
+@pytest.mark.thorough_but("course")
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_table_of_libraries_is_that_of_pyproject(extra: str) -> None:
     """By their names on an index."""

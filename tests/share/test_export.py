@@ -315,6 +315,7 @@ def test_a_session_that_dies_is_told_and_not_put_into_a_spec(lab: Lab, tmp_path:
         test_of(file, lab, tmp_path)()
 
 
+@pytest.mark.thorough
 def test_requests_to_a_service(lab: Lab, tmp_path: Path) -> None:
     """By the wire: the statements that the service has sent, with their parameters."""
     program = [sys.executable, str(ROOT / "tests" / "wire" / "hard.py")]

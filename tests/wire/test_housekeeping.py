@@ -64,6 +64,7 @@ def asking(sql: str, level: str = "") -> Callable[[str], None]:
     return book
 
 
+@pytest.mark.thorough_but("isolation level repeatable read")
 @pytest.mark.parametrize("level", ["", "isolation level repeatable read"])
 def test_a_snapshot_is_taken_when_the_work_begins(lab: Lab, level: str) -> None:
     """And not when a driver has asked about the connection: the same orders have the same outcomes."""
@@ -110,7 +111,7 @@ def test_a_reset_that_lets_locks_go_takes_a_turn(lab: Lab) -> None:
     assert {len(one.example.split()) for one in found.outcomes.values()} == {6}
 
 
-@pytest.mark.thorough_but("psycopg2")
+@pytest.mark.thorough
 @pytest.mark.parametrize("driver", ["psycopg2", "pg8000", "psycopg"])
 def test_an_engine_that_is_made_in_each_session(lab: Lab, driver: str) -> None:
     """It asks for version, schema and extensions each time."""

@@ -95,7 +95,7 @@ def run(request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempP
         yield lambda query: service.post(f"/run?{query}")
 
 
-@pytest.mark.thorough_but("node-lost update", "node-for update", "node-retried")
+@pytest.mark.thorough_but("node-lost update")
 @pytest.mark.parametrize("name", RACES)
 def test_in_each_language(lab: Lab, run: Start, name: str) -> None:
     race = RACES[name]

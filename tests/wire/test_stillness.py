@@ -33,6 +33,7 @@ def test_a_mutex_keeps_requests_apart_and_that_is_seen(lab: Lab, shop: Service) 
     assert "B  BEGIN; select booked from slots where id = 1  -> 5000" in shown
 
 
+@pytest.mark.thorough
 def test_a_mutex_that_is_left_too_early_loses_an_update(lab: Lab, shop: Service) -> None:
     """What B asks as A has let it in is B's, not A's."""
     found = lab.explore([shop.post("/half-mutex")] * 2, setup=programs.SETUP)

@@ -34,7 +34,7 @@ def counts(lab: Lab, functions: list[Any], isolation: str, setup: str = programs
     return found.schedules, found.anomalous, found.aborted
 
 
-@pytest.mark.thorough_but("psycopg3", "psycopg2", "asyncpg")
+@pytest.mark.thorough_but("psycopg2")
 @pytest.mark.parametrize("book", DRIVERS, ids=lambda one: one.__name__)
 def test_a_lost_update_is_found_with_any_driver(lab: Lab, book: Callable[[str], Any]) -> None:
     """12 of 14 orders lose one at READ COMMITTED, and REPEATABLE READ refuses these."""

@@ -1,4 +1,4 @@
-"""The order service's strategies over all orders of two or three sessions: which oversell, at which level."""
+"""The order service's strategies over all schedules of two or three sessions: which oversell, at which level."""
 
 from __future__ import annotations
 
@@ -13,22 +13,6 @@ from zephyr_lab.functions.once import once
 from zephyr_lab.orders import example
 from zephyr_lab.orders.strategies import STRATEGIES, strategy
 from zephyr_lab.schedule.levels import IsolationLevel
-
-DRAWN = 8
-"""Random schedules of three sessions if all are thousands; no proof, but errors of two sessions show in most."""
-
-FEW_ORDERS = frozenset(
-    {
-        "select-for-update",
-        "advisory-lock",
-        "one-statement",
-        "server-side-function",
-        "redis-lua",
-        "redis-lua-serializable",
-        "redis-lua-idempotent",
-    }
-)
-"""Strategies with so few round trips, or so early a lock, that all orders of three sessions are at most 150."""
 
 LEVELS = [level for level in IsolationLevel if level is not IsolationLevel.READ_UNCOMMITTED]
 
@@ -61,7 +45,8 @@ def explore_strategy(
 ) -> Exploration:
     """Sessions that each want the slot's last place, at a level that overrides the strategy's own.
 
-    In all orders, or in `samples` random ones. `lab` is a `Lab`. Raises BadInput.
+    All schedules of two, of more those that reduction leaves; or `samples` random ones. `lab` is a `Lab`. Raises
+    BadInput.
     """
     one = strategy(name)
     setup = example.setup(one, partitioned=partitioned)
@@ -71,7 +56,10 @@ def explore_strategy(
         isolation=isolation,
         invariant=example.INVARIANT,
     )
-    found: Exploration = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), 0), None, None)
+    if samples is None and sessions > 2:
+        reduced: Exploration = explorer.search(True)
+        return reduced
+    found: Exploration = explorer.explore(Exhaustive() if samples is None else Sampled(range(samples), 0))
     return found
 
 
@@ -89,19 +77,13 @@ def measure(
     samples: int | None = None,
     on_progress: Callable[[Cell], None] | None = None,
 ) -> list[Cell]:
-    """Every strategy at every level: all orders of two sessions.
-
-    Of three, all orders of those with few, at their own level, and `DRAWN` random ones of the rest, unless `samples`
-    says how many.
-    """
+    """Every strategy at every level: all schedules, or `samples` random ones."""
     cells = []
     for name in names:
         for level in LEVELS:
-            all_orders = sessions == 2 or (name in FEW_ORDERS and level is own_level(name))
-            drawn = samples if samples or all_orders else DRAWN
-            found = explore_strategy(lab, name, level, sessions=sessions, samples=drawn)
-            run, kind = found.run, str(found.kind)
-            counts = (run.schedules, run.anomalous, run.violated, run.aborted)
+            found = explore_strategy(lab, name, level, sessions=sessions, samples=samples)
+            known, kind = found.known, str(found.kind)
+            counts = (known.schedules, known.anomalous, known.violated, known.aborted)
             cells.append(Cell(name, str(level), sessions, kind, *counts, found.complete))
             if on_progress:
                 on_progress(cells[-1])
