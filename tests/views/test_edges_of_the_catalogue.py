@@ -12,7 +12,7 @@ from zephyr_lab import Lab
 from zephyr_lab.anomalies.catalogue import CATALOGUE
 
 FOUND = [
-    ("lost-update", "read committed", "A B A B A B", {"A rw B", "B rw A", "A ww B"}),
+    ("lost-update", "read committed", "A B A B A B", {"B rw A", "A ww B"}),
     ("non-repeatable-read", "read committed", "A B B A A", {"A rw B", "B wr A"}),
     ("non-repeatable-read", "repeatable read", "A B B A A", {"A rw B"}),
     ("phantom", "read committed", "A B B A A", {"A rw B", "B wr A"}),

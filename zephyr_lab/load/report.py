@@ -166,13 +166,17 @@ class Report:
             "course": {
                 "period_seconds": PERIOD, "offered": [self.counts.offered[at] for at in periods],
                 "created": [self.counts.created[at] for at in periods],
-                "oversold": {str(at): slots for at, slots in self.watched.oversold.items()},
+                "oversold": self._oversold(len(periods) - 1),
             },
             "clocks": [asdict(one) for one in self.clocks],
             "not_measured": dict(self.watched.failures), "seconds_not_seen": self.watched.blind,
             "lost": [str(id) for id in self.truth.lost[:100]],
             "unexpected": [str(id) for id in self.truth.unexpected[:100]],
         }  # fmt: skip
+
+    def _oversold(self, last: int) -> dict[str, int]:
+        """As watched, and in the end: what the last look has not seen, the truth has."""
+        return {**{str(at): slots for at, slots in self.watched.oversold.items()}, str(last): self.truth.oversold}
 
     def __str__(self) -> str:
         return _aligned([*self.lines(), *self.machine()])

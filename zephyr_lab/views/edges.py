@@ -72,7 +72,7 @@ def edges(
         for other in accesses:
             if one.session == other.session or one.table != other.table:
                 continue
-            kind = _kind(transcript, one, other)
+            kind = _kind(transcript, one, other, accesses)
             key = (one.session, one.transaction, other.session, other.transaction, kind, one.table)
             if kind and key not in found:
                 found[key] = {
@@ -94,14 +94,18 @@ def _words(kind: str, one: Access, other: Access) -> str:
     return f"{other.session} wrote {one.table} after {one.session}, the same row"
 
 
-def _kind(transcript: dict[str, Any], one: Access, other: Access) -> str | None:
-    """The dependency of `other` on `one`, if any."""
+def _kind(transcript: dict[str, Any], one: Access, other: Access, accesses: Sequence[Access]) -> str | None:
+    """The direct dependency of `other` on `one`, if any."""
     if one.kind == other.kind == "read":
         return None
     if one.kind == "read":
-        return "rw" if _since(one, other) <= other.committed and _concerns(transcript, one, other) else None
+        since = _since(one, other)
+        later = [] if other.kind == "insert" else _changes(accesses, one.table, since - 1, other.committed)
+        return "rw" if since <= other.committed and _concerns(transcript, one, other, later) else None
     if other.kind == "read":
-        return "wr" if _since(other, one) > one.committed and _concerns(transcript, other, one) else None
+        since = _since(other, one)
+        later = _changes(accesses, one.table, one.committed, since)
+        return "wr" if since > one.committed and _concerns(transcript, other, one, later) else None
     if one.committed >= other.committed or other.kind == "insert":
         return None
     left = [row for row in _table(transcript, one, after=True) if _touched(transcript, one, row)]
@@ -113,12 +117,17 @@ def _since(read: Access, write: Access) -> int:
     return read.seen if write.kind == "insert" else read.latest
 
 
-def _concerns(transcript: dict[str, Any], read: Access, write: Access) -> bool:
-    """Whether a read would match a row that a change has created or removed."""
+def _changes(accesses: Sequence[Access], table: str, after: int, before: int) -> list[Access]:
+    """What was changed between two events: a version that it replaced was neither read later, nor read and replaced."""
+    return [one for one in accesses if one.kind == "change" and one.table == table and after < one.committed < before]
+
+
+def _concerns(transcript: dict[str, Any], read: Access, write: Access, later: Sequence[Access]) -> bool:
+    """Whether a read would match a row that a change has created or removed, and that no `later` one has changed."""
     rows = [row for row in _table(transcript, write, after=True) if _touched(transcript, write, row)]
     if write.kind != "insert":
         rows += [row for row in _table(transcript, write, after=False) if _holds(write.where, row)]
-    return any(_holds(read.where, row) for row in rows)
+    return any(_holds(read.where, row) for row in rows if not any(_holds(one.where, row) for one in later))
 
 
 def _touched(transcript: dict[str, Any], write: Access, row: Row) -> bool:
