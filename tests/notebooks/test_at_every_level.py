@@ -41,7 +41,7 @@ def test_the_plan_is_every_notebook_at_every_level_it_takes(tmp_path: Path) -> N
     assert [name for name in names if name.startswith("03-")] == [
         f"03-lost-update--{str(level).replace(' ', '-')}" for level in IsolationLevel
     ]
-    assert {"00-start", "04-matrix"} <= set(names)
+    assert {"00-start", "10-matrix"} <= set(names)
     with pytest.raises(BadInput, match="no notebooks in"):
         plan(tmp_path, tmp_path)
 

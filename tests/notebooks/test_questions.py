@@ -74,7 +74,7 @@ def test_the_command_prints_searches_and_makes_the_page() -> None:
     said = CliRunner().invoke(app, ["questions", "SKIP", "locked"])
     assert said.exit_code == 0
     assert said.output.startswith(" 7 Two workers took the same job.")
-    assert "11-queues-and-locks: Without a transaction" in said.output
+    assert "13-queues-and-locks: Without a transaction" in said.output
     assert CliRunner().invoke(app, ["questions", "--format", "markdown"]).output == to_markdown()
     assert {one.number for one in find(["deadlock"])} >= {8, 27, 28}
     with pytest.raises(BadInput, match="no question has 'xyzzy'"):

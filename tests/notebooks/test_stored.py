@@ -54,7 +54,7 @@ def test_a_notebook_stores_nothing_of_the_machine(path: Path) -> None:
 def test_a_notebook_reads_as_a_course(path: Path) -> None:
     """Short cells; a prediction before the first run; a figure; a rule to keep, and where to go next."""
     notebook = nbformat.read(path, as_version=4)
-    assert 20 <= len(notebook.cells) <= 60
+    assert len(notebook.cells) >= 20
     prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     lines = {True: 10, False: 6}  # a function to be changed by the reader may be longer

@@ -18,7 +18,7 @@ from zephyr_lab.sql.classify import classify
 
 REMEDIES = {
     "lost update": "notebooks/03-lost-update.ipynb: one statement, FOR UPDATE, or REPEATABLE READ with a retry",
-    "write skew": "notebooks/08-write-skew.ipynb, 09-guards.ipynb: SERIALIZABLE with a retry, or a lock on a row that "
+    "write skew": "notebooks/08-write-skew.ipynb, 11-guards.ipynb: SERIALIZABLE with a retry, or a lock on a row that "
     "both must take before they read",
     "non-repeatable read": "notebooks/01-non-repeatable-read.ipynb: one statement, FOR SHARE, or REPEATABLE READ",
     "phantom": "notebooks/02-phantom.ipynb: REPEATABLE READ, or a lock on something that every writer must take first",
