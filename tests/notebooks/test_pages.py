@@ -1,4 +1,4 @@
-"""The pages of docs/ that lead into the course: each link meets its heading, and each schedule runs as it is printed."""
+"""The pages that lead into the course: each link meets its heading, and each schedule runs as it is printed."""
 
 from __future__ import annotations
 
