@@ -16,6 +16,7 @@ import numpy as np
 
 from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.history import NULL, READ, UNKNOWN, WRITE, History, Status, Transaction, Workload
+from zephyr_lab.check.scan import Scanned, Skeletons, Strange, scan
 from zephyr_lab.errors import BadInput
 
 STATUS = {"ok": 0, "fail": 1, "info": 2}
@@ -68,6 +69,7 @@ class Columns:
         self.values = _Numbering() if names else None
         self._replaced: dict[int, int] = {}
         self._operations = 0
+        self._skeletons = Skeletons()
         self._parts: list[tuple[Ints, ...]] = []
 
     def add(self, records: Sequence[Record]) -> None:
@@ -88,6 +90,43 @@ class Columns:
         except (NeedsRecords, *_MALFORMED):
             return False
         return True
+
+    def add_block(self, first: int, block: bytes) -> bool:
+        """Adds a block of whole JSON lines without an object per value, the first line's number being `first`; False if
+        it is not of the usual form."""
+        if self.values is not None:
+            return False
+        try:
+            found = scan(block if block.endswith(b"\n") else block + b"\n", self._skeletons)
+        except Strange:
+            return False
+        workload = self.workload or (_LIST if found.appends or found.listed.any() else _REGISTER)
+        if (found.registers if workload is _LIST else found.appends or found.listed.any()) or not (
+            self.workload or found.appends or found.registers or found.listed.any()
+        ):
+            return False
+        self.workload = workload
+        self._add_scanned(first, found)
+        return True
+
+    def _add_scanned(self, first: int, found: Scanned) -> None:
+        n, lists = len(found.status), self.workload is _LIST
+        self._operations += len(found.kind)
+        self._parts.append(
+            (
+                _numbers(self.sessions, found.sessions),
+                found.status,
+                found.begin,
+                found.end,
+                np.arange(first, first + n),
+                found.counts,
+                found.kind,
+                _numbers(self.keys, found.keys),
+                found.value,
+                found.size if lists else np.zeros(0, np.int32),
+                found.elements,
+            )
+        )
 
     def _columns(
         self,
@@ -293,6 +332,26 @@ class Columns:
         )
 
 
+def _numbers(numbering: _Numbering, names: Ints | list[bytes]) -> Ints:
+    """Numbers in the order of first occurrence, as one after another would get them."""
+    if isinstance(names, list):
+        number = {name: numbering[name.decode()] for name in dict.fromkeys(names)}
+        return np.fromiter(map(number.__getitem__, names), np.int32, len(names))
+    if not len(names):
+        return np.zeros(0, np.int32)
+    low, span = int(names.min()), int(names.max()) - int(names.min()) + 1
+    if span > 8 * len(names) + 1_000:
+        different, place = np.unique(names, return_inverse=True)
+    else:
+        different, place = np.arange(low, low + span), names - low
+    first = np.full(len(different), len(names), np.int64)
+    first[place[::-1]] = np.arange(len(names) - 1, -1, -1)
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(names))]
+    table = np.zeros(len(different), np.int32)
+    table[order] = [numbering[name] for name in different[order].tolist()]
+    return table[place]
+
+
 def _padded(op: Any) -> Any:
     """Adds the null to `["r", "x"]`, Elle's read of nothing."""
     if len(op) == 2 and op[0] == "r":
@@ -364,6 +423,12 @@ def _check_one_workload(source: str, transactions: Sequence[Transaction]) -> Non
         for op in one.ops:
             if op[0] in ("w", "insert", "delete", "init") or (op[0] == "r" and not isinstance(op[2], list | None)):
                 raise BadInput(f"{source}, line {one.line}: operation {op!r:.60} in a history of lists with predicates")
+            if (
+                op[0] == "rp"
+                and isinstance(op[2], dict)
+                and not all(isinstance(v, list | None) for v in op[2].values())
+            ):
+                raise BadInput(f"{source}, line {one.line}: {op!r:.60} gave no lists, in a history of lists")
 
 
 def _check_frame(where: str, record: Record) -> None:

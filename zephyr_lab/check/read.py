@@ -144,7 +144,9 @@ def _fill(records: Any, columns: Columns) -> History:
 
 
 def _add_lines(first: int, block: bytes, columns: Columns) -> None:
-    """JSON lines, parsed at once; if that fails one by one, to report the line and the reason."""
+    """JSON lines, scanned or parsed at once; if that fails one by one, to report the line and the reason."""
+    if columns.add_block(first, block):
+        return
     text = block.rstrip()
     count = text.count(b"\n") + 1
     try:

@@ -1,0 +1,367 @@
+"""Reads a block of JSON lines into columns with numpy, without an object for any value; most of a history is such.
+
+Four checks let a block pass; whatever fails one of them is read by `columns`, object by object, which also says what is
+wrong. (1) The block without digits, commas and blanks is a skeleton, of which few lines are different; each different
+one must match a regular expression. (2) Each two characters in a row are two that JSON may have there. (3) A quote that
+ends a name is not followed by a letter, and one that begins a name is. (4) The numbers between any two brackets are as
+many as an operation of this kind has, and stand beside the names that they belong to.
+
+Libraries that give objects (orjson, msgspec) need longer for these than all of this takes; those that give columns
+(pyarrow, polars) read no lists of several types. docs/checker.md has the figures.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from zephyr_lab.check.arrays import Bools, Ints
+from zephyr_lab.check.history import NULL, READ, UNKNOWN, WRITE
+
+_NAME = rb'(?:"[A-Za-z_]+")'
+_SKELETON = re.compile(
+    rb'\{"session":("[A-Za-z_]+")?"type":"(ok|fail|info)""ops":\['
+    rb'((?:\["(?:r"' + _NAME + rb"?(?:\[\]|null)?|(?:append|w)\"" + _NAME + rb"?)\])*)\]"
+    rb'("t":(null)?"t":(null)?)?\}'
+)
+_STATUS = {b"ok": 0, b"fail": 1, b"info": 2}
+_DIGIT, _LETTER, _N, _L, _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _BRACE, _UNBRACE, _BLANK, _END, _MINUS, _OTHER = range(
+    15
+)
+_MOST_SKELETONS = 20_000
+_MOST_DIGITS = 18
+_ZEROS, _TO_TEN, _TOP_BITS = (np.uint64(int.from_bytes(bytes([one]) * 8)) for one in (0x30, 0x76, 0x80))
+_EVERY_FOURTH = np.uint64(0x000000FF000000FF)
+
+
+def _classes() -> bytes:
+    table = bytearray([_OTHER] * 256)
+    for characters, kind in (
+        (b"0123456789", _DIGIT),
+        (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", _LETTER),
+    ):
+        for one in characters:
+            table[one] = kind
+    for one, kind in zip(b'nl",:[]{} \n-', range(_N, _OTHER), strict=True):
+        table[one] = kind
+    return bytes(table)
+
+
+def _pairs() -> bytes:
+    """The bytes of two classes in a row, 16 times the first and the second, that JSON may have."""
+    letters = (_LETTER, _N, _L)
+    begins = (_DIGIT, _MINUS, _OPEN, _QUOTE, _N)  # n: null is the only word outside quotes
+    ends = (_COMMA, _CLOSE, _UNBRACE)
+    after = {
+        _DIGIT: (_DIGIT, _QUOTE, *ends),
+        _LETTER: (*letters, _DIGIT, _QUOTE),
+        _N: (*letters, _DIGIT, _QUOTE),
+        _L: (*letters, _DIGIT, _QUOTE, *ends),
+        _QUOTE: (*letters, _COLON, *ends),
+        _COMMA: (_BLANK, *begins),
+        _COLON: (_BLANK, *begins),
+        _OPEN: (_DIGIT, _MINUS, _OPEN, _QUOTE, _CLOSE),
+        _CLOSE: ends,
+        _BRACE: (_QUOTE,),
+        _UNBRACE: (_END,),
+        _BLANK: begins,
+        _END: (_BRACE,),
+        _MINUS: (_DIGIT,),
+    }
+    return bytes(16 * one + other for one, others in after.items() for other in others)
+
+
+_CLASSES, _PAIRS = _classes(), _pairs()
+
+
+class Strange(Exception):
+    """The block is not of the usual form."""
+
+
+class _Form(NamedTuple):
+    """What the skeleton of a line tells: `session`: letters of its name, -1 for a number; `t0`, `t1`: 0 absent, 1 null,
+    2 a number; `names`, `nulls`: how many keys are names, and reads are null."""
+
+    status: int
+    session: int
+    t0: int
+    t1: int
+    names: int
+    nulls: int
+
+
+class Skeletons(dict[bytes, int]):
+    """The skeletons of lines that were seen, numbered; `forms` has what they tell. Raises Strange for others."""
+
+    def __init__(self) -> None:
+        self.forms: list[_Form] = []
+
+    def __missing__(self, line: bytes) -> int:
+        match = _SKELETON.fullmatch(line)
+        if not match:
+            raise Strange
+        session, status, ops, times, no_t0, no_t1 = match.groups()
+        nulls = ops.count(b"null]")
+        names = (ops.count(b'"') - 2 * ops.count(b'["')) // 2
+        t0, t1 = (0 if times is None else 2 if none is None else 1 for none in (no_t0, no_t1))
+        self.forms.append(_Form(_STATUS[status], -1 if session is None else len(session) - 2, t0, t1, names, nulls))
+        self[line] = number = len(self.forms) - 1
+        return number
+
+    def of(self, block: bytes) -> Ints:
+        """A row for each line of a block: the columns of `_Form`."""
+        if len(self) > _MOST_SKELETONS:
+            self.clear()
+            self.forms.clear()
+        lines = block.translate(None, b"0123456789, -").split(b"\n")[:-1]
+        numbers = list(map(self.__getitem__, lines))
+        rows: Ints = np.array(self.forms, np.int32)[numbers]
+        return rows
+
+
+@dataclass
+class Scanned:
+    """The columns of a block: `sessions` and `keys` are numbers, or names as bytes; `value` is NULL for nothing; `size`
+    of a read's list is -1 for null, and 0 for all that is no list; `listed`: which operations read a list."""
+
+    status: Ints
+    sessions: Ints | list[bytes]
+    begin: Ints
+    end: Ints
+    counts: Ints
+    kind: Ints
+    keys: Ints | list[bytes]
+    value: Ints
+    size: Ints
+    elements: Ints
+    listed: Bools
+    appends: bool
+    registers: bool
+
+
+def scan(block: bytes, skeletons: Skeletons) -> Scanned:
+    """The columns of whole lines, each with its newline. Raises Strange if any is not of the usual form."""
+    forms = skeletons.of(block)
+    if not len(forms):
+        raise Strange
+    _check_pairs(block)
+    return _Block(block, forms).columns()
+
+
+def _check_pairs(block: bytes) -> None:
+    kinds = np.frombuffer(block.translate(_CLASSES), np.uint8)
+    pairs = kinds[:-1] << 4
+    pairs |= kinds[1:]
+    if kinds[0] != _BRACE or kinds[-1] != _END or pairs.tobytes().translate(None, _PAIRS):
+        raise Strange
+    ends, begins = kinds[:-2] <= _L, kinds[2:] - np.uint8(_LETTER) <= _L - _LETTER
+    ends ^= begins
+    ends |= kinds[1:-1] != _QUOTE
+    if not ends.all():
+        raise Strange
+
+
+def _need(held: object) -> None:
+    if not held:
+        raise Strange
+
+
+class _Block:
+    """`at`: where the last digit of each number, each bracket and each newline is; `type`: which character it is.
+
+    `lines`, `opens`, `closes`: which of these end a line, open a bracket, close one; `ops`: which open an operation.
+    """
+
+    def __init__(self, block: bytes, forms: Ints) -> None:
+        self.block, self.forms = block, forms
+        self.text = text = np.frombuffer(block, np.uint8)
+        self.digits = text - np.uint8(ord("0"))
+        self.digit = self.digits < 10
+        marks = self.digit.copy()
+        marks[:-1] &= ~self.digit[1:]
+        marks |= (text | 6) == ord("_")  # of what may be here, only brackets
+        marks |= text == ord("\n")
+        self.at = np.flatnonzero(marks)
+        self.type = text[self.at]
+        self.number = self.type < ord("A")
+        self.lines = np.flatnonzero(self.type == ord("\n"))
+        self.opens = np.flatnonzero(self.type == ord("["))
+        self.closes = np.flatnonzero(self.type == ord("]"))
+        self.ops = self.opens[text[self.at[self.opens] + 1] == ord('"')]
+        self.number[self.lines] = False
+        self.values = self._values()
+
+    def _values(self) -> Ints:
+        """The value of each number; of the others, anything."""
+        digits, digit = self.digits * self.digit, self.digit
+        zero = self.text[1:-1] == ord("0")
+        zero &= digit[2:]
+        _need(not (zero > digit[:-2]).any())  # 01 is no number
+        two = digits * np.uint8(10)  # what the last two digits are worth, and 128 for a number of more
+        digits[1:] += two[:-1]
+        run = digit[2:] & digit[1:-1]
+        run &= digit[:-2]
+        digits[2:] |= run.view(np.uint8) << np.uint8(7)
+        short = digits[self.at]
+        long = np.flatnonzero(short >= 128)
+        values = short.astype(np.int64)
+        places = self.at[long]
+        told, full = self._eight_digits(places)
+        if full.any():
+            told += self._before(np.where(full, places - 8, 0))
+        values[long] = told
+        if b"-" in self.block:
+            self._negative(values)
+        return values
+
+    def _before(self, places: Ints) -> Ints:
+        """Of numbers of more than eight digits, what the others are worth; `places`: of the last of these."""
+        worth = np.zeros(len(places), np.int64)
+        for power in (8, 16):
+            more = np.flatnonzero((places > 0) & self.digit[places])
+            told, full = self._eight_digits(places[more])
+            worth[more] += told * 10**power
+            _need(power == 8 or (told < 10 ** (_MOST_DIGITS - 16)).all())
+            places[more] = np.where(full, places[more] - 8, 0)
+        return worth
+
+    def _eight_digits(self, places: Ints) -> tuple[Ints, Bools]:
+        """The number of up to eight digits that ends at each place, and whether it has eight: eight bytes at a time."""
+        words = np.ndarray((max(len(self.block) - 7, 0),), "<u8", self.block, 0, (1,))[places - 7]
+        words ^= _ZEROS
+        odd = ((words + _TO_TEN) | words) & _TOP_BITS  # the bytes that are no digits
+        full = odd == 0
+        for shift in (8, 16, 32):  # and all before these
+            odd |= odd >> np.uint64(shift)
+        words &= ~((odd >> np.uint64(7)) * np.uint64(255))
+        words = words * np.uint64(10) + (words >> np.uint64(8))
+        high = (words & _EVERY_FOURTH) * np.uint64(100 + (1_000_000 << 32))
+        low = ((words >> np.uint64(16)) & _EVERY_FOURTH) * np.uint64(1 + (10_000 << 32))
+        return ((high + low) >> np.uint64(32)).astype(np.int64), full
+
+    def _negative(self, values: Ints) -> None:
+        minus = np.flatnonzero(self.text == ord("-"))
+        _need((self.digits[minus + 1] != 0).all())
+        values[np.searchsorted(self.at, minus)] *= -1
+
+    def columns(self) -> Scanned:
+        forms, values = self.forms, self.values
+        first = np.concatenate([[0], self.lines[:-1] + 1])  # of each line, its first mark
+        opened = self.opens[np.searchsorted(self.opens, first)]
+        closed = self.closes[np.searchsorted(self.closes, self.lines) - 1]
+        sessions, of_session = self._sessions(first, opened)
+        begin, end = self._times(closed)
+        counts = np.diff(np.searchsorted(self.ops, np.append(first, len(self.at))))
+        after = np.append(self.ops[1:], 0)
+        last = np.cumsum(counts)[counts > 0] - 1
+        after[last] = closed[counts > 0]
+        ops = self._operations(after - 1)
+        kind, keys, value, size, listed, used = ops
+        _need(len(self.opens) == len(self.closes) == len(first) + len(self.ops) + np.count_nonzero(listed))
+        _need((self.text[self.at[self.lines] - 1] == ord("}")).all())
+        element = self.number
+        for marks in (first[of_session], used):
+            element[marks] = False
+        for i in range(4):  # of the times, and of the names of these
+            tail = closed + 1 + i
+            element[tail[tail < self.lines]] = False
+        appends = self.text[self.at[self.ops] + 2] == ord("a")
+        return Scanned(
+            forms[:, 0].astype(np.int8),
+            sessions,
+            begin,
+            end,
+            counts,
+            kind,
+            keys,
+            value,
+            size,
+            values[element],
+            listed,
+            bool(appends.any()),
+            bool(((kind == WRITE) & ~appends).any() or ((kind == READ) & (value != NULL) & ~listed).any()),
+        )
+
+    def _sessions(self, first: Ints, opened: Ints) -> tuple[Ints | list[bytes], Bools]:
+        """Sessions, and which lines have a number in theirs."""
+        text, letters = self.text, self.forms[:, 1]
+        start = np.concatenate([[0], self.at[self.lines[:-1]] + 1])
+        colon = start + len('{"session":') - 1
+        _need((text[colon] == ord(":")).all())
+        place = colon + 1 + (text[colon + 1] == ord(" "))
+        numbers = opened - first
+        if (letters < 0).all():
+            _need((numbers == 1).all() and ((text[place] != ord('"')) & (text[place] != ord("["))).all())
+            return self.values[first], numbers == 1
+        _need((letters > 0).all() and (text[place] == ord('"')).all())
+        ends = place + 1 + letters
+        _need((self.digit[ends] == numbers).all())
+        ends = np.where(numbers == 1, self.at[first] + 1, ends)
+        _need((text[ends] == ord('"')).all())
+        return self._names(place + 1, ends), numbers == 1
+
+    def _names(self, start: Ints, end: Ints) -> list[bytes]:
+        return [self.block[one:other] for one, other in zip(start.tolist(), end.tolist(), strict=True)]
+
+    def _times(self, closed: Ints) -> tuple[Ints, Ints]:
+        """What follows the operations: `"t0"` with its number or null, and `"t1"`."""
+        t0, t1 = self.forms[:, 2], self.forms[:, 3]
+        _need((self.lines - closed - 1 == t0 + t1).all())
+        begin, end = np.full((2, len(closed)), UNKNOWN, np.int64)
+        named = t0 > 0
+        for digit, name, told, column, ending in (
+            (0, closed + 1, t0, begin, ord(",")),
+            (1, closed + 1 + t0, t1, end, ord("}")),
+        ):
+            mark = name[named]
+            _need((self.values[mark] == digit).all() and (self.text[self.at[mark] + 1] == ord('"')).all())
+            some = told == 2
+            mark = name[some] + 1
+            _need((self.text[self.at[mark] + 1] == ending).all() and (self.values[mark] >= 0).all())
+            column[some] = self.values[mark]
+        nulls = tuple(int(each.sum()) for each in (self.forms[:, 5], t0 == 1, t1 == 1))
+        if any(nulls):
+            _need(tuple(map(self.block.count, (b"null]", b"null,", b"null}"))) == nulls)
+        return begin, end
+
+    def _operations(self, end: Ints) -> tuple[Ints, Ints | list[bytes], Ints, Ints, Bools, Ints]:
+        """Kind, key, value, size of the list, whether it is one, and the marks of numbers that are no elements. `end`:
+        the mark of each operation's closing bracket."""
+        text, at, ops, types = self.text, self.at, self.ops, self.type
+        place = at[ops]
+        _need((types[end] == ord("]")).all())
+        read = text[place + 2] == ord("r")
+        comma = place + np.where(text[place + 2] == ord("a"), len('["append"'), len('["r"'))
+        _need(((text[comma] == ord(",")) & (text[comma - 1] == ord('"'))).all())
+        key = comma + 1 + (text[comma + 1] == ord(" "))
+        named = text[key] == ord('"')
+        _need(np.count_nonzero(named) == self.forms[:, 4].sum())
+        keys: Ints | list[bytes]
+        if named.all() and len(named):
+            quotes = np.flatnonzero(text == ord('"'))
+            ends = quotes[np.searchsorted(quotes, key + 1)]
+            digit = self.digit[ends - 1]
+            keys, skip = self._names(key + 1, ends), digit.astype(np.int64)
+        else:
+            _need(not named.any() and (self.digit[key] | (text[key] == ord("-"))).all())
+            keys, skip = self.values[ops + 1], np.ones(len(ops), np.int64)
+        inside = end - ops - 1 - skip  # marks after the key
+        null = read & (text[at[end] - 1] == ord("l"))
+        listed = read & (types[ops + 1 + skip] == ord("["))
+        _need(((inside == 1) | null | listed).all() and (inside[null] == 0).all())
+        _need(self.number[ops[skip == 1] + 1].all())
+        single = ~(null | listed)
+        _need(self.number[end[single] - 1].all())
+        _need((types[end[listed] - 1] == ord("]")).all())
+        size = np.zeros(len(ops), np.int32)
+        size[listed] = inside[listed] - 2
+        size[null] = -1
+        value = np.full(len(ops), NULL, np.int64)
+        value[single] = self.values[end[single] - 1]
+        filled = listed & (size > 0)
+        value[filled] = self.values[end[filled] - 2]
+        used = np.concatenate([ops[skip == 1] + 1, end[single] - 1])
+        return np.where(read, READ, WRITE).astype(np.int8), keys, value, size, listed, used
