@@ -20,27 +20,7 @@ from zephyr_lab.errors import BadInput
 NUMBERS = [0, 1, 2, 3, 9, 10, 99, 100, 101, 4711, 12345678, 123456789, 1234567890123456, 10**17, 10**18 - 1, -1, -70]
 LONG = b"1234567890123456789"
 NAMES = ["x", "y", "k1", "k22", "account_7", "null", "ell1"]
-PIECES = [
-    b"0",
-    b"1",
-    b"-",
-    b",",
-    b" ",
-    b'"',
-    b"[",
-    b"]",
-    b"{",
-    b"}",
-    b":",
-    b"null",
-    b"r",
-    b"\n",
-    b"t",
-    b"w",
-    b".",
-    b"\\",
-    LONG,
-]
+PIECES = [*(bytes([one]) for one in b'01-, []{}:rtw.\n\\"'), b"null", LONG]
 
 
 def one(chance: random.Random, lists: bool, names: bool) -> list[Any]:
@@ -135,6 +115,8 @@ def test_a_million_blocks_are_scanned_as_they_are_read(part: int, monkeypatch: p
         '{"session":0,"type":"ok","ops":[["r5",1,[2]]]}',
         '{"session":0,"type":"ok","ops":[],"t1":1,"t0":2}',
         '{"session":0,"type":"ok","ops":[],7,"t0":1,"t1":2}',
+        '{"session":0,"type":"ok","ops":[0]}',
+        '{"session":0,"type":"ok","ops":[0,["append",1,2]]}',
         '{"session":0,"t,ype":"ok","ops":[]}',
         '{"session":0,"type":"ok","ops":[],"t,0":1,"t1":2}',
         '{"session1":"type":"ok","ops":[]}',

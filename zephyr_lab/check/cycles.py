@@ -18,8 +18,6 @@ from enum import Enum
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
@@ -81,6 +79,9 @@ _State = tuple[int, int]
 
 def components(source: Ints, target: Ints, nodes: int) -> Ints:
     """The strongly connected component of each node, numbered."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components  # a third of the start of a check, and seldom needed
+
     graph = csr_matrix((np.ones(len(source), np.int8), (source, target)), shape=(nodes, nodes))
     labels: Ints = connected_components(graph, directed=True, connection="strong")[1]
     return labels
@@ -263,6 +264,9 @@ class _Finder:
     def _far(self, starts: list[int], allowed: set[int], rw: Rw, items: bool | None) -> list[int] | None:
         """In a big component, a shortest path back for the edges that lead farthest against the order of the file:
         those are suspicious. Each is one search of the whole component, in C."""
+        from scipy.sparse import csr_matrix
+        from scipy.sparse.csgraph import breadth_first_order
+
         e = self.edges
         usable = _among(e, tuple(Kind(kind) for kind in allowed)) & (~by_predicate(e) if items else True)
         at = np.flatnonzero(usable)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from zephyr_lab.check.arrays import Bools, Ints
-from zephyr_lab.check.chains import chains
+from zephyr_lab.check.chains import chains, spread
 from zephyr_lab.check.graph import Edges, Kind, anti_dependencies
 from zephyr_lab.check.history import READ, WRITE, History, Status
 from zephyr_lab.check.inference import MOST_CASES, Inference
 from zephyr_lab.check.versions import Table, happened, writers
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 17  # what fits in the cache
 
 
 def infer(history: History) -> Inference:
@@ -122,17 +122,21 @@ class _Lists:
         h, full = self.history, self.full
         self.agrees = np.ones(len(full), np.bool_)
         size = h.size[full].astype(np.int64)
-        stops = np.cumsum(size)
+        stops, at = np.cumsum(size), h.at[full]
+        further = h.at[self.longest[h.key[full]]] - at
         begin = 0
-        longest_at = h.at[self.longest[h.key[full]]]
         while begin < len(full):
             base = stops[begin - 1] if begin else 0
             end = max(int(np.searchsorted(stops, base + _CHUNK, side="right")), begin + 1)
             sizes = size[begin:end]
-            within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            mine = h.elements[np.repeat(h.at[full[begin:end]], sizes) + within]
-            theirs = h.elements[np.repeat(longest_at[begin:end], sizes) + within]
-            wrong = mine != theirs
+            first, last = at[begin], at[end - 1] + sizes[-1]
+            if last - first == stops[end - 1] - base:  # no other reads among these
+                mine, place = h.elements[first:last], np.arange(first, last)
+            else:
+                place = spread(at[begin:end], at[begin:end], at[begin:end] + sizes)[1]
+                mine = h.elements[place]
+            place += np.repeat(further[begin:end], sizes)
+            wrong = mine != h.elements[place]
             if wrong.any():
                 of_read = np.repeat(np.arange(begin, end), sizes)
                 self.agrees[of_read[wrong]] = False
@@ -217,14 +221,16 @@ class _Lists:
 
     def _read_later(self) -> Bools:
         """Whether a read of the same key follows in the same transaction."""
-        order = self.chains.order
+        again = self.chains.same
+        several = np.append(False, again) | np.append(again, False)  # chains of more than one operation
+        order = self.chains.order[several] if len(self.chains.order) else self.chains.order
+        later = np.zeros(len(self.chains.order), np.bool_)
         if not len(order):
-            return np.zeros(0, np.bool_)
-        starts = np.flatnonzero(np.append(True, ~self.chains.same))
+            return later
+        starts = np.flatnonzero(np.append(True, self.chains.before[order[1:]] < 0))
         place = np.arange(len(order))
         reads = np.where(self.history.kind[order] == READ, place, -1)
         last = np.repeat(np.maximum.reduceat(reads, starts), np.diff(np.append(starts, len(order))))
-        later = np.zeros(len(order), np.bool_)
         later[order] = place < last
         return later
 

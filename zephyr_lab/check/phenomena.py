@@ -14,6 +14,7 @@ from zephyr_lab.check.graph import Edges, Kind, process_edges, realtime_edges
 from zephyr_lab.check.history import History
 from zephyr_lab.check.inference import Inference
 from zephyr_lab.check.levels import Order
+from zephyr_lab.check.ranks import ranked
 
 _WW, _WR = (Kind.WW,), (Kind.WW, Kind.WR)
 _ALL = (Kind.WW, Kind.WR, Kind.RW, Kind.RW_ON)
@@ -52,14 +53,17 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
     needs = levels.needs(level)
     edges, n = inference.edges, len(history)
     parts, orders = [edges], [Order.DATA]
+    realtime = needs is Order.REALTIME and history.timed
     if needs:
-        process = process_edges(history, edges.nodes)
-        parts.append(process)
+        parts.append(process_edges(history, edges.nodes))
         orders.append(Order.PROCESS)
-        if needs is Order.REALTIME and history.timed:
-            parts.append(realtime_edges(history, edges.nodes))
-            orders.append(Order.REALTIME)
-    whole = Edges.joined(parts, parts[-1].nodes)
+    whole = Edges.joined(parts, edges.nodes)
+    if (whole.target < n).any() and ranked(history, whole, realtime):
+        return Findings(dict(inference.found))
+    if realtime:
+        times = realtime_edges(history, edges.nodes)
+        whole = Edges.joined([whole, times], times.nodes)
+        orders.append(Order.REALTIME)
     found = Findings(dict(inference.found), empty=not (whole.target < n).any())
     inner = found.inner = cycles.cyclic_part(whole)
     if len(inner):

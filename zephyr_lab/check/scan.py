@@ -1,10 +1,10 @@
 """Reads a block of JSON lines into columns with numpy, without an object for any value; most of a history is such.
 
-Four checks let a block pass; whatever fails one of them is read by `columns`, object by object, which also says what is
+Three checks let a block pass; whatever fails one is read by `columns`, object by object, which also says what is
 wrong. (1) The block without digits, commas and blanks is a skeleton, of which few lines are different; each different
-one must match a regular expression. (2) Each two characters in a row are two that JSON may have there. (3) A quote that
-ends a name is not followed by a letter, and one that begins a name is. (4) The numbers between any two brackets are as
-many as an operation of this kind has, and stand beside the names that they belong to.
+one must match a regular expression. (2) Each two characters in a row are two that JSON may have there, quotes that
+begin a name told from those that end one. (3) The numbers between any two brackets are as many as an operation of this
+kind has, and stand beside the names that they belong to.
 
 Libraries that give objects (orjson, msgspec) need longer for these than all of this takes; those that give columns
 (pyarrow, polars) read no lists of several types. docs/checker.md has the figures.
@@ -28,12 +28,11 @@ _SKELETON = re.compile(
     rb'("t":(null)?"t":(null)?)?\}'
 )
 _STATUS = {b"ok": 0, b"fail": 1, b"info": 2}
-_DIGIT, _LETTER, _N, _L, _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _BRACE, _UNBRACE, _BLANK, _END, _MINUS, _OTHER = range(
-    15
-)
+_DIGIT, _LETTER, _N, _L, _BEGINS, _ENDS, _COMMA, _COLON = range(8)  # of characters; quotes that begin and end a name
+_BRACE, _UNBRACE, _BLANK, _MINUS, _OTHER, _LINE, _OPEN, _CLOSE = range(8, 16)
 _MOST_SKELETONS = 20_000
 _MOST_DIGITS = 18
-_ZEROS, _TO_TEN, _TOP_BITS = (np.uint64(int.from_bytes(bytes([one]) * 8)) for one in (0x30, 0x76, 0x80))
+_ZEROS, _TO_TEN, _TOP_BITS, _EACH_BYTE = (np.uint64(int.from_bytes(bytes([one]) * 8)) for one in (0x30, 0x76, 0x80, 1))
 _EVERY_FOURTH = np.uint64(0x000000FF000000FF)
 
 
@@ -45,7 +44,8 @@ def _classes() -> bytes:
     ):
         for one in characters:
             table[one] = kind
-    for one, kind in zip(b'nl",:[]{} \n-', range(_N, _OTHER), strict=True):
+    kinds = (_N, _L, _BEGINS, _COMMA, _COLON, _BRACE, _UNBRACE, _BLANK, _MINUS, _LINE, _OPEN, _CLOSE)
+    for one, kind in zip(b'nl",:{} -\n[]', kinds, strict=True):
         table[one] = kind
     return bytes(table)
 
@@ -53,28 +53,31 @@ def _classes() -> bytes:
 def _pairs() -> bytes:
     """The bytes of two classes in a row, 16 times the first and the second, that JSON may have."""
     letters = (_LETTER, _N, _L)
-    begins = (_DIGIT, _MINUS, _OPEN, _QUOTE, _N)  # n: null is the only word outside quotes
+    begins = (_DIGIT, _MINUS, _OPEN, _BEGINS, _N)  # n: null is the only word outside quotes
     ends = (_COMMA, _CLOSE, _UNBRACE)
     after = {
-        _DIGIT: (_DIGIT, _QUOTE, *ends),
-        _LETTER: (*letters, _DIGIT, _QUOTE),
-        _N: (*letters, _DIGIT, _QUOTE),
-        _L: (*letters, _DIGIT, _QUOTE, *ends),
-        _QUOTE: (*letters, _COLON, *ends),
+        _DIGIT: (_DIGIT, _ENDS, *ends),
+        _LETTER: (*letters, _DIGIT, _ENDS),
+        _N: (*letters, _DIGIT, _ENDS),
+        _L: (*letters, _DIGIT, _ENDS, *ends),
+        _BEGINS: letters,
+        _ENDS: (_COLON, *ends),
         _COMMA: (_BLANK, *begins),
         _COLON: (_BLANK, *begins),
-        _OPEN: (_DIGIT, _MINUS, _OPEN, _QUOTE, _CLOSE),
+        _OPEN: (_DIGIT, _MINUS, _OPEN, _BEGINS, _CLOSE),
         _CLOSE: ends,
-        _BRACE: (_QUOTE,),
-        _UNBRACE: (_END,),
+        _BRACE: (_BEGINS,),
+        _UNBRACE: (_LINE,),
         _BLANK: begins,
-        _END: (_BRACE,),
+        _LINE: (_BRACE,),
         _MINUS: (_DIGIT,),
     }
     return bytes(16 * one + other for one, others in after.items() for other in others)
 
 
 _CLASSES, _PAIRS = _classes(), _pairs()
+# Ten times a digit; 100 for 0, so that what is two digits and begins with 0 is told from one digit.
+_TENS = bytes(0 if not ord("0") <= one <= ord("9") else 10 * (one - ord("0")) or 100 for one in range(256))
 
 
 class Strange(Exception):
@@ -147,21 +150,7 @@ def scan(block: bytes, skeletons: Skeletons) -> Scanned:
     forms = skeletons.of(block)
     if not len(forms):
         raise Strange
-    _check_pairs(block)
     return _Block(block, forms).columns()
-
-
-def _check_pairs(block: bytes) -> None:
-    kinds = np.frombuffer(block.translate(_CLASSES), np.uint8)
-    pairs = kinds[:-1] << 4
-    pairs |= kinds[1:]
-    if kinds[0] != _BRACE or kinds[-1] != _END or pairs.tobytes().translate(None, _PAIRS):
-        raise Strange
-    ends, begins = kinds[:-2] <= _L, kinds[2:] - np.uint8(_LETTER) <= _L - _LETTER
-    ends ^= begins
-    ends |= kinds[1:-1] != _QUOTE
-    if not ends.all():
-        raise Strange
 
 
 def _need(held: object) -> None:
@@ -177,75 +166,81 @@ class _Block:
 
     def __init__(self, block: bytes, forms: Ints) -> None:
         self.block, self.forms = block, forms
-        self.text = text = np.frombuffer(block, np.uint8)
-        self.digits = text - np.uint8(ord("0"))
-        self.digit = self.digits < 10
-        marks = self.digit.copy()
-        marks[:-1] &= ~self.digit[1:]
-        marks |= (text | 6) == ord("_")  # of what may be here, only brackets
-        marks |= text == ord("\n")
+        self.text = np.frombuffer(block, np.uint8)
+        kinds = np.frombuffer(bytearray(block).translate(_CLASSES), np.uint8)
+        self.quotes = np.flatnonzero(kinds == _BEGINS)
+        kinds[self.quotes[1::2]] = _ENDS
+        held = bytearray(len(block) - 1)
+        self.pairs = pairs = np.frombuffer(held, np.uint8)
+        np.left_shift(kinds[:-1], np.uint8(4), out=pairs)
+        pairs |= kinds[1:]
+        if kinds[0] != _BRACE or kinds[-1] != _LINE or held.translate(None, _PAIRS):
+            raise Strange
+        self.digit = kinds == _DIGIT
+        marks = kinds >= _LINE
+        marks[:-1] |= self.digit[:-1] > self.digit[1:]
         self.at = np.flatnonzero(marks)
-        self.type = text[self.at]
-        self.number = self.type < ord("A")
-        self.lines = np.flatnonzero(self.type == ord("\n"))
-        self.opens = np.flatnonzero(self.type == ord("["))
-        self.closes = np.flatnonzero(self.type == ord("]"))
-        self.ops = self.opens[text[self.at[self.opens] + 1] == ord('"')]
-        self.number[self.lines] = False
+        self.type = kinds[self.at]
+        self.number = self.type == _DIGIT
+        self.lines = np.flatnonzero(self.type == _LINE)
+        self.opens = np.flatnonzero(self.type == _OPEN)
+        self.closes = np.flatnonzero(self.type == _CLOSE)
+        self.ops = self.opens[kinds[self.at[self.opens] + 1] == _BEGINS]
         self.values = self._values()
 
     def _values(self) -> Ints:
         """The value of each number; of the others, anything."""
-        digits, digit = self.digits * self.digit, self.digit
-        zero = self.text[1:-1] == ord("0")
-        zero &= digit[2:]
-        _need(not (zero > digit[:-2]).any())  # 01 is no number
-        two = digits * np.uint8(10)  # what the last two digits are worth, and 128 for a number of more
-        digits[1:] += two[:-1]
-        run = digit[2:] & digit[1:-1]
-        run &= digit[:-2]
-        digits[2:] |= run.view(np.uint8) << np.uint8(7)
-        short = digits[self.at]
-        long = np.flatnonzero(short >= 128)
+        two = self.text - np.uint8(ord("0"))
+        two[1:] += np.frombuffer(self.block.translate(_TENS), np.uint8)[:-1]
+        longer = self.pairs[:-1] == 16 * _DIGIT + _DIGIT
+        two[2:] |= longer.view(np.uint8) << np.uint8(7)
+        short = two[self.at]
+        large = np.flatnonzero((short >= 100) & self.number)
+        long = large[short[large] >= 128]
+        _need(len(long) == len(large))  # 01 is no number
         values = short.astype(np.int64)
         places = self.at[long]
-        told, full = self._eight_digits(places)
-        if full.any():
-            told += self._before(np.where(full, places - 8, 0))
+        told, count = self._eight_digits(places)
+        if (count == 8).any():
+            told += self._before(np.where(count == 8, places - 8, 0), count)
+        _need((self.text[places - count + 1] != ord("0")).all())
         values[long] = told
         if b"-" in self.block:
             self._negative(values)
         return values
 
-    def _before(self, places: Ints) -> Ints:
-        """Of numbers of more than eight digits, what the others are worth; `places`: of the last of these."""
+    def _negative(self, values: Ints) -> None:
+        minus = np.flatnonzero(self.text == ord("-"))
+        _need((self.text[minus + 1] != ord("0")).all())
+        values[np.searchsorted(self.at, minus)] *= -1
+
+    def _before(self, places: Ints, count: Ints) -> Ints:
+        """Of numbers of more than eight digits, what the others are worth; `places`: of the last of these. Adds to the
+        counts of digits."""
         worth = np.zeros(len(places), np.int64)
         for power in (8, 16):
             more = np.flatnonzero((places > 0) & self.digit[places])
-            told, full = self._eight_digits(places[more])
+            told, further = self._eight_digits(places[more])
             worth[more] += told * 10**power
-            _need(power == 8 or (told < 10 ** (_MOST_DIGITS - 16)).all())
-            places[more] = np.where(full, places[more] - 8, 0)
+            count[more] += further
+            places[more] = np.where(further == 8, places[more] - 8, 0)
+        _need((count <= _MOST_DIGITS).all())
         return worth
 
-    def _eight_digits(self, places: Ints) -> tuple[Ints, Bools]:
-        """The number of up to eight digits that ends at each place, and whether it has eight: eight bytes at a time."""
+    def _eight_digits(self, places: Ints) -> tuple[Ints, Ints]:
+        """The number of up to eight digits that ends at each place, and how many it has: eight bytes at a time."""
         words = np.ndarray((max(len(self.block) - 7, 0),), "<u8", self.block, 0, (1,))[places - 7]
         words ^= _ZEROS
         odd = ((words + _TO_TEN) | words) & _TOP_BITS  # the bytes that are no digits
-        full = odd == 0
         for shift in (8, 16, 32):  # and all before these
             odd |= odd >> np.uint64(shift)
-        words &= ~((odd >> np.uint64(7)) * np.uint64(255))
+        odd >>= np.uint64(7)
+        count = 8 - ((odd * _EACH_BYTE) >> np.uint64(56)).astype(np.int64)
+        words &= ~(odd * np.uint64(255))
         words = words * np.uint64(10) + (words >> np.uint64(8))
         high = (words & _EVERY_FOURTH) * np.uint64(100 + (1_000_000 << 32))
         low = ((words >> np.uint64(16)) & _EVERY_FOURTH) * np.uint64(1 + (10_000 << 32))
-        return ((high + low) >> np.uint64(32)).astype(np.int64), full
-
-    def _negative(self, values: Ints) -> None:
-        minus = np.flatnonzero(self.text == ord("-"))
-        _need((self.digits[minus + 1] != 0).all())
-        values[np.searchsorted(self.at, minus)] *= -1
+        return ((high + low) >> np.uint64(32)).astype(np.int64), count
 
     def columns(self) -> Scanned:
         forms, values = self.forms, self.values
@@ -256,7 +251,9 @@ class _Block:
         begin, end = self._times(closed)
         counts = np.diff(np.searchsorted(self.ops, np.append(first, len(self.at))))
         after = np.append(self.ops[1:], 0)
+        _need((closed[counts == 0] == opened[counts == 0] + 1).all())
         last = np.cumsum(counts)[counts > 0] - 1
+        _need((self.ops[last - counts[counts > 0] + 1] == opened[counts > 0] + 1).all())
         after[last] = closed[counts > 0]
         ops = self._operations(after - 1)
         kind, keys, value, size, listed, used = ops
@@ -268,6 +265,8 @@ class _Block:
         for i in range(4):  # of the times, and of the names of these
             tail = closed + 1 + i
             element[tail[tail < self.lines]] = False
+        elements = values[element]
+        _need(len(elements) == size[listed].sum())
         appends = self.text[self.at[self.ops] + 2] == ord("a")
         return Scanned(
             forms[:, 0].astype(np.int8),
@@ -279,7 +278,7 @@ class _Block:
             keys,
             value,
             size,
-            values[element],
+            elements,
             listed,
             bool(appends.any()),
             bool(((kind == WRITE) & ~appends).any() or ((kind == READ) & (value != NULL) & ~listed).any()),
@@ -332,7 +331,7 @@ class _Block:
         the mark of each operation's closing bracket."""
         text, at, ops, types = self.text, self.at, self.ops, self.type
         place = at[ops]
-        _need((types[end] == ord("]")).all())
+        _need((types[end] == _CLOSE).all())
         read = text[place + 2] == ord("r")
         comma = place + np.where(text[place + 2] == ord("a"), len('["append"'), len('["r"'))
         _need(((text[comma] == ord(",")) & (text[comma - 1] == ord('"'))).all())
@@ -341,8 +340,7 @@ class _Block:
         _need(np.count_nonzero(named) == self.forms[:, 4].sum())
         keys: Ints | list[bytes]
         if named.all() and len(named):
-            quotes = np.flatnonzero(text == ord('"'))
-            ends = quotes[np.searchsorted(quotes, key + 1)]
+            ends = self.quotes[np.searchsorted(self.quotes, key + 1)]
             digit = self.digit[ends - 1]
             keys, skip = self._names(key + 1, ends), digit.astype(np.int64)
         else:
@@ -350,12 +348,12 @@ class _Block:
             keys, skip = self.values[ops + 1], np.ones(len(ops), np.int64)
         inside = end - ops - 1 - skip  # marks after the key
         null = read & (text[at[end] - 1] == ord("l"))
-        listed = read & (types[ops + 1 + skip] == ord("["))
+        listed = read & (types[ops + 1 + skip] == _OPEN)
         _need(((inside == 1) | null | listed).all() and (inside[null] == 0).all())
         _need(self.number[ops[skip == 1] + 1].all())
         single = ~(null | listed)
         _need(self.number[end[single] - 1].all())
-        _need((types[end[listed] - 1] == ord("]")).all())
+        _need((types[end[listed] - 1] == _CLOSE).all())
         size = np.zeros(len(ops), np.int32)
         size[listed] = inside[listed] - 2
         size[null] = -1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -51,6 +50,8 @@ app.add_typer(service.partitions, name="partitions")
 
 def _version(asked: bool) -> None:
     if asked:
+        from importlib import metadata
+
         print(f"zephyr-lab {metadata.version('zephyr-lab')}")
         raise typer.Exit
 
