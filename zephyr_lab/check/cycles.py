@@ -21,6 +21,7 @@ import numpy as np
 
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.chains import spread
+from zephyr_lab.check.chords import shortened
 from zephyr_lab.check.graph import Edges, Kind
 from zephyr_lab.check.levels import Order
 
@@ -30,7 +31,7 @@ ORDER_KINDS = {Order.DATA: (), Order.PROCESS: (Kind.PROCESS,), Order.REALTIME: (
 VISITS, VISITS_IN_ALL, VISITS_AT_LEAST = 60_000, 1_000_000, 500
 FAR = 16
 MOST_PAIRS = 4 << 20
-SMALL = 200
+SMALL, LONG, VISITS_FOR_SHORTER = 200, 8, 400_000
 
 
 class Rw(Enum):
@@ -133,10 +134,10 @@ def find(edges: Edges, order: Order, transactions: int) -> list[Cycle]:
     """
     extra = ORDER_KINDS[order]
     edges = cyclic_part(edges.where(_among(edges, _DATA + _RW + extra)))
-    return [] if not len(edges) else _Finder(edges, extra, f"-{order}" if order else "", transactions).find()
+    return [] if not len(edges) else Finder(edges, extra, f"-{order}" if order else "", transactions).find()
 
 
-class _Finder:
+class Finder:
     def __init__(self, edges: Edges, extra: tuple[Kind, ...], suffix: str, transactions: int) -> None:
         self.nodes, edges = _renumbered(edges)
         self.edges, self.extra, self.suffix, self.transactions = edges, extra, suffix, transactions
@@ -150,6 +151,7 @@ class _Finder:
         self.s, self.t, self.k = edges.source.tolist(), edges.target.tolist(), edges.kind.tolist()
         self.p = by_predicate(edges).tolist()
         self.extra_set = set(map(int, extra))
+        self.visits_for_shorter = [VISITS_FOR_SHORTER]
 
     def find(self) -> list[Cycle]:
         e = self.edges
@@ -221,12 +223,14 @@ class _Finder:
                 tries = () if best else tries
             for start in tries:
                 limit = len(best) if best else None
-                found = self._around(start, allowed, rw, items, left, limit)
+                found = self.around(start, allowed, rw, items, left, limit)
                 if found and (best is None or len(found) < len(best)):
                     best = found
                 if left[0] <= 0 or (best and (large or len(best) == 2)):
                     break
             in_all -= given - left[0]
+            if best and len(best) > LONG:
+                best = shortened(self, best, starting, allowed, rw, items)
             if best:
                 yield Cycle(name + self.suffix, self._steps(best))
 
@@ -306,7 +310,7 @@ class _Finder:
                     ways.append([*way, edge])
         return []
 
-    def _around(
+    def around(
         self, start: int, allowed: set[int], rw: Rw, items: bool | None, left: list[int], limit: int | None
     ) -> list[int] | None:
         """The shortest path from an edge's target back to its source, by breadth first; None if there is none."""

@@ -13,7 +13,8 @@ from zephyr_lab.check.explain import Explainer, case_text
 from zephyr_lab.check.history import History, Transaction
 from zephyr_lab.extras import or_text
 
-SHOWN, LONGEST = 3, 12
+SHOWN, LONGEST, MOST_IN_A_PAGE = 3, 12, 60
+GAP = "..."
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,14 @@ class Report:
             count = len(self.cycles.get(name, [])) + len(self.cases.get(name, []))
             lines += ["", name + (f", {count:,} times" if count > 1 else "") + self._allowed(name)]
             for one in self.findings(name, SHOWN if count <= SHOWN else 1)[:SHOWN]:
-                lines += [
-                    f"  {self._line(h.transaction(number))}" for number in one.transactions[:8] if number < len(h)
-                ]
+                told = [self._line(h.transaction(number)) for number in one.transactions[:8] if number < len(h)]
+                if len(one.transactions) > 8:
+                    told.append(f"... and {len(one.transactions) - 8:,} transactions more")
                 steps = one.text.split("; ")
                 if len(steps) > LONGEST:
-                    steps = [*steps[: LONGEST // 2], f"... {len(steps) - LONGEST:,} more ...", *steps[-LONGEST // 2 :]]
-                lines += [f"  {line}" for line in steps]
+                    left_out = f"... {len(steps) - LONGEST:,} such steps more, each as these ..."
+                    steps = [*steps[: LONGEST // 2], left_out, *steps[-LONGEST // 2 :]]
+                lines += [f"  {line}" for line in told + steps]
         if self.names:
             lines += ["", f"not: {', '.join(self.weakest)}"]
             if self.fallen:
@@ -180,25 +182,73 @@ class Report:
     def _drawn(self) -> dict[str, Any]:
         """The figure's content as plain data."""
         worst = self.worst
-        numbers = list(worst.transactions) if worst else []
-        known = [self.history.transaction(number) for number in numbers if number < len(self.history)]
+        title = f"{self.said} at {levels.title(self.level)}" + (f": {worst.anomaly}" if worst else "")
+        return {"title": title, **self._shown(worst, LONGEST)}
+
+    def _shown(self, finding: Finding | None, most: int) -> dict[str, Any]:
+        """The transactions of a finding and their edges, `most` at the most; of more, one entry stands for those that
+        are left out in the middle, with an edge to it and one from it."""
+        if finding is None:
+            return {"transactions": [], "edges": []}
+        numbers = [number for number in finding.transactions if number < len(self.history)]
+        told = [self._told(self.history.transaction(number)) for number in numbers[:most]]
+        edges = list(finding.edges)
+        if len(numbers) > most:
+            head, tail = most // 2, (most - 1) // 2
+            told[head:] = [self._told(self.history.transaction(number)) for number in numbers[-tail:]]
+            count = len(numbers) - head - tail
+            gap = {
+                "name": GAP,
+                "session": "",
+                "text": f"{count:,} transactions more, each before the next",
+                "begin": None,
+                "end": None,
+            }
+            said = f"{count + 1:,} steps more, each as these"
+            into = {"from": numbers[head - 1], "to": GAP, "type": GAP, "text": said}
+            out_of = {"from": GAP, "to": numbers[-tail], "type": GAP, "text": ""}
+            told.insert(head, gap)
+            edges[head - 1 : -tail] = [into, out_of]
+        named = self._explainer.name
         return {
-            "title": f"{self.said} at {levels.title(self.level)}" + (f": {worst.anomaly}" if worst else ""),
-            "transactions": [
-                {
-                    "name": one.name,
-                    "session": str(one.session),
-                    "text": one.text(60),
-                    "begin": one.begin,
-                    "end": one.end,
-                }
-                for one in known
-            ],
+            "transactions": told,
             "edges": [
-                {**edge, "from": self._explainer.name(edge["from"]), "to": self._explainer.name(edge["to"])}
-                for edge in (worst.edges if worst else ())
+                {
+                    **edge,
+                    **{end: edge[end] if edge[end] == GAP else named(edge[end]) for end in ("from", "to")},
+                }
+                for edge in edges
             ],
         }
+
+    @staticmethod
+    def _told(one: Transaction) -> dict[str, Any]:
+        return {
+            "name": one.name,
+            "session": str(one.session),
+            "text": one.text(60),
+            "begin": one.begin,
+            "end": one.end,
+        }
+
+    def html(self) -> str:
+        """The anomalies as a page of its own: transactions in lanes, and the edges of each cycle."""
+        from zephyr_lab.views.cycle_page import cycle_page
+
+        shown = [
+            {
+                "name": name,
+                "count": len(self.cycles.get(name, [])) + len(self.cases.get(name, [])),
+                "allowed": name not in self.forbidden,
+                "text": finding.text if len(finding.text) < 2_000 else "",
+                **self._shown(finding, MOST_IN_A_PAGE),
+            }
+            for name in self.names
+            for finding in self.findings(name, 1)[:1]
+        ]
+        title = f"{self.history.source}: {self.said} at {levels.title(self.level)}"
+        lead = f"{len(self.history):,} transactions, {self.history.operations:,} operations."
+        return cycle_page(title, f"{lead} {self.why}".strip(), str(self), shown)
 
     @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class CheckFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
     SVG = "svg"
+    HTML = "html"
 
 
 def check(
@@ -64,7 +65,9 @@ def check(
     rounds: Annotated[
         int, typer.Option(min=1, help="How often orders of writes are tried before the answer is: cannot tell.")
     ] = 400,
-    format: Annotated[CheckFormat, typer.Option(help="Output format; svg draws the worst cycle.")] = (CheckFormat.TEXT),
+    format: Annotated[CheckFormat, typer.Option(help="Output format; svg draws the worst cycle, html is a page.")] = (
+        CheckFormat.TEXT
+    ),
 ) -> None:
     """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
 
@@ -119,10 +122,10 @@ def _keep_memory() -> None:
 def _print(report: Any, format: CheckFormat) -> None:
     if format is CheckFormat.JSON:
         print(json.dumps(report.to_dict()))
-    elif format is CheckFormat.SVG:
+    elif format in (CheckFormat.SVG, CheckFormat.HTML):
         if not hasattr(report, "figure"):
             raise BadInput(f"{report.source}: a history of {report.workload} has no cycle to draw; use --format text")
-        print(report.figure().svg)
+        print(report.figure().svg if format is CheckFormat.SVG else report.html(), end="")
     else:
         print(report)
 

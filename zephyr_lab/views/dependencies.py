@@ -13,22 +13,23 @@ from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, MONO, PALE, WARN, Pict
 
 MOST_CHARACTERS = 98  # of a line
 KINDS = {"ww": "#0072b2", "wr": GOOD, "rw": BAD, "process": PALE, "realtime": WARN}
-WIDTH, RADIUS, LINE, LANE, MOST = 8.0, 0.32, 0.2, 0.5, 12
+WIDTH, RADIUS, LINE, LANE = 8.0, 0.32, 0.2, 0.5
 
 
 def dependencies(drawn: dict[str, Any], text: str) -> Picture:
     """`drawn`: `title`; `transactions`, each with name, session, text, begin and end (None where unknown); `edges`,
-    each with from, to, type (ww, wr, rw, process, realtime) and text. More than twelve transactions are named, not
-    drawn.
+    each with from, to, type (ww, wr, rw, process, realtime) and text. Twelve transactions at the most; one without a
+    session stands for those that are left out.
     """
-    transactions = drawn["transactions"][:MOST]
-    sessions = sorted({one["session"] for one in transactions})
+    transactions = drawn["transactions"]
+    sessions = sorted({one["session"] for one in transactions if one["session"]})
     colours = {name: session_colour(name, i) for i, name in enumerate(sessions)}
-    words = [line for edge in drawn["edges"][:MOST] for line in _words(edge)]
+    words = [line for edge in drawn["edges"] if edge["text"] for line in _words(edge)]
+    known = [one for one in transactions if one["session"]]
     nodes = [
         textwrap.shorten(f"{one['name']}: {one['text']}", MOST_CHARACTERS, placeholder=" ...") for one in transactions
     ]
-    graph = 0.0 if not transactions else 1.5 if len(transactions) < 3 else 3.2
+    graph = 0.0 if not transactions else 1.5 if len(transactions) < 3 else 3.2 if len(transactions) < 9 else 4.6
     lanes = LANE * len(sessions)
     height = 0.45 + graph + LINE * (len(words) + len(nodes)) + lanes + 0.5
     with style():
@@ -43,7 +44,7 @@ def dependencies(drawn: dict[str, Any], text: str) -> Picture:
                 family=MONO if number < len(nodes) else None,
             )  # fmt: skip
         if at:
-            _draw_lanes(axes, transactions, colours, top + LINE * (len(words) + len(nodes)) + 0.25)
+            _draw_lanes(axes, known, colours, top + LINE * (len(words) + len(nodes)) + 0.25)
         return Picture.of(figure, text)
 
 
@@ -58,7 +59,7 @@ def _draw_graph(
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
     """Nodes on a circle, in the order of the cycle, and an arrow per edge; returns the nodes' positions."""
     count = len(transactions)
-    wide, high = (1.6, 0.0) if count < 3 else (2.2, height / 2 - RADIUS - 0.15)
+    wide, high = (1.6, 0.0) if count < 3 else (2.2 if count < 9 else 2.8, height / 2 - RADIUS - 0.15)
     at = {}
     for i, one in enumerate(transactions):
         angle = math.pi if count < 3 and i == 0 else 0.0 if count < 3 else -math.pi / 2 + 2 * math.pi * i / count
@@ -84,7 +85,14 @@ def _draw_graph(
         )  # fmt: skip
     for one in transactions:
         axes.add_patch(
-            Circle(at[one["name"]], RADIUS, facecolor="white", edgecolor=colours[one["session"]], linewidth=1.6)
+            Circle(
+                at[one["name"]],
+                RADIUS,
+                linestyle="-" if one["session"] else ":",
+                facecolor="white",
+                edgecolor=colours.get(one["session"], PALE),
+                linewidth=1.6,
+            )
         )
         x, y = at[one["name"]]
         axes.text(x, y, one["name"], ha="center", va="center", color=INK, weight="bold")

@@ -46,9 +46,15 @@ class Part:
 
 def page(transcript: dict[str, Any], title: str, lead: str, text: str, parts: Iterable[Part]) -> str:
     """The file's text, from `Transcript.to_dict()`; `text` stands in for the stepper without JavaScript."""
-    data = json.dumps([story(transcript)]).replace("<", "\\u003c")
     code = (_HERE / "stepper.js").read_text(encoding="utf-8")
     assert _EXPORT in code
+    drawn = f'<div id="stepper"></div>\n<pre id="text">{escape(text)}</pre>\n{"".join(map(_part, parts))}'
+    return document(title, lead, drawn, [story(transcript)], code.replace(_EXPORT, "") + _START)
+
+
+def document(title: str, lead: str, body: str, data: Any, code: str) -> str:
+    """A page with the stepper's style that loads nothing: `data` is in it as JSON, in a script named runs."""
+    held = json.dumps(data).replace("<", "\\u003c")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -61,12 +67,10 @@ def page(transcript: dict[str, Any], title: str, lead: str, text: str, parts: It
 <body>
 <h1>{escape(title)}</h1>
 <p>{escape(lead)}</p>
-<div id="stepper"></div>
-<pre id="text">{escape(text)}</pre>
-{"".join(map(_part, parts))}
-<script id="runs" type="application/json">{data}</script>
+{body}
+<script id="runs" type="application/json">{held}</script>
 <script>
-{code.replace(_EXPORT, "")}{_START}</script>
+{code}</script>
 </body>
 </html>
 """
