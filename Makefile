@@ -75,8 +75,8 @@ nbval: $(VENV)/dev.installed
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
 	$(BIN)/zephyr-lab store notebooks/*.ipynb
 
-site: $(VENV)/dev.installed  ## the course as pages in build/site, executed now
-	$(BIN)/zephyr-lab site notebooks --into build/site
+site: $(VENV)/dev.installed  ## the course as pages in build/site; executed are the notebooks of which something has changed
+	$(BIN)/zephyr-lab site notebooks --into build/site --cache build/executed
 
 screenshots: site  ## pictures of its pages and of the notebooks' figures, to look at; needs Chromium
 	$(BIN)/python -m tests.browser.screenshots build/site build/screenshots

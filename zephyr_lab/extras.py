@@ -28,7 +28,7 @@ EXTRAS = {
         "jupyterlab", "ipywidgets", "anywidget", "matplotlib", "nbval", "papermill", "nbformat",
         "nbclient", "nbconvert", "jinja2", "sqlalchemy",
     ),
-    "site": ("sphinx", "myst_nb", "pydata_sphinx_theme"),
+    "site": ("sphinx", "myst_nb", "jupyter_cache", "pydata_sphinx_theme"),
 }  # fmt: skip
 _EXTRA_OF = {module: extra for extra, modules in EXTRAS.items() for module in modules}
 

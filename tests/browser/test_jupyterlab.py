@@ -39,8 +39,11 @@ def test_a_prediction_is_taken_and_the_stepper_steps(reader: Reader) -> None:
     """A click on an answer is noted; arrow keys, Home and Play move the stepper, and say so aloud."""
     reader.open("00-start.ipynb")
     asked = reader.run("cell-03", "cell-04", "cell-06", "cell-07", "cell-09", "cell-10", "cell-13")
+    asked.get_by_text("1 100,000 roubles", exact=True).click()
+    asked.get_by_text("Not 1: it is 2.").wait_for()
     asked.get_by_text("2 95,000 roubles", exact=True).click()
-    asked.get_by_text("Your prediction: 2. Run the next cell, and compare.").wait_for()
+    asked.get_by_text("Right: 2.").wait_for()
+    assert "0 of 1 predictions right so far." in asked.inner_text()  # the first choice counts
     shown = reader.run("cell-14", "cell-15", "cell-17")
     page, stepper = reader.page, shown.locator(".zls-root")
     count, spoken = stepper.locator(".zls-count"), stepper.locator(".zls-spoken[aria-live]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,26 +15,27 @@ import pytest
 from tests.browser.chromium import wait_for_widgets
 from tests.conftest import ROOT
 from zephyr_lab.cli import app
-from zephyr_lab.course.store import executed_with_widgets, read_notebook
+from zephyr_lab.course.store import Execution, executed_with_widgets, read_notebook
 from zephyr_lab.errors import BadInput
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
 pytest.importorskip("myst_nb", reason="the site's tools are not installed: pip install -e .[site]")
-from zephyr_lab.site.build import build, executed_now
+from zephyr_lab.site.build import Built, build, executed_now
+from zephyr_lab.site.kept import Kept, surroundings
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("site")]
 
 
-def only_the_first(path: Path) -> nbformat.NotebookNode:
+def only_the_first(path: Path) -> Execution:
     """Executes 00-start, takes the matrix as it is stored, and of the others their text, which has all the links."""
     if path.stem == "00-start":
         return executed_with_widgets(path)
     notebook = read_notebook(path)
     if path.stem != "10-matrix":
         notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
-    return notebook
+    return Execution(notebook)
 
 
 WAYS = [
@@ -45,7 +48,7 @@ WAYS = [
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of all notebooks; Sphinx has nothing to complain of."""
     into = tmp_path_factory.mktemp("site") / "site"
-    assert build(ROOT / "notebooks", into, execute=request.param) == []
+    assert build(ROOT / "notebooks", into, execute=request.param) == Built([], [])
     return into
 
 
@@ -163,8 +166,61 @@ def test_a_folder_that_is_no_site_is_left_alone(tmp_path: Path) -> None:
     """So is one without notebooks; a command says so."""
     (tmp_path / "thesis.txt").write_text("my only copy")
     with pytest.raises(BadInput, match="holds something else"):
-        build(ROOT / "notebooks", tmp_path, execute=read_notebook)
+        build(ROOT / "notebooks", tmp_path, execute=only_the_first)
     assert (tmp_path / "thesis.txt").exists()
     with pytest.raises(BadInput, match="no notebooks"):
-        build(tmp_path, tmp_path / "site", execute=read_notebook)
+        build(tmp_path, tmp_path / "site", execute=only_the_first)
     assert "site" in {command.callback.__name__ for command in app.registered_commands if command.callback}
+
+
+def notebook(path: Path, *cells: str) -> None:
+    """Writes one, with a title."""
+    made = [nbformat.v4.new_markdown_cell(f"# {path.stem}"), *map(nbformat.v4.new_code_cell, cells)]
+    nbformat.write(nbformat.v4.new_notebook(cells=made), path)
+
+
+@pytest.mark.thorough
+def test_a_cell_that_fails_costs_no_other_page_and_is_named_on_its_own(tmp_path: Path) -> None:
+    """A wrong cell and a slow one; what was run before them is shown, what comes after is not run."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    notebook(folder / "a-good.ipynb", "print('all' + ' well')")
+    notebook(folder / "b-wrong.ipynb", "print('so' + ' far')", "1 / 0", "print('never' + ' run')")
+    notebook(folder / "c-slow.ipynb", "import time\ntime.sleep(600)")
+    built = build(folder, tmp_path / "site", execute=partial(executed_now, cell_seconds=3))
+    assert built.warnings == []
+    wrong, slow = built.failures
+    assert re.fullmatch(r"b-wrong\.ipynb: \w+ \(`1 / 0`\) raised ZeroDivisionError: division by zero", wrong)
+    assert re.fullmatch(r"c-slow\.ipynb: .*`import time`.* within 3 s; allow more with --cell-seconds", slow)
+    pages = {
+        one: (tmp_path / "site" / "notebooks" / f"{one}.html").read_text() for one in ("a-good", "b-wrong", "c-slow")
+    }
+    assert "all well" in pages["a-good"]
+    assert "so far" in pages["b-wrong"]
+    assert "never run" not in pages["b-wrong"]
+    assert "raised ZeroDivisionError" in pages["b-wrong"]
+    assert "within 3 s" in pages["c-slow"]
+
+
+def test_what_was_executed_is_kept_as_long_as_nothing_of_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text may change; its code may not, nor may what it is executed with."""
+    path = tmp_path / "a.ipynb"
+    notebook(path, "1 + 1")
+    done = read_notebook(path)
+    done.cells[1].outputs = [nbformat.v4.new_output("stream", text="2")]
+    Kept(tmp_path / "cache").keep(done, path)
+    stored = read_notebook(path)
+    stored.cells[0].source = "# Another title"
+    found = Kept(tmp_path / "cache").find(stored)
+    assert found
+    assert [found.cells[0].source, found.cells[1].outputs[0].text] == ["# Another title", "2"]
+    stored.cells[1].source = "1 + 2"
+    assert Kept(tmp_path / "cache").find(stored) is None
+    surroundings.cache_clear()
+    monkeypatch.setenv("ZEPHYR_LAB_PG_DSN", "postgresql://elsewhere")
+    assert Kept(tmp_path / "cache").find(read_notebook(path)) is None
+    Kept(tmp_path / "cache").keep(done, path)
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # nothing of the other server stays
+    surroundings.cache_clear()

@@ -46,14 +46,16 @@ def test_a_stub_is_the_naive_code_and_shows_its_counterexample(
 ) -> None:
     """As it is stored: words, and a timeline below them; and as the checker answers now."""
     words, picture = check.outputs
-    assert words.text.startswith(f"{name}: ")
-    assert {"rule broken:", "hint:", "what happened:"} <= set(re.findall(r"(?m)^[a-z ]+:(?= )", words.text))
+    said = words.data["text/plain"]
+    assert said.startswith(f"{name}: ")
+    assert {"rule broken:", "hint:", "what happened:"} <= set(re.findall(r"(?m)^[a-z ]+:(?= )", said))
+    assert "<b>rule broken</b>" in words.data["text/html"]
     assert {"image/png", "image/svg+xml", "text/plain"} <= set(picture.data)
     scope: dict[str, Any] = {}
     exec(compile(stub, "<ipython-input>", "exec"), scope)  # whose lines are a cell's
     function = next(value for key, value in scope.items() if key != "__builtins__")
     answer = exercise(name, lab).check(function)
-    assert answer.words() + "\n" == words.text
+    assert answer.words() == said
     assert str(answer.transcript) == picture.data["text/plain"]
 
 

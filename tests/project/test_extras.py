@@ -73,9 +73,10 @@ def imported(program: str, *arguments: str) -> set[str]:
         ("import zephyr_lab", set()),
         ("import zephyr_lab.lab.lab", {"psycopg", "psycopg_binary", "typing_extensions"}),
         ("import zephyr_lab.runbook", {"psycopg", "psycopg_binary", "typing_extensions"}),
+        ("from zephyr_lab.course import exercise, predict, result; predict('Is it?', ['a', 'b'])", set()),
         ("import sys; sys.argv[1:] = ['--help']; from zephyr_lab.cli import main; main()", PRINTING),
     ],
-    ids=["package", "lab", "runbook", "help"],
+    ids=["package", "lab", "runbook", "prediction", "help"],
 )
 def test_what_is_not_used_is_not_imported(program: str, allowed: set[str]) -> None:
     """Neither numpy, nor a parser of SQL, nor anything that draws; Python's own start may bring some (a .pth file)."""

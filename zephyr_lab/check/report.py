@@ -12,6 +12,7 @@ from zephyr_lab.check.cycles import Cycle
 from zephyr_lab.check.explain import Explainer, case_text
 from zephyr_lab.check.history import History, Transaction
 from zephyr_lab.extras import or_text
+from zephyr_lab.views.block import block
 
 SHOWN, LONGEST, MOST_IN_A_PAGE = 3, 12, 60
 GAP = "..."
@@ -252,4 +253,9 @@ class Report:
 
     @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return self.figure().mimebundle() if self.worst else {"text/plain": str(self)}
+        if self.worst:
+            drawn: dict[str, Any] = self.figure().mimebundle()
+            return drawn
+        head, *lines = str(self).splitlines()
+        badge = "valid" if self.valid else self.said
+        return {"text/plain": str(self), "text/html": block(head, notes=lines, badge=badge)}

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,14 +129,29 @@ def site(
         Path, typer.Option(help="Write the site into this folder; an older site there is replaced.")
     ] = Path("build/site"),
     jobs: Annotated[int, typer.Option(min=1, help="Number of notebooks executed in parallel.")] = JOBS,
+    cell_seconds: Annotated[int, typer.Option(min=1, help="Most seconds that a cell may take.")] = 180,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep executed notebooks in this folder, and take those from there that nothing has changed of."
+        ),
+    ] = None,
 ) -> None:
-    """Build the course as a site from notebooks executed now: offline, and to be opened from disk."""
-    with needed_by("zephyr-lab site", "site"):
-        from zephyr_lab.site.build import build
+    """Build the course as a site from notebooks executed now: offline, and to be opened from disk.
 
-    for line in build(folder, into, jobs):
+    A cell that fails or takes too long is named here and on its page. The other pages are built; the exit code is 1.
+    """
+    with needed_by("zephyr-lab site", "site"):
+        from zephyr_lab.site.build import build, executed_now
+
+    built = build(folder, into, jobs, partial(executed_now, cell_seconds=cell_seconds, cache=cache))
+    for line in built.warnings:
         err.print(line, style="yellow", markup=False, soft_wrap=True)
+    for line in built.failures:
+        err.print(line, style="red", markup=False, soft_wrap=True)
     print(f"open {into / 'index.html'}")
+    if built.failures:
+        raise typer.Exit(1)
 
 
 def store(

@@ -5,7 +5,7 @@ looks at the stored form. `course/execute.py` runs each at every level it takes,
 `application/vnd.zephyr-lab.result+json` is what CI reads back.
 
 An exercise (`course/exercises`) is scenarios, calls of the learner's function at the same time, and rules, each of
-which looks at one schedule (`observed`) and says in words what happened instead. `exercise` hands the calls to
+which looks at one schedule (`observed`) and says in words what happened instead. `checker` hands the calls to
 `Lab.explore`, with the rules as its invariant, and answers with the shortest schedule that broke one; `observed` also
 recognises why, where the schedule shows it. `exactly-once` is not explored: `faults` does to one transaction what
 servers and networks do, on connections (`recording_connection`) that are cut in their sockets

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from zephyr_lab.course.answer import Answer
-from zephyr_lab.course.exercise import Checker, Learners
-from zephyr_lab.course.exercises import EXERCISES
 from zephyr_lab.errors import BadInput
-from zephyr_lab.lab import Lab
+
+if TYPE_CHECKING:
+    from zephyr_lab.course.answer import Answer
+    from zephyr_lab.course.checker import Checker, Learners
+    from zephyr_lab.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Posed:
 
 def exercise(name: str, lab: Lab) -> Posed:
     """An exercise by its name. Raises BadInput, listing the names."""
+    from zephyr_lab.course.exercises import EXERCISES  # the explorer: a prediction in the same notebook needs none
+
     if name not in EXERCISES:
         raise BadInput(f"unknown exercise {name!r}; there are: {', '.join(EXERCISES)}")
     return Posed(EXERCISES[name], lab)

@@ -1,28 +1,40 @@
 """A question to the reader, before the cell that answers it.
 
-In Jupyter the reader can choose an answer, and the choice stays visible. In batch it neither waits nor changes
-anything: its text, which a stored notebook keeps, too, is the question with its answers.
+In Jupyter, and on the site, the reader chooses an answer, and is told whether it is right and how many were so far
+(`views/prediction`). In batch it neither waits nor changes anything: its text, which a stored notebook keeps, too, is
+the question with its answers. The right ones are in `data/predictions.toml`, where a reader of the cell does not see
+them; a test looks for the evidence in what the cells below the question show.
 """
 
 from __future__ import annotations
 
-import html
-import re
 import textwrap
+import tomllib
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.extras import or_text
+from zephyr_lab.shipped import shipped
+
+if TYPE_CHECKING:
+    from zephyr_lab.views.prediction import Question
 
 WIDTH = 100
 
 
 class Prediction:
-    """A question; `choice` is the number of the chosen answer, from 1, or None."""
+    """A question; `choice` is the number of the chosen answer, from 1, or None.
+
+    `answer` is that of the right one, or None where it is not known.
+    """
 
     def __init__(self, question: str, options: Sequence[str]) -> None:
         self.question, self.options = question, tuple(options)
         self.choice: int | None = None
+        right = (number for number, option in enumerate(options, start=1) if (question, option) in answers())
+        self.answer: int | None = next(right, None)
 
     def __str__(self) -> str:
         numbered = [f"  {number}  {option}" for number, option in enumerate(self.options, start=1)]
@@ -30,28 +42,26 @@ class Prediction:
 
     __repr__ = __str__
 
+    @or_text
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         # Where no widget can be shown, the text is: in stored notebooks, on pages, in a terminal.
-        return {**self.widget()._repr_mimebundle_(), "text/plain": str(self)}
+        shown = self.widget()._repr_mimebundle_()
+        data = shown[0] if isinstance(shown, tuple) else shown
+        return {**(data or {}), "text/plain": str(self)}
 
-    def widget(self) -> Any:
-        """It as an ipywidgets box: the question, a radio button for each answer, a line with the choice."""
-        import ipywidgets  # as long to import as a small notebook takes to run; batch needs none of it
+    def widget(self) -> Question:
+        """It as a widget, whose choices are noted here."""
+        from zephyr_lab.views.prediction import Question  # as long to import as a small notebook takes to run
 
-        question = ipywidgets.HTML(_as_html(self.question))
-        answers = [(f"{number}  {option}", number) for number, option in enumerate(self.options, start=1)]
-        buttons = ipywidgets.RadioButtons(options=answers, value=self.choice, layout={"width": "max-content"})
-        noted = ipywidgets.HTML(self._noted())
+        shown = Question(
+            question=self.question, options=list(self.options), answer=self.answer or 0, choice=self.choice or 0
+        )
 
         def choose(change: dict[str, Any]) -> None:
-            self.choice = change["new"]
-            noted.value = self._noted()
+            self.choice = change["new"] or None
 
-        buttons.observe(choose, "value")
-        return ipywidgets.VBox([question, buttons, noted])
-
-    def _noted(self) -> str:
-        return "" if self.choice is None else f"Your prediction: <b>{self.choice}</b>. Run the next cell, and compare."
+        shown.observe(choose, "choice")
+        return shown
 
 
 def predict(question: str, options: Sequence[str]) -> Prediction:
@@ -64,5 +74,8 @@ def predict(question: str, options: Sequence[str]) -> Prediction:
     return Prediction(question, options)
 
 
-def _as_html(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+@cache
+def answers() -> dict[tuple[str, str], str]:
+    """The evidence for each right answer of the course's questions, by both as they are worded there."""
+    told = tomllib.loads(shipped("data", "predictions.toml").read_text(encoding="utf-8"))["prediction"]
+    return {(one["question"], one["answer"]): one["evidence"] for one in told}

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zephyr_lab.anomalies import Matrix, anomaly
-from zephyr_lab.explore.exploration import Exploration
-from zephyr_lab.explore.verdict import Verdict
-from zephyr_lab.schedule.levels import IsolationLevel
-
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+    from zephyr_lab.anomalies import Matrix
+    from zephyr_lab.explore.exploration import Exploration
+    from zephyr_lab.explore.verdict import Verdict
 
 MIME = "application/vnd.zephyr-lab.result+json"
 
@@ -41,6 +40,12 @@ def result(
 
     Raises AssertionError if measured and expected differ.
     """
+    # Whoever asks for a prediction imports this module, too, and needs none of these.
+    from zephyr_lab.anomalies import Matrix, anomaly
+    from zephyr_lab.explore.exploration import Exploration
+    from zephyr_lab.explore.verdict import Verdict
+    from zephyr_lab.schedule.levels import IsolationLevel
+
     if isinstance(measured, Matrix):
         assert not measured.unexpected(), measured.unexpected()
         found = {"cells": len(measured.cells), "unexpected": 0, **measured.cells_by_name()}

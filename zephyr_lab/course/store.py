@@ -6,12 +6,13 @@ notebooks are committed executed, through this one normaliser. Those of the meas
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from zephyr_lab.errors import BadInput, NotebookFailed
 from zephyr_lab.warm.managers import AsyncManager
@@ -48,21 +49,34 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
         raise BadInput(f"cannot read notebook {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
+@dataclass(frozen=True)
+class Execution:
+    """A notebook as far as it was executed; `stopped_at` is the place of the cell that failed, None if none did."""
+
+    notebook: nbformat.NotebookNode
+    stopped_at: int | None = None
+    failure: str = ""
+
+
 def executed(path: Path) -> str:
     """The text of a notebook's file after a fresh execution. Raises BadInput, NotebookFailed."""
-    return normal_form(_execute(path, widgets=False))
+    made = _execute(path, widgets=False)
+    if made.stopped_at is not None:
+        raise NotebookFailed(f"{made.failure}; nothing was stored")
+    return normal_form(made.notebook)
 
 
-def executed_with_widgets(path: Path) -> nbformat.NotebookNode:
-    """A notebook after a fresh execution, with the state of its widgets. Raises BadInput, NotebookFailed."""
-    return _execute(path, widgets=True)
+def executed_with_widgets(path: Path, cell_seconds: int = CELL_SECONDS) -> Execution:
+    """A notebook after a fresh execution, with the state of its widgets. Raises BadInput."""
+    return _execute(path, widgets=True, cell_seconds=cell_seconds)
 
 
-def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
+def _execute(path: Path, widgets: bool, cell_seconds: int = CELL_SECONDS) -> Execution:
     notebook = read_notebook(path)
+    begun: list[int] = []
     client = NotebookClient(
         notebook,
-        timeout=CELL_SECONDS,
+        timeout=cell_seconds,
         kernel_name=KERNEL["name"],
         record_timing=False,
         store_widget_state=widgets,
@@ -71,12 +85,32 @@ def _execute(path: Path, widgets: bool) -> nbformat.NotebookNode:
         extra_arguments=QUIET,
         kernel_manager_class=AsyncManager,
         resources={"metadata": {"path": str(path.parent)}},
+        on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
     )
+    for cell in notebook.cells:  # what a cell that is not reached shows is not of this execution
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     try:
         client.execute()
-    except CellExecutionError as error:
-        raise NotebookFailed(f"{path}: a cell raised {error.ename}: {error.evalue}; nothing was stored") from None
-    return notebook
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        client.set_widgets_metadata()
+        at = begun[-1] if begun else 0
+        return Execution(notebook, at, f"{path.name}: {_named(notebook.cells[at], at)} {_why(error, cell_seconds)}")
+    return Execution(notebook)
+
+
+def _named(cell: nbformat.NotebookNode, at: int) -> str:
+    """A cell by its id, or else its number, and its first line."""
+    first: str = cell.source.strip().split("\n")[0]
+    return f"{cell.get('id') or f'cell {at + 1}'} (`{first}`)"
+
+
+def _why(error: Exception, cell_seconds: int) -> str:
+    if isinstance(error, CellExecutionError):
+        return f"raised {error.ename}: {error.evalue}"
+    if isinstance(error, DeadKernelError):
+        return "ended its kernel"
+    return f"was not done within {cell_seconds} s; allow more with --cell-seconds"
 
 
 def normal_form(notebook: nbformat.NotebookNode) -> str:

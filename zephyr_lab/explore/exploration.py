@@ -10,6 +10,7 @@ from zephyr_lab.explore.counterexample import Counterexample
 from zephyr_lab.explore.symmetry import Renaming
 from zephyr_lab.explore.verdict import Outcome, VerdictKind, told_off
 from zephyr_lab.schedule.transcript import AnswerKind, Result
+from zephyr_lab.views.block import Line, block
 
 Key = tuple[VerdictKind, Outcome, tuple[tuple[str, str], ...]]
 
@@ -243,18 +244,22 @@ class Exploration:
         return f"all {counts.schedules:,} schedules" + (f", represented by {run:,}" if run < counts.schedules else "")
 
     def __str__(self) -> str:
-        counts = self.known
         lines = [f"{self.case} at {self.isolation}: {self.scope()}"]
         lines += [
             f"  {one.represents or one.count:>6}  {one.verdict:<13} {one.text()}  [{one.example}]"
             for one in self.by_count()
         ]
+        return "\n".join(lines + self._notes())
+
+    def _notes(self) -> list[str]:
+        """What is said below the outcomes."""
+        counts = self.known
         false = f" ({counts.false_positives} false positives)" if counts.false_positives else ""
         undecided = f", {counts.undecided} undecided" if counts.undecided else ""
-        lines.append(
+        lines = [
             f"anomalous {counts.anomalous} of {counts.schedules}, aborted {counts.aborted}{false}{undecided}, "
             f"{counts.blocked_steps} blocked steps, {counts.deadlocks} deadlocks"
-        )
+        ]
         if self.invariant:
             lines.append(f"the invariant is violated in {counts.violated} of {counts.schedules}")
         if self.counterexample:
@@ -267,6 +272,13 @@ class Exploration:
             lines.append(self.unordered)
         if self.not_compared:
             lines.append(f"used, and not compared: {'; '.join(self.not_compared)}")
-        return "\n".join(lines)
+        return lines
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        lines = (
+            Line(one.text(), str(one.verdict), f"{one.represents or one.count:,}", code=one.example)
+            for one in self.by_count()
+        )
+        return block(f"{self.case} at {self.isolation}: {self.scope()}", lines, self._notes())

@@ -21,6 +21,7 @@ from typing import Any
 from zephyr_lab.errors import REFUSALS, RETRYABLE, ScheduleError, StepTimeout
 from zephyr_lab.schedule.model import Schedule
 from zephyr_lab.schedule.transcript import End, Failure, Result, Table, Transaction, Transcript
+from zephyr_lab.views.block import Line, block
 
 MOST_ORDERS = 1_000
 
@@ -126,6 +127,12 @@ class Verdict:
         return "\n".join([*lines, f"verdict: {self.kind}: {self.reason}"])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        lines = [Line(self.outcome.text(), label="this schedule")]
+        lines += [Line(outcome.text(), label=order) for order, outcome in self.serial.items()]
+        of = self.transcript
+        return block(f"{of.case} at {of.isolation}, schedule {of.schedule}: {self.reason}", lines, badge=str(self.kind))
 
 
 class Undecided(Exception):

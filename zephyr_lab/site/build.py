@@ -15,8 +15,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import myst_nb  # noqa: F401  # both are named in Sphinx's settings, and are missed here, before anything is executed
@@ -28,12 +29,13 @@ from sphinx.util.docutils import docutils_namespace
 
 from zephyr_lab.anomalies.catalogue import CATALOGUE
 from zephyr_lab.course.result import read_result
-from zephyr_lab.course.store import executed_with_widgets, is_measured, read_notebook
+from zephyr_lab.course.store import CELL_SECONDS, Execution, executed_with_widgets, is_measured, read_notebook
 from zephyr_lab.errors import BadInput, SiteFailed
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.shipped import shipped
 from zephyr_lab.site.api import PAGES, as_rst, page
 from zephyr_lab.site.conf import SETTINGS
+from zephyr_lab.site.kept import Kept
 from zephyr_lab.site.widgets import static
 from zephyr_lab.warm import JOBS, environment, warm_kernels
 
@@ -49,22 +51,37 @@ _FROM_FOLDER = re.compile(r"\]\((?=[\w-]+\.(ipynb|md)\b)")
 _OUTSIDE = re.compile(r"\]\(\.\./([\w./-]+)\)")
 _ORPHAN = "---\norphan: true\n---\n\n"  # a page that no table of contents names
 
-Execute = Callable[[Path], nbformat.NotebookNode]
+Execute = Callable[[Path], Execution]
 
 
-def executed_now(path: Path) -> nbformat.NotebookNode:
+@dataclass(frozen=True)
+class Built:
+    """What came of a build: the cells that failed, whose pages say so, and Sphinx's warnings."""
+
+    failures: list[str]
+    warnings: list[str]
+
+
+def executed_now(path: Path, cell_seconds: int = CELL_SECONDS, cache: Path | None = None) -> Execution:
     """A notebook as it comes out now; of the measured kind as it is stored, since two at once would measure each other.
 
-    Raises BadInput, NotebookFailed.
+    With a `cache`, one whose code and surroundings have not changed is taken from there. Raises BadInput.
     """
     stored = read_notebook(path)
-    return stored if is_measured(stored) else executed_with_widgets(path)
+    if is_measured(stored):
+        return Execution(stored)
+    if cache and (kept := Kept(cache).find(stored)):
+        return Execution(kept)
+    made = executed_with_widgets(path, cell_seconds)
+    if cache and made.stopped_at is None:
+        Kept(cache).keep(made.notebook, path)
+    return made
 
 
-def build(folder: Path, into: Path, jobs: int = JOBS, execute: Execute = executed_now) -> list[str]:
-    """Executes the notebooks of a folder, builds the site, and gives Sphinx's warnings.
+def build(folder: Path, into: Path, jobs: int = JOBS, execute: Execute = executed_now) -> Built:
+    """Executes the notebooks of a folder and builds the site; the page of a notebook that failed says where and why.
 
-    Raises BadInput if there are no notebooks or `into` holds something else, NotebookFailed, SiteFailed.
+    Raises BadInput if there are no notebooks or `into` holds something else, SiteFailed.
     """
     paths = sorted(folder.glob("*.ipynb"))
     if not paths:
@@ -72,16 +89,27 @@ def build(folder: Path, into: Path, jobs: int = JOBS, execute: Execute = execute
     if into.exists() and any(into.iterdir()) and not all((into / name).exists() for name in OWN):
         raise BadInput(f"{into} holds something else than a site: name another folder, or empty it")
     with tempfile.TemporaryDirectory(prefix="zephyr-lab-site-") as scratch:
-        notebooks = _execute(paths, jobs, execute)
+        made = _execute(paths, jobs, execute)
         source = Path(scratch) / "source"
-        write_sources(source, notebooks, folder.parent)
-        return _sphinx(source, Path(scratch), into)
+        write_sources(source, {name: with_failure(one) for name, one in made.items()}, folder.parent)
+        failures = [one.failure for one in made.values() if one.failure]
+        return Built(failures, _sphinx(source, Path(scratch), into))
 
 
-def _execute(paths: Sequence[Path], jobs: int, execute: Execute) -> dict[str, nbformat.NotebookNode]:
+def _execute(paths: Sequence[Path], jobs: int, execute: Execute) -> dict[str, Execution]:
     """Every notebook executed, `jobs` at a time; each has a kernel of its own, hence threads do."""
     with environment(ZEPHYR_LAB_OBSERVE="1"), warm_kernels(), ThreadPoolExecutor(jobs) as pool:
         return dict(zip([path.stem for path in paths], pool.map(execute, paths), strict=True))
+
+
+def with_failure(made: Execution) -> nbformat.NotebookNode:
+    """The notebook for its page, with a notice above the cell that failed."""
+    if made.stopped_at is None:
+        return made.notebook
+    notebook = cast("nbformat.NotebookNode", nbformat.from_dict(made.notebook))
+    said = f"```{{error}}\n{made.failure}\n\nThis cell and those below it have no results on this page.\n```"
+    notebook.cells.insert(made.stopped_at, nbformat.v4.new_markdown_cell(said, id="failure"))
+    return notebook
 
 
 def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], checkout: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
 # One colour per session, in all figures; Okabe and Ito's palette, distinguishable for colour-blind readers.
 SESSIONS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# The same, darker: white letters on them have a contrast of at least 4.5.
+BADGES = ("#0072b2", "#ad4c00", "#007757", "#a34a7d", "#8a5f00", "#1f70a3")
 GOOD, BAD, WARN = "#1a7f37", "#b42318", "#9a6700"
 SIZE = 9.0  # points; nothing in a figure is smaller
 # For notebooks that are only compared or made into pages: drawing the PNG takes three times as long as the SVG.
@@ -28,10 +30,10 @@ WITHOUT_PNG = "ZEPHYR_LAB_WITHOUT_PNG"
 MONO, MONO_WIDTH = "DejaVu Sans Mono", 0.0782  # inches of one of its characters at this size, and a little
 
 
-def session_colour(name: str, place: int) -> str:
+def session_colour(name: str, place: int, colours: Sequence[str] = SESSIONS) -> str:
     """A session's colour: those of A, B, ... are fixed, other names have that of their position."""
     letter = ord(name) - ord("A") if len(name) == 1 and "A" <= name <= "Z" else place
-    return SESSIONS[letter % len(SESSIONS)]
+    return colours[letter % len(colours)]
 
 
 _SIZE = re.compile(r'<svg([^>]*?) width="[\d.]+pt" height="[\d.]+pt"')

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.patches import Rectangle
 
-from zephyr_lab.views.figure import BAD, GOOD, INK, PALE, WARN, Picture, blank, style
+from zephyr_lab.views.block import colour_of
+from zephyr_lab.views.figure import INK, PALE, Picture, blank, style
 
 WIDTH, ROW, HEAD = 10.0, 0.58, 0.42  # inches
 CHARACTER = 0.088  # inches of a bold one, on average
@@ -43,8 +44,3 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[
         for number, (word, meaning) in enumerate(legend.items()):
             axes.text(0.1, below + 0.2 * (number + 0.8), f"{word}: {meaning}", va="center", color=PALE)
         return Picture.of(figure, text)
-
-
-def colour_of(word: str) -> str:
-    """One colour per verdict, the same in every figure and on every page."""
-    return GOOD if word.startswith("prevented") else BAD if word.startswith("occurs") else WARN

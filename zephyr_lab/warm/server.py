@@ -37,7 +37,7 @@ MODULES = (
     "sqlalchemy.orm", "sqlalchemy.dialects.postgresql.psycopg", "sqlglot.dialects.postgres",
     "sqlglot.generators.postgres", "sqlglot.parsers.postgres", "zephyr_lab.course.magics", "zephyr_lab.lab.lab",
     "zephyr_lab.check", "zephyr_lab.explore.recording", "zephyr_lab.runbook", "zephyr_lab.servers.keyvalue",
-    "zephyr_lab.functions.keyvalue", "zephyr_lab.course.exercise", "zephyr_lab.course.predict",
+    "zephyr_lab.functions.keyvalue", "zephyr_lab.course.checker", "zephyr_lab.course.predict",
     "zephyr_lab.course.result", "zephyr_lab.course.shop", "zephyr_lab.course.strategies", "zephyr_lab.views.answer",
     "zephyr_lab.views.dependencies", "zephyr_lab.views.grid", "zephyr_lab.views.service", "zephyr_lab.views.slots",
     "zephyr_lab.views.stepper", "zephyr_lab.views.timeline", "zephyr_lab.views.wait_tree",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zephyr_lab.course.exercise import Checker
+from zephyr_lab.course.checker import Checker
 from zephyr_lab.course.exercises import booking, create, queue, reservation, retry, shifts, transfer
 
 EXERCISES: dict[str, Checker] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zephyr_lab.course.exercise import Exercise, Scenario, call
+from zephyr_lab.course.checker import Exercise, Scenario, call
 from zephyr_lab.course.observed import Observed
 from zephyr_lab.course.rules import Rule, nobody_is_aborted, yes_or_no
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from zephyr_lab.course.exercise import Exercise, Learners, Scenario, Session
+from zephyr_lab.course.checker import Exercise, Learners, Scenario, Session
 from zephyr_lab.course.observed import Observed
 from zephyr_lab.course.rules import COMES_TO_ITS_END, LEVEL_IS_GIVEN, NOBODY_IS_STUCK, Rule, nobody_is_aborted
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zephyr_lab.course.answer import Answer
-from zephyr_lab.course.exercise import Exercise, Learners, Scenario, Session
+from zephyr_lab.course.checker import Exercise, Learners, Scenario, Session
 from zephyr_lab.course.observed import Observed
 from zephyr_lab.course.rules import COMES_TO_ITS_END, Rule, yes_or_no
 from zephyr_lab.lab import Lab

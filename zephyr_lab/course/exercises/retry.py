@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql as psql
 
 from zephyr_lab.course.answer import Answer
-from zephyr_lab.course.exercise import Learners, wrong_form
+from zephyr_lab.course.checker import Learners, wrong_form
 from zephyr_lab.course.faults import FAULTS, MOST_ATTEMPTS, ORDER, PRICE, SECONDS, SETUP, Attempts
 from zephyr_lab.course.recording_connection import GivenUp
 from zephyr_lab.lab import Lab
