@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -14,18 +18,34 @@ import pytest
 
 from tests.browser.chromium import wait_for_widgets
 from tests.conftest import ROOT
+from zephyr_lab import Lab
 from zephyr_lab.cli import app
 from zephyr_lab.course.store import Execution, executed_with_widgets, read_notebook
 from zephyr_lab.errors import BadInput
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator
+    from playwright.sync_api import Browser, Locator, Page
 
 pytest.importorskip("myst_nb", reason="the site's tools are not installed: pip install -e .[site]")
 from zephyr_lab.site.build import Built, build, executed_now
 from zephyr_lab.site.kept import Kept, surroundings
+from zephyr_lab.site.schedules import Schedules, all_schedules, schedules_now
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("site")]
+
+AXE = "axe-core@4.14.1"
+LOOKED_AT = (
+    "index.html",
+    "course.html",
+    "matrix.html",
+    "levels.html#snapshot-isolation",
+    "schedules.html#lost-update/rr/ABABAB",
+    "notebooks/00-start.html",
+    "notebooks/04-matrix.html",
+    "notebooks/questions.html",
+    "docs/services.html",
+    "api/lab.html",
+)
 
 
 def only_the_first(path: Path) -> Execution:
@@ -38,9 +58,20 @@ def only_the_first(path: Path) -> Execution:
     return Execution(notebook)
 
 
+def of_two_cases() -> Schedules:
+    with Lab() as lab:
+        return {name: all_schedules(lab.case(name)) for name in ("lost-update", "read-skew")}
+
+
+def of_none() -> Schedules:
+    return {}
+
+
 WAYS = [
-    pytest.param(only_the_first, id="the-first-executed", marks=pytest.mark.thorough),
-    pytest.param(executed_now, id="all-executed", marks=[pytest.mark.thorough, pytest.mark.timeout(1200)]),
+    pytest.param((only_the_first, of_two_cases), id="the-first-executed", marks=pytest.mark.thorough),
+    pytest.param(
+        (executed_now, schedules_now), id="all-executed", marks=[pytest.mark.thorough, pytest.mark.timeout(1200)]
+    ),
 ]
 
 
@@ -48,7 +79,8 @@ WAYS = [
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of all notebooks; Sphinx has nothing to complain of."""
     into = tmp_path_factory.mktemp("site") / "site"
-    assert build(ROOT / "notebooks", into, execute=request.param) == Built([], [])
+    execute, schedules = request.param
+    assert build(ROOT / "notebooks", into, execute=execute, schedules=schedules) == Built([], [])
     return into
 
 
@@ -96,7 +128,7 @@ def test_the_front_page_has_the_idea_the_matrix_and_every_notebook(site: Path) -
     """And the pages of functions have what their docstrings say."""
     front = (site / "index.html").read_text(encoding="utf-8")
     assert "no serial order of the committed transactions" in front
-    assert front.count("aborts 40001</td>") > 10
+    assert front.count(">aborts 40001</") > 10
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{path.stem}.html" in front
     assert "zephyr_lab.lab.case.Case.stepper" in (site / "api" / "lab.html").read_text(encoding="utf-8")
@@ -158,6 +190,133 @@ def check_edges(stepper: Locator) -> None:
     assert lit.count() == 0
 
 
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a reader who has not been here before."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def test_a_link_opens_one_schedule_and_the_map_opens_the_others(site: Path, page: Page) -> None:
+    """By its address, by a click in the map, by a choice above the lanes, and by a word of the matrix."""
+    page.goto((site / "schedules.html").as_uri() + "#lost-update/rr/ABABAB")
+    stepper = page.locator(".zls-root")
+    stepper.get_by_text("aborts 40001", exact=True).wait_for()
+    assert stepper.locator(".zls-state").all_inner_texts() == ["committed", "failed: 40001"]
+    page.locator(".zephyr-map a[aria-current]").get_by_text("aborts 40001").wait_for()
+    page.locator('.zephyr-map a[href="#lost-update/ser/AAABBB"]').click()
+    stepper.locator(".zls-mark", has_text="prevented").wait_for()
+    assert page.url.endswith("#lost-update/ser/AAABBB")
+    stepper.get_by_label("Schedule").select_option("A A B A B A")
+    stepper.get_by_text("The server does not admit this schedule at this level").wait_for()
+    page.goto((site / "matrix.html").as_uri())
+    page.get_by_role("row", name="lost-update").get_by_role("link", name="occurs").first.click()
+    page.locator(".zls-mark", has_text="occurs").wait_for()
+    assert "#lost-update/rc/" in page.url
+
+
+def test_a_stepper_of_a_notebook_has_all_schedules_of_its_case(site: Path, page: Page) -> None:
+    """Once it is in sight; of a run by hand there are no others."""
+    page.goto((site / "notebooks" / "00-start.html").as_uri())
+    wait_for_widgets(page)
+    by_hand, run = page.locator(".zls-root").nth(0), page.locator(".zls-root").nth(1)
+    run.scroll_into_view_if_needed()
+    schedule = run.get_by_label("Schedule")
+    schedule.wait_for()
+    assert schedule.locator("option").count() == 20
+    assert schedule.input_value() == "A B A B A B"
+    schedule.select_option("A A A B B B")
+    run.locator(".zls-mark", has_text="prevented").wait_for()
+    assert by_hand.get_by_label("Schedule").count() == 0
+
+
+def test_a_prediction_is_judged_and_kept(site: Path, page: Page) -> None:
+    """The first choice counts, also after the page was opened again; its listing is not shown."""
+    page.goto((site / "notebooks" / "00-start.html").as_uri())
+    wait_for_widgets(page)
+    question = page.locator(".zlp-root")
+    question.get_by_role("radio").nth(0).check()
+    assert question.get_by_role("status").inner_text().startswith("Not 1: it is 2.")
+    page.reload()
+    wait_for_widgets(page)
+    assert question.get_by_role("radio").nth(0).is_checked()
+    question.get_by_role("radio").nth(1).check()
+    said = question.get_by_role("status").inner_text()
+    assert said.startswith("Right: 2.")
+    assert said.endswith("0 of 1 predictions right so far.")
+    assert page.get_by_text("import predict").count() == 0
+
+
+def test_a_search_finds_states_by_their_numbers(site: Path, page: Page) -> None:
+    """As people arrive with them."""
+    for state in ("40001", "23505", "40P01"):
+        page.goto((site / "search.html").as_uri() + f"?q={state}")
+        page.locator("#search-results li a").first.wait_for()
+        assert page.locator("#search-results li").count() > 3, state
+
+
+def test_a_level_and_an_anomaly_show_what_follows_from_them(site: Path, page: Page) -> None:
+    """By click and by address."""
+    page.goto((site / "levels.html").as_uri() + "#write-skew")
+    page.get_by_text("A history with write-skew is none of: ").wait_for()
+    assert page.locator('[href="#serializable"][data-state="out"]').count() == 1
+    assert page.locator('[href="#snapshot-isolation"][data-state="out"]').count() == 0
+    page.locator('a.zephyr-node[href="#snapshot-isolation"]').click()
+    page.get_by_text("snapshot-isolation forbids: ").wait_for()
+    assert page.locator('[href="#read-committed"]').get_attribute("data-state") == "implied"
+    assert page.locator(".zephyr-lines line").count() > 30
+
+
+def test_figures_say_what_they_show(site: Path) -> None:
+    """None is a picture whose name is a hash."""
+    found = 0
+    for path in pages(site):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r'<img[^>]*alt="[^"]*[0-9a-f]{20}', text), path.name
+        found += len(re.findall(r'<svg[^>]*role="img" aria-label="[^"]{15,}"', text))
+    assert found >= 3
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The code of axe-core, from npm."""
+    if (npm := shutil.which("npm")) is None:
+        pytest.skip("no npm here")
+    folder = tmp_path_factory.mktemp("axe")
+    done = subprocess.run([npm, "pack", "--silent", AXE], cwd=folder, capture_output=True, timeout=120, check=False)
+    if done.returncode:
+        pytest.skip("the npm registry is out of reach")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        inside = archive.extractfile("package/axe.min.js")
+        assert inside
+        return inside.read().decode()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(
+    site: Path, browser: Browser, axe: str, scheme: Literal["light", "dark"], width: int
+) -> None:
+    """Contrast, names, roles (WCAG 2.2 AA), on the pages that differ in kind; and no page is wider than the window."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    for name in LOOKED_AT:
+        page.goto((site / name.partition("#")[0]).as_uri() + name[len(name.partition("#")[0]) :])
+        wait_for_widgets(page)
+        page.evaluate(axe)
+        found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        serious = [
+            (one["id"], node["target"], node["failureSummary"])
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"][:3]
+        ]
+        assert serious == [], name
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    context.close()
+
+
 def _is_local(address: str) -> bool:
     return urlsplit(address).scheme in ("file", "blob", "data")
 
@@ -166,10 +325,10 @@ def test_a_folder_that_is_no_site_is_left_alone(tmp_path: Path) -> None:
     """So is one without notebooks; a command says so."""
     (tmp_path / "thesis.txt").write_text("my only copy")
     with pytest.raises(BadInput, match="holds something else"):
-        build(ROOT / "notebooks", tmp_path, execute=only_the_first)
+        build(ROOT / "notebooks", tmp_path, execute=only_the_first, schedules=of_none)
     assert (tmp_path / "thesis.txt").exists()
     with pytest.raises(BadInput, match="no notebooks"):
-        build(tmp_path, tmp_path / "site", execute=only_the_first)
+        build(tmp_path, tmp_path / "site", execute=only_the_first, schedules=of_none)
     assert "site" in {command.callback.__name__ for command in app.registered_commands if command.callback}
 
 
@@ -187,7 +346,7 @@ def test_a_cell_that_fails_costs_no_other_page_and_is_named_on_its_own(tmp_path:
     notebook(folder / "a-good.ipynb", "print('all' + ' well')")
     notebook(folder / "b-wrong.ipynb", "print('so' + ' far')", "1 / 0", "print('never' + ' run')")
     notebook(folder / "c-slow.ipynb", "import time\ntime.sleep(600)")
-    built = build(folder, tmp_path / "site", execute=partial(executed_now, cell_seconds=3))
+    built = build(folder, tmp_path / "site", execute=partial(executed_now, cell_seconds=3), schedules=of_none)
     assert built.warnings == []
     wrong, slow = built.failures
     assert re.fullmatch(r"b-wrong\.ipynb: \w+ \(`1 / 0`\) raised ZeroDivisionError: division by zero", wrong)

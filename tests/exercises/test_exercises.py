@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +66,27 @@ def test_every_exercise_has_a_solution_and_mistakes() -> None:
     assert set(RIGHT) == set(REFUSED) == set(EXERCISES)
     assert all(RIGHT.values())
     assert min(len(mistakes) for mistakes in REFUSED.values()) >= 5
+
+
+def test_every_exercise_has_hints_and_a_solution_behind_a_click(lab: Lab) -> None:
+    """Folded, in HTML; the text has the task only."""
+    for name in EXERCISES:
+        posed = exercise(name, lab)
+        html = posed._repr_html_()
+        assert len(posed.hints()) >= 3
+        assert html.count("<details") == len(posed.hints()) + 2
+        assert "open" not in re.findall(r"<details[^>]*>", html)[0]
+        assert posed.hints()[0] not in str(posed)
+
+
+@pytest.mark.thorough_but("job-queue")
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_that_is_shown_is_taken(lab: Lab, name: str) -> None:
+    """As a reader would paste it."""
+    exec(exercise(name, lab).solution(), scope := {})
+    (function,) = (one for key, one in scope.items() if inspect.isfunction(one))
+    answer = exercise(name, lab).check(function)
+    assert answer.right, answer
 
 
 @pytest.mark.thorough_but("safe-booking-guarded", "exactly-once-asks_first")

@@ -143,8 +143,10 @@ def site(
     """
     with needed_by("zephyr-lab site", "site"):
         from zephyr_lab.site.build import build, executed_now
+        from zephyr_lab.site.schedules import schedules_now
 
-    built = build(folder, into, jobs, partial(executed_now, cell_seconds=cell_seconds, cache=cache))
+    executed = partial(executed_now, cell_seconds=cell_seconds, cache=cache)
+    built = build(folder, into, jobs, executed, partial(schedules_now, cache))
     for line in built.warnings:
         err.print(line, style="yellow", markup=False, soft_wrap=True)
     for line in built.failures:

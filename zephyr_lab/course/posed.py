@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.shipped import shipped
 
 if TYPE_CHECKING:
     from zephyr_lab.course.answer import Answer
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Posed:
-    """An exercise on a lab: displays its task, and checks a function."""
+    """An exercise on a lab: displays its task, and checks a function.
+
+    In Jupyter and on the site hints, each giving away more, and a solution are behind a click.
+    """
 
     checker: Checker
     lab: Lab
@@ -34,6 +40,23 @@ class Posed:
 
     __repr__ = __str__
 
+    def hints(self) -> list[str]:
+        """Each gives away more than the one before."""
+        return list(_helps()[self.checker.name]["hints"])
+
+    def solution(self) -> str:
+        """Code that `check` takes; there are others."""
+        return str(_helps()[self.checker.name]["solution"]).strip("\n")
+
+    def _repr_html_(self) -> str:
+        from zephyr_lab.views.block import Line, block, folded
+
+        of = self.checker
+        more = [folded(f"Hint {number}", hint) for number, hint in enumerate(self.hints(), start=1)]
+        more.append(folded("A solution", self.solution(), code=True))
+        checked = folded("How it is checked", of.details(), code=True)
+        return block(f"{of.name}: {of.title}", [Line(" ".join(of.task.split()))], more=[checked, *more])
+
 
 def exercise(name: str, lab: Lab) -> Posed:
     """An exercise by its name. Raises BadInput, listing the names."""
@@ -42,3 +65,9 @@ def exercise(name: str, lab: Lab) -> Posed:
     if name not in EXERCISES:
         raise BadInput(f"unknown exercise {name!r}; there are: {', '.join(EXERCISES)}")
     return Posed(EXERCISES[name], lab)
+
+
+@cache
+def _helps() -> dict[str, dict[str, Any]]:
+    told = tomllib.loads(shipped("data", "exercises.toml").read_text(encoding="utf-8"))["exercise"]
+    return {one["name"]: one for one in told}

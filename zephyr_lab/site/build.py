@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,9 @@ from zephyr_lab.shipped import shipped
 from zephyr_lab.site.api import PAGES, as_rst, page
 from zephyr_lab.site.conf import SETTINGS
 from zephyr_lab.site.kept import Kept
-from zephyr_lab.site.widgets import static
+from zephyr_lab.site.lattice import lattice
+from zephyr_lab.site.schedules import Schedules, address, cases, schedules_now, script
+from zephyr_lab.site.widgets import own, static
 from zephyr_lab.warm import JOBS, environment, warm_kernels
 
 HERE = Path(__file__).parent
@@ -78,8 +80,16 @@ def executed_now(path: Path, cell_seconds: int = CELL_SECONDS, cache: Path | Non
     return made
 
 
-def build(folder: Path, into: Path, jobs: int = JOBS, execute: Execute = executed_now) -> Built:
+def build(
+    folder: Path,
+    into: Path,
+    jobs: int = JOBS,
+    execute: Execute = executed_now,
+    schedules: Callable[[], Schedules] = schedules_now,
+) -> Built:
     """Executes the notebooks of a folder and builds the site; the page of a notebook that failed says where and why.
+
+    `schedules` gives the runs that a reader can choose between, by case.
 
     Raises BadInput if there are no notebooks or `into` holds something else, SiteFailed.
     """
@@ -89,17 +99,22 @@ def build(folder: Path, into: Path, jobs: int = JOBS, execute: Execute = execute
     if into.exists() and any(into.iterdir()) and not all((into / name).exists() for name in OWN):
         raise BadInput(f"{into} holds something else than a site: name another folder, or empty it")
     with tempfile.TemporaryDirectory(prefix="zephyr-lab-site-") as scratch:
-        made = _execute(paths, jobs, execute)
+        made, runs = _execute(paths, jobs, execute, schedules)
         source = Path(scratch) / "source"
-        write_sources(source, {name: with_failure(one) for name, one in made.items()}, folder.parent)
+        write_sources(source, {name: with_failure(one) for name, one in made.items()}, folder.parent, runs)
+        _downloads(paths, Path(scratch) / "downloads")
         failures = [one.failure for one in made.values() if one.failure]
         return Built(failures, _sphinx(source, Path(scratch), into))
 
 
-def _execute(paths: Sequence[Path], jobs: int, execute: Execute) -> dict[str, Execution]:
+def _execute(
+    paths: Sequence[Path], jobs: int, execute: Execute, schedules: Callable[[], Schedules]
+) -> tuple[dict[str, Execution], Schedules]:
     """Every notebook executed, `jobs` at a time; each has a kernel of its own, hence threads do."""
     with environment(ZEPHYR_LAB_OBSERVE="1"), warm_kernels(), ThreadPoolExecutor(jobs) as pool:
-        return dict(zip([path.stem for path in paths], pool.map(execute, paths), strict=True))
+        runs = pool.submit(schedules)
+        made = dict(zip([path.stem for path in paths], pool.map(execute, paths), strict=True))
+        return made, runs.result()
 
 
 def with_failure(made: Execution) -> nbformat.NotebookNode:
@@ -112,13 +127,16 @@ def with_failure(made: Execution) -> nbformat.NotebookNode:
     return notebook
 
 
-def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], checkout: Path) -> None:
+def write_sources(
+    source: Path, notebooks: Mapping[str, nbformat.NotebookNode], checkout: Path, runs: Schedules
+) -> None:
     """What Sphinx builds the site from."""
     (source / "notebooks").mkdir(parents=True)
     (source / "api").mkdir()
     shared: dict[str, str] = {}
     for name, notebook in notebooks.items():
-        nbformat.write(static(notebook, shared), source / "notebooks" / f"{name}.ipynb")
+        page_of = with_download(static(notebook, shared), name)
+        nbformat.write(page_of, source / "notebooks" / f"{name}.ipynb")
         _take_along(notebook, checkout, source)
     beside = sorted((checkout / "notebooks").glob("*.md"), reverse=True)  # the questions, then the glossary
     for path in beside:
@@ -126,25 +144,52 @@ def write_sources(source: Path, notebooks: Mapping[str, nbformat.NotebookNode], 
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), autoescape=False)
     readme = checkout / "README.md"
     limits = _LIMITS.search(readme.read_text(encoding="utf-8")) if readme.exists() else None
-    for name in ("index", "course", "limits", "matrix"):
+    for name in ("index", "course", "limits", "matrix", "schedules", "levels"):
         text = pages.get_template(f"{name}.md.j2").render(
             notebooks={name: _title(notebook) for name, notebook in notebooks.items()},
             beside=[path.stem for path in beside],
             limits=limits[1].strip() if limits else "",
             of_notebooks={name: _limits_of(notebook) for name, notebook in notebooks.items()},
-            rows=_measured(notebooks),
+            rows=_measured(notebooks, runs),
             levels=LEVELS,
+            cases=cases(runs),
+            lattice=lattice(),
         )
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     for name, title in PAGES.items():
         (source / "api" / f"{name}.rst").write_text(page(name, title), encoding="utf-8")
     (source / "api" / "index.rst").write_text(page("index", "Functions and classes"), encoding="utf-8")
     shutil.copytree(shipped("docs"), source / "docs", dirs_exist_ok=True)
-    statics = source / "_static"
-    statics.mkdir()
-    for name in ("widgets.js", "site.css"):
+    _statics(source / "_static", shared, runs)
+
+
+def _statics(statics: Path, shared: dict[str, str], runs: Schedules) -> None:
+    """Scripts and styles; the widgets' code is in one file, and the schedules of each case in another."""
+    (statics / "schedules").mkdir(parents=True)
+    for name in ("widgets.js", "site.css", "search.js", "schedules.js", "lattice.js", "progress.js"):
         shutil.copy(HERE / name, statics)
+    stepper = own("stepper", shared)
     (statics / "sources.js").write_text(widget_sources(shared), encoding="utf-8")
+    told = f"window.zephyrCases = {json.dumps(cases(runs))};\nwindow.zephyrStepper = {json.dumps(stepper)};\n"
+    (statics / "cases.js").write_text(told, encoding="utf-8")
+    for name, some in runs.items():
+        (statics / "schedules" / f"{name}.js").write_text(script(name, some), encoding="utf-8")
+
+
+def _downloads(paths: Iterable[Path], folder: Path) -> None:
+    """The notebooks themselves, as they are stored."""
+    folder.mkdir()
+    for path in paths:
+        shutil.copy(path, folder)
+
+
+def with_download(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """It with a line below its title: where to have it, and how to run it. Changes what it is given."""
+    said = f"""<p class="zephyr-run"><a href="../downloads/{name}.ipynb" download>Download this notebook</a>, or
+    have the course in JupyterLab, with a PostgreSQL of its own: <code>pip install 'zephyr-lab[course]'</code>, then
+    <code>zephyr-lab course</code>. On this page everything has been run: choose, step, and open what is folded.</p>"""
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(said, id="download"))
+    return notebook
 
 
 def _take_along(notebook: nbformat.NotebookNode, checkout: Path, source: Path) -> None:
@@ -177,8 +222,11 @@ def _limits_of(notebook: nbformat.NotebookNode) -> str:
     return ""
 
 
-def _measured(notebooks: Mapping[str, nbformat.NotebookNode]) -> list[dict[str, Any]]:
-    """The matrix that one of the notebooks has measured, row by row; empty if none has."""
+def _measured(notebooks: Mapping[str, nbformat.NotebookNode], runs: Schedules) -> list[dict[str, Any]]:
+    """The matrix that one of the notebooks has measured, row by row; empty if none has.
+
+    A cell is a word, and the address of a schedule that shows it, or '' where a case has too many to be on a page.
+    """
     for notebook in notebooks.values():
         found = (read_result(notebook) or {}).get("matrix")
         if found:
@@ -188,7 +236,9 @@ def _measured(notebooks: Mapping[str, nbformat.NotebookNode]) -> list[dict[str, 
                     "title": one.title,
                     "group": one.group,
                     "phenomenon": one.phenomenon,
-                    "words": [found[one.name][level] for level in LEVELS],
+                    "cells": [
+                        (word := found[one.name][level], address(one.name, level, word, runs)) for level in LEVELS
+                    ],
                 }
                 for one in CATALOGUE
                 if one.name in found
@@ -216,6 +266,7 @@ def _sphinx(source: Path, scratch: Path, into: Path) -> list[str]:
             app.build()
     except SphinxError as error:
         raise SiteFailed(f"Sphinx: {error}; {into} stays as it was") from None
+    shutil.copytree(scratch / "downloads", made / "downloads")
     if into.exists():
         shutil.rmtree(into)
     shutil.copytree(made, into)

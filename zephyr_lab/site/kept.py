@@ -24,6 +24,7 @@ from zephyr_lab.shipped import shipped
 
 MARK = "zephyr-lab-executed"  # of the folders that are ours to remove
 _SERVERS = ("ZEPHYR_LAB_PG_BIN", "ZEPHYR_LAB_PG_DSN", "ZEPHYR_LAB_REDIS_URL", "ZEPHYR_LAB_WITHOUT_PNG")
+_RUN_HERE = ("schedules.py",)  # what else the site does, it does to what has been executed
 _LOCK = threading.Lock()  # threads share one database file
 
 
@@ -63,9 +64,9 @@ def surroundings() -> str:
         program = shutil.which(name)
         told.update(f"{program} {Path(program).stat().st_mtime_ns if program else ''}".encode())
     told.update(repr([os.environ.get(name) for name in _SERVERS]).encode())
-    package = Path(__file__).resolve().parent.parent
-    for root in (package, shipped("sql"), shipped("data")):
+    here = Path(__file__).resolve().parent
+    for root in (here.parent, shipped("sql"), shipped("data")):
         for path in sorted(root.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts and package / "site" not in path.parents:
+            if path.is_file() and "__pycache__" not in path.parts and (path.parent != here or path.name in _RUN_HERE):
                 told.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return told.hexdigest()[:16]

@@ -2,6 +2,9 @@
 // A page has elements of class `zephyr-widget`, each with a JSON script that holds the state that the notebook has stored.
 // What a widget would tell its kernel stays in the page.
 (function () {
+  const here = document.currentScript.src.replace(/widgets\.js.*$/, "");
+  const cases = window.zephyrCases || {};
+
   function modelOf(state) {
     const listeners = {};
     return {
@@ -35,6 +38,43 @@
     document.head.append(node);
   }
 
+  // The runs of all schedules of a case: a script, for a page opened from a folder may load nothing else.
+  const loading = new Map();
+  function schedules(name) {
+    if (!loading.has(name)) {
+      loading.set(name, new Promise((done, failed) => {
+        const script = document.createElement("script");
+        script.src = `${here}schedules/${name}.js`;
+        script.onload = () => done(window.zephyrSchedules[name]);
+        script.onerror = () => failed(new Error(`no schedules of ${name}`));
+        document.head.append(script);
+      }));
+    }
+    return loading.get(name);
+  }
+
+  // Only to a stepper of the very same case: one whose steps a notebook has changed keeps its own runs.
+  async function addSchedules(name, model) {
+    const all = await schedules(name);
+    const told = (run) => JSON.stringify((run.events || []).map((event) => [event.lane, event.sql, event.text]));
+    const spaced = (run) => `${run.level}/${run.schedule}`;
+    const known = new Map(all.map((run) => [spaced(run), run]));
+    const mine = model.get("runs");
+    if (!mine.every((run) => known.has(spaced(run)) && (run.refused || told(run) === told(known.get(spaced(run)))))) return;
+    model.set("address", `${here}../schedules.html#${name}/`);
+    model.set("runs", all);
+  }
+
+  function whenSeen(place, act) {
+    const watch = new IntersectionObserver((seen) => {
+      if (!seen.some((one) => one.isIntersecting)) return;
+      watch.disconnect();
+      act();
+    }, { rootMargin: "300px" });
+    watch.observe(place);
+  }
+  window.zephyrSteppers = { schedules, modelOf, load, style };
+
   async function show(place) {
     const state = JSON.parse(place.querySelector("script").textContent);
     const shared = window.zephyrWidgetSources || {};
@@ -42,6 +82,10 @@
     style(shared[state._css] || state._css);
     const definition = typeof module.default === "function" ? await module.default() : module.default;
     const model = modelOf(state);
+    const name = state.runs && state.runs[0].case;
+    if (name in cases) {
+      whenSeen(place, () => addSchedules(name, model));
+    }
     const el = document.createElement("div");
     if (definition.initialize) await definition.initialize({ model });
     await definition.render({ model, el });

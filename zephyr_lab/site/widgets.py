@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from html import escape
+from pathlib import Path
 from typing import Any, cast
 
 import nbformat
 
+from zephyr_lab import views
 from zephyr_lab.course.result import MIME as RESULT
 from zephyr_lab.course.store import WIDGET_VIEW
+from zephyr_lab.site.figures import figure
 
 _STATE = "application/vnd.jupyter.widget-state+json"
 _SHARED = ("_esm", "_css")
@@ -32,7 +35,22 @@ def static(notebook: nbformat.NotebookNode, shared: dict[str, str]) -> nbformat.
             model = states.get(view["model_id"]) if view else None
             if model and model["model_name"] == "AnyModel":
                 output["data"] = {"text/html": mount(model["state"], data, shared), "text/plain": data["text/plain"]}
+                if "question" in model["state"]:  # a listing that calls predict() says nothing more
+                    cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-input"]
+            elif "image/svg+xml" in data and "text/html" not in data:
+                shown = figure(data["image/svg+xml"], data["text/plain"])
+                output["data"] = {"text/html": shown, "text/plain": data["text/plain"]}
     return notebook
+
+
+def own(module: str, shared: dict[str, str]) -> dict[str, str]:
+    """Code and style of a widget of ours, for a page that mounts one without a notebook."""
+    kept = {}
+    for name, suffix in zip(_SHARED, (".js", ".css"), strict=True):
+        source = (Path(views.__file__).parent / f"{module}{suffix}").read_text(encoding="utf-8")
+        kept[name] = _digest(source)
+        shared[kept[name]] = source
+    return kept
 
 
 def mount(state: dict[str, Any], data: dict[str, Any], shared: dict[str, str]) -> str:
@@ -40,8 +58,12 @@ def mount(state: dict[str, Any], data: dict[str, Any], shared: dict[str, str]) -
     wanted = {name: value for name, value in state.items() if not name.startswith("_")}
     for name in _SHARED:
         source = str(state.get(name, ""))
-        wanted[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+        wanted[name] = _digest(source)
         shared[wanted[name]] = source
     fallback = data.get("text/html") or f"<pre>{escape(data['text/plain'])}</pre>"
     text = json.dumps(wanted).replace("<", "\\u003c")
     return f'<div class="zephyr-widget"><script type="application/json">{text}</script>{fallback}</div>'
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:12]

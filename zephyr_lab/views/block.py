@@ -30,12 +30,22 @@ class Line:
     code: str = ""
 
 
-def block(title: str, lines: Iterable[Line] = (), notes: Iterable[str] = (), badge: str = "") -> str:
-    """The HTML; what stands in a `note` before its first `: ` is its label."""
+def block(
+    title: str, lines: Iterable[Line] = (), notes: Iterable[str] = (), badge: str = "", more: Iterable[str] = ()
+) -> str:
+    """The HTML; what stands in a `note` before its first `: ` is its label, and `more` is HTML that comes last."""
     head = f'<div style="padding: 0 0 4px">{_badge(badge)}<b style="{_CODE}">{escape(title)}</b></div>'
     told = "".join(_line(one) for one in lines)
     said = "".join(_note(one) for one in notes if one)
-    return f'<div style="{_BOX}">{head}{told}{said}</div>'
+    return f'<div style="{_BOX}">{head}{told}{said}{"".join(more)}</div>'
+
+
+def folded(title: str, text: str, code: bool = False) -> str:
+    """What a click opens; as code it scrolls where it is too wide."""
+    shown = (
+        f'<pre style="overflow-x: auto; margin: 4px 0">{escape(text)}</pre>' if code else f"<div>{escape(text)}</div>"
+    )
+    return f'<details style="{_LINE}"><summary style="cursor: pointer">{escape(title)}</summary>{shown}</details>'
 
 
 def colour_of(word: str) -> str:

@@ -9,10 +9,11 @@ function make(tag, classes, text) {
   return node;
 }
 
-function choice(label, values, chosen) {
+function choice(label, values, value, chosen) {
   const box = make("label", "choice", label + " ");
   const select = make("select", "select");
-  for (const value of values) select.append(new Option(value, value));
+  for (const one of values) select.append(new Option(one, one));
+  select.value = value;
   select.addEventListener("change", () => chosen(select.value));
   box.append(select);
   return { box, select };
@@ -152,9 +153,12 @@ function isDark(element) {
   return red * 0.299 + green * 0.587 + blue * 0.114 > 140;
 }
 
+const SHORT = { "read committed": "rc", "repeatable read": "rr", serializable: "ser" };
+
+// What a host may set beside the widget's own state: more `runs` later, `chosen` (level and schedule), and `address`, to
+// which a link to one schedule is added.
 function render({ model, el }) {
-  const runs = model.get("runs");
-  const different = (key) => [...new Set(runs.map((run) => run[key]))];
+  let runs = model.get("runs");
   const root = make("div", "root");
   root.tabIndex = 0;
   root.setAttribute("role", "group");
@@ -165,19 +169,45 @@ function render({ model, el }) {
   let timer = null;
 
   const top = make("div", "top");
-  const title = make("span", "title", runs[0].case);
   const chosen = { level: runs[0].level, schedule: runs[0].schedule };
-  const controls = {};
-  for (const [key, label] of [["level", "Isolation level"], ["schedule", "Schedule"]]) {
-    controls[key] = choice(label, different(key), (value) => {
-      chosen[key] = value;
-      open();
-    });
+  let controls = {};
+  const mark = make("span", "mark");
+  const link = make("a", "link", "link");
+
+  // The choices, of the runs that there are now.
+  function offer() {
+    const different = (key) => [...new Set(runs.map((one) => one[key]))];
+    controls = {};
+    top.replaceChildren(make("span", "title", runs[0].case));
+    for (const [key, label] of [["level", "Isolation level"], ["schedule", "Schedule"]]) {
+      const values = different(key);
+      if (values.length > 1) {
+        controls[key] = choice(label, values, chosen[key], (value) => {
+          chosen[key] = value;
+          open();
+        });
+        top.append(controls[key].box);
+      } else top.append(make("span", "fixed", (key === "level" ? "at " : "schedule ") + chosen[key]));
+    }
+    top.append(mark, ...(model.get("address") ? [link] : []));
   }
-  top.append(title);
-  for (const key of ["level", "schedule"]) {
-    if (different(key).length > 1) top.append(controls[key].box);
-    else top.append(make("span", "fixed", (key === "level" ? "at " : "schedule ") + chosen[key]));
+  const find = (level, schedule) => runs.find((one) => one.level === level && one.schedule === schedule);
+  const word = (one) => (one && (one.verdict || (one.refused ? "not possible" : ""))) || "";
+
+  // What came of the chosen schedule, and of the others at this level.
+  function describe() {
+    const said = word(run);
+    mark.textContent = said;
+    mark.className = "zls-mark zls-mark-" + said.split(" ")[0];
+    mark.hidden = !said;
+    if (controls.schedule)
+      for (const option of controls.schedule.select.options) {
+        const other = word(find(chosen.level, option.value));
+        option.textContent = option.value + (other ? ` · ${other}` : "");
+      }
+    const short = SHORT[chosen.level] || chosen.level.replaceAll(" ", "-");
+    link.href = `${model.get("address")}${short}/${chosen.schedule.replaceAll(" ", "")}`;
+    link.title = link.ariaLabel = "A link to this schedule";
   }
 
   const bar = make("div", "controls");
@@ -240,8 +270,9 @@ function render({ model, el }) {
   }
   function open() {
     stop();
-    const found = runs.find((one) => one.level === chosen.level && one.schedule === chosen.schedule);
-    run = drawRun(found || { refused: "it was not run" });
+    run = find(chosen.level, chosen.schedule);
+    describe();
+    run = drawRun(run || { refused: "it was not run" });
     stage.replaceChildren(run.root);
     move(model.get("at_end") ? run.length : 0);
   }
@@ -260,7 +291,22 @@ function render({ model, el }) {
   const shade = () => root.classList.toggle("zls-dark", isDark(el));
   const watch = new MutationObserver(shade);
   for (const node of [document.documentElement, document.body]) watch.observe(node, { attributes: true });
+  offer();
   open();
+  if (model.on) {
+    model.on("change:runs", () => {
+      runs = model.get("runs");
+      const before = at;
+      offer();
+      open();
+      move(before); // whoever is stepping through it stays where they are
+    });
+    model.on("change:chosen", () => {
+      Object.assign(chosen, model.get("chosen"));
+      for (const key of Object.keys(controls)) controls[key].select.value = chosen[key];
+      open();
+    });
+  }
   requestAnimationFrame(shade);
   return () => {
     stop();
