@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -141,3 +142,33 @@ def test_processes_end_with_a_first_one_that_is_killed(tmp_path: Path) -> None:
     deadline = time.monotonic() + 20
     while worker.exists() and "State:\tZ" not in (worker / "status").read_text():
         assert time.monotonic() < deadline, "the worker is still there"
+
+
+def sleep(path: str) -> None:
+    Path(path).touch()
+    time.sleep(60)
+
+
+def test_a_pool_ends_quietly_with_pieces_that_nobody_wants_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is being worked on, the others wait; and one that is given afterwards need not wait for them."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with Workers(jobs=1) as workers:
+        workers.give("begun", sleep, str(tmp_path / "begun"))
+        for number in range(4):
+            workers.give(number, sleep, str(tmp_path / f"{number}"))
+        while not (tmp_path / "begun").exists():
+            threading.Event().wait(0.01)
+        workers.forget()
+    assert told == []
+    with Workers(jobs=1) as workers:
+        for number in range(4):
+            workers.give(number, sleep, str(tmp_path / "first" if not number else tmp_path / "second"))
+        while not (tmp_path / "first").exists():
+            threading.Event().wait(0.01)
+        workers.forget()
+        workers.give("later", square, 3)
+        assert sum(one.cancelled() for one in workers._forgotten) >= 1
+    assert not (tmp_path / "second").exists()

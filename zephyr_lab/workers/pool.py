@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -115,9 +115,13 @@ class Workers:
                 return self._running.pop(future).name, result
 
     def forget(self) -> None:
-        """Takes back what was given, as far as it has not been begun; the results of the rest are nobody's."""
-        for future in self._running:
-            future.cancel()
+        """Takes back what was given, as far as it has not been begun; the results of the rest are nobody's.
+
+        From a pool of its own when it is given something else: a pool that ends with a piece that was cancelled writes
+        a traceback in some versions of Python (python/cpython#107219).
+        """
+        if self._given is not None:
+            self._cancel(self._running)
         self._forgotten = [one for one in (*self._forgotten, *self._running) if not one.done()]
         self._running.clear()
 
@@ -132,7 +136,12 @@ class Workers:
             if future.done():
                 del self._running[future]
 
+    def _cancel(self, futures: Iterable[Future[Any]]) -> None:
+        for future in futures:
+            future.cancel()
+
     def _send(self, given: _Given) -> None:
+        self._cancel(self._forgotten)
         executor = self._given or self._pool
         if executor is None:
             context = multiprocessing.get_context("spawn")
