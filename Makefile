@@ -42,7 +42,7 @@ unit: $(VENV)/dev.installed
 	$(PYTEST) -m "not thorough" $(MEASURED)
 
 # Those that mirror the package; whole programs, the course and other people's oracles are in the other folders.
-MIRRORS := $(addprefix tests/,anomalies check explore functions hunt lab load orders pytest_plugin project runbook schedule servers share sql suite views wire workers)
+MIRRORS := $(addprefix tests/,anomalies check explore functions hunt lab load orders pytest_plugin project runbook schedule servers share site sql suite views wire workers)
 coverage: $(VENV)/dev.installed  ## which lines of the package the tests without a server run
 	mkdir -p build
 	$(BIN)/coverage run --source zephyr_lab --branch --data-file build/.coverage -m pytest -q -m "not server and not thorough" tests

@@ -79,7 +79,7 @@ def test_every_exercise_has_hints_and_a_solution_behind_a_click(lab: Lab) -> Non
         assert posed.hints()[0] not in str(posed)
 
 
-@pytest.mark.thorough_but("job-queue")
+@pytest.mark.thorough_but("booking-without-waits")
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solution_that_is_shown_is_taken(lab: Lab, name: str) -> None:
     """As a reader would paste it."""

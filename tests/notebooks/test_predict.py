@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -43,6 +44,7 @@ def test_what_is_chosen_is_noted_and_can_be_changed() -> None:
         assert asked.choice == choice
 
 
+@cache
 def asked_in(path: Path) -> list[tuple[Prediction, str]]:
     """The predictions of a notebook, each with what the code cells below it say and show."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]

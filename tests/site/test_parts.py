@@ -59,7 +59,7 @@ def test_a_figure_has_the_colours_of_the_page_and_nothing_that_meets_another() -
     assert not re.search(r"(?<!, )#[0-9a-f]{6}", html)
     assert not re.search(r"<style|<metadata|<\?xml|id=\"(figure|axes|text|patch)_", html)
     assert 'role="img" aria-label="one &amp; two"' in html
-    assert "min-width: 326px" in html  # 4 inches at 96 pixels, and a little less
+    assert "min-width: 307px" in html  # 4 inches at 96 pixels, and a little less
     assert "<pre>one &amp; two</pre>" in html
 
 

@@ -19,6 +19,9 @@ and tells in its docstring what it cannot know; the widget travels with it as a 
 that was observed shows itself as a stepper, with its picture beside it for where no widget can be; stored notebooks
 keep the picture.
 
+`predict` knows its answers from `data/predictions.toml`, and an exercise its hints and solution from
+`data/exercises.toml`: a reader of a cell does not see them first.
+
 `questions` maps what people ask (data/questions.toml) to notebook, heading and evidence, and makes
 notebooks/questions.md; a test looks for the evidence in what the cells under the heading have shown.
 

@@ -10,7 +10,7 @@ from html import escape
 
 from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN
 
-SMALLEST = 0.85  # of its natural size: text of 10 pixels
+SMALLEST = 0.8  # of its natural size: text of 9.6 pixels, and a figure as wide as the text of a page on a laptop
 # Colours of figures, and the variables of `site.css` that stand for them.
 _VARIABLES = {
     INK: "ink", "#000000": "ink", PALE: "pale", GRID: "grid", "#ffffff": "ground", GOOD: "good", BAD: "bad",

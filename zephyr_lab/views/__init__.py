@@ -1,1 +1,1 @@
-"""Figures. They take transcripts and matrices as JSON and import no driver."""
+"""Figures, HTML and widgets. They take transcripts, matrices and words as data and import no driver."""

@@ -16,7 +16,8 @@ _LINE = "border-top: 1px solid #8c959f66; padding: 4px 0"
 _BOX = "border: 1px solid #8c959f88; border-radius: 6px; padding: 8px 12px; margin: 6px 0; line-height: 1.5"
 _BADGE = "color: #ffffff; border-radius: 3px; padding: 1px 7px; font-weight: bold; white-space: nowrap"
 # One that is too long for the page is broken; code is not marked by its ground, which themes choose for their own.
-_CODE = "overflow-wrap: anywhere; white-space: pre-wrap; background: none; color: inherit; padding: 0"
+_WRAPS = "display: inline-block; max-width: 100%; overflow-wrap: anywhere; white-space: pre-wrap"
+_CODE = f"{_WRAPS}; background: none; color: inherit; padding: 0"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def block(
     title: str, lines: Iterable[Line] = (), notes: Iterable[str] = (), badge: str = "", more: Iterable[str] = ()
 ) -> str:
     """The HTML; what stands in a `note` before its first `: ` is its label, and `more` is HTML that comes last."""
-    head = f'<div style="padding: 0 0 4px">{_badge(badge)}<b style="{_CODE}">{escape(title)}</b></div>'
+    head = f'<div style="padding: 0 0 4px">{_badge(badge)}<b style="{_WRAPS}">{escape(title)}</b></div>'
     told = "".join(_line(one) for one in lines)
     said = "".join(_note(one) for one in notes if one)
     return f'<div style="{_BOX}">{head}{told}{said}{"".join(more)}</div>'
