@@ -41,7 +41,7 @@ LOOKED_AT = (
     "levels.html#snapshot-isolation",
     "schedules.html#lost-update/rr/ABABAB",
     "notebooks/00-start.html",
-    "notebooks/04-matrix.html",
+    "notebooks/10-matrix.html",
     "notebooks/questions.html",
     "docs/services.html",
     "api/lab.html",
