@@ -50,6 +50,7 @@ _OF_NOTEBOOK = re.compile(
     r"|^\*\*What this does not show:\*\* (.+?)(?=\n\n|\Z)"
 )
 _FROM_FOLDER = re.compile(r"\]\((?=[\w-]+\.(ipynb|md)\b)")
+_FROM_DOCS = re.compile(r"\]\((?=[\w-]+\.md\b)")
 _OUTSIDE = re.compile(r"\]\(\.\./([\w./-]+)\)")
 _ORPHAN = "---\norphan: true\n---\n\n"  # a page that no table of contents names
 
@@ -154,6 +155,7 @@ def write_sources(
             levels=LEVELS,
             cases=cases(runs),
             lattice=lattice(),
+            syllabus=_syllabus(),
         )
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     for name, title in PAGES.items():
@@ -212,6 +214,12 @@ def widget_sources(shared: Mapping[str, str]) -> str:
 def _title(notebook: nbformat.NotebookNode) -> str:
     found = re.search(r"(?m)^# (.+)$", "\n".join(cell.source for cell in notebook.cells))
     return found[1] if found else "Untitled"
+
+
+def _syllabus() -> str:
+    """What `docs/course.md` says below its title; its links lead from the root."""
+    _, _, text = shipped("docs", "course.md").read_text(encoding="utf-8").partition("\n")
+    return _FROM_DOCS.sub("](docs/", text).replace("](../", "](")
 
 
 def _limits_of(notebook: nbformat.NotebookNode) -> str:

@@ -67,6 +67,10 @@ def surroundings() -> str:
     here = Path(__file__).resolve().parent
     for root in (here.parent, shipped("sql"), shipped("data")):
         for path in sorted(root.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts and (path.parent != here or path.name in _RUN_HERE):
+            if (
+                path.is_file()
+                and "__pycache__" not in path.parts
+                and (here not in path.parents or path.name in _RUN_HERE)
+            ):
                 told.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return told.hexdigest()[:16]
