@@ -56,7 +56,7 @@ def asked_in(path: Path) -> list[tuple[Prediction, str]]:
             said += [output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs]
             *before, last = ast.parse(cell.source).body
             assert isinstance(last, ast.Expr)
-            exec(ast.unparse(before), names := {"predict": predict})
+            exec(ast.unparse(ast.Module(before, [])), names := {"predict": predict})
             found.append((eval(ast.unparse(last.value), names), "\n".join(said)))
     return found
 
