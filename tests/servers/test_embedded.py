@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.conftest import ROOT
@@ -18,7 +19,7 @@ from zephyr_lab import Lab
 from zephyr_lab.errors import ServerUnavailable
 from zephyr_lab.servers.account import server_account
 from zephyr_lab.servers.carriers import find_postgres, find_valkey
-from zephyr_lab.servers.embedded import start_valkey
+from zephyr_lab.servers.embedded import start_standby, start_valkey
 from zephyr_lab.servers.folders import Unpatched, without_passwd_entry
 from zephyr_lab.servers.keyvalue import inspect
 
@@ -54,6 +55,22 @@ def folder() -> Iterator[Path]:
 def run(program: str, *, python: str = sys.executable, **how: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **how.pop("env", {})}  # type: ignore[dict-item]
     return subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=90, env=environment, **how)  # type: ignore[call-overload]
+
+
+@pytest.mark.thorough
+def test_a_standby_follows_is_read_only_and_leaves_no_folder(lab: Lab) -> None:
+    """As notebook 45 has it."""
+    server, dsn = start_standby(lab.conninfo())
+    with lab.connect() as primary, psycopg.connect(dsn, autocommit=True) as standby:
+        primary.execute("create table orders (id int); insert into orders values (1)")
+        (place,) = primary.execute("select pg_current_wal_insert_lsn()").fetchone()  # type: ignore[misc]
+        while not standby.execute("select pg_last_wal_replay_lsn() >= %s", [place]).fetchone()[0]:  # type: ignore[index]
+            pass
+        assert standby.execute("select id from orders").fetchall() == [(1,)]
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            standby.execute("insert into orders values (2)")
+    server.close()
+    assert not server.folder.exists()
 
 
 # -- a user id without a name

@@ -27,6 +27,7 @@ START_SECONDS = 60
 # Bytes that must be free: PostgreSQL's data 23 MB, its write-ahead log 16 and then 32; and its programs, if copied.
 POSTGRES_BYTES, PROGRAMS_BYTES, VALKEY_BYTES = 56 << 20, 48 << 20, 2 << 20
 SMALLEST_SHARED_MEMORY = 16 << 20  # of /dev/shm; for parallel queries
+ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath, "HOME": "{folder}", "TZ": "UTC"}
 TEACHING_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -65,7 +66,7 @@ class Supervised:
             "copies": program.copies,
             "cluster": None,
             "nameless": None,
-            "environment": {"LC_ALL": "C", "PATH": os.defpath, "HOME": "{folder}", "TZ": "UTC"},
+            "environment": ENVIRONMENT,
             **order,
         }
         # After the standard library, and without installed packages: it starts in half the time.
@@ -243,6 +244,40 @@ def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
     return server, make_conninfo(
         host=str(server.folder), port=5432, user="postgres", dbname="postgres", password=server.password or password
     )
+
+
+def start_standby(dsn: str, pg_bin: str | None = None) -> tuple[Supervised, str]:
+    """A hot standby of a server that `start_postgres` has started, and a DSN like that one's. Raises ServerUnavailable.
+
+    Its data are a base backup; the password is in its private folder, where the receiver of the log reads it. A query
+    that stands in the way of the log is cancelled at once, and not after 30 seconds.
+    """
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    program = find_postgres(pg_bin)
+    told = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    source = make_conninfo(**{name: told[name] for name in ("host", "port", "user")})
+    settings = ['unix_socket_directories="{folder}"', "port=5432", "max_standby_streaming_delay=0"]
+    settings += [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + _small_shared_memory()
+    backup = ["-D", "{folder}/data", "-d", source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+    server = Supervised(
+        program,
+        {
+            "prefix": "zephyr-lab-pg-",
+            "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),
+            "environment": {**ENVIRONMENT, "PGPASSWORD": told.get("password", "")},
+            "setup": [[program.command("pg_basebackup"), *backup]],
+            "server": [
+                program.command("postgres"),
+                "-D",
+                "{folder}/data",
+                *_flatten(lambda setting: ["-c", setting], settings),
+            ],
+            "ready": ["line", "{folder}/data/postmaster.pid", 8, "ready"],
+            "stop": "SIGINT",
+        },
+    )
+    return server, make_conninfo(**{**told, "host": str(server.folder)})
 
 
 def start_valkey() -> tuple[Supervised, str]:
