@@ -178,7 +178,7 @@ def fenced(conn: Any, redis: Any) -> str:
 
 
 def test_a_fence_at_the_write_does_not_stop_who_has_read_too_early(lab: Lab) -> None:
-    """As notebook 19 shows it: an order is stored that is not in the sum."""
+    """As notebook 28 shows it: an order is stored that is not in the sum."""
     setup = "create table orders (id int, price int); create table slots (booked int, fence int); insert into slots "
     setup += "values (0, 0)"
     _ = lab.redis
