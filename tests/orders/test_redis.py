@@ -87,7 +87,7 @@ def attempts(policy: retry.Policy, error: Exception) -> list[float]:
         raise error
 
     with pytest.raises(type(error)):
-        run_sync(policy.retrying(sleep)(fail))
+        run_sync(policy.call(fail, sleep=sleep))
     return pauses
 
 

@@ -74,8 +74,7 @@ class Report:
     @property
     def refusals(self) -> int:
         """The number of refused attempts: 40001, 40P01, a slot that has changed."""
-        refused = sum(count for code, count in self.counts.refusals.items() if code in REFUSALS)
-        return refused + self.counts.of_outcome(Outcome.GIVEN_UP)
+        return sum(count for code, count in self.counts.refusals.items() if code in REFUSALS)
 
     @property
     def failed_attempts(self) -> float:

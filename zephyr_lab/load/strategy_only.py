@@ -18,7 +18,7 @@ from zephyr_lab.load.counts import Counts
 from zephyr_lab.load.service import CountingObserver, Where, redis_for
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.errors import SlotsFull
-from zephyr_lab.orders.models import Order
+from zephyr_lab.orders.models import Order, Slot, Window
 from zephyr_lab.orders.session import Session
 
 
@@ -37,21 +37,19 @@ async def strategy_only(
             free.put_nowait(await stack.enter_async_context(made))
         redis = await redis_for(strategy, where, stack)
 
-        def refused(code: str) -> None:
+        async def attempt(session: Session, order: Order, window: Window) -> Slot | None:
             observer.attempt_began()
-            observer.refused(code)
+            return await strategy.book(session, order, window)
 
         async def send(order: Order) -> None:
             connection = await free.get()
             began = time.perf_counter()
-            observer.attempt_began()
             session = Session(connection, redis, strategy.isolation)
             window = Blocks().window(order.created_at)
             try:
-                if policy.attempts == 1:
-                    slot = await strategy.book(session, order, window)
-                else:
-                    slot = await policy.retrying(session.sleep, refused)(strategy.book, session, order, window)
+                slot = await policy.call(
+                    attempt, session, order, window, sleep=session.sleep, refused=observer.refused
+                )
             finally:
                 counts.transaction.record(time.perf_counter() - began)
                 free.put_nowait(connection)

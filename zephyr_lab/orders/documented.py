@@ -61,7 +61,7 @@ class DocumentedSlots:
             retry.ASSIGN.jitter,
             wanted=lambda error: isinstance(error, redis.exceptions.RedisError),
         )
-        return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window)
+        return await policy.call(self.assign_slot, order_id, price, window, sleep=session.sleep)
 
     async def release_slot(self, order_id: UUID) -> None:
         """Reads the order's slot, then subtracts the price: two calls that read at once both subtract it."""
@@ -133,7 +133,7 @@ async def save_order_with_transaction(
             raise SaveFailed(f"error executing INSERT: {error}") from error
 
     policy = retry.Policy(5, 0.010, 0.010, wanted=is_serialization_failure)
-    await policy.retrying(session.sleep)(save)
+    await policy.call(save, sleep=session.sleep)
 
 
 async def create_order(session: Session, order: Order, window: Window) -> Slot:

@@ -57,6 +57,10 @@ class TimedOut(OrderFailed):
     """A time limit of the server (statement_timeout, lock_timeout) has ended the attempt; the order is not saved."""
 
 
+class TooLate(TimedOut):
+    """The caller's deadline would pass before an attempt could end: none was started."""
+
+
 class NotInstalled(OrderFailed):
     """The service lacks a month's partition, a table, a function, or a grant; no retry helps."""
 
@@ -66,3 +70,14 @@ class ServiceUnavailable(OrderFailed):
 
     The order may or may not be saved: send it again with the same id.
     """
+
+
+class Overloaded(ServiceUnavailable):
+    """More orders wait for a connection than can be served; this attempt was not started.
+
+    `retry_after` is in how many seconds to send the order again.
+    """
+
+    def __init__(self, said: str, retry_after: float) -> None:
+        super().__init__(said)
+        self.retry_after = retry_after

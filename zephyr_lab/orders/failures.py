@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ import psycopg_pool
 import redis.exceptions
 
 from zephyr_lab.orders import retry
-from zephyr_lab.orders.errors import NotInstalled, ServiceUnavailable, TimedOut
+from zephyr_lab.orders.errors import NotInstalled, Overloaded, ServiceUnavailable, TimedOut
 
 
 def is_lost(error: BaseException) -> bool:
@@ -28,6 +29,9 @@ def is_retryable_by_id(error: BaseException) -> bool:
 TIME_LIMITS = ("57014", "55P03")  # statement_timeout, lock_timeout
 CANNOT_WRITE = ("25006", "25P03", "25P04", "53", "58")
 """Read-only, a transaction's own time limits, which end the connection, a full disk or memory, and input and output."""
+
+RETRY_SECONDS = (0.5, 1.5)
+"""When a caller that was turned away is asked to come back."""
 
 REDIS_CANNOT_WRITE = ("READONLY", "OOM", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS")
 
@@ -54,7 +58,8 @@ def translated(error: Exception) -> Exception:
     if isinstance(error, redis.exceptions.RedisError):
         return _from_redis(error)
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
-        return ServiceUnavailable("every connection of the pool is taken; try again later")
+        # Random, or all who were told so would come back together.
+        return Overloaded("every connection of the pool is taken; try again later", random.uniform(*RETRY_SECONDS))
     return _from_postgres(error) if isinstance(error, psycopg.Error) else error
 
 

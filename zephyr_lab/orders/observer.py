@@ -16,7 +16,7 @@ class Observer:
         """A statement that may wait for a lock was answered after so many seconds."""
 
     def refused(self, code: str) -> None:
-        """A transaction failed and will run again; `code` is its SQLSTATE, or the error's name."""
+        """A transaction was refused or lost, also the last one of an order; `code` is its SQLSTATE, or the error's name."""
 
     def order_tried(self, retries: int) -> None:
         """There are no more attempts for this order; it needed so many after the first."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_any
 from tenacity.wait import wait_exponential, wait_random, wait_random_exponential
 
 from zephyr_lab.errors import is_retryable
+from zephyr_lab.orders import deadline
 from zephyr_lab.orders.errors import SlotChanged
+
+T = TypeVar("T")
 
 
 def is_refused(error: BaseException) -> bool:
@@ -35,27 +39,55 @@ class Policy:
     wanted: Callable[[BaseException], bool] = is_refused
     full_jitter: bool = False
 
-    def retrying(
-        self, sleep: Callable[[float], Awaitable[None]], refused: Callable[[str], object] = lambda code: None
-    ) -> AsyncRetrying:
-        """Retries a coroutine function; the last error is raised as it is.
+    async def call(
+        self,
+        work: Callable[..., Awaitable[T]],
+        *args: Any,
+        sleep: Callable[[float], Awaitable[None]],
+        refused: Callable[[str], object] = lambda code: None,
+    ) -> T:
+        """Calls a coroutine function, again while it is refused and the caller's deadline allows the pause.
 
-        `refused` is called before each retry, with the SQLSTATE or the name of the error.
+        The last error is raised as it is. `refused` is called for each refused attempt, the last one included, with the
+        SQLSTATE or the name of the error. The first call is made as it is: a retry costs more to build than an order.
         """
 
-        def before_sleep(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            refused(getattr(error, "sqlstate", None) or type(error).__name__)
+        async def counted() -> T:
+            try:
+                return await work(*args)
+            except Exception as error:
+                if self.wanted(error):
+                    refused(getattr(error, "sqlstate", None) or type(error).__name__)
+                raise
 
+        try:
+            return await counted()
+        except Exception as error:
+            if not self.wanted(error):
+                raise
+            before = [error]
+
+        async def again() -> T:
+            if before:
+                raise before.pop()
+            return await counted()
+
+        return await self._retrying(sleep)(again)
+
+    def _retrying(self, sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
         pause = wait_random_exponential if self.full_jitter else wait_exponential
         return AsyncRetrying(
             sleep=sleep,
-            stop=stop_after_attempt(self.attempts),
+            stop=stop_any(stop_after_attempt(self.attempts), _too_late),
             wait=pause(multiplier=self.base) + wait_random(0, self.jitter),
             retry=retry_if_exception(self.wanted),
-            before_sleep=before_sleep,
             reraise=True,
         )
+
+
+def _too_late(state: RetryCallState) -> bool:
+    left = deadline.left()
+    return left is not None and left < state.upcoming_sleep + deadline.LEAST_SECONDS
 
 
 SAVE = Policy(attempts=5, base=0.010, jitter=0.010)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ import psycopg
 import psycopg_pool
 from psycopg import IsolationLevel
 
-from zephyr_lab.orders import retry
+from zephyr_lab.orders import deadline, retry
 from zephyr_lab.orders.days import SLOTS, bounds
 from zephyr_lab.orders.enquiries import OrderState, SlotState, find_order, list_slots
 from zephyr_lab.orders.errors import (
@@ -36,12 +37,15 @@ from zephyr_lab.orders.errors import (
 from zephyr_lab.orders.failures import is_lost, is_retryable_by_id, translating_errors
 from zephyr_lab.orders.models import Day, Order, Plan, Slot, Status, Window
 from zephyr_lab.orders.observer import Observer
-from zephyr_lab.orders.session import Session, maybe_await
+from zephyr_lab.orders.session import Row, Session, maybe_await
 from zephyr_lab.orders.statements import insert_order
 from zephyr_lab.orders.strategies.base import Load, Strategy
 
 POOL = {"min_size": 10, "max_size": 25, "timeout": 5.0}
 """The write-up's pool: 25 connections, 10 of them kept idle."""
+
+BOUNDED = {"timeout": 1.0, "max_waiting": 250}
+"""A queue that is served in time: who waits in it for longer, or finds it full, is told to come back (`Overloaded`)."""
 
 _REGISTERED = """
 select orders.target_slot_id, orders.target_slot_start_time, orders.status, order_ids.digest, order_ids.voided
@@ -91,13 +95,16 @@ class OrderService:
     observer: Observer = field(default_factory=Observer)
     opened: set[date] = field(default_factory=set)
     _days: dict[date, tuple[float, Day]] = field(default_factory=dict, repr=False)
+    _loading: dict[date, asyncio.Lock] = field(default_factory=dict, repr=False)
 
     @asynccontextmanager
     async def session(self, isolation: IsolationLevel | None = None) -> AsyncIterator[Session]:
-        """A session on a connection of the pool, for a `with` block."""
+        """A session on a connection of the pool, for a `with` block. Raises TooLate: nothing is begun in vain."""
         wait = self.observer.waited
         if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
-            async with self.pool.connection() as connection:
+            left = deadline.left()
+            async with self.pool.connection(None if left is None else min(left, self.pool.timeout)) as connection:
+                deadline.check()
                 yield Session(connection, self.redis, isolation, wait)
         else:
             with self.pool.connection() as connection:
@@ -138,7 +145,7 @@ class OrderService:
                 self.observer.attempt_ended(time.perf_counter() - began)
 
         try:
-            slot = await self._retrying()(attempt)
+            slot = await self._policy.call(attempt, sleep=self._sleep, refused=self.observer.refused)
         except AlreadyCreated:
             return await self._created_before(order)
         finally:
@@ -156,10 +163,9 @@ class OrderService:
         async with session.transaction():
             return await session.row("select 1 from order_ids where id = %s", (order.id,)) is not None
 
-    def _retrying(self) -> Any:
-        policy = self.strategy.retry or retry.SAVE
-        whole = replace(policy, wanted=is_retryable_by_id)
-        return whole.retrying(self._sleep, self.observer.refused)
+    @cached_property
+    def _policy(self) -> retry.Policy:
+        return replace(self.strategy.retry or retry.SAVE, wanted=is_retryable_by_id)
 
     async def _sleep(self, seconds: float) -> None:
         if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
@@ -177,23 +183,43 @@ class OrderService:
         return window
 
     async def _day(self, day: date) -> Day:
-        """A day's slots, made when its first order comes, and read again from time to time."""
+        """A day's slots, made when its first order comes, and read again from time to time.
+
+        On asyncio one order reads them, and the others wait for it without a connection.
+        """
+        if found := self._fresh(day):
+            return found
+        if not isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
+            return await self._load(day)
+        async with self._loading.setdefault(day, asyncio.Lock()):
+            return self._fresh(day) or await self._load(day)
+
+    def _fresh(self, day: date) -> Day | None:
         known = self._days.get(day)
-        if known and time.monotonic() - known[0] < SLOTS_SECONDS:
-            return known[1]
-        async with self.session() as session, session.transaction():
-            await session.rows("select plan_slots(%s)", (day,))
-            rows = await session.rows(SLOTS, bounds(day))
+        return known[1] if known and time.monotonic() - known[0] < SLOTS_SECONDS else None
+
+    async def _load(self, day: date) -> Day:
+        is_first = day not in self._days
+        async with self.session() as session:
+            async with session.transaction():
+                await session.rows("select plan_slots(%s)", (day,))
+                rows = await session.rows(SLOTS, bounds(day))
+            self._check_settings(rows)
+            if is_first and self.strategy.prepare:
+                await self.strategy.prepare(session, day)
+        slots = tuple((start, end) for _, start, end, *_ in rows)
+        self._days[day] = time.monotonic(), Day(day=day, slots=slots)
+        self.opened.add(day)
+        return self._days[day][1]
+
+    def _check_settings(self, rows: list[Row]) -> None:
+        """Raises SettingsRefused."""
         for _, start, _, capacity, disabled in rows if self.strategy.capacity is not None else ():
             if disabled or capacity != self.strategy.capacity:
                 raise SettingsRefused(
                     f"{self.strategy.name} has a capacity of {self.strategy.capacity} roubles in its code, and knows "
                     f"no disabled slot; the slot of {start.astimezone(UTC):%Y-%m-%d %H:%M} UTC is otherwise"
                 )
-        slots = tuple((start, end) for _, start, end, *_ in rows)
-        self._days[day] = time.monotonic(), Day(day=day, slots=slots)
-        self.opened.add(day)
-        return self._days[day][1]
 
     async def _created_before(self, order: Order) -> Created:
         if before := await self._registered(order):
@@ -254,7 +280,9 @@ class OrderService:
     async def cancel(self, order_id: UUID) -> bool:
         """Cancels an order and gives its place back, once; False if it was cancelled already."""
         return (
-            await retry.SAVE.retrying(self._sleep, self.observer.refused)(self.set_status, order_id, Status.CANCELLED)
+            await retry.SAVE.call(
+                self.set_status, order_id, Status.CANCELLED, sleep=self._sleep, refused=self.observer.refused
+            )
             is not Status.CANCELLED
         )
 

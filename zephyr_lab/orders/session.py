@@ -19,6 +19,7 @@ import psycopg
 from psycopg import IsolationLevel
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.orders import deadline
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -67,7 +68,34 @@ class Session:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """BEGIN travels with the first statement; COMMIT at the end, ROLLBACK when an error leaves the block."""
+        """BEGIN before the first statement; COMMIT at the end, ROLLBACK when an error leaves the block.
+
+        On asyncio each statement has as long as is left of the caller's `deadline`, if there is one.
+        """
+        milliseconds = deadline.statement_milliseconds() if self._is_async else None
+        async with self._limited(milliseconds) if milliseconds is not None else self._unlimited():
+            yield
+
+    @asynccontextmanager
+    async def _limited(self, milliseconds: int) -> AsyncIterator[None]:
+        """With BEGIN of our own, which carries the time limit: no message more than without."""
+        connection, level = self.connection, self.isolation or self.connection.isolation_level
+        named = f" isolation level {level.name.replace('_', ' ')}" if level else ""
+        await connection.set_autocommit(True)  # of the driver alone: it would send a BEGIN before this one
+        try:
+            await connection.execute(f"begin{named}; set local statement_timeout = {milliseconds}")
+            yield
+            await connection.commit()
+        except BaseException:
+            with suppress(psycopg.Error):  # a lost connection has nothing to roll back
+                await connection.rollback()
+            raise
+        finally:
+            with suppress(psycopg.Error):
+                await connection.set_autocommit(False)
+
+    @asynccontextmanager
+    async def _unlimited(self) -> AsyncIterator[None]:
         connection, before = self.connection, self.connection.isolation_level
         if self.isolation is not None:
             await maybe_await(connection.set_isolation_level(self.isolation))

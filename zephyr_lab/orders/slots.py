@@ -160,7 +160,7 @@ class RedisSlots:
         """Three attempts, but one if all slots are full. Raises DayNotOpen, SlotsFull, ServiceUnavailable."""
         policy = retry.Policy(retry.ASSIGN.attempts, retry.ASSIGN.base, retry.ASSIGN.jitter, is_retryable_assignment)
         try:
-            return await policy.retrying(session.sleep)(self.assign_slot, order_id, price, window, at)
+            return await policy.call(self.assign_slot, order_id, price, window, at, sleep=session.sleep)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
             raise ServiceUnavailable(f"Redis did not answer ({type(error).__name__}); try again") from error
 

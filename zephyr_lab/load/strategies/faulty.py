@@ -42,7 +42,7 @@ async def retry_around_the_write(session: Session, order: Order, window: Window)
             await insert_order(session, order, slot)
             await session.change(WRITE, (booked + order.final_price, slot.id), may_wait=True)
 
-    await retry.SAVE.retrying(session.sleep)(write)
+    await retry.SAVE.call(write, sleep=session.sleep)
     return slot
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from types import TracebackType
@@ -17,13 +17,14 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from zephyr_lab.orders import enquiries
+from zephyr_lab.orders import deadline, enquiries
 from zephyr_lab.orders.errors import (
     Closed,
     InvalidOrder,
     NotInstalled,
     OrderUnknown,
     OrderVoided,
+    Overloaded,
     ServiceUnavailable,
     SettingsRefused,
     SlotsFull,
@@ -51,6 +52,9 @@ LARGEST_REQUEST = 256 * 1024  # bytes; what is larger is refused unread, as INVA
 LARGEST_MESSAGE = 16 * 1024 * 1024  # bytes; beyond this gRPC itself hangs up, with RESOURCE_EXHAUSTED
 HEALTH_SECONDS = 1.0
 LOOK_SECONDS = 1.0  # what takes longer to be written is not ready
+
+PUSHBACK = "grpc-retry-pushback-ms"
+"""In the trailer of a refused call: when to send it again. Clients with a retry policy of gRPC's own keep to it (gRFC A6)."""
 
 Context = grpc.aio.ServicerContext[bytes, Any]
 
@@ -117,29 +121,41 @@ def _order_asked(message: bytes) -> UUID:
 class OrderServicer:
     """The calls. They take requests as bytes, since what cannot be parsed is the client's error, not INTERNAL."""
 
-    def __init__(self, service: OrderService, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._service, self._clock = service, clock
+    def __init__(
+        self,
+        service: OrderService,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        carries_deadlines: bool = True,
+    ) -> None:
+        self._service, self._clock, self._carries_deadlines = service, clock, carries_deadlines
+
+    def _deadline(self, context: Context) -> AbstractContextManager[None]:
+        return deadline.within(context.time_remaining() if self._carries_deadlines else None)
 
     async def create_order(self, message: bytes, context: Context) -> Any:
         """gRPC cancels this at the client's deadline, and with it the statement that is under way."""
         try:
             order_id = _order_id(context)
-            created = await self._service.create(order_from(message, order_id, self._clock()))
+            with self._deadline(context):
+                created = await self._service.create(order_from(message, order_id, self._clock()))
         except Exception as error:
             await _refuse(context, "CreateOrder", error)
         return OrderResponse(order_id=str(created.order_id), display_id=created.display_id, status=str(created.status))
 
     async def get_order(self, message: bytes, context: Context) -> Any:
         try:
-            return _to_message(await self._service.order(_order_asked(message)))
+            with self._deadline(context):
+                return _to_message(await self._service.order(_order_asked(message)))
         except Exception as error:
             await _refuse(context, "GetOrder", error)
 
     async def cancel_order(self, message: bytes, context: Context) -> Any:
         try:
             order_id = _order_asked(message)
-            await self._service.cancel(order_id)
-            return _to_message(await self._service.order(order_id))
+            with self._deadline(context):
+                await self._service.cancel(order_id)
+                return _to_message(await self._service.order(order_id))
         except Exception as error:
             await _refuse(context, "CancelOrder", error)
 
@@ -150,7 +166,8 @@ class OrderServicer:
                 day = date.fromisoformat(written) if written else self._clock().astimezone(UTC).date()
             except ValueError:
                 raise InvalidOrder("day", "is no day: write it as 2026-03-02") from None
-            found = await self._service.slots(day)
+            with self._deadline(context):
+                found = await self._service.slots(day)
         except Exception as error:
             await _refuse(context, "ListSlots", error)
         times = ({"start": int(one.start.timestamp()), "end": int(one.end.timestamp())} for one in found)
@@ -180,6 +197,8 @@ async def _refuse(context: Context, call: str, error: Exception) -> NoReturn:
         log.debug("%s", call, exc_info=error)
     if isinstance(error, InvalidOrder):
         context.set_trailing_metadata((("field", error.field),))
+    if isinstance(error, Overloaded):
+        context.set_trailing_metadata(((PUSHBACK, str(round(1000 * error.retry_after))),))
     await context.abort(code, said)
 
 
@@ -200,6 +219,7 @@ def _order_id(context: Context) -> UUID:
 class Server:
     """A server with health and reflection, inside `async with`; `port` is the one that it listens on.
 
+    With `carries_deadlines` the client's deadline is that of the pool, of retries and of statements too (`deadline`).
     Health is that of PostgreSQL, and of Redis where the strategy needs it, asked every `health_seconds`.
     """
 
@@ -211,6 +231,7 @@ class Server:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         health_seconds: float = HEALTH_SECONDS,
+        carries_deadlines: bool = True,
     ) -> None:
         self._service, self._health_seconds = service, health_seconds
         self._ending = False
@@ -220,7 +241,7 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
             ]
         )
-        servicer = OrderServicer(service, clock)
+        servicer = OrderServicer(service, clock, carries_deadlines=carries_deadlines)
         calls: dict[str, Any] = {
             "CreateOrder": servicer.create_order,
             "GetOrder": servicer.get_order,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from zephyr_lab.orders.session import Session, run_sync
 
 Book = Callable[[Session, Order, Window], Awaitable[Slot | None]]
 Release = Callable[[Session, UUID, str, int], Awaitable[None]]
+Prepare = Callable[[Session, date], Awaitable[object]]
 
 
 class Load(StrEnum):
@@ -42,7 +44,7 @@ class Strategy:
     It raises AlreadyCreated where the order's id is taken, and lets the server's errors through. `isolation` is the
     level it is meant for, None the server's own. `retry` says how often a refused transaction is run again.
     `release` gives an order's place back: inside the transaction that cancels it; where the load is in Redis, after.
-    `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
+    `prepare` is called before a day's first order, by one for all. `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
     `capacity`: what it takes every slot to have, whatever the table says. `documentation` is the docstring of its file.
     """
 
@@ -52,6 +54,7 @@ class Strategy:
     retry: retry.Policy | None = None
     load: Load = Load.SLOTS
     release: Release = release_slot
+    prepare: Prepare | None = None
     promises: bool = True
     idempotent: bool = True
     capacity: int | None = None
@@ -61,7 +64,7 @@ class Strategy:
         """Books with the strategy's own retries, on one connection."""
         if self.retry is None:
             return await self.book(session, order, window)
-        return await self.retry.retrying(session.sleep)(self.book, session, order, window)
+        return await self.retry.call(self.book, session, order, window, sleep=session.sleep)
 
     def run(
         self, connection: Any, order: Order, window: Window, redis: Any = None, isolation: IsolationLevel | None = None

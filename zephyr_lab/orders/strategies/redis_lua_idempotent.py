@@ -6,6 +6,7 @@ Redis that has lost its data sells nothing: the day is opened anew, from Postgre
 Costs: one EVAL and one INSERT; a job that reconciles.
 """
 
+from datetime import date
 from uuid import UUID
 
 import psycopg
@@ -63,4 +64,8 @@ async def release(session: Session, order_id: UUID, slot_id: str, price: int) ->
     await RedisSlots(session.redis).release_slot(order_id, Slot.of_id(slot_id).day)
 
 
-STRATEGY = Strategy("redis-lua-idempotent", book, load=Load.REDIS, release=release)
+async def prepare(session: Session, day: date) -> None:
+    await open_day(session, RedisSlots(session.redis), day)
+
+
+STRATEGY = Strategy("redis-lua-idempotent", book, load=Load.REDIS, release=release, prepare=prepare)

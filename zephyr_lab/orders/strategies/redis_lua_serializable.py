@@ -28,7 +28,7 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
             await insert_order(session, order, slot)
 
     try:
-        await retry.SAVE.retrying(session.sleep)(save)
+        await retry.SAVE.call(save, sleep=session.sleep)
     except Exception:
         await slots.release_slot(order.id)
         raise
