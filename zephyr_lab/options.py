@@ -213,5 +213,24 @@ class LoadOptions(Options):
     )  # fmt: skip
     stored: int = _option(0, "Number of orders stored before the run.", Bounds(0, 10 * MOST_ORDERS, "orders"))
     missing_partition: bool = _option(False, "Leave out the partition of this month.")
-    kill: str | None = _option(None, "Send SIGKILL to a server process: postgres@5s, after five seconds.")
+    kill: str | None = _option(
+        None, "Send SIGKILL: postmaster@5s, after five seconds; or backend, redis, service. It is started again."
+    )
+    stall: str | None = _option(None, "Stop without an end, for some seconds: redis@5s:3s; or postgres, service.")
+    lock: str | None = _option(None, "Lock a table: orders@5s:7s, after five seconds for seven; or order_ids, slots.")
+    cut: str | None = _option(
+        None, "commit: the answer to one COMMIT in 100 is lost, with its connection; commit/20: to one in 20."
+    )
+    network: str | None = _option(
+        None, "The way to PostgreSQL: delay=20ms,loss=1%, each way; a lost packet is sent again after 200 ms."
+    )
+    deadline: float = _option(
+        30, "Seconds for which a client waits; through grpc.", Bounds(0, 600, "seconds", is_open=True)
+    )
+    tries: int = _option(
+        1, "How often a client sends an order that was not answered, with its id; through grpc.", Bounds(1, 100)
+    )
+    shed: bool = _option(
+        True, "The service's queue ends, and deadlines are carried to the database; through grpc.",
+    )  # fmt: skip
     detector: bool = _option(False, "Report the stress client's detector beside the true one.")

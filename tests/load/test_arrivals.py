@@ -137,7 +137,7 @@ def test_what_cannot_be_is_refused_before_anything_is_started(name: str) -> None
 def test_what_is_asked_for_is_checked_and_filled_in() -> None:
     """The level as PostgreSQL writes it, the number of processes; and it goes through JSON."""
     one = Incident(isolation="Repeatable-Read", pool=1, kill="postgres@2.5s").check()
-    assert (one.isolation, one.processes, one.kill_after) == ("repeatable read", 1, 2.5)
+    assert (one.isolation, one.processes, one.faults[0].at) == ("repeatable read", 1, 2.5)
     assert Incident.of(json.loads(json.dumps(one.to_dict()))) == one
 
 

@@ -492,7 +492,7 @@ class Lab:
             self.engine.database, lambda: self.engine.keyvalue, self.engine.idle, yes_load_this_database, executor
         )
         report = run(incident, place, on_progress)
-        if report.killed_at is not None:
+        if incident.kill is not None:
             self.engine.runner.connect_again()
         return report
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -25,6 +26,7 @@ from zephyr_lab.load.detector import ClientDetector
 from zephyr_lab.load.service import TimedPool, Where, outcome_of, service
 from zephyr_lab.load.strategy_only import strategy_only
 from zephyr_lab.orders.grpc import PizzaOrderRequest, create_order_stub
+from zephyr_lab.orders.grpc.servicer import PUSHBACK
 from zephyr_lab.orders.models import Order
 
 DRAIN_SECONDS = 15.0
@@ -61,15 +63,32 @@ async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, Tim
         async with service(share.incident, share.where, share.pool, share.today, counts) as made:
             yield (lambda ask: made.create(ask.order(share.incident, share.today))), made.pool
         return
-    async with grpc.aio.insecure_channel(share.where.address) as channel:
+    async with grpc.aio.insecure_channel(share.where.address, options=CHANNEL) as channel:
         await channel.channel_ready()
-        stub = create_order_stub(channel)
+        stub, incident = create_order_stub(channel), share.incident
 
         async def send(ask: Ask) -> Any:
             key = (("idempotency-key", str(ask.id)),)
-            return await stub(PizzaOrderRequest(**ask.request()), metadata=key, timeout=30)
+            request = PizzaOrderRequest(**ask.request())
+            for before in range(incident.tries):
+                try:
+                    return await stub(request, metadata=key, timeout=incident.deadline)
+                except grpc.aio.AioRpcError as error:
+                    if before + 1 == incident.tries or outcome_of(error)[0] not in SENT_AGAIN:
+                        raise
+                    await asyncio.sleep(_pause(error))
 
         yield send, None
+
+
+CHANNEL = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
+SENT_AGAIN = (Outcome.UNANSWERED, Outcome.GIVEN_UP)
+
+
+def _pause(error: grpc.aio.AioRpcError) -> float:
+    """As the service says; else next to none, as most clients have it."""
+    told = dict(tuple(error.trailing_metadata() or ())).get(PUSHBACK)
+    return int(told) / 1000 if told else random.uniform(0, 0.1)
 
 
 class Ahead:

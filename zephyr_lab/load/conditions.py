@@ -15,13 +15,14 @@ from typing import Any, Self
 import psycopg
 
 from zephyr_lab.errors import BadInput
+from zephyr_lab.load.faults import Fault, Line, faults_of, line_of
 from zephyr_lab.load.strategies import autocommitted, lock_timed
 from zephyr_lab.load.strategies.faulty import WRONG
 from zephyr_lab.load.strategies.lock_held import HELD
 from zephyr_lab.options import MOST_ORDERS, LoadOptions
 from zephyr_lab.orders import retry
 from zephyr_lab.orders.models import Plan, Window, menu
-from zephyr_lab.orders.strategies import STRATEGIES, Strategy
+from zephyr_lab.orders.strategies import STRATEGIES, Load, Strategy
 from zephyr_lab.schedule.levels import IsolationLevel
 
 QUANTITIES = (1, 2, 3, 4)
@@ -66,7 +67,7 @@ class Incident(LoadOptions):
     `slots` are hot at the same time; `pool` connections are shared by `processes`; `connections` is how many clients a
     closed loop has. `attempts`, `base`, `jitter` and `full_jitter` change the strategy's retry; `per_slot` lets so
     many orders of a slot through at once. `stored` orders are there before. Without `index` the slots are searched by
-    a sequential scan. `kill` is `postgres@5s`. `check` raises BadInput.
+    a sequential scan. `kill`, `stall`, `lock`, `cut` and `network` are as `faults` reads them. `check` raises BadInput.
     """
 
     # -- is it possible?
@@ -78,8 +79,7 @@ class Incident(LoadOptions):
         super().check()
         processes = self._processes()
         self._check_slots()
-        if self.kill is not None and self.kill_after is None:
-            raise BadInput(f"{self.kill!r} cannot be killed: write postgres@5s, with a time within the run")
+        self._check_faults()
         level = None if self.isolation is None else str(IsolationLevel.of(self.isolation))
         return replace(self, isolation=level, processes=processes)
 
@@ -106,13 +106,28 @@ class Incident(LoadOptions):
         if fixed is not None and self.capacity != fixed:
             raise BadInput(f"{self.strategy} has a capacity of {fixed:,} in its code: leave it at that")
 
-    @property
-    def kill_after(self) -> float | None:
-        """Seconds from the start at which PostgreSQL is killed."""
-        found = re.fullmatch(r"postgres@(\d+(?:\.\d+)?)s?", self.kill or "")
-        return float(found[1]) if found and float(found[1]) < self.seconds else None
+    def _check_faults(self) -> None:
+        redis = [one for one in self.faults if one.target == "redis"]
+        if redis and KNOWN[self.strategy].load is not Load.REDIS:
+            raise BadInput(f"{self.strategy} has no Redis: take redis-lua-idempotent")
+        line_of(self)
+        others = LoadOptions()
+        if self.through != "grpc" and (self.deadline, self.tries, self.shed) != (
+            others.deadline, others.tries, others.shed
+        ):  # fmt: skip
+            raise BadInput("deadline, tries and shed are those of a client and a service: add --through grpc")
 
     # -- what follows from it
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Raises BadInput for what cannot be brought about."""
+        return faults_of(self)
+
+    @property
+    def line(self) -> Line | None:
+        """The way to PostgreSQL, where it is not as it is. Raises BadInput."""
+        return line_of(self)
 
     @property
     def is_closed(self) -> bool:

@@ -13,6 +13,7 @@ from zephyr_lab.extras import or_text
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import PERIOD, Counts, Outcome
 from zephyr_lab.load.distant import Clock
+from zephyr_lab.load.faults import Happened
 from zephyr_lab.load.server_monitor import Cpu, Seen
 from zephyr_lab.load.truth import Truth
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zephyr_lab.views.figure import Picture
 
 
+RECOVERED = 0.95
 REFUSALS = RETRYABLE | {"SlotChanged"}
 
 
@@ -37,7 +39,8 @@ class Report:
     cpu: Cpu
     deadlocks: int
     stopped: bool = False
-    killed_at: float | None = None
+    faults: tuple[Happened, ...] = ()
+    problems: tuple[str, ...] = ()
     processes_lost: int = 0
     clocks: tuple[Clock, ...] = ()
 
@@ -103,6 +106,24 @@ class Report:
         """The latency of created orders, from their intended start."""
         return self.counts.latency.percentile(percentile)
 
+    def recovered(self, fault: Happened) -> float | None:
+        """Seconds from the end of a fault until 95 % of the offered rate is acknowledged again, and stays so.
+
+        For a second, and for the rest of the run; to a quarter of a second. None: not within the run.
+        """
+        window, first, last = round(1 / PERIOD), int(fault.gone / PERIOD), int(self.incident.seconds / PERIOD)
+
+        def holds(begin: int, end: int) -> bool:
+            asked, done = (
+                sum(counted[at] for at in range(begin, end)) for counted in (self.counts.offered, self.counts.created)
+            )
+            return done >= RECOVERED * asked
+
+        for at in range(first, last - window + 1):
+            if holds(at, at + window) and holds(at, last):
+                return max(0.0, at * PERIOD - fault.gone)
+        return None
+
     @property
     def wrong(self) -> list[str]:
         """The violations, in words."""
@@ -158,7 +179,8 @@ class Report:
         periods = range(round(self.seconds / PERIOD) + 1)
         return {
             "incident": asdict(self.incident), "server": self.server, "stopped": self.stopped,
-            "killed_at": self.killed_at, "wrong": self.wrong, "verdict": self.verdict, "figures": self.row(),
+            "faults": [{**asdict(one), "recovered": self.recovered(one)} for one in self.faults],
+            "problems": list(self.problems), "wrong": self.wrong, "verdict": self.verdict, "figures": self.row(),
             "refusals": dict(self.counts.refusals), "errors": dict(self.counts.errors),
             "retries": {str(number): self.counts.retries[number] for number in sorted(self.counts.retries)},
             "latency_ms": {str(at): self.latency(at) for at in (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)},
@@ -213,12 +235,18 @@ class Report:
             said.append(
                 ("client's detector", f"{counts.hits} race conditions; oversold slots in truth: {truth.oversold}")
             )
-        if self.killed_at is not None:
-            said.append(("killed", f"PostgreSQL at {self.killed_at:.1f} s"))
+        said += [("fault", self._fault(one)) for one in self.faults]
+        said += [("no fault", one) for one in self.problems]
         said.append(("verdict", self.verdict))
         if self.processes_lost:
             said.append(("incomplete", f"{self.processes_lost} processes of the run ended without their counts"))
         return said
+
+    def _fault(self, one: Happened) -> str:
+        lasted = f" until {one.gone:.1f} s" if one.gone - one.began > PERIOD else ""
+        back = self.recovered(one)
+        again = "not again within the run" if back is None else f"again {back:.1f} s after it was gone"
+        return f"{one.name} at {one.began:.1f} s{lasted}; {RECOVERED:.0%} of the orders asked for acknowledged {again}"
 
     def _lock_wait(self) -> str:
         mean, longest = self.lock_wait, self.watched.longest_wait

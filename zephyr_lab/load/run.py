@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -16,6 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from zephyr_lab.errors import BadInput, ServerUnavailable
 from zephyr_lab.load import distant, truth
@@ -23,7 +22,8 @@ from zephyr_lab.load.client import DRAIN_SECONDS, Share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Outcome, add_up
 from zephyr_lab.load.distant import Cluster, Distant
-from zephyr_lab.load.processes import Idle, Process, Processes, processes
+from zephyr_lab.load.injection import Injector, postmaster, valkey
+from zephyr_lab.load.processes import START_SECONDS, Idle, Process, Processes, processes
 from zephyr_lab.load.report import Report
 from zephyr_lab.load.server_monitor import CpuMeter, ServerMonitor
 from zephyr_lab.load.service import Where
@@ -107,15 +107,15 @@ class _Run:
         self.uses_redis = incident.as_strategy().load is Load.REDIS
         self.today = datetime.now(UTC).date()
         self.stopped = False
-        self.killed_at: float | None = None
+        self.faults, self.line = incident.faults, incident.line
         if not self.database.is_embedded and not place.theirs:
             where = self.database.facts.where
             raise BadInput(
                 f"{where} is a server of yours, and this writes {incident.expected:,} orders into a "
                 "schema of its own there: say --yes-load-this-database, or unset ZEPHYR_LAB_PG_DSN to use the lab's own"
             )
-        if incident.kill and not self.database.is_embedded:
-            raise BadInput("only a server of the lab's own is killed: unset ZEPHYR_LAB_PG_DSN")
+        if (incident.kill or incident.stall or self.line) and not self.database.is_embedded:
+            raise BadInput("only a server of the lab's own is killed, stalled or cut off: unset ZEPHYR_LAB_PG_DSN")
         self.keyvalue = place.keyvalue() if self.uses_redis else None
         if self.keyvalue and not self.keyvalue.is_embedded:
             raise BadInput(
@@ -188,23 +188,33 @@ class _Run:
 
     def _measure(self, workers: Processes) -> Report:
         incident, servers = self.incident, []
+        lines = self._start_line(workers)
         if incident.through == "grpc":
-            servers = [workers.start("server", Share(incident, 0, incident.pool, self.where, self.today))]
+            servers = [self._start_service(workers)]
             workers.wait_for("address", servers)
             self.where = replace(self.where, address=servers[0].said["address"])
         clients = self._start_clients(workers)
         deadlocks = self._deadlocks()
         began = time.monotonic() + (distant.LEAD_SECONDS if self.cluster else LEAD_SECONDS)
         meter = CpuMeter([one.pid for one in workers.all], self._postmaster(), self._valkey())
+        injector = Injector(
+            self.database,
+            self.keyvalue,
+            service=lambda: servers[-1].pid,
+            start_service=lambda: servers.append(self._started_again(workers)),
+            began=began,
+        )
         monitor = ServerMonitor(self.database.connect, f"{self.database.schema} load", began)
         try:
             for one in clients:
                 one.tell(f"go {began!r}")
+            injector.start(self.faults)
             self._follow(self.cluster or workers, clients, monitor, began)
             cpu = meter.stop()
         finally:
+            happened = injector.close()
             looked = monitor.close()
-        for one in servers:
+        for one in [*servers, *lines]:
             one.tell("stop")
         deadline = time.monotonic() + 20
         while not workers.ended(servers) and time.monotonic() < deadline:
@@ -223,10 +233,31 @@ class _Run:
             cpu=cpu,
             deadlocks=max(0, self._deadlocks() - deadlocks),
             stopped=self.stopped,
-            killed_at=self.killed_at,
+            faults=tuple(happened),
+            problems=tuple(injector.problems),
             processes_lost=missing,
             clocks=tuple(one.clock for one in self.cluster.clients) if self.cluster else (),
         )
+
+    def _start_line(self, workers: Processes) -> list[Process]:
+        """The way to PostgreSQL leads through a process of the run's, if it is to be bad."""
+        if self.line is None:
+            return []
+        line = workers.start("line", Share(self.incident, 0, 0, self.where, self.today))
+        workers.wait_for("port", [line])
+        self.where = replace(self.where, dsn=make_conninfo(self.where.dsn, host="127.0.0.1", port=line.said["port"]))
+        return [line]
+
+    def _start_service(self, workers: Processes) -> Process:
+        return workers.start("server", Share(self.incident, 0, self.incident.pool, self.where, self.today))
+
+    def _started_again(self, workers: Processes) -> Process:
+        """Another service at the address of the one that was killed; `listen` in the main thread hears it."""
+        made = self._start_service(workers)
+        deadline = time.monotonic() + START_SECONDS
+        while "address" not in made.said and made.is_alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return made
 
     def _start_clients(self, workers: Processes) -> list[Process] | list[Distant]:
         """In processes, which are ready then, or on the workers of a cluster."""
@@ -247,9 +278,6 @@ class _Run:
             try:
                 workers.listen(0.1)
                 elapsed = time.monotonic() - began
-                after = self.incident.kill_after
-                if after is not None and self.killed_at is None and elapsed >= after:
-                    self._kill(began)
                 said = [one.said for one in clients]
                 sent, created, errors, hits = (
                     sum(one.get(name, 0) for one in said) for name in ("sent", "created", "errors", "hits")
@@ -275,17 +303,6 @@ class _Run:
                 for one in clients:
                     one.tell("stop")
 
-    def _kill(self, began: float) -> None:
-        """Sends SIGKILL to a server process that is executing an order: PostgreSQL ends all sessions, and recovers."""
-        with self.database.connect() as admin:
-            row = admin.execute(
-                "select pid from pg_stat_activity where application_name = %s order by state = 'active' desc limit 1",
-                [f"{self.database.schema} load"],
-            ).fetchone()
-        if row is not None:
-            os.kill(row[0], signal.SIGKILL)
-            self.killed_at = time.monotonic() - began
-
     # -- questions
 
     @contextmanager
@@ -309,14 +326,15 @@ class _Run:
         return int((row or (0,))[0])
 
     def _postmaster(self) -> int | None:
-        if not self.database.is_embedded:
+        """None where it is not ours, or another one comes after it."""
+        if not self.database.is_embedded or any(one.target == "postmaster" for one in self.faults):
             return None
-        with self.database.connect() as admin, contextlib.suppress(psutil.Error):
-            return int(psutil.Process(admin.info.backend_pid).ppid())
+        with contextlib.suppress(psutil.Error):
+            return postmaster(self.database)
         return None
 
     def _valkey(self) -> int | None:
-        return int(self.keyvalue.client.info("server")["process_id"]) if self.keyvalue else None
+        return valkey(self.keyvalue) if self.keyvalue else None
 
 
 def _shared(whole: int, parts: int) -> list[int]:

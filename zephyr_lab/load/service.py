@@ -18,6 +18,7 @@ from zephyr_lab.errors import SERIALIZATION_FAILURE
 from zephyr_lab.load.conditions import Blocks, Incident
 from zephyr_lab.load.counts import MOST_RETRIES, Counts, Outcome
 from zephyr_lab.orders import clients
+from zephyr_lab.orders.admission import Admission
 from zephyr_lab.orders.errors import OrderFailed, ServiceUnavailable, SlotsFull
 from zephyr_lab.orders.failures import is_lost
 from zephyr_lab.orders.observer import Observer
@@ -94,7 +95,8 @@ async def service(
         await pool.wait()
         redis = await redis_for(strategy, where, stack)
         opened = set(incident.opened(today))  # by the process that runs the load
-        yield OrderService(pool, strategy, redis, Blocks(), CountingObserver(counts), opened)
+        admission = Admission(pool) if incident.through == "grpc" and incident.shed else None
+        yield OrderService(pool, strategy, redis, Blocks(), CountingObserver(counts), opened, admission)
 
 
 async def redis_for(strategy: Strategy, where: Where, stack: AsyncExitStack) -> Any:

@@ -21,10 +21,12 @@ from typing import Any, ClassVar
 import psycopg
 import psycopg_pool
 import redis.exceptions
+from psycopg.conninfo import conninfo_to_dict
 
 from zephyr_lab.load.client import Share, run_share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Counts, Outcome
+from zephyr_lab.load.line import BadLine
 from zephyr_lab.load.service import Where, service
 from zephyr_lab.orders.grpc import Server
 
@@ -110,7 +112,7 @@ async def server(share: Share) -> None:
 
     async with (
         service(incident, share.where, share.pool, share.today, counts) as made,
-        Server(made, clock=clock) as serving,
+        Server(made, port=_port(share.where.address), clock=clock, carries_deadlines=incident.shed) as serving,
     ):
         tell(ready=True, address=f"127.0.0.1:{serving.port}")
         waiting = asyncio.create_task(orders.stop.wait())
@@ -120,7 +122,23 @@ async def server(share: Share) -> None:
     tell(counts=counts.to_dict())
 
 
-ROLES: dict[str, Callable[[Share], Coroutine[Any, Any, None]]] = {"clients": clients, "server": server}
+def _port(address: str | None) -> int:
+    """That of a service that was killed, which this one takes over; else any."""
+    return int(address.rpartition(":")[2]) if address else 0
+
+
+async def line(share: Share) -> None:
+    """The role of the way to PostgreSQL, until `stop`."""
+    orders, parts = Orders(), conninfo_to_dict(share.where.dsn)
+    wanted = share.incident.line
+    assert wanted
+    async with BadLine(wanted, f"{parts['host']}/.s.PGSQL.{parts['port']}", share.incident.seed) as bad:
+        tell(port=bad.port)
+        await orders.stop.wait()
+    tell(counts=Counts().to_dict())
+
+
+ROLES: dict[str, Callable[[Share], Coroutine[Any, Any, None]]] = {"clients": clients, "server": server, "line": line}
 
 
 def main() -> None:
@@ -145,7 +163,7 @@ def carry_out(told: dict[str, Any]) -> None:
         run_with_uvloop(ROLES[told["role"]](share))
     except asyncio.CancelledError:
         tell(counts=Counts(share=share.number).to_dict())  # stopped before it began
-    except (psycopg.Error, psycopg_pool.PoolTimeout, redis.exceptions.RedisError, OSError) as error:
+    except (psycopg.Error, psycopg_pool.PoolTimeout, redis.exceptions.RedisError, OSError, RuntimeError) as error:
         tell(error=f"{type(error).__name__}: {error}")
 
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from zephyr_lab.orders.errors import TooLate
-
 LEAST_SECONDS = 0.02
 """What must be left for a transaction to be started."""
 
@@ -34,13 +32,6 @@ def left() -> float | None:
     """Seconds until the caller goes, below 0 where it has gone; None if it has named no deadline."""
     at = _at.get()
     return None if at is None else at - time.monotonic()
-
-
-def check() -> None:
-    """Raises TooLate where a transaction would not end in time."""
-    remaining = left()
-    if remaining is not None and remaining < LEAST_SECONDS:
-        raise TooLate("the deadline came before a connection was free; nothing was started for this attempt")
 
 
 def statement_milliseconds() -> int | None:

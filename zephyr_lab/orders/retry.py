@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_any
+from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential, wait_random, wait_random_exponential
 
 from zephyr_lab.errors import is_retryable
@@ -78,16 +79,19 @@ class Policy:
         pause = wait_random_exponential if self.full_jitter else wait_exponential
         return AsyncRetrying(
             sleep=sleep,
-            stop=stop_any(stop_after_attempt(self.attempts), _too_late),
+            stop=stop_any(stop_after_attempt(self.attempts), _TooLate()),
             wait=pause(multiplier=self.base) + wait_random(0, self.jitter),
             retry=retry_if_exception(self.wanted),
             reraise=True,
         )
 
 
-def _too_late(state: RetryCallState) -> bool:
-    left = deadline.left()
-    return left is not None and left < state.upcoming_sleep + deadline.LEAST_SECONDS
+class _TooLate(stop_base):
+    """The caller would be gone after the pause."""
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        left = deadline.left()
+        return left is not None and left < retry_state.upcoming_sleep + deadline.LEAST_SECONDS
 
 
 SAVE = Policy(attempts=5, base=0.010, jitter=0.010)

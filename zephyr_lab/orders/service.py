@@ -21,7 +21,8 @@ import psycopg
 import psycopg_pool
 from psycopg import IsolationLevel
 
-from zephyr_lab.orders import deadline, retry
+from zephyr_lab.orders import retry
+from zephyr_lab.orders.admission import Admission
 from zephyr_lab.orders.days import SLOTS, bounds
 from zephyr_lab.orders.enquiries import OrderState, SlotState, find_order, list_slots
 from zephyr_lab.orders.errors import (
@@ -43,9 +44,6 @@ from zephyr_lab.orders.strategies.base import Load, Strategy
 
 POOL = {"min_size": 10, "max_size": 25, "timeout": 5.0}
 """The write-up's pool: 25 connections, 10 of them kept idle."""
-
-BOUNDED = {"timeout": 1.0, "max_waiting": 250}
-"""A queue that is served in time: who waits in it for longer, or finds it full, is told to come back (`Overloaded`)."""
 
 _REGISTERED = """
 select orders.target_slot_id, orders.target_slot_start_time, orders.status, order_ids.digest, order_ids.voided
@@ -85,7 +83,8 @@ class OrderService:
 
     Its coroutines are awaited on asyncio; over synchronous connections they go through `session.run_sync`. A day's
     slots are those of the table `slots`, which `slot_plans` fills; with a `plan`, those of the plan, and `opened` are
-    the days known to have them in the table.
+    the days known to have them in the table. `admission` is the queue before an asyncio pool; without it the pool's own,
+    which is endless.
     """
 
     pool: Any
@@ -94,17 +93,24 @@ class OrderService:
     plan: Plan | None = None
     observer: Observer = field(default_factory=Observer)
     opened: set[date] = field(default_factory=set)
+    admission: Admission | None = None
     _days: dict[date, tuple[float, Day]] = field(default_factory=dict, repr=False)
     _loading: dict[date, asyncio.Lock] = field(default_factory=dict, repr=False)
 
     @asynccontextmanager
     async def session(self, isolation: IsolationLevel | None = None) -> AsyncIterator[Session]:
-        """A session on a connection of the pool, for a `with` block. Raises TooLate: nothing is begun in vain."""
+        """A session on a connection of the pool, for a `with` block. Raises Overloaded, TooLate."""
         wait = self.observer.waited
         if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
-            left = deadline.left()
-            async with self.pool.connection(None if left is None else min(left, self.pool.timeout)) as connection:
-                deadline.check()
+            if self.admission is None:
+                async with self.pool.connection() as connection:
+                    yield Session(connection, self.redis, isolation, wait)
+                return
+            async with (
+                self.admission.turn() as seconds,
+                self.pool.connection(seconds) as connection,
+                self.admission.work(),
+            ):
                 yield Session(connection, self.redis, isolation, wait)
         else:
             with self.pool.connection() as connection:

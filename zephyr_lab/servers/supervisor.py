@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 PR_SET_PDEATHSIG = 1
+AGAIN = "again"
+"""A file of this name in the server's folder: when the server ends it is started again, once, on the same data."""
+
 NO_ENTRY = (
     "This user id has no name in the password database (/etc/passwd), which initdb asks for: add one, run as a user "
     "that has one, or give a server in ZEPHYR_LAB_PG_DSN"
@@ -122,8 +125,12 @@ def live(order: dict[str, Any], base: str, owner: int) -> None:
         except (OSError, Failed, Unpatched) as problem:
             raise consequence(problem, order, base, place) from problem
         answer({"folder": folder, "pid": server.pid, "password": password})
-        while server.poll() is None and not owner_is_gone(owner, 0.5):
-            pass
+        while not owner_is_gone(owner, 0.05 if os.path.exists(os.path.join(folder, AGAIN)) else 0.5):
+            if server.poll() is None:
+                continue
+            if not os.path.exists(os.path.join(folder, AGAIN)):
+                break
+            server = start_again(order, place, owner)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if place is not None:
@@ -224,6 +231,34 @@ def before_exec() -> None:
     if sys.platform == "linux":
         # After the change of account, which clears it. SIGQUIT: both servers end at once, without a checkpoint.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
+
+
+def start_again(order: dict[str, Any], place: Place, owner: int) -> subprocess.Popen[bytes]:
+    """On what is on the disk. Until those that a killed server has left are gone too, it does not start."""
+    deadline = time.monotonic() + order["seconds"]
+    while True:
+        looks_ready_no_more(order["ready"])
+        server = start(order, place)
+        try:
+            wait_until_ready(order, server, owner)
+        except Failed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            os.unlink(os.path.join(place.folder, AGAIN))
+            return server
+
+
+def looks_ready_no_more(how: list[Any]) -> None:
+    """Only its word is changed: by the rest of the file a server knows those that another one has left."""
+    if how[0] == "line" and is_ready(how):
+        with open(how[1], "r+") as file:
+            lines = file.read().splitlines()
+            lines[how[2] - 1] = "killed"
+            file.seek(0)
+            file.write("\n".join([*lines, ""]))
+            file.truncate()
 
 
 def wait_until_ready(order: dict[str, Any], server: subprocess.Popen[bytes], owner: int) -> None:

@@ -47,8 +47,11 @@ def _rates(axes: Axes, report: dict[str, Any]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds", color=PALE)
     _plain(axes, "orders a second")
-    if report["killed_at"] is not None:
-        axes.axvline(report["killed_at"], color=BAD, linewidth=1)
+    for fault in report["faults"]:
+        axes.axvspan(fault["began"], max(fault["gone"], fault["began"] + 0.05), color=BAD, alpha=0.15, linewidth=0)
+        axes.text(fault["began"], axes.get_ylim()[1], f" {fault['name']}", va="top", color=BAD)
+        if fault["recovered"] is not None:
+            axes.axvline(fault["gone"] + fault["recovered"], color=GOOD, linewidth=1)
     oversold = {int(at): slots for at, slots in found["oversold"].items()}
     if any(oversold.values()):
         other = axes.twinx()

@@ -1,0 +1,175 @@
+"""Overload ends when its cause ends: a bounded queue, deadlines that are carried, callers that are told when to come back.
+
+An order takes 30 ms in the database and there are two connections, so that no machine is too slow or too fast for this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from datetime import date
+from uuid import uuid4
+
+import grpc
+import psycopg
+import pytest
+from psycopg import IsolationLevel
+
+from tests.orders.conftest import NOON, Shop, order
+from zephyr_lab.orders import clients, deadline
+from zephyr_lab.orders.admission import Admission
+from zephyr_lab.orders.errors import TooLate
+from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub
+from zephyr_lab.orders.grpc.servicer import PUSHBACK
+from zephyr_lab.orders.models import Day
+from zephyr_lab.orders.service import OrderService
+from zephyr_lab.orders.strategies import strategy
+
+REQUEST = PizzaOrderRequest(customer_id=1, pizza_name="Margherita", quantity=1)
+
+SLOW = """
+create function take_a_while() returns trigger language plpgsql as
+    $$ begin perform pg_sleep(0.03); return new; end $$;
+create trigger take_a_while before insert on order_ids for each row execute function take_a_while();
+update slots set capacity_override = 1000000000"""
+
+RATE, DEADLINE, TRIES, BEFORE, LOCKED, AFTER = 45, 0.4, 5, 0.2, 0.8, 1.8  # orders a second; seconds
+
+
+async def _customer(stub: grpc.aio.UnaryUnaryMultiCallable, began: float, done: Counter[int]) -> None:
+    """Sends an order until it is acknowledged, five times at most, as clients with a retry policy do."""
+    key = (("idempotency-key", str(uuid4())),)
+    for _ in range(TRIES):
+        try:
+            await stub(REQUEST, timeout=DEADLINE, metadata=key)
+        except grpc.aio.AioRpcError as error:
+            told = dict(tuple(error.trailing_metadata() or ())).get(PUSHBACK, 0)
+            await asyncio.sleep(int(told) / 1000)
+            continue
+        done[int((time.monotonic() - began) * 10)] += 1
+        return
+
+
+async def _lock(dsn: str) -> None:
+    await asyncio.sleep(BEFORE)
+    async with await psycopg.AsyncConnection.connect(dsn) as holder:
+        await holder.execute("lock table orders in access exclusive mode")
+        await asyncio.sleep(LOCKED)
+
+
+async def _acknowledged(dsn: str, *, cured: bool) -> list[int]:
+    """Orders acknowledged in each tenth of a second of the run: some of it, a lock on orders, and what comes after."""
+    async with clients.async_pool(dsn, min_size=2, max_size=2) as pool:
+        service, done = OrderService(pool, strategy("one-statement")), Counter[int]()
+        service.admission = Admission(pool) if cured else None
+        server = Server(service, clock=lambda: NOON, health_seconds=60, carries_deadlines=cured)
+        async with server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            stub, began = create_order_stub(channel), time.monotonic()
+            lock = asyncio.create_task(_lock(dsn))
+            customers = []
+            for number in range(int(RATE * (BEFORE + LOCKED + AFTER))):
+                await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
+                customers.append(asyncio.create_task(_customer(stub, began, done)))
+            seen = [done[tenth] for tenth in range(int(10 * (BEFORE + LOCKED + AFTER)))]
+            for one in customers:
+                one.cancel()
+            await asyncio.gather(lock, *customers, return_exceptions=True)
+    return seen
+
+
+@pytest.mark.thorough_but("with a queue that ends")
+@pytest.mark.parametrize("cured", [True, False], ids=["with a queue that ends", "with an endless one"])
+def test_it_is_over_when_the_lock_is(shop: Shop, cured: bool) -> None:
+    """At two thirds of what the service can do. With an endless queue and no deadlines carried, orders are made for
+    those who have gone, they are sent again, and nobody is served any more."""
+    shop.admin.execute(SLOW)
+    seen = asyncio.run(_acknowledged(shop.dsn, cured=cured))
+    last_second = sum(seen[-10:])
+    assert last_second >= 0.8 * RATE if cured else last_second < 0.2 * RATE, seen
+    (saved,) = shop.admin.execute("select count(*) from orders").fetchone() or (0,)
+    assert saved >= sum(seen)
+    assert shop.wrong("one-statement") == []
+
+
+def test_who_is_turned_away_is_told_when_to_come_back(shop: Shop) -> None:
+    """UNAVAILABLE with gRPC's own trailer; nothing was started, and what is running ends as it would."""
+
+    async def scenario() -> None:
+        async with clients.async_pool(shop.dsn, min_size=1, max_size=1) as pool:
+            service = OrderService(pool, strategy("one-statement"))
+            service.admission = Admission(pool, most=1, seconds=5)
+            server = Server(service, clock=lambda: NOON, health_seconds=60)
+            async with server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                stub = create_order_stub(channel)
+                await stub(REQUEST, timeout=5)
+                async with service.session():
+                    waits = asyncio.ensure_future(stub(REQUEST, timeout=5))
+                    while not service.admission.waiting:
+                        await asyncio.sleep(0)
+                    with pytest.raises(grpc.aio.AioRpcError) as refused:
+                        await stub(REQUEST, timeout=5)
+                    assert (refused.value.code(), service.admission.shed) == (grpc.StatusCode.UNAVAILABLE, 1)
+                    assert 500 <= int(dict(tuple(refused.value.trailing_metadata() or ()))[PUSHBACK]) <= 1500
+                assert (await waits).status == "pending"
+                assert (service.admission.waiting, service.admission.busy) == (0, 0)
+
+    asyncio.run(scenario())
+    assert shop.count() == 2
+
+
+def test_what_is_left_of_a_deadline_is_the_statements_time(shop: Shop) -> None:
+    """The server ends it, so that no connection is lost to a cancellation; nothing is begun for who has gone."""
+
+    async def scenario() -> None:
+        async with clients.async_pool(shop.dsn, min_size=1, max_size=1) as pool:
+            service = OrderService(pool, strategy("serializable-retry"))
+            service.admission = Admission(pool)
+            async with service.session(IsolationLevel.SERIALIZABLE) as session:
+                with deadline.within(2.0):
+                    async with session.transaction():
+                        told = await session.row("show statement_timeout"), await session.row("show transaction_isolation")
+                        milliseconds = int(told[0][0].removesuffix("ms"))
+                    assert 1_000 < milliseconds < 2_000
+                    assert told[1] == ("serializable",)
+                async with session.transaction():
+                    assert await session.row("show statement_timeout") == ("0",), "the next one has its own"
+            with deadline.within(0.0), pytest.raises(TooLate):
+                async with service.session():
+                    raise AssertionError("it was begun")
+            with pytest.raises(psycopg.errors.QueryCanceled), deadline.within(0.1):
+                async with service.session() as session, session.transaction():
+                    await session.row("select pg_sleep(5)")
+            with deadline.within(5):
+                assert (await service.create(order())).is_new
+            assert pool.get_stats().get("connections_lost", 0) == 0
+
+    asyncio.run(scenario())
+
+
+def test_one_order_reads_the_day_and_the_others_wait_for_it(shop: Shop) -> None:
+    """Fifty first orders at once: the day is opened once, in Redis too."""
+    before = shop.redis.info("commandstats").get("cmdstat_hset", {"calls": 0})["calls"]
+
+    async def scenario() -> None:
+        async with (
+            clients.async_pool(shop.dsn, min_size=4, max_size=4) as pool,
+            clients.async_redis_client(shop.redis_url) as redis,
+        ):
+            service = OrderService(pool, strategy("redis-lua-idempotent"), redis)
+            real, loads = service._load, []
+
+            async def load(day: date) -> Day:
+                loads.append(day)
+                return await real(day)
+
+            service._load = load
+            told = await asyncio.gather(*(service.create(order()) for _ in range(50)))
+            assert all(one.is_new for one in told)
+            assert loads == [NOON.date()]
+
+    asyncio.run(scenario())
+    assert shop.count() == 50
+    assert shop.wrong("redis-lua-idempotent") == []
+    opened = shop.redis.info("commandstats")["cmdstat_hset"]["calls"] - before
+    assert opened <= 48 + 2 * 50, "slots, and two an order"
