@@ -10,7 +10,7 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
@@ -239,3 +239,12 @@ async def _look(client: Client, pool: TimedPool | None, on_progress: Callable[[C
         if time.monotonic() - last > PERIOD:
             last = time.monotonic()
             on_progress(client.counts)
+
+
+def run_with_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
+    """Runs a coroutine on uvloop's event loop if that is installed, else on asyncio's."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)

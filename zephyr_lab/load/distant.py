@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zephyr_lab.errors import BadInput, ServerUnavailable
-from zephyr_lab.load.client import Share, run_share
+from zephyr_lab.load.client import Share, run_share, run_with_uvloop
 from zephyr_lab.load.counts import Counts, Outcome
-from zephyr_lab.load.worker import run_with_uvloop
 from zephyr_lab.workers.cluster import dask_client
 
 LEAD_SECONDS = 5.0  # from the word to the start: for pools to be filled

@@ -23,21 +23,12 @@ import psycopg_pool
 import redis.exceptions
 from psycopg.conninfo import conninfo_to_dict
 
-from zephyr_lab.load.client import Share, run_share
+from zephyr_lab.load.client import Share, run_share, run_with_uvloop
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Counts, Outcome
 from zephyr_lab.load.line import BadLine
 from zephyr_lab.load.service import Where, service
 from zephyr_lab.orders.grpc import Server
-
-
-def run_with_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
-    """Runs a coroutine on uvloop's event loop if that is installed, else on asyncio's."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
 
 
 def tell(**said: Any) -> None:
