@@ -23,7 +23,11 @@ REDIS = {"strategy": "redis-lua-idempotent"}
 def test_faults_are_read() -> None:
     """With and without the letter of seconds; the line as seconds and shares."""
     one = Incident(kill="redis@5", stall="service@1.5s:2", lock="slots@0s:0.5s", through="grpc", **REDIS).check()
-    assert one.faults == [Fault("kill", "redis", 5.0), Fault("stall", "service", 1.5, 2.0), Fault("lock", "slots", 0, 0.5)]
+    assert one.faults == [
+        Fault("kill", "redis", 5.0),
+        Fault("stall", "service", 1.5, 2.0),
+        Fault("lock", "slots", 0, 0.5),
+    ]
     assert Incident(network="delay=20ms,loss=1%", cut="commit/7").line == Line(0.02, 0.01, 7)
     assert Incident(cut="commit").line == Line(cut=100)
     assert Incident().line is None

@@ -93,8 +93,14 @@ def servers() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def shop(servers: tuple[str, str]) -> Iterator[Shop]:
+    """Of this folder's servers."""
+    with fresh(*servers) as made:
+        yield made
+
+
+@contextmanager
+def fresh(dsn: str, url: str) -> Iterator[Shop]:
     """A fresh schema, with this month's and the next month's partition, today's slots, and an empty Valkey."""
-    dsn, url = servers
     redis = keyvalue.client(url)
     redis.flushall()
     with psycopg.connect(dsn, autocommit=True) as admin:

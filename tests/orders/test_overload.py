@@ -128,7 +128,10 @@ def test_what_is_left_of_a_deadline_is_the_statements_time(shop: Shop) -> None:
             async with service.session(IsolationLevel.SERIALIZABLE) as session:
                 with deadline.within(2.0):
                     async with session.transaction():
-                        told = await session.row("show statement_timeout"), await session.row("show transaction_isolation")
+                        told = (
+                            await session.row("show statement_timeout"),
+                            await session.row("show transaction_isolation"),
+                        )
                         milliseconds = int(told[0][0].removesuffix("ms"))
                     assert 1_000 < milliseconds < 2_000
                     assert told[1] == ("serializable",)

@@ -76,10 +76,10 @@ class Injector:
             self.start_service()
         elif fault.target == "postmaster":
             folder = self.database.facts.address["host"]
-            self._kill_and_start_again(Path(folder), postmaster(self.database), self._postgres_answers)
+            kill_and_start_again(Path(folder), postmaster(self.database), self._postgres_answers)
         elif self.keyvalue:
             folder = str(Path(unquote(urlsplit(self.keyvalue.url).path)).parent)
-            self._kill_and_start_again(Path(folder), valkey(self.keyvalue), self._redis_answers)
+            kill_and_start_again(Path(folder), valkey(self.keyvalue), self.keyvalue.client.ping)
         return True
 
     def _kill_backend(self) -> bool:
@@ -93,27 +93,9 @@ class Injector:
         os.kill(row[0], signal.SIGKILL)
         return True
 
-    def _kill_and_start_again(self, folder: Path, pid: int, answers: Callable[[], bool]) -> None:
-        """The supervisor starts it again on what is on the disk, as a service manager would."""
-        (folder / AGAIN).touch()
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + BACK_SECONDS
-        while time.monotonic() < deadline:
-            if answers():
-                return
-            threading.Event().wait(0.02)
-        raise TimeoutError(f"it did not answer again within {BACK_SECONDS:g} s")
-
     def _postgres_answers(self) -> bool:
-        with contextlib.suppress(Exception), self.database.connect():
+        with self.database.connect():
             return True
-        return False
-
-    def _redis_answers(self) -> bool:
-        assert self.keyvalue
-        with contextlib.suppress(Exception):
-            return bool(self.keyvalue.client.ping())
-        return False
 
     # -- what lasts
 
@@ -136,6 +118,22 @@ class Injector:
         with self.database.connect() as holder, holder.transaction():
             holder.execute(sql.SQL("lock table {} in access exclusive mode").format(sql.Identifier(fault.target)))
             self._over.wait(fault.lasts)
+
+
+def kill_and_start_again(folder: Path, pid: int, answers: Callable[[], object]) -> None:
+    """A server in the lab's own folder; its supervisor starts it again on what is on the disk, as a service manager.
+
+    Raises TimeoutError.
+    """
+    (folder / AGAIN).touch()
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + BACK_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Exception):  # of whatever driver
+            if answers():
+                return
+        threading.Event().wait(0.02)
+    raise TimeoutError(f"it did not answer again within {BACK_SECONDS:g} s")
 
 
 def _signal(pids: list[int], number: int) -> None:

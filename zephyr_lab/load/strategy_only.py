@@ -47,9 +47,7 @@ async def strategy_only(
             session = Session(connection, redis, strategy.isolation)
             window = Blocks().window(order.created_at)
             try:
-                slot = await policy.call(
-                    attempt, session, order, window, sleep=session.sleep, refused=observer.refused
-                )
+                slot = await policy.call(attempt, session, order, window, sleep=session.sleep, refused=observer.refused)
             finally:
                 counts.transaction.record(time.perf_counter() - began)
                 free.put_nowait(connection)
