@@ -12,7 +12,7 @@ from zephyr_lab.orders.statements import insert_order, wanted
 from zephyr_lab.orders.strategies.base import Strategy
 from zephyr_lab.orders.strategies.select_for_update import LOCK, WRITE
 
-PAUSES = (0, 1, 2, 5)
+PAUSES = (0, 1, 2, 5, 20)
 """Milliseconds between taking the row and COMMIT, added to what the booking takes by itself."""
 
 
