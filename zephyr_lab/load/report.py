@@ -169,7 +169,8 @@ class Report:
             "detector_hits": counts.hits if self.incident.detector else None,
             "cpu_client_s": self.cpu.client, "cpu_postgresql_s": self.cpu.postgresql,
             "cpu_valkey_s": self.cpu.valkey, "cpu_others_s": self.cpu.others, "cpu_others_share": self.cpu.others_share,
-            "seconds_behind": counts.seconds_behind,
+            "idle_share": self.cpu.idle_share, "client_us_an_order": self.client_an_order,
+            "machine_too_busy": self.cpu.is_too_busy, "seconds_behind": counts.seconds_behind,
         }  # fmt: skip
 
     # -- forms
@@ -204,7 +205,8 @@ class Report:
 
     def machine(self) -> list[tuple[str, str]]:
         """The machine on which it was measured."""
-        said = [("server", self.server), ("processors", _cpu(self.cpu))]
+        spent = f"{_cpu(self.cpu)}; idle {self.cpu.idle_share:.0%}; clients {self.client_an_order:,.0f} us an order"
+        said = [("server", self.server), ("processors", spent)]
         return [*said, ("clocks", _clocks(self.clocks))] if self.clocks else said
 
     def lines(self) -> list[tuple[str, str]]:
@@ -216,8 +218,7 @@ class Report:
             ("asked for", f"{self.sent:,} orders in {self.seconds:.1f} s ({asked}), {one.slots} hot, pool of {one.pool}"
                           + (", stopped early" if self.stopped else "")),
             ("created", f"{self.created:,} ({self.achieved_share:.1%}), {self.achieved_rate:,.0f}/s"),
-            ("latency", f"p50 {self.latency(50):.1f}, p95 {self.latency(95):.1f}, p99 {self.latency(99):.1f}, "
-                        f"longest {self.latency(100):,.1f} ms, from the intended start"),
+            ("latency", self._latency()),
             ("attempts", f"{counts.attempts:,}, of which {self.failed_attempts:.1%} were refused"
                          f"{_by_code(counts.refusals)}; {self.retries_an_order:.2f} retries an order"),
             ("transaction", f"{counts.transaction.mean():.1f} ms on average, "
@@ -241,6 +242,18 @@ class Report:
         if self.processes_lost:
             said.append(("incomplete", f"{self.processes_lost} processes of the run ended without their counts"))
         return said
+
+    def _latency(self) -> str:
+        if self.cpu.is_too_busy:
+            return (f"not told, machine too busy: clients burnt {self.cpu.client_share:.0%} of it, "
+                    f"others {self.cpu.others_share:.0%}")  # fmt: skip
+        return (f"p50 {self.latency(50):.1f}, p95 {self.latency(95):.1f}, p99 {self.latency(99):.1f}, "
+                f"longest {self.latency(100):,.1f} ms, from the intended start")  # fmt: skip
+
+    @property
+    def client_an_order(self) -> float:
+        """Microseconds of processor time of the clients, for each order that was sent."""
+        return 1e6 * self.cpu.client / self.sent if self.sent else 0.0
 
     def _fault(self, one: Happened) -> str:
         lasted = f" until {one.gone:.1f} s" if one.gone - one.began > PERIOD else ""

@@ -132,6 +132,10 @@ def _one(connection: psycopg.Connection[Any], sql: LiteralString, *params: Any) 
     return row
 
 
+MOST_SHARE = 0.7
+"""Of the machine, for the clients or for processes that have no part in the run, up to which latencies are told."""
+
+
 @dataclass(frozen=True)
 class Cpu:
     """Seconds of processor time, by whom; `others` are all processes that have no part in the run. None: not ours."""
@@ -146,7 +150,26 @@ class Cpu:
     @property
     def others_share(self) -> float:
         """The share of the machine that other processes used."""
-        return max(0.0, self.others) / (self.cores * self.wall) if self.wall else 0.0
+        return self._share(self.others)
+
+    @property
+    def client_share(self) -> float:
+        """The share that the clients used; the service through gRPC is one of them."""
+        return self._share(self.client)
+
+    @property
+    def idle_share(self) -> float:
+        """The share that nobody used."""
+        used = self.client + (self.postgresql or 0.0) + (self.valkey or 0.0) + self.others
+        return max(0.0, 1 - self._share(used)) if self.wall else 0.0
+
+    @property
+    def is_too_busy(self) -> bool:
+        """Whether a latency is that of the machine's queue of processes, and says nothing of the service."""
+        return max(self.client_share, self.others_share) > MOST_SHARE
+
+    def _share(self, seconds: float) -> float:
+        return max(0.0, seconds) / (self.cores * self.wall) if self.wall else 0.0
 
 
 class CpuMeter:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -198,7 +198,7 @@ class Order(_Checked):
         row = {name: getattr(self, name) for name in Order.model_fields}
         return {**row, "status": str(self.status), "items": Jsonb(items)}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Equal for two orders with the same content; times, status and slot are not part of it."""
         when = {"created_at", "updated_at", "status", "target_slot_id", "target_slot_start_time", "visible_at"}
@@ -239,13 +239,15 @@ class Day(_Checked):
 
     def window(self, now: datetime) -> Window:
         """From the first slot with at least 8 minutes left. Raises Closed."""
-        starts = tuple(start for start, end in self.slots if end - now >= timedelta(minutes=LEAST_MINUTES))
+        least = now + timedelta(minutes=LEAST_MINUTES)
+        starts = tuple(start for start, end in self.slots if end >= least)
         if not starts:
             last = (
                 f"the last one starts at {self.slots[-1][0].astimezone(UTC):%H:%M} UTC" if self.slots else "it has none"
             )
             raise Closed(f"no slot is left on {self.day}: {last}")
-        return Window(first=starts[0], last=starts[-1], starts=starts)
+        # They are the day's, which were checked: to check 48 times for each order takes longer than to find a slot.
+        return Window.model_construct(first=starts[0], last=starts[-1], starts=starts)
 
 
 class Plan(_Checked):
