@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from tests.orders.conftest import NOON, Shop
 from zephyr_lab.errors import BadInput
 from zephyr_lab.orders import clients, schema
 from zephyr_lab.orders.errors import NotInstalled
-from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub, messages, process
+from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub, guard, messages, process
 from zephyr_lab.orders.grpc.messages import COMPILED
 from zephyr_lab.orders.models import Status
 from zephyr_lab.orders.service import OrderService
@@ -280,6 +281,75 @@ def test_the_committed_form_is_order_proto_compiled(tmp_path: Path) -> None:
     assert made.read_bytes() == COMPILED.read_bytes()
 
 
+def test_a_token_is_asked_for_over_tls_and_health_is_told_without(shop: Shop, tmp_path: Path) -> None:
+    """A wrong one is UNAUTHENTICATED and writes nothing, for a stream too; a client without TLS is not let in."""
+    certificate, key = _certificate(tmp_path)
+
+    async def scenario() -> None:
+        async with clients.async_pool(shop.dsn, min_size=1, max_size=1) as pool:
+            service = OrderService(pool, strategy("one-statement"))
+            secured = guard.credentials(certificate, key)
+            server = Server(service, clock=lambda: NOON, credentials=secured, token="s3cret", health_seconds=60)
+            trusted = grpc.ssl_channel_credentials(certificate.read_bytes())
+            where = f"localhost:{server.port}"
+            async with server, grpc.aio.secure_channel(where, trusted) as channel:
+                health = health_pb2_grpc.HealthStub(channel)
+                assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
+                for given in ({}, {"authorization": "Bearer s3cre"}, {"authorization": "s3cret"}):
+                    assert (await told(channel, **given))[0] is CODE.UNAUTHENTICATED
+                asked = reflection_pb2.ServerReflectionRequest(list_services="")
+                call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
+                with pytest.raises(grpc.aio.AioRpcError, match="UNAUTHENTICATED"):
+                    await call.read()
+                assert shop.count() == 0
+                assert (await told(channel, authorization="Bearer s3cret")).status == "pending"
+            async with server_again(service, secured) as again, grpc.aio.insecure_channel(again) as plain:
+                assert (await told(plain, timeout=3))[0] in (CODE.UNAVAILABLE, CODE.DEADLINE_EXCEEDED)
+
+    asyncio.run(scenario())
+    assert shop.count() == 1
+
+
+@asynccontextmanager
+async def server_again(service: OrderService, secured: grpc.ServerCredentials) -> AsyncIterator[str]:
+    """Its address."""
+    async with Server(service, credentials=secured, health_seconds=60) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """For localhost, signed by itself."""
+    program, certificate, key = shutil.which("openssl"), folder / "cert.pem", folder / "key.pem"
+    if program is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([program, *words], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_beyond_loopback_nothing_is_served_without_both() -> None:
+    """By address and by name; a name may be any machine's."""
+    for host in ("127.0.0.1", "localhost", "::1", "[::1]"):
+        guard.check_reach(host, tls=False, token=None)
+    for host in ("0.0.0.0", "::", "10.0.0.7", "shop.example"):
+        guard.check_reach(host, tls=True, token="x")
+        for tls, token, lacks in ((False, "x", "--tls-cert"), (True, None, "ZEPHYR_LAB_TOKEN"), (True, "", "TOKEN")):
+            with pytest.raises(BadInput, match=lacks):
+                guard.check_reach(host, tls=tls, token=token)
+
+
+def test_hours_and_capacity_are_written_into_the_plans(shop: Shop) -> None:
+    """For days to come; hours that are none are refused, and what is not named stays."""
+    one = strategy("one-statement")
+    process._prepare(one, shop.dsn, process.Settings(opens="09:30", capacity=5_000))
+    found = shop.admin.execute("select distinct opens::text, closes::text, capacity from slot_plans").fetchall()
+    assert found == [("09:30:00", "22:00:00", 5_000)]
+    for bad in ({"opens": "late"}, {"closes": "25:61"}):
+        with pytest.raises(BadInput, match="these hours"):
+            process._prepare(one, shop.dsn, process.Settings(**bad))
+
+
 @pytest.mark.server
 def test_serve_serves_on_servers_of_its_own_and_ends_in_order() -> None:
     """On loopback, with metrics of what it did; SIGTERM ends it with 0."""
@@ -323,27 +393,27 @@ def test_servers_that_cannot_be_served_are_told_by_what_is_wrong(shop: Shop) -> 
     """A stranger's tables, a part of ours, a role without rights, slots that a strategy does not know; never a driver's
     error."""
     one, fixed = strategy("one-statement"), strategy("redis-lua")
-    process._prepare(one, shop.dsn, install=True)
-    process._prepare(fixed, shop.dsn, install=False)
+    process._prepare(one, shop.dsn, process.Settings(install=True))
+    process._prepare(fixed, shop.dsn, process.Settings(install=False))
     shop.admin.execute("update slots set is_disabled = true where start_time = %s", [NOON])
     with pytest.raises(BadInput, match=r"redis-lua has a capacity of 100000 roubles in .*slot:\d+ is otherwise"):
-        process._prepare(fixed, shop.dsn, install=False)
+        process._prepare(fixed, shop.dsn, process.Settings(install=False))
     shop.admin.execute("create role nobody_in_particular login password 'x'; create schema stranger")
     other = psycopg.conninfo.make_conninfo(shop.dsn, options="-csearch_path=stranger")
     try:
         weak = psycopg.conninfo.make_conninfo(other, user="nobody_in_particular", password="x")
         with pytest.raises(NotInstalled, match=r"permission denied|no schema has been selected"):
-            process._prepare(one, weak, install=True)
+            process._prepare(one, weak, process.Settings(install=True))
         with pytest.raises(NotInstalled, match=r'relation "orders" does not exist.*--install'):
-            process._prepare(one, other, install=False)
+            process._prepare(one, other, process.Settings(install=False))
         shop.admin.execute("create table stranger.orders (id int)")
         for install in (True, False):
             with pytest.raises(NotInstalled, match='column "display_id" does not exist'):
-                process._prepare(one, other, install=install)
+                process._prepare(one, other, process.Settings(install=install))
         shop.admin.execute("drop table stranger.orders")
-        process._prepare(one, other, install=True)
+        process._prepare(one, other, process.Settings(install=True))
         shop.admin.execute("drop table stranger.slot_epochs")
         with pytest.raises(NotInstalled, match='relation "slot_epochs" does not exist'):
-            process._prepare(one, other, install=True)
+            process._prepare(one, other, process.Settings(install=True))
     finally:
         shop.admin.execute("drop schema stranger cascade; drop role nobody_in_particular")

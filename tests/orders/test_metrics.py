@@ -95,6 +95,13 @@ orders_outcomes_total{outcome="full"} 1.0
 orders_outcomes_created{outcome="created"} *
 orders_outcomes_created{outcome="repeated"} *
 orders_outcomes_created{outcome="full"} *
+# HELP orders_calls_total Calls by their status
+# TYPE orders_calls_total counter
+# HELP orders_call_seconds A call, from its arrival to its answer
+# TYPE orders_call_seconds histogram
+# HELP orders_in_flight Calls under way
+# TYPE orders_in_flight gauge
+orders_in_flight 0.0
 """
 """With `*` for what is a time or depends on one."""
 

@@ -1,4 +1,4 @@
-"""Overload ends when its cause ends: a bounded queue, deadlines that are carried, callers that are told when to come back.
+"""Overload ends when its cause ends: a queue that ends, deadlines that are carried, callers told when to come back.
 
 An order takes 30 ms in the database and there are two connections, so that no machine is too slow or too fast for this.
 """
@@ -21,7 +21,7 @@ from zephyr_lab.orders import clients, deadline
 from zephyr_lab.orders.admission import Admission
 from zephyr_lab.orders.errors import TooLate
 from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub
-from zephyr_lab.orders.grpc.servicer import PUSHBACK
+from zephyr_lab.orders.grpc.status import PUSHBACK
 from zephyr_lab.orders.models import Day
 from zephyr_lab.orders.service import OrderService
 from zephyr_lab.orders.strategies import strategy
@@ -86,7 +86,7 @@ def test_it_is_over_when_the_lock_is(shop: Shop, cured: bool) -> None:
     shop.admin.execute(SLOW)
     seen = asyncio.run(_acknowledged(shop.dsn, cured=cured))
     last_second = sum(seen[-10:])
-    assert last_second >= 0.8 * RATE if cured else last_second < 0.2 * RATE, seen
+    assert last_second >= 0.5 * RATE if cured else last_second < 0.2 * RATE, seen
     (saved,) = shop.admin.execute("select count(*) from orders").fetchone() or (0,)
     assert saved >= sum(seen)
     assert shop.wrong("one-statement") == []

@@ -15,12 +15,14 @@ from zephyr_lab.views.service import service_picture
 from zephyr_lab.views.slots import slot_chart
 from zephyr_lab.views.wait_tree import wait_tree
 
+FAULT = {"name": "locked orders", "began": 1.0, "gone": 1.5, "recovered": 0.25}
+
 REPORT: dict[str, Any] = {
     "figures": {
         "strategy": "redis-lua", "isolation": "serializable", "roubles_over": 100, "created": 900, "sent": 1000,
         "achieved_rate": 783, "p99_ms": 4878, "failed_attempts": 0.83,
     },
-    "verdict": "oversold", "wrong": True, "faults": [{"name": "locked orders", "began": 1.0, "gone": 1.5, "recovered": 0.25}], "retries": {"0": 2400, "1": 300},
+    "verdict": "oversold", "wrong": True, "faults": [FAULT], "retries": {"0": 2400, "1": 300},
     "latency_ms": {"50": 4.9, "90": 12.8, "95": 18, "99": 34, "99.9": 61, "100": 2062.4},
     "course": {"period_seconds": 0.25, "offered": [200, 210], "created": [190, 210], "oversold": {"0": 0, "1": 2}},
 }  # fmt: skip

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +27,13 @@ partitions = typer.Typer(no_args_is_help=True, help="Partitions of the table ord
 DSN = Annotated[
     str, typer.Option(envvar="ZEPHYR_LAB_PG_DSN", help="The database with the tables of the order service.")
 ]
+
+
+class Level(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
 
 
 def strategies(
@@ -198,32 +208,64 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, on the same host.")
     ] = None,
     install: Annotated[bool, typer.Option(help="Create the tables of the service first, if there are none.")] = False,
+    pool: Annotated[int, typer.Option(min=1, max=1000, help="Connections to PostgreSQL at most.")] = 25,
+    queue: Annotated[int, typer.Option(min=0, help="Calls that may wait for a connection at most.")] = 250,
+    queue_seconds: Annotated[float, typer.Option(min=0.01, help="Seconds for which they may wait at most.")] = 1.0,
+    opens: Annotated[
+        str | None, typer.Option(metavar="HH:MM", help="Opening hour (UTC), written into slot_plans.")
+    ] = None,
+    closes: Annotated[
+        str | None, typer.Option(metavar="HH:MM", help="Closing hour (UTC), written into slot_plans.")
+    ] = None,
+    capacity: Annotated[
+        int | None, typer.Option(min=1, help="Roubles that a slot takes, written into slot_plans.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM); needed beyond loopback.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    log_format: Annotated[Format, typer.Option(help="A line an event: text, or a JSON object.")] = Format.TEXT,
+    log_level: Annotated[Level, typer.Option(help="Least level of the log.")] = Level.INFO,
 ) -> None:
     """Serve the order service over gRPC until Ctrl-C or SIGTERM; without a DSN on temporary servers.
 
-    With a DSN the service's tables must be there (sql/orders), or be asked for with --install.
+    With a DSN the service's tables must be there (sql/orders), or be asked for with --install. Beyond loopback it needs
+    TLS, and a token in ZEPHYR_LAB_TOKEN, which clients send as metadata `authorization: Bearer ...`.
     """
     with needed_by("zephyr-lab serve", "service"):
-        from zephyr_lab.orders.grpc import process
+        from zephyr_lab.orders.grpc import guard, process
         from zephyr_lab.orders.strategies import strategy as by_name
 
     chosen = by_name(strategy)
     _readable(redis_url)
+    if (tls_cert is None) != (tls_key is None):
+        raise BadInput("a certificate and its key come together: --tls-cert and --tls-key")
+    settings = process.Settings(
+        host,
+        port,
+        metrics_port,
+        install or dsn is None,
+        pool,
+        queue,
+        queue_seconds,
+        (tls_cert, tls_key) if tls_cert and tls_key else None,
+        os.environ.get("ZEPHYR_LAB_TOKEN"),
+        opens,
+        closes,
+        capacity,
+        log_format is Format.JSON,
+        log_level.value,
+    )
+    guard.check_reach(host, tls=settings.tls is not None, token=settings.token)
     if dsn is not None:
         databases.connect(dsn).close()
     with contextlib.ExitStack() as stack:
         where = dsn
         if where is None:
             lab = stack.enter_context(labs.Lab(redis_url=redis_url))
-            where, install = lab.conninfo(), True
-            redis_url = lab.redis_url
+            where, redis_url = lab.conninfo(), lab.redis_url
         process.serve(
             chosen,
             where,
             redis_url,
-            host,
-            port,
-            metrics_port=metrics_port,
-            install=install,
+            settings,
             ready=lambda address: print(f"serving {chosen.name} on {address}", flush=True),
         )

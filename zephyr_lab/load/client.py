@@ -26,7 +26,7 @@ from zephyr_lab.load.detector import ClientDetector
 from zephyr_lab.load.service import TimedPool, Where, outcome_of, service
 from zephyr_lab.load.strategy_only import strategy_only
 from zephyr_lab.orders.grpc import PizzaOrderRequest, create_order_stub
-from zephyr_lab.orders.grpc.servicer import PUSHBACK
+from zephyr_lab.orders.grpc.status import PUSHBACK
 from zephyr_lab.orders.models import Order
 
 DRAIN_SECONDS = 15.0
@@ -77,6 +77,7 @@ async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, Tim
                     if before + 1 == incident.tries or outcome_of(error)[0] not in SENT_AGAIN:
                         raise
                     await asyncio.sleep(_pause(error))
+            raise AssertionError("a client tries at least once")
 
         yield send, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import random
 from typing import Any
@@ -11,7 +12,17 @@ import psycopg_pool
 import redis.exceptions
 
 from zephyr_lab.orders import retry
-from zephyr_lab.orders.errors import NotInstalled, Overloaded, ServiceUnavailable, TimedOut
+from zephyr_lab.orders.errors import (
+    Closed,
+    InvalidOrder,
+    NotInstalled,
+    OrderVoided,
+    Overloaded,
+    ServiceUnavailable,
+    SettingsRefused,
+    SlotsFull,
+    TimedOut,
+)
 
 
 def is_lost(error: BaseException) -> bool:
@@ -96,3 +107,26 @@ def translating_errors(method: Any) -> Any:
             raise clear from error
 
     return call
+
+
+def outcome_of(error: BaseException) -> str:
+    """The outcome of an order that was not created, for whoever counts: a word for each class."""
+    for kind, name in OUTCOMES.items():
+        if isinstance(error, kind):
+            return name
+    return "refused" if retry.is_refused(error) else "failed"
+
+
+OUTCOMES: dict[type[BaseException], str] = {
+    asyncio.CancelledError: "cancelled",
+    SlotsFull: "full",
+    Closed: "closed",
+    InvalidOrder: "invalid",
+    OrderVoided: "voided",
+    SettingsRefused: "settings",
+    Overloaded: "overloaded",
+    ServiceUnavailable: "unavailable",
+    TimedOut: "timed_out",
+    NotInstalled: "not_installed",
+}
+"""The first that fits."""

@@ -5,9 +5,17 @@ The server has no counter of 40001, and only the client knows the retries of an 
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from zephyr_lab.orders.observer import Observer
+
+if TYPE_CHECKING:
+    from zephyr_lab.orders.service import OrderService
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -33,6 +41,18 @@ class Metrics(Observer):
         )
         self._outcomes = Counter("orders_outcomes", "What became of each order", ["outcome"], registry=on)
 
+        self._calls = Counter("orders_calls", "Calls by their status", ["call", "status"], registry=on)
+        self._call_seconds = Histogram(
+            "orders_call_seconds", "A call, from its arrival to its answer", ["call"], buckets=SECONDS, registry=on
+        )
+        self._in_flight = Gauge("orders_in_flight", "Calls under way", registry=on)
+
+    def watch(self, service: OrderService, version: str) -> None:
+        """The queue and the pool of a service too, as they are whenever somebody asks."""
+        self.registry.register(_OfService(service))
+        built = Gauge("orders_build_info", "What is running", ["version", "strategy"], registry=self.registry)
+        built.labels(version, service.strategy.name).set(1)
+
     def attempt_began(self) -> None:
         self._attempts.inc()
 
@@ -51,6 +71,38 @@ class Metrics(Observer):
     def order_ended(self, outcome: str) -> None:
         self._outcomes.labels(outcome).inc()
 
+    def call_began(self) -> None:
+        self._in_flight.inc()
+
+    def call_ended(self, call: str, status: str, seconds: float) -> None:
+        self._in_flight.dec()
+        self._calls.labels(call, status).inc()
+        self._call_seconds.labels(call).observe(seconds)
+
     def value(self, name: str, **labels: str) -> float:
         """A sample by its full name, such as `orders_attempts_total`; 0 if there is none yet."""
         return self.registry.get_sample_value(name, labels) or 0.0
+
+
+class _OfService(Collector):
+    """Read when asked for, so that an order costs nothing."""
+
+    def __init__(self, service: OrderService) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        admission, stats = self._service.admission, self._service.pool.get_stats()
+        connections = GaugeMetricFamily("orders_pool_connections", "Of the pool, by state", labels=["state"])
+        size, free = stats.get("pool_size", 0), stats.get("pool_available", 0)
+        connections.add_metric(["idle"], free)
+        connections.add_metric(["busy"], size - free)
+        yield connections
+        yield GaugeMetricFamily("orders_pool_size_max", "Connections at most", value=stats.get("pool_max", 0))
+        yield CounterMetricFamily(
+            "orders_pool_lost", "Connections that were found lost", value=stats.get("connections_lost", 0)
+        )
+        waiting = admission.waiting if admission else stats.get("requests_waiting", 0)
+        yield GaugeMetricFamily("orders_pool_waiting", "Calls that wait for a connection", value=waiting)
+        if admission:
+            yield CounterMetricFamily("orders_shed", "Calls that were told to come back later", value=admission.shed)
+            yield GaugeMetricFamily("orders_held_seconds", "A connection is held for, on average", value=admission.held)

@@ -16,10 +16,16 @@ class Observer:
         """A statement that may wait for a lock was answered after so many seconds."""
 
     def refused(self, code: str) -> None:
-        """A transaction was refused or lost, also the last one of an order; `code` is its SQLSTATE, or the error's name."""
+        """A transaction was refused or lost, also an order's last one; `code` is its SQLSTATE, or the error's name."""
 
     def order_tried(self, retries: int) -> None:
         """There are no more attempts for this order; it needed so many after the first."""
 
     def order_ended(self, outcome: str) -> None:
-        """`created`, `repeated` (it was saved before) or `full`."""
+        """`created`, `repeated` (it was saved before) or `full`; else the error's name, as `outcome_of` gives it."""
+
+    def call_began(self) -> None:
+        """A client's call has come in."""
+
+    def call_ended(self, call: str, status: str, seconds: float) -> None:
+        """It was answered, with a status of gRPC's, or its client has gone (CANCELLED)."""

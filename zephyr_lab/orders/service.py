@@ -35,7 +35,7 @@ from zephyr_lab.orders.errors import (
     SlotsFull,
     StatusRefused,
 )
-from zephyr_lab.orders.failures import is_lost, is_retryable_by_id, translating_errors
+from zephyr_lab.orders.failures import is_lost, is_retryable_by_id, outcome_of, translating_errors
 from zephyr_lab.orders.models import Day, Order, Plan, Slot, Status, Window
 from zephyr_lab.orders.observer import Observer
 from zephyr_lab.orders.session import Row, Session, maybe_await
@@ -83,8 +83,8 @@ class OrderService:
 
     Its coroutines are awaited on asyncio; over synchronous connections they go through `session.run_sync`. A day's
     slots are those of the table `slots`, which `slot_plans` fills; with a `plan`, those of the plan, and `opened` are
-    the days known to have them in the table. `admission` is the queue before an asyncio pool; without it the pool's own,
-    which is endless.
+    the days known to have them in the table. `admission` is the queue before an asyncio pool; without it the pool's
+    own, which is endless.
     """
 
     pool: Any
@@ -118,13 +118,22 @@ class OrderService:
 
     # -- create
 
-    @translating_errors
     async def create(self, order: Order) -> Created:
         """Books a slot and saves the order, once, however often it is asked.
 
         Raises Closed, SlotsFull, InvalidOrder (an id that is taken by another order), OrderVoided, SettingsRefused,
         NotInstalled, ServiceUnavailable, TimedOut, and psycopg's SerializationFailure where all attempts were refused.
         """
+        try:
+            created: Created = await self._create(order)
+        except BaseException as error:
+            self.observer.order_ended(outcome_of(error))
+            raise
+        self.observer.order_ended("created" if created.is_new else "repeated")
+        return created
+
+    @translating_errors
+    async def _create(self, order: Order) -> Created:
         try:
             window = await self._window(order)
         except Closed:
@@ -160,9 +169,7 @@ class OrderService:
             # It may be this very order, sent before, that has filled the slot.
             if before := await self._registered(order):
                 return before
-            self.observer.order_ended("full")
             raise SlotsFull(f"no slot from {window.first:%H:%M} UTC on has room for {order.final_price} roubles today")
-        self.observer.order_ended("created")
         return Created(order.id, order.display_id, order.status, slot, is_new=True)
 
     async def _is_known(self, session: Session, order: Order) -> bool:
@@ -243,7 +250,6 @@ class OrderService:
             raise _given_up(order)
         if digest != order.digest:
             raise InvalidOrder("id", f"{order.id} is taken by an order with another content")
-        self.observer.order_ended("repeated")
         return Created(order.id, order.display_id, Status(status), Slot(id=slot_id, start=start), is_new=False)
 
     # -- save

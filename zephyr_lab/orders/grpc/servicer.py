@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
@@ -18,19 +19,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from zephyr_lab.orders import deadline, enquiries
-from zephyr_lab.orders.errors import (
-    Closed,
-    InvalidOrder,
-    NotInstalled,
-    OrderUnknown,
-    OrderVoided,
-    Overloaded,
-    ServiceUnavailable,
-    SettingsRefused,
-    SlotsFull,
-    StatusRefused,
-    TimedOut,
-)
+from zephyr_lab.orders.errors import InvalidOrder
+from zephyr_lab.orders.grpc.guard import TokenGuard
+from zephyr_lab.orders.grpc.log import Limited
 from zephyr_lab.orders.grpc.messages import (
     ANSWERS,
     SERVICE,
@@ -42,8 +33,8 @@ from zephyr_lab.orders.grpc.messages import (
     SlotsResponse,
     SlotState,
 )
+from zephyr_lab.orders.grpc.status import level_of, status_of, trailers_of
 from zephyr_lab.orders.models import Item, Order
-from zephyr_lab.orders.retry import is_refused
 from zephyr_lab.orders.service import OrderService
 
 log = logging.getLogger(__name__)
@@ -53,33 +44,7 @@ LARGEST_MESSAGE = 16 * 1024 * 1024  # bytes; beyond this gRPC itself hangs up, w
 HEALTH_SECONDS = 1.0
 LOOK_SECONDS = 1.0  # what takes longer to be written is not ready
 
-PUSHBACK = "grpc-retry-pushback-ms"
-"""In the trailer of a refused call: when to send it again. Clients with a retry policy of gRPC's own keep to it (gRFC A6)."""
-
 Context = grpc.aio.ServicerContext[bytes, Any]
-
-STATUS: list[tuple[type[Exception], grpc.StatusCode]] = [
-    (InvalidOrder, grpc.StatusCode.INVALID_ARGUMENT),
-    (SlotsFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (Closed, grpc.StatusCode.FAILED_PRECONDITION),
-    (OrderVoided, grpc.StatusCode.FAILED_PRECONDITION),
-    (StatusRefused, grpc.StatusCode.FAILED_PRECONDITION),
-    (SettingsRefused, grpc.StatusCode.FAILED_PRECONDITION),
-    (OrderUnknown, grpc.StatusCode.NOT_FOUND),
-    (ServiceUnavailable, grpc.StatusCode.UNAVAILABLE),
-    (TimedOut, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (NotInstalled, grpc.StatusCode.INTERNAL),
-]
-
-
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """The status for the client. Refused at every attempt is ABORTED: may be retried, as UNAVAILABLE may."""
-    for kind, code in STATUS:
-        if isinstance(error, kind):
-            return code, str(error)
-    if is_refused(error):
-        return grpc.StatusCode.ABORTED, "too many orders want the same slot; send the order again with the same id"
-    return grpc.StatusCode.INTERNAL, "the order could not be saved"  # a driver's text is for the log
 
 
 def _parsed(kind: Any, message: bytes) -> Any:
@@ -129,51 +94,73 @@ class OrderServicer:
         carries_deadlines: bool = True,
     ) -> None:
         self._service, self._clock, self._carries_deadlines = service, clock, carries_deadlines
-
-    def _deadline(self, context: Context) -> AbstractContextManager[None]:
-        return deadline.within(context.time_remaining() if self._carries_deadlines else None)
+        self._limited = Limited(log)
 
     async def create_order(self, message: bytes, context: Context) -> Any:
         """gRPC cancels this at the client's deadline, and with it the statement that is under way."""
-        try:
-            order_id = _order_id(context)
-            with self._deadline(context):
-                created = await self._service.create(order_from(message, order_id, self._clock()))
-        except Exception as error:
-            await _refuse(context, "CreateOrder", error)
+        async with self._call("CreateOrder", context) as call:
+            call.order = _order_id(context)
+            created = await self._service.create(order_from(message, call.order, self._clock()))
         return OrderResponse(order_id=str(created.order_id), display_id=created.display_id, status=str(created.status))
 
     async def get_order(self, message: bytes, context: Context) -> Any:
-        try:
-            with self._deadline(context):
-                return _to_message(await self._service.order(_order_asked(message)))
-        except Exception as error:
-            await _refuse(context, "GetOrder", error)
+        async with self._call("GetOrder", context) as call:
+            call.order = _order_asked(message)
+            return _to_message(await self._service.order(call.order))
 
     async def cancel_order(self, message: bytes, context: Context) -> Any:
-        try:
-            order_id = _order_asked(message)
-            with self._deadline(context):
-                await self._service.cancel(order_id)
-                return _to_message(await self._service.order(order_id))
-        except Exception as error:
-            await _refuse(context, "CancelOrder", error)
+        async with self._call("CancelOrder", context) as call:
+            call.order = _order_asked(message)
+            await self._service.cancel(call.order)
+            return _to_message(await self._service.order(call.order))
 
     async def list_slots(self, message: bytes, context: Context) -> Any:
-        try:
+        async with self._call("ListSlots", context):
             written = _parsed(SlotsRequest, message).day
             try:
                 day = date.fromisoformat(written) if written else self._clock().astimezone(UTC).date()
             except ValueError:
                 raise InvalidOrder("day", "is no day: write it as 2026-03-02") from None
-            with self._deadline(context):
-                found = await self._service.slots(day)
-        except Exception as error:
-            await _refuse(context, "ListSlots", error)
+            found = await self._service.slots(day)
         times = ({"start": int(one.start.timestamp()), "end": int(one.end.timestamp())} for one in found)
         return SlotsResponse(
             slots=[SlotState(**{**asdict(one), **when}) for one, when in zip(found, times, strict=True)]
         )
+
+    @asynccontextmanager
+    async def _call(self, name: str, context: Context) -> AsyncIterator[_Call]:
+        """Carries the client's deadline; ends with the status of the outcome, which is counted, timed and logged."""
+        call, began, code = _Call(), time.perf_counter(), grpc.StatusCode.CANCELLED
+        observer = self._service.observer
+        observer.call_began()
+        try:
+            with deadline.within(context.time_remaining() if self._carries_deadlines else None):
+                yield call
+            code = grpc.StatusCode.OK
+        except Exception as error:
+            code, said = status_of(error)
+            self._log(name, call, error, code, time.perf_counter() - began)
+            if trailers := trailers_of(error):
+                context.set_trailing_metadata(trailers)
+            await context.abort(code, said)
+        finally:
+            observer.call_ended(name, code.name, time.perf_counter() - began)
+
+    def _log(self, name: str, call: _Call, error: Exception, code: grpc.StatusCode, seconds: float) -> None:
+        """A line with what a driver has said, which is not for the client; never a traceback."""
+        cause = error.__cause__ or error
+        state = getattr(cause, "sqlstate", None)
+        said = f"{type(error).__name__} {state}: {error}" if state else f"{type(error).__name__}: {error}"
+        where = {"order": str(call.order or ""), "sqlstate": state, "seconds": round(seconds, 4)}
+        self._limited.event(level_of(code), name, code.name, said, **where)
+        log.debug("%s", name, exc_info=error)
+
+
+@dataclass
+class _Call:
+    """A call under way; `order` once it is known."""
+
+    order: UUID | None = None
 
 
 def _to_message(one: enquiries.OrderState) -> Any:
@@ -186,24 +173,6 @@ def _to_message(one: enquiries.OrderState) -> Any:
             "created_at": int(one.created_at.timestamp()),
         }
     )
-
-
-async def _refuse(context: Context, call: str, error: Exception) -> NoReturn:
-    """Ends a call with its status; what is nobody's fault but ours has a line in the log, and no traceback."""
-    code, said = status_of(error)
-    if code is grpc.StatusCode.INTERNAL:
-        cause = error.__cause__ or error
-        log.error("%s: %s %s: %s", call, type(error).__name__, getattr(cause, "sqlstate", None) or "", _line(error))
-        log.debug("%s", call, exc_info=error)
-    if isinstance(error, InvalidOrder):
-        context.set_trailing_metadata((("field", error.field),))
-    if isinstance(error, Overloaded):
-        context.set_trailing_metadata(((PUSHBACK, str(round(1000 * error.retry_after))),))
-    await context.abort(code, said)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
 
 
 def _order_id(context: Context) -> UUID:
@@ -232,14 +201,17 @@ class Server:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         health_seconds: float = HEALTH_SECONDS,
         carries_deadlines: bool = True,
+        credentials: grpc.ServerCredentials | None = None,
+        token: str | None = None,
     ) -> None:
         self._service, self._health_seconds = service, health_seconds
         self._ending = False
         self.server = grpc.aio.server(
+            interceptors=[TokenGuard(token)] if token else [],
             options=[
                 ("grpc.max_receive_message_length", LARGEST_MESSAGE),
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
-            ]
+            ],
         )
         servicer = OrderServicer(service, clock, carries_deadlines=carries_deadlines)
         calls: dict[str, Any] = {
@@ -256,7 +228,10 @@ class Server:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
-        self.port = self.server.add_insecure_port(f"{host}:{port}")
+        where = f"{host}:{port}"
+        self.port = (
+            self.server.add_secure_port(where, credentials) if credentials else self.server.add_insecure_port(where)
+        )
 
     async def __aenter__(self) -> Server:
         await self._look()

@@ -44,7 +44,8 @@ class Strategy:
     It raises AlreadyCreated where the order's id is taken, and lets the server's errors through. `isolation` is the
     level it is meant for, None the server's own. `retry` says how often a refused transaction is run again.
     `release` gives an order's place back: inside the transaction that cancels it; where the load is in Redis, after.
-    `prepare` is called before a day's first order, by one for all. `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
+    `prepare` is called before a day's first order, by one for all.
+    `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
     `capacity`: what it takes every slot to have, whatever the table says. `documentation` is the docstring of its file.
     """
 
