@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
+from tests.servers.pgbouncer import needs_pgbouncer, pgbouncer
 from zephyr_lab import Lab
 from zephyr_lab.cli import app
 from zephyr_lab.errors import ServerUnavailable
 from zephyr_lab.servers import database
-from zephyr_lab.servers.account import server_account
 from zephyr_lab.servers.embedded import start_postgres
 
-PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed (Debian: apt install pgbouncer)"),
-]
+pytestmark = [pytest.mark.server, needs_pgbouncer]
 
 SPEC = """
 setup { drop table if exists accounts; create table accounts (who text, n int); insert into accounts values ('a', 1); }
@@ -52,12 +43,6 @@ def stranger() -> Iterator[str]:
     server.close()
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture(params=["session", "transaction", "statement"])
 def mode(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -66,32 +51,8 @@ def mode(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["extra_float_digits,options", "extra_float_digits"], ids=["options-ignored", "strict"])
 def pooler(request: pytest.FixtureRequest, mode: str, stranger: str) -> Iterator[str]:
     """The DSN of a PgBouncer before that server."""
-    assert PGBOUNCER
-    to, account, port = conninfo_to_dict(stranger), server_account(), free_port()
-    folder = Path(to["host"])
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\npostgres = host={to['host']} port=5432 dbname=postgres user=postgres password={to['password']}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-        f"pool_mode = {mode}\nignore_startup_parameters = {request.param}\n"
-    )
-    (folder / "pgbouncer.ini").chmod(0o644)
-    switch = {} if account.uid is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
-    process = subprocess.Popen(
-        [PGBOUNCER, "-q", str(folder / "pgbouncer.ini")], stderr=subprocess.PIPE, cwd="/", text=True, **switch
-    )
-    dsn = f"host=127.0.0.1 port={port} dbname=postgres user=postgres sslmode=disable gssencmode=disable"
-    try:
-        deadline = time.monotonic() + 10
-        while psycopg.pq.PGconn.ping(dsn.encode()) != psycopg.pq.Ping.OK:
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    with pgbouncer(stranger, mode, request.param) as dsn:
         yield dsn
-    finally:
-        process.terminate()
-        process.wait()
-        if process.stderr:
-            process.stderr.close()
 
 
 def everything(dsn: str) -> list[tuple[str]]:
@@ -125,7 +86,9 @@ def test_every_command_refuses_it(stranger: str, pooler: str, tmp_path: Path, mo
     ):
         done = CliRunner().invoke(app, words)
         assert done.exit_code != 0, words
-        assert "is a pooler" in " ".join(f"{done.output} {done.exception}".split()), words
+        said = " ".join(f"{done.output} {done.exception}".split())
+        assert "is a pooler" in said, words
+        assert ("`zephyr-lab serve` works behind it" in said) == (words == ["doctor"])
     assert everything(stranger) == before
 
 

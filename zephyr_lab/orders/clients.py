@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from psycopg import Connection
 from psycopg_pool import AsyncConnectionPool
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
@@ -37,6 +38,16 @@ def async_redis_client(url: str, seconds: float = REDIS_SECONDS) -> redis.asynci
         retry_on_timeout=False,
     )
     return redis.asyncio.Redis.from_pool(pool)
+
+
+BEHIND_POOLER: dict[str, Any] = {"kwargs": {"prepare_threshold": None}}
+"""Settings of a pool whose statements may each meet another server process, which does not know what one prepared."""
+
+
+def is_pooler(connection: Connection[Any]) -> bool:
+    """Whether PgBouncer or its like answers for PostgreSQL: another process than the one that it names is at work."""
+    row = connection.execute("select pg_backend_pid()").fetchone()
+    return row != (connection.info.backend_pid,)
 
 
 def async_pool(dsn: str, **settings: Any) -> AsyncConnectionPool:

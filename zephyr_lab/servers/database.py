@@ -83,6 +83,10 @@ class ServerFacts:
         return f"PostgreSQL {self.version // 10000}.{self.version % 10000}"
 
 
+class Pooled(ServerUnavailable):
+    """A pooler, or another proxy, is where PostgreSQL should be."""
+
+
 def without_password(dsn: str) -> str:
     """A DSN that may be shown: key=value form, without password. Raises ServerUnavailable if it is malformed."""
     try:
@@ -122,7 +126,7 @@ def connect(dsn: str, **settings: str) -> psycopg.Connection:
         return psycopg.connect(with_options(_with_timeout(dsn), settings), autocommit=True)
     except psycopg.OperationalError as error:
         if "startup parameter" in str(error):  # PgBouncer's own text, which is never translated
-            raise ServerUnavailable(f"{where} is a pooler that refuses the lab's settings. {_REMEDY}") from None
+            raise Pooled(f"{where} is a pooler that refuses the lab's settings. {_REMEDY}") from None
         raise ServerUnavailable(_why_refused(dsn, where, error.pgconn)) from None
     except (psycopg.Error, ValueError) as error:
         raise ServerUnavailable(f"the DSN of {where or 'the server'} is not usable: {error}") from None
@@ -161,12 +165,12 @@ def verify(connection: pq.abc.PGconn, schema: str, where: str) -> None:
         raise ServerUnavailable(f"{where} does not say where statements run: {_told(result)}. {_REMEDY}")
     pid, now, always = (decoded(result.get_value(0, place)) for place in range(3))
     if int(pid) != connection.backend_pid:
-        raise ServerUnavailable(
+        raise Pooled(
             f"{where} is a pooler, or another proxy that does not give a connection a server process of its own: the "
             f"lab cannot tell whose statements run where. {_REMEDY}"
         )
     if (now, always) != (schema, schema):
-        raise ServerUnavailable(
+        raise Pooled(
             f"{where} does not keep the lab's search_path (a pooler that ignores startup options?): statements would "
             f"run in {always if now == schema else now!r}. {_REMEDY}"
         )

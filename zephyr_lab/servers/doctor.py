@@ -79,6 +79,8 @@ def _try(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findin
         yield Finding(subject, str(error))
     except LabError as error:
         yield Finding(subject, str(error), good=False)
+        if isinstance(error, database.Pooled):
+            yield Finding("", "`zephyr-lab serve` works behind it, in transaction mode too: it prepares no statements")
 
 
 def _account() -> Iterator[Finding]:

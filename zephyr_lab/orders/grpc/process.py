@@ -66,11 +66,12 @@ def serve(
     check_reach(settings.host, tls=settings.tls is not None, token=settings.token)
     secured = credentials(*settings.tls) if settings.tls else None
     log.set_up(as_json=settings.json_log, level=settings.log_level)
-    _prepare(strategy, dsn, settings)
-    asyncio.run(_serve(strategy, dsn, redis_url, settings, secured, ready))
+    pooled = _prepare(strategy, dsn, settings)
+    asyncio.run(_serve(strategy, dsn, redis_url, settings, secured, clients.BEHIND_POOLER if pooled else {}, ready))
 
 
-def _prepare(strategy: Strategy, dsn: str, settings: Settings) -> None:
+def _prepare(strategy: Strategy, dsn: str, settings: Settings) -> bool:
+    """Whether there is a pooler before PostgreSQL, after all is found to be there."""
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
             if settings.install and schema.is_empty(connection):
@@ -79,11 +80,18 @@ def _prepare(strategy: Strategy, dsn: str, settings: Settings) -> None:
                 raise NotInstalled(f"the order service's tables are not there ({lack}): {_REMEDY}")
             _set_plans(settings, connection)
             _check_settings(strategy, connection)
+            pooled = clients.is_pooler(connection)
     except psycopg.OperationalError:
         raise ServerUnavailable("no PostgreSQL answers there, or it refused: check the DSN") from None
     except psycopg.Error as error:
         said = error.diag.message_primary or type(error).__name__
         raise NotInstalled(f"the service's tables cannot be made or read there: {said}") from None
+    if pooled and strategy.needs_session:
+        raise BadInput(
+            f"{strategy.name} holds a lock of its session between transactions, and a pooler gives it several: name "
+            "PostgreSQL itself, or serve another strategy"
+        )
+    return pooled
 
 
 _PLANS = """
@@ -129,6 +137,7 @@ async def _serve(
     redis_url: str | None,
     settings: Settings,
     secured: grpc.ServerCredentials | None,
+    connections: dict[str, Any],
     ready: Callable[[str], object],
 ) -> None:
     host = settings.host
@@ -137,7 +146,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            clients.async_pool(dsn, min_size=min(10, settings.pool), max_size=settings.pool)
+            clients.async_pool(dsn, min_size=min(10, settings.pool), max_size=settings.pool, **connections)
         )
         redis = await stack.enter_async_context(clients.async_redis_client(redis_url)) if redis_url else None
         metrics = Metrics()

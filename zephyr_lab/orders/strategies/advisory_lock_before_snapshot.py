@@ -33,4 +33,10 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
             await session.alone(UNLOCK, day)
 
 
-STRATEGY = Strategy("advisory-lock-before-snapshot", book, isolation=IsolationLevel.SERIALIZABLE, retry=retry.SAVE)
+STRATEGY = Strategy(
+    "advisory-lock-before-snapshot",
+    book,
+    isolation=IsolationLevel.SERIALIZABLE,
+    retry=retry.SAVE,
+    needs_session=True,
+)

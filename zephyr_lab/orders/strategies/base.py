@@ -46,6 +46,7 @@ class Strategy:
     `release` gives an order's place back: inside the transaction that cancels it; where the load is in Redis, after.
     `prepare` is called before a day's first order, by one for all.
     `promises`: no slot above its capacity at that level. `idempotent`: an order that comes twice is booked once.
+    `needs_session`: it keeps something in its session between transactions, so a pooler must not come between.
     `capacity`: what it takes every slot to have, whatever the table says. `documentation` is the docstring of its file.
     """
 
@@ -59,6 +60,7 @@ class Strategy:
     promises: bool = True
     idempotent: bool = True
     capacity: int | None = None
+    needs_session: bool = False
     documentation: str = ""
 
     async def attempt(self, session: Session, order: Order, window: Window) -> Slot | None:
