@@ -1,8 +1,9 @@
 """What an exploration and a run under load can be asked for: names, defaults, bounds and help texts, once.
 
 `Case.explore`, `Lab.explore`, `zephyr-lab explore` and the pytest plugin take their part of `ExploreOptions`;
-`load.Incident`, `zephyr-lab incident` and the panel have `LoadOptions`. Public signatures are written out, and a test
-compares them with the model. Only the standard library is imported: pytest loads this in projects that never explore.
+`load.Incident`, `zephyr-lab incident` and the panel have `LoadOptions`; `zephyr-lab serve` has `ServeOptions`. Public
+signatures are written out, and a test compares them with the model. Only the standard library is imported: pytest loads
+this in projects that never explore.
 """
 
 from __future__ import annotations
@@ -234,3 +235,19 @@ class LoadOptions(Options):
         True, "The service's queue ends, and deadlines are carried to the database; through grpc.",
     )  # fmt: skip
     detector: bool = _option(False, "Report the stress client's detector beside the true one.")
+
+
+@dataclass(frozen=True)
+class ServeOptions(Options):
+    """How the order service is served; hours and capacity are written into slot_plans, for days to come."""
+
+    pool: int = _option(25, "Connections to PostgreSQL at most.", Bounds(1, 1_000))
+    queue: int = _option(250, "Calls that may wait for a connection at most.", Bounds(0, 100_000))
+    queue_seconds: float = _option(
+        1.0, "Seconds for which they may wait at most.", Bounds(0, 600, "seconds", is_open=True)
+    )
+    opens: str | None = _option(None, "Opening hour (UTC), as in 10:00, written into slot_plans.")
+    closes: str | None = _option(None, "Closing hour (UTC), as in 22:00, written into slot_plans.")
+    capacity: int | None = _option(None, "Roubles that a slot takes, written into slot_plans.", Bounds(1, 2**31 - 1))
+    log_format: str = _option("text", "A line an event: text, or json.", choices=("text", "json"))
+    log_level: str = _option("INFO", "Least level of the log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))

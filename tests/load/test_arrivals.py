@@ -118,7 +118,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an empty pool": ({"pool": 0}, "pool is more than 0"),
     "more processes than connections": ({"pool": 2, "processes": 3}, "3 processes need a connection each"),
     "a limit in two processes": ({"per_slot": 1, "processes": 2}, "add --processes 1"),
-    "a kill that is none": ({"kill": "mysql@5s"}, "write postgres@5s"),
+    "a kill that is none": ({"kill": "mysql@5s"}, "write service@5s"),
     "a kill after the end": ({"kill": "postgres@11s"}, "within the run"),
     "a fixed capacity": ({"capacity": 50_000}, "has a capacity of 100,000 in its code"),
     "fewer orders than none": ({"stored": -1}, "stored is from 0"),

@@ -384,6 +384,10 @@ def test_serve_says_what_is_missing(shop: Shop) -> None:
         (["--strategy", "hope"], "unknown strategy 'hope'"),
         (["--dsn", empty], "add --install"),
         (["--dsn", shop.dsn, "--strategy", "redis-lua"], "name one with --redis-url"),
+        (["--dsn", shop.dsn, "--host", "0.0.0.0"], "reached from other machines: add --tls-cert"),
+        (["--dsn", shop.dsn, "--tls-cert", "x.pem"], "a certificate and its key come together"),
+        (["--dsn", shop.dsn, "--log-format", "xml"], "unknown log_format 'xml'"),
+        (["--dsn", shop.dsn, "--capacity", "-1"], "capacity"),
     ):
         done = subprocess.run([program, "serve", *words], capture_output=True, text=True, timeout=60, env=clean)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -6,20 +6,24 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zephyr_lab.cli.common import Format, Late, err, labs, progress_bar
+from zephyr_lab import __version__
+from zephyr_lab.cli.common import Format, Late, err, labs, progress_bar, takes
 from zephyr_lab.errors import BadInput, LabError, condition_name
 from zephyr_lab.extras import needed_by
+from zephyr_lab.options import ServeOptions
 
 if TYPE_CHECKING:
     from datetime import date
 
     import psycopg
+
+    from zephyr_lab.orders.grpc.process import Settings
+    from zephyr_lab.orders.strategies import Strategy
 
 databases, keyvalues = Late("zephyr_lab.servers.database"), Late("zephyr_lab.servers.keyvalue")
 
@@ -27,13 +31,6 @@ partitions = typer.Typer(no_args_is_help=True, help="Partitions of the table ord
 DSN = Annotated[
     str, typer.Option(envvar="ZEPHYR_LAB_PG_DSN", help="The database with the tables of the order service.")
 ]
-
-
-class Level(StrEnum):
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
 
 
 def strategies(
@@ -190,6 +187,7 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection]:
             raise LabError(f"{condition_name(error.sqlstate or '') or 'connection lost'}: {error}") from error
 
 
+@takes(ServeOptions)
 def serve(
     strategy: Annotated[str, typer.Option(help="Booking strategy (`zephyr-lab strategies`).")] = "one-statement",
     dsn: Annotated[
@@ -208,22 +206,9 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, on the same host.")
     ] = None,
     install: Annotated[bool, typer.Option(help="Create the tables of the service first, if there are none.")] = False,
-    pool: Annotated[int, typer.Option(min=1, max=1000, help="Connections to PostgreSQL at most.")] = 25,
-    queue: Annotated[int, typer.Option(min=0, help="Calls that may wait for a connection at most.")] = 250,
-    queue_seconds: Annotated[float, typer.Option(min=0.01, help="Seconds for which they may wait at most.")] = 1.0,
-    opens: Annotated[
-        str | None, typer.Option(metavar="HH:MM", help="Opening hour (UTC), written into slot_plans.")
-    ] = None,
-    closes: Annotated[
-        str | None, typer.Option(metavar="HH:MM", help="Closing hour (UTC), written into slot_plans.")
-    ] = None,
-    capacity: Annotated[
-        int | None, typer.Option(min=1, help="Roubles that a slot takes, written into slot_plans.")
-    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM); needed beyond loopback.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
-    log_format: Annotated[Format, typer.Option(help="A line an event: text, or a JSON object.")] = Format.TEXT,
-    log_level: Annotated[Level, typer.Option(help="Least level of the log.")] = Level.INFO,
+    **options: Any,
 ) -> None:
     """Serve the order service over gRPC until Ctrl-C or SIGTERM; without a DSN on temporary servers.
 
@@ -231,30 +216,25 @@ def serve(
     TLS, and a token in ZEPHYR_LAB_TOKEN, which clients send as metadata `authorization: Bearer ...`.
     """
     with needed_by("zephyr-lab serve", "service"):
-        from zephyr_lab.orders.grpc import guard, process
+        from zephyr_lab.orders.grpc import process
         from zephyr_lab.orders.strategies import strategy as by_name
 
-    chosen = by_name(strategy)
-    _readable(redis_url)
     if (tls_cert is None) != (tls_key is None):
         raise BadInput("a certificate and its key come together: --tls-cert and --tls-key")
+    ServeOptions(**options).check()
+    tls = (tls_cert, tls_key) if tls_cert and tls_key else None
+    token = os.environ.get("ZEPHYR_LAB_TOKEN")
     settings = process.Settings(
-        host,
-        port,
-        metrics_port,
-        install or dsn is None,
-        pool,
-        queue,
-        queue_seconds,
-        (tls_cert, tls_key) if tls_cert and tls_key else None,
-        os.environ.get("ZEPHYR_LAB_TOKEN"),
-        opens,
-        closes,
-        capacity,
-        log_format is Format.JSON,
-        log_level.value,
+        host, port, metrics_port, install or dsn is None, tls, token, version=__version__, **options
     )
-    guard.check_reach(host, tls=settings.tls is not None, token=settings.token)
+    _serve(by_name(strategy), dsn, redis_url, settings)
+
+
+def _serve(chosen: Strategy, dsn: str | None, redis_url: str | None, settings: Settings) -> None:
+    from zephyr_lab.orders.grpc import guard, process
+
+    _readable(redis_url)
+    guard.check_reach(settings.host, tls=settings.tls is not None, token=settings.token)
     if dsn is not None:
         databases.connect(dsn).close()
     with contextlib.ExitStack() as stack:

@@ -11,9 +11,12 @@ as many orders were asked for as fill eight of its slots. So one slot is hot at 
 hundreds of full ones, whatever the rate.
 
 Lock waits are sampled (`pg_stat_activity`, 50 times a second, and Little's law); `strategies/lock_timed` is a lock
-that times itself, and a test holds the two together. `--kill postgres@5s` is SIGKILL to a server process in the
-middle of an order: PostgreSQL ends every session and recovers from its log. Sessions under load commit synchronously;
-the lab's others do not.
+that times itself, and a test holds the two together. Sessions under load commit synchronously; the lab's others do not.
+
+Faults (`faults`) are plain data too; `injection` brings them about in threads of the process that runs the load, and a
+killed server of the lab's is started again by its supervisor, on what is on the disk. A bad `line` is a process
+between the service and PostgreSQL. `--kill backend@5s` is SIGKILL to a server process in the middle of an order:
+PostgreSQL ends every session and recovers from its log.
 
 A claim (`claims`) is a sentence of the write-up and an experiment on a `Bench` (`finding`): under load (`claims_load`),
 or with a few orders (`claims_code`) or a statement (`claims_runbook`) in a database of its own (`scratch_database`).

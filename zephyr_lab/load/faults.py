@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from zephyr_lab.errors import BadInput
-
-if TYPE_CHECKING:
-    from zephyr_lab.load.conditions import Incident
+from zephyr_lab.options import LoadOptions
 
 KILLED = ("postgres", "backend", "postmaster", "redis", "service")
 STALLED = ("postgres", "redis", "service")
@@ -54,7 +51,7 @@ class Happened:
     gone: float
 
 
-def faults_of(incident: Incident) -> list[Fault]:
+def faults_of(incident: LoadOptions) -> list[Fault]:
     """Raises BadInput for what cannot be brought about in such a run."""
     asked = [("kill", incident.kill, KILLED, False), ("stall", incident.stall, STALLED, True),
              ("lock", incident.lock, LOCKED, True)]  # fmt: skip
@@ -75,7 +72,7 @@ def _read(kind: str, text: str, targets: tuple[str, ...], lasts: bool) -> Fault:
     return Fault(kind, found[1], float(found[2]), float(found[3]) if lasts else 0.0)
 
 
-def line_of(incident: Incident) -> Line | None:
+def line_of(incident: LoadOptions) -> Line | None:
     """None: as it is. Raises BadInput."""
     if incident.network is None and incident.cut is None:
         return None

@@ -197,13 +197,7 @@ class _Run:
         deadlocks = self._deadlocks()
         began = time.monotonic() + (distant.LEAD_SECONDS if self.cluster else LEAD_SECONDS)
         meter = CpuMeter([one.pid for one in workers.all], self._postmaster(), self._valkey())
-        injector = Injector(
-            self.database,
-            self.keyvalue,
-            service=lambda: servers[-1].pid,
-            start_service=lambda: servers.append(self._started_again(workers)),
-            began=began,
-        )
+        injector = self._injector(workers, servers, began)
         monitor = ServerMonitor(self.database.connect, f"{self.database.schema} load", began)
         try:
             for one in clients:
@@ -214,11 +208,7 @@ class _Run:
         finally:
             happened = injector.close()
             looked = monitor.close()
-        for one in [*servers, *lines]:
-            one.tell("stop")
-        deadline = time.monotonic() + 20
-        while not workers.ended(servers) and time.monotonic() < deadline:
-            workers.listen(0.2)
+        _stop(workers, servers, lines)
         parts = [one.counts for one in [*clients, *servers]]
         missing = sum(part is None for part in parts)
         counts = add_up(part for part in parts if part is not None)
@@ -238,6 +228,12 @@ class _Run:
             processes_lost=missing,
             clocks=tuple(one.clock for one in self.cluster.clients) if self.cluster else (),
         )
+
+    def _injector(self, workers: Processes, servers: list[Process], began: float) -> Injector:
+        def start_service() -> None:
+            servers.append(self._started_again(workers))
+
+        return Injector(self.database, self.keyvalue, lambda: servers[-1].pid, start_service, began)
 
     def _start_line(self, workers: Processes) -> list[Process]:
         """The way to PostgreSQL leads through a process of the run's, if it is to be bad."""
@@ -335,6 +331,15 @@ class _Run:
 
     def _valkey(self) -> int | None:
         return valkey(self.keyvalue) if self.keyvalue else None
+
+
+def _stop(workers: Processes, servers: list[Process], lines: list[Process]) -> None:
+    """Ends what has served; waits for the counts."""
+    for one in [*servers, *lines]:
+        one.tell("stop")
+    deadline = time.monotonic() + 20
+    while not workers.ended(servers) and time.monotonic() < deadline:
+        workers.listen(0.2)
 
 
 def _shared(whole: int, parts: int) -> list[int]:

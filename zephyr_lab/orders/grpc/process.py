@@ -14,7 +14,6 @@ import grpc
 import psycopg
 from prometheus_client import start_http_server
 
-from zephyr_lab import __version__
 from zephyr_lab.errors import BadInput, ServerUnavailable
 from zephyr_lab.orders import clients, schema
 from zephyr_lab.orders.admission import Admission
@@ -37,16 +36,17 @@ class Settings:
     port: int = 50051
     metrics_port: int | None = None
     install: bool = False
+    tls: tuple[Path, Path] | None = None
+    token: str | None = field(default=None, repr=False)
     pool: int = 25
     queue: int = 250
     queue_seconds: float = 1.0
-    tls: tuple[Path, Path] | None = None
-    token: str | None = field(default=None, repr=False)
     opens: str | None = None
     closes: str | None = None
     capacity: int | None = None
-    json_log: bool = False
+    log_format: str = "text"
     log_level: str = "INFO"
+    version: str = ""
 
 
 def serve(
@@ -65,7 +65,7 @@ def serve(
         raise BadInput(f"{strategy.name} books in Redis: name one with --redis-url or ZEPHYR_LAB_REDIS_URL")
     check_reach(settings.host, tls=settings.tls is not None, token=settings.token)
     secured = credentials(*settings.tls) if settings.tls else None
-    log.set_up(as_json=settings.json_log, level=settings.log_level)
+    log.set_up(as_json=settings.log_format == "json", level=settings.log_level)
     pooled = _prepare(strategy, dsn, settings)
     asyncio.run(_serve(strategy, dsn, redis_url, settings, secured, clients.BEHIND_POOLER if pooled else {}, ready))
 
@@ -152,7 +152,7 @@ async def _serve(
         metrics = Metrics()
         admission = Admission(pool, settings.queue, settings.queue_seconds)
         service = OrderService(pool, strategy, redis, observer=metrics, admission=admission)
-        metrics.watch(service, __version__)
+        metrics.watch(service, settings.version)
         if settings.metrics_port is not None:
             try:
                 server, _ = start_http_server(settings.metrics_port, addr=host, registry=metrics.registry)
