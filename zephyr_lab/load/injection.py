@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import psutil
-import psycopg
 from psycopg import sql
 
 from zephyr_lab.load.faults import Fault, Happened
@@ -59,8 +58,9 @@ class Injector:
         try:
             if {"kill": self._kill, "stall": self._stall, "lock": self._lock}[fault.kind](fault) is False:
                 return
-        except (psycopg.Error, psutil.Error, OSError, TimeoutError) as error:
+        except Exception as error:  # of whatever driver: the run goes on, and says so
             self.problems.append(f"{fault.kind} {fault.target}: {type(error).__name__}: {error}")
+            return
         name = {"kill": "killed", "stall": "stalled", "lock": "locked"}[fault.kind]
         target = "backend" if fault.target == "postgres" and fault.kind == "kill" else fault.target
         self.happened.append(Happened(f"{name} {target}", began - self.began, time.monotonic() - self.began))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -95,6 +97,8 @@ async def server(share: Share) -> None:
     """The role of the service, until `stop`. Its clock follows the orders."""
     orders, counts, number = Orders(), Counts(), 0
     incident = share.incident
+    if incident.stall and share.where.address is None:
+        _die_with_owner()
 
     def clock() -> datetime:
         nonlocal number
@@ -111,6 +115,12 @@ async def server(share: Share) -> None:
             await asyncio.wait([waiting], timeout=0.05)
             made.pool.look()
     tell(counts=counts.to_dict())
+
+
+def _die_with_owner() -> None:
+    """On Linux: while it is stopped it cannot see that its lifeline closes."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def _port(address: str | None) -> int:
