@@ -22,6 +22,7 @@ EXTRAS = {
     "service": (
         "psycopg_pool", "pydantic", "grpc", "grpc_health", "grpc_reflection", "google", "prometheus_client",
     ),
+    "tracing": ("opentelemetry",),
     "load": ("psutil", "pandas", "pyarrow", "uvloop"),
     "cluster": ("distributed", "cloudpickle"),
     "course": (

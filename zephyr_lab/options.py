@@ -251,3 +251,4 @@ class ServeOptions(Options):
     capacity: int | None = _option(None, "Roubles that a slot takes, written into slot_plans.", Bounds(1, 2**31 - 1))
     log_format: str = _option("text", "A line an event: text, or json.", choices=("text", "json"))
     log_level: str = _option("INFO", "Least level of the log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    trace: bool = _option(False, "Spans of OpenTelemetry for calls and attempts; needs the extra tracing.")

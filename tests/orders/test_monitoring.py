@@ -6,12 +6,17 @@ import asyncio
 import json
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 import yaml
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import generate_latest
+from psycopg.errors import SerializationFailure
 
 from tests.conftest import ROOT
 from tests.orders.conftest import NOON, Shop
@@ -20,8 +25,11 @@ from zephyr_lab.orders.admission import Admission
 from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub
 from zephyr_lab.orders.grpc.log import MOST_A_SECOND, Form, Limited
 from zephyr_lab.orders.metrics import Metrics
+from zephyr_lab.orders.models import Order, Slot, Window
 from zephyr_lab.orders.service import OrderService
+from zephyr_lab.orders.session import Session
 from zephyr_lab.orders.strategies import strategy
+from zephyr_lab.orders.tracing import Traced
 
 MONITORING = ROOT / "data" / "monitoring"
 REQUEST = {"customer_id": 1, "pizza_name": "Margherita", "quantity": 1}
@@ -105,3 +113,34 @@ def test_an_event_is_one_line_with_its_order_and_not_too_many_come(caplog: pytes
     assert (record["level"], record["order"], record["said"]) == ("WARNING", "7", "gone")
     left = sum(one.__dict__["left_out"] for one in written) + limited._seen["CreateOrder", "UNAVAILABLE"][2]
     assert left == 1_000 - len(written)
+
+
+def test_spans_are_those_of_calls_and_of_their_attempts(shop: Shop) -> None:
+    """Under the client's span; a refused attempt is one of its own, with its error."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+
+    async def scenario() -> None:
+        async with clients.async_pool(shop.dsn, min_size=1, max_size=1) as pool:
+            service = OrderService(pool, strategy("one-statement"), observer=Traced(provider))
+            real, refusals = service.strategy.book, [SerializationFailure()]
+
+            async def book(session: Session, order: Order, window: Window) -> Slot | None:
+                if refusals:
+                    raise refusals.pop()
+                return await real(session, order, window)
+
+            service.strategy = replace(service.strategy, book=book)
+            server = Server(service, clock=lambda: NOON, health_seconds=60)
+            async with server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                parent = (("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),)
+                await create_order_stub(channel)(PizzaOrderRequest(**REQUEST), metadata=parent)
+
+    asyncio.run(scenario())
+    first, second, call = spans.get_finished_spans()
+    assert [one.name for one in (first, second, call)] == ["attempt", "attempt", "order.OrderService/CreateOrder"]
+    assert {f"{one.context.trace_id:032x}" for one in (first, second, call)} == {trace_id}
+    assert first.parent.span_id == second.parent.span_id == call.context.span_id
+    assert (first.status.is_ok, second.status.is_ok, len(call.attributes["order.id"])) == (False, True, 36)

@@ -222,6 +222,9 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise BadInput("a certificate and its key come together: --tls-cert and --tls-key")
     ServeOptions(**options).check()
+    if options["trace"]:
+        with needed_by("zephyr-lab serve --trace", "tracing"):
+            import zephyr_lab.orders.tracing  # noqa: F401  # is it there?
     tls = (tls_cert, tls_key) if tls_cert and tls_key else None
     token = os.environ.get("ZEPHYR_LAB_TOKEN")
     settings = process.Settings(

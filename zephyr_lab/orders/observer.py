@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 
 class Observer:
     """Ignores every event; an observer overrides the methods for those that it wants."""
@@ -29,3 +33,9 @@ class Observer:
 
     def call_ended(self, call: str, status: str, seconds: float) -> None:
         """It was answered, with a status of gRPC's, or its client has gone (CANCELLED)."""
+
+    def span(
+        self, name: str, metadata: Mapping[str, Any] | None = None, **attributes: Any
+    ) -> AbstractContextManager[Any]:
+        """Around a call (with the client's metadata) and around each attempt in it; gives a span, or None."""
+        return nullcontext()

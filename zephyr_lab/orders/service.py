@@ -148,11 +148,8 @@ class OrderService:
             self.observer.attempt_began()
             began = time.perf_counter()
             try:
-                async with self.session(self.strategy.isolation) as session:
-                    # What an attempt has saved may itself be why the next one finds the slot full, or changed.
-                    if was_lost and await self._is_known(session, order):
-                        raise AlreadyCreated(f"order {order.id} was saved by an attempt whose answer was lost")
-                    return await self.strategy.book(session, order, window)
+                with self.observer.span("attempt", strategy=self.strategy.name, number=tries):
+                    return await self._attempt(order, window, was_lost)
             except psycopg.OperationalError as error:
                 was_lost = was_lost or is_lost(error)
                 raise
@@ -171,6 +168,13 @@ class OrderService:
                 return before
             raise SlotsFull(f"no slot from {window.first:%H:%M} UTC on has room for {order.final_price} roubles today")
         return Created(order.id, order.display_id, order.status, slot, is_new=True)
+
+    async def _attempt(self, order: Order, window: Window, was_lost: bool) -> Slot | None:
+        async with self.session(self.strategy.isolation) as session:
+            # What an attempt has saved may itself be why the next one finds the slot full, or changed.
+            if was_lost and await self._is_known(session, order):
+                raise AlreadyCreated(f"order {order.id} was saved by an attempt whose answer was lost")
+            return await self.strategy.book(session, order, window)
 
     async def _is_known(self, session: Session, order: Order) -> bool:
         async with session.transaction():

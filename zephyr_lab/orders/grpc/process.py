@@ -46,6 +46,7 @@ class Settings:
     capacity: int | None = None
     log_format: str = "text"
     log_level: str = "INFO"
+    trace: bool = False
     version: str = ""
 
 
@@ -131,6 +132,14 @@ def _check_settings(strategy: Strategy, connection: psycopg.Connection[Any]) -> 
         )
 
 
+def _observer(settings: Settings) -> Metrics:
+    if not settings.trace:
+        return Metrics()
+    from zephyr_lab.orders.tracing import Traced
+
+    return Traced()
+
+
 async def _serve(
     strategy: Strategy,
     dsn: str,
@@ -149,7 +158,7 @@ async def _serve(
             clients.async_pool(dsn, min_size=min(10, settings.pool), max_size=settings.pool, **connections)
         )
         redis = await stack.enter_async_context(clients.async_redis_client(redis_url)) if redis_url else None
-        metrics = Metrics()
+        metrics = _observer(settings)
         admission = Admission(pool, settings.queue, settings.queue_seconds)
         service = OrderService(pool, strategy, redis, observer=metrics, admission=admission)
         metrics.watch(service, settings.version)

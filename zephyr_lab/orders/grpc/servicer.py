@@ -133,9 +133,15 @@ class OrderServicer:
         call, began, code = _Call(), time.perf_counter(), grpc.StatusCode.CANCELLED
         observer = self._service.observer
         observer.call_began()
+        sent = {str(key): value for key, value in context.invocation_metadata() or ()}
         try:
-            with deadline.within(context.time_remaining() if self._carries_deadlines else None):
+            with (
+                deadline.within(context.time_remaining() if self._carries_deadlines else None),
+                observer.span(f"{SERVICE}/{name}", sent) as span,
+            ):
                 yield call
+                if span:
+                    span.set_attribute("order.id", str(call.order or ""))
             code = grpc.StatusCode.OK
         except Exception as error:
             code, said = status_of(error)
