@@ -2,7 +2,7 @@
 
 Adya (1999): G0, G1, G-cursor, G-single, G-monotonic, G-update, G2. Biswas and Enea (2019): the axioms of monotonic
 atomic view (their read committed), read atomic, causal. Cerone, Gotsman, Yang (2017): update atomic, parallel snapshot
-isolation, prefix, snapshot isolation.
+isolation, prefix, snapshot isolation. Terry et al. (1994), Brzezinski et al. (2004): session guarantees, PRAM.
 """
 
 from __future__ import annotations
@@ -285,6 +285,52 @@ class Ordered:
                         return False
                     forced.add((other, read.writer))
         return acyclic(self.dep | forced, self.n)
+
+    def _session(self, *, own: bool = False, reads: bool = False, writes: bool = False, follow: bool = False) -> bool:
+        """Terry et al. (1994): what must be in the copy of a read, closed under what a copy with a write must have."""
+        so, happened = self.t.so, self.t.happened
+        written = {key: {txn for (k, _), (txn, _) in self.t.writer.items() if k == key} for key, _ in self.t.writer}
+        writers = {txn for txn, _ in self.t.writer.values() if txn in happened}
+        after: dict[int, set[int]] = {w: set() for w in writers}  # what a copy with a write must have before it
+        for w in writers:
+            if writes:
+                after[w] |= {one for one, other in so if other == w and one in writers}
+            if follow:
+                after[w] |= {
+                    r.writer for r in self.t.reads if r.writer != INIT and ((r.reader, w) in so or r.reader == w)
+                }
+        forced: Pairs = {(one, w) for w, some in after.items() for one in some}
+        for read in self.t.reads:
+            copy = {read.writer} - {INIT}
+            if own:
+                copy |= {one for one, other in so if other == read.reader and one in writers}
+            if reads:
+                copy |= {r.writer for r in self.t.reads if r.writer != INIT and (r.reader, read.reader) in so}
+            left = list(copy)
+            while left:
+                more = after.get(left.pop(), set()) - copy
+                copy |= more
+                left += more
+            for one in (copy & written.get(read.key, set()) & happened) - {read.writer, read.reader}:
+                if read.writer == INIT:
+                    return False
+                forced.add((one, read.writer))
+        return acyclic(self.dep | forced, self.n)
+
+    def read_your_writes(self) -> bool:
+        return self._session(own=True)
+
+    def monotonic_reads(self) -> bool:
+        return self._session(reads=True)
+
+    def monotonic_writes(self) -> bool:
+        return self._session(writes=True)
+
+    def writes_follow_reads(self) -> bool:
+        return self._session(follow=True)
+
+    def pram(self) -> bool:
+        return self._session(own=True, reads=True, writes=True)
 
     def monotonic_atomic_view(self) -> bool:
         return self._axiom(set(self.wr))

@@ -20,7 +20,7 @@ LONG = {
 }
 BRANCHY = {
     "check/columns.py Columns._explain_op": "all that can be wrong with an operation, one after another",
-    "check/cycles.py _Finder._around": "the loop in which a search spends its time, on local variables",
+    "check/cycles.py Finder.around": "the loop in which a search spends its time, on local variables",
     "course/observed.py _diagnoses": "a case for each mistake, in the order in which they are told",
     "explore/effect.py Effects._took": "each kind of access beside the others, by which independence is decided",
     "functions/memory.py _Picture._inside": "a case for each kind of object, and nothing between them",

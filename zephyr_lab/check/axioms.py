@@ -36,9 +36,9 @@ ANOMALY = {
 }
 LARGEST = 40_000
 _CHUNK = 1 << 21
-_Part = tuple[Ints, Ints, Kind, Ints, Ints]
+Part = tuple[Ints, Ints, Kind, Ints, Ints]
 """Edges of one kind: from, to, the kind, and the operations at both ends."""
-_Forced = tuple[Ints, Ints, Ints, Ints]
+Forced = tuple[Ints, Ints, Ints, Ints]
 """Implied orders of two writes: the earlier writer, the later one, the earlier's write, the read that implies it."""
 
 
@@ -52,14 +52,17 @@ class Verdict:
 
 def check(history: History, axiom: Axiom, sessions: bool, inferred: Edges | None = None) -> Verdict:
     """Whether an axiom holds, with session order or without; `inferred` has the orders of versions that are known."""
-    return _Axiom(Accesses(history), axiom, sessions, inferred).check()
+    return Checking(Accesses(history), axiom, sessions, inferred).check()
 
 
-class _Axiom:
+class Checking:
+    """One axiom on one history. `nodes`: transactions, the initial state, and what stands between these."""
+
     def __init__(self, accesses: Accesses, axiom: Axiom, sessions: bool, inferred: Edges | None) -> None:
         self.a, self.h, self.axiom = accesses, accesses.history, axiom
         self.n = len(self.h)
         self.init = self.n  # one more node: the writer of the initial state
+        self.nodes = self.n + 1
         h, a = self.h, self.a
         self.reads, self.writer = a.of_others()
         self.source = np.where(self.writer >= 0, a.owner[self.writer], self.init)
@@ -76,30 +79,41 @@ class _Axiom:
         self.w_by_txn, self.by_txn = self.w_op[by_txn], self.w_txn[by_txn]
 
     def check(self) -> Verdict:
-        from_other = self.source != self.init
-        base: list[_Part] = [
-            (self.source[from_other], self.reader[from_other], Kind.WR, self.writer[from_other], self.reads[from_other])
-        ]
-        writers = np.unique(self.w_txn)
-        none = np.full(len(writers), -1)
-        base.append((np.full(len(writers), self.init), writers, Kind.WW, none, none))
-        if self.process is not None:
-            p = self.process
-            base.append((p.source.astype(np.int64), p.target.astype(np.int64), Kind.PROCESS, p.first, p.second))
-        if (v := self.versions) is not None:
-            base.append((v.source.astype(np.int64), v.target.astype(np.int64), Kind.WW, v.first, v.second))
-        forced: list[_Part] = []
+        base = self.base()
+        forced: list[Part] = []
         try:
-            forced = self._forced(base)
+            forced = self.forced(base)
             source, target = (np.concatenate([part[i] for part in [*base, *forced]]) for i in (0, 1))
-            topological(source, target, self.n + 1)
+            topological(source, target, self.nodes)
         except Cyclic as cyclic:
-            return Verdict(False, self._told(cyclic.path, [*base, *forced]))
+            return Verdict(False, self.told(cyclic.path, [*base, *forced]))
         except MemoryError:
             return Verdict(None, [])
         return Verdict(True, [])
 
-    def _forced(self, base: list[_Part]) -> list[_Part]:
+    def base(self) -> list[Part]:
+        """The orders that are known: of reads after writes, of the initial state, of versions, and of sessions."""
+        from_other = self.source != self.init
+        writers = np.unique(self.w_txn)
+        none = np.full(len(writers), -1)
+        base: list[Part] = [
+            (
+                self.source[from_other],
+                self.reader[from_other],
+                Kind.WR,
+                self.writer[from_other],
+                self.reads[from_other],
+            ),
+            (np.full(len(writers), self.init), writers, Kind.WW, none, none),
+        ]
+        for edges, kind in ((self.process, Kind.PROCESS), (self.versions, Kind.WW)):
+            if edges is not None:
+                ends = edges.source.astype(np.int64), edges.target.astype(np.int64)
+                base.append((*ends, kind, edges.first, edges.second))
+        return base
+
+    def forced(self, base: list[Part]) -> list[Part]:
+        """The orders that the axiom implies. Raises MemoryError if they are too many."""
         if self.axiom is Axiom.MONOTONIC_ATOMIC_VIEW:
             pairs = self._read_from(everywhere=False)
         elif self.axiom is Axiom.READ_ATOMIC:
@@ -109,7 +123,7 @@ class _Axiom:
             pairs = self._reached(base)
         return [(t2, t1, Kind.WW, w2, read) for t2, t1, w2, read in pairs]
 
-    def _write_of(self, key: Ints, txn: Ints) -> Ints:
+    def write_of(self, key: Ints, txn: Ints) -> Ints:
         """The last write of a key by a transaction, -1 if it has none."""
         wanted = key.astype(np.int64) * (self.n + 1) + txn
         if not len(self.pair):
@@ -117,13 +131,13 @@ class _Axiom:
         place = np.minimum(np.searchsorted(self.pair, wanted), len(self.pair) - 1)
         return np.where(self.pair[place] == wanted, self.w_op[place], -1)
 
-    def _force(self, visible: Ints, read: Ints) -> _Forced:
+    def _force(self, visible: Ints, read: Ints) -> Forced:
         """Those pairs (visible transaction, index of a read) of which the transaction wrote the read's key, too."""
-        write = self._write_of(self.h.key[self.reads[read]], visible)
+        write = self.write_of(self.h.key[self.reads[read]], visible)
         hit = (write >= 0) & (visible != self.source[read]) & (visible != self.reader[read])
         return visible[hit], self.source[read[hit]], write[hit], self.reads[read[hit]]
 
-    def _read_from(self, everywhere: bool) -> list[_Forced]:
+    def _read_from(self, everywhere: bool) -> list[Forced]:
         """Reads from a transaction from which the same reader also reads something else: before, or anywhere."""
         h = self.h
         from_other = np.flatnonzero(self.source != self.init)
@@ -147,7 +161,7 @@ class _Axiom:
         read, which = read[hit], which[hit]
         return [(self.source[seen[which]], self.source[read], write[which], self.reads[read])]
 
-    def _in_session(self) -> list[_Forced]:
+    def _in_session(self) -> list[Forced]:
         """For each read the latest writer of its key before its reader in the session: those before come before it."""
         order = by_session(self.h)
         place = np.full(self.n, -1, np.int64)
@@ -166,11 +180,11 @@ class _Axiom:
         read = np.flatnonzero(good)
         return [self._force(txn[at[read]], read)]
 
-    def _reached(self, base: list[_Part]) -> list[_Forced]:
+    def _reached(self, base: list[Part]) -> list[Forced]:
         visible = [part for part in base if part[2] in (Kind.WR, Kind.PROCESS)]
         source, target = (np.concatenate([part[i] for part in visible]) for i in (0, 1))
         if self.process is not None and Clocks.fit(self.h):
-            return list(self._by_chains(Clocks(self.h, source, target)))
+            return list(self.by_chains(Clocks(self.h, source, target)))
         if self.n > LARGEST:
             raise MemoryError
         closure = Closure(source, target, self.n + 1)
@@ -183,7 +197,7 @@ class _Axiom:
 
         return list(self._spread(count, writer, lambda txn, read: closure.reaches(txn, self.reader[read])))
 
-    def _by_chains(self, clocks: Clocks) -> Iterator[_Forced]:
+    def by_chains(self, clocks: Clocks) -> Iterator[Forced]:
         """Of each chain the latest writer of the read's key that precedes the reader: those before come before it."""
         span, many = self.n + 2, clocks.count
         held = (self.w_key.astype(np.int64) * many + clocks.chain[self.w_txn]) * span + clocks.place[self.w_txn]
@@ -204,7 +218,7 @@ class _Axiom:
 
     def _spread(
         self, count: Ints, visible: Callable[[Ints, Ints], Ints], keep: Callable[[Ints, Ints], Bools] | None = None
-    ) -> Iterator[_Forced]:
+    ) -> Iterator[Forced]:
         """For every read the candidates that force an order, in chunks."""
         stops = np.cumsum(count)
         begin = 0
@@ -220,7 +234,7 @@ class _Axiom:
             yield self._force(seen[chosen], read[chosen])
             begin = end
 
-    def _told(self, path: list[int], parts: list[_Part]) -> list[tuple[int, int, Kind, int, int]]:
+    def told(self, path: list[int], parts: list[Part]) -> list[tuple[int, int, Kind, int, int]]:
         """The edges along a path of nodes; the initial state is represented by the read that saw it."""
         steps = []
         for one, other in zip(path, path[1:] + path[:1], strict=True):

@@ -10,22 +10,39 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from zephyr_lab.check.arrays import Bools, Ints
+from zephyr_lab.check.graph import Edges
 
-if TYPE_CHECKING:
-    from zephyr_lab.check.cycles import Finder, Rw
+SHORT, MOST_NODES, CHORDS = 8, 5_000, 1_000
+Class = TypeVar("Class", contravariant=True)
 
-MOST_NODES, CHORDS = 5_000, 1_000
+
+class Search(Protocol[Class]):
+    """What `cycles.Finder` has: edges by source in `out`, from `starts` on; `label`: of nodes, their components."""
+
+    edges: Edges
+    nodes: Ints
+    label: Ints
+    transactions: int
+    out: list[int]
+    starts: list[int]
+    visits_for_shorter: list[int]
+
+    def around(
+        self, start: int, allowed: set[int], rw: Class, items: bool | None, left: list[int], limit: int | None
+    ) -> list[int] | None: ...
 
 
 def shortened(
-    finder: Finder, path: list[int], starting: Bools, allowed: set[int], rw: Rw, items: bool | None
+    finder: Search[Class], path: list[int], starting: Bools, allowed: set[int], rw: Class, items: bool | None
 ) -> list[int]:
-    """The shortest of the cycles among the nodes of a path of edges and, of few, of its component."""
+    """The shortest of the cycles among the nodes of a long path of edges and, of few, of its component."""
+    if len(path) <= SHORT:
+        return path
     edges = finder.edges
     nodes = edges.source[path]
     place = np.full(edges.nodes, -1, np.int64)
@@ -52,7 +69,7 @@ def shortened(
     return best
 
 
-def _starts(path: list[int], among: Ints, place: Ints, finder: Finder, starting: Bools) -> Iterator[int]:
+def _starts(path: list[int], among: Ints, place: Ints, finder: Search[Class], starting: Bools) -> Iterator[int]:
     """Where to begin: with the chord that leaves the least of the path, or on that; then anywhere."""
     edges, length = finder.edges, len(path)
     one, other = place[edges.source[among]], place[edges.target[among]]

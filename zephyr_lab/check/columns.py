@@ -340,6 +340,8 @@ def _numbers(numbering: _Numbering, names: Ints | list[bytes]) -> Ints:
     if not len(names):
         return np.zeros(0, np.int32)
     low, span = int(names.min()), int(names.max()) - int(names.min()) + 1
+    different: Ints
+    place: Ints
     if span > 8 * len(names) + 1_000:
         different, place = np.unique(names, return_inverse=True)
     else:

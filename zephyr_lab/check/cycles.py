@@ -31,7 +31,7 @@ ORDER_KINDS = {Order.DATA: (), Order.PROCESS: (Kind.PROCESS,), Order.REALTIME: (
 VISITS, VISITS_IN_ALL, VISITS_AT_LEAST = 60_000, 1_000_000, 500
 FAR = 16
 MOST_PAIRS = 4 << 20
-SMALL, LONG, VISITS_FOR_SHORTER = 200, 8, 400_000
+SMALL, VISITS_FOR_SHORTER = 200, 400_000
 
 
 class Rw(Enum):
@@ -229,10 +229,8 @@ class Finder:
                 if left[0] <= 0 or (best and (large or len(best) == 2)):
                     break
             in_all -= given - left[0]
-            if best and len(best) > LONG:
-                best = shortened(self, best, starting, allowed, rw, items)
             if best:
-                yield Cycle(name + self.suffix, self._steps(best))
+                yield Cycle(name + self.suffix, self._steps(shortened(self, best, starting, allowed, rw, items)))
 
     @cached_property
     def _pairs(self) -> tuple[Ints, Ints]:

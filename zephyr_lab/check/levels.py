@@ -8,7 +8,8 @@ the weak levels. Cerone, Bernardi, Gotsman, "A Framework for Transactional Consi
 Snapshot Isolation" (PODC 2016): snapshot isolation is the absence of cycles without two rw in a row. Daudjee, Salem
 (VLDB 2006): strong session levels, where a session's order counts; strong ones, where real time counts. Crooks et al.,
 "Seeing is Believing" (PODC 2017): all of these as what a client can see. Biswas, Enea, "On the Complexity of Checking
-Transactional Consistency" (OOPSLA 2019): the weak levels as axioms on reads of registers.
+Transactional Consistency" (OOPSLA 2019): the weak levels as axioms on reads of registers. Terry et al., "Session
+Guarantees" (PDIS 1994), and Brzezinski et al. (PDP 2004): the guarantees of sessions, and PRAM (see `sessions`).
 
 `repeatable-read` is Adya's, and not PostgreSQL's REPEATABLE READ, which is snapshot isolation.
 """
@@ -46,7 +47,17 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
     ),
     "serializable": ("repeatable-read", "snapshot-isolation", "update-serializable"),
     "strong-session-read-uncommitted": ("read-uncommitted",),
-    "strong-session-read-committed": ("read-committed", "strong-session-read-uncommitted"),
+    "read-your-writes": ("read-committed",),
+    "monotonic-reads": ("read-committed",),
+    "monotonic-writes": ("read-committed",),
+    "writes-follow-reads": ("read-committed",),
+    "pram": ("read-your-writes", "monotonic-reads", "monotonic-writes"),
+    "strong-session-read-committed": (
+        "read-committed",
+        "strong-session-read-uncommitted",
+        "monotonic-writes",
+        "writes-follow-reads",
+    ),
     "strong-session-snapshot-isolation": (
         "snapshot-isolation",
         "strong-session-parallel-snapshot-isolation",
@@ -59,8 +70,8 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
     "strong-serializable": ("strong-session-serializable", "strong-snapshot-isolation"),
     # The levels of Biswas and Enea, and of Cerone, Bernardi and Gotsman, all include session order.
     "strong-session-monotonic-atomic-view": ("monotonic-atomic-view", "strong-session-read-committed"),
-    "strong-session-read-atomic": ("read-atomic", "strong-session-monotonic-atomic-view"),
-    "strong-session-causal": ("causal-cerone", "strong-session-read-atomic"),
+    "strong-session-read-atomic": ("read-atomic", "strong-session-monotonic-atomic-view", "read-your-writes"),
+    "strong-session-causal": ("causal-cerone", "strong-session-read-atomic", "pram"),
     "strong-session-prefix": ("prefix", "strong-session-causal"),
     "strong-session-parallel-snapshot-isolation": ("parallel-snapshot-isolation", "strong-session-causal"),
 }
@@ -84,6 +95,13 @@ ALIASES = {
     "rola": "update-atomic",
     "causal": "strong-session-causal",
     "causal-consistency": "strong-session-causal",
+    "read-my-writes": "read-your-writes",
+    "ryw": "read-your-writes",
+    "mr": "monotonic-reads",
+    "mw": "monotonic-writes",
+    "wfr": "writes-follow-reads",
+    "pipelined-ram": "pram",
+    "fifo": "pram",
 }
 
 OF_REGISTERS = {
@@ -158,6 +176,11 @@ FORBIDS: Mapping[str, tuple[str, ...]] = {
     "strong-session-monotonic-atomic-view": ("non-monotonic-read-process",),
     "strong-session-read-atomic": ("fractured-read-process",),
     "strong-session-causal": ("non-causal-read-process",),
+    "read-your-writes": ("own-session-write-unseen",),
+    "monotonic-reads": ("non-monotonic-session-read",),
+    "monotonic-writes": ("non-monotonic-write",),
+    "writes-follow-reads": ("write-before-read",),
+    "pram": ("non-pram-read",),
 }
 """What each level forbids beyond the levels it implies. `LEVEL-cycle-exists` belongs to its level, too."""
 

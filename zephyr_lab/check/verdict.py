@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zephyr_lab.check import axioms, levels
+from zephyr_lab.check import sessions as session_guarantees
 from zephyr_lab.check.axioms import Axiom
 from zephyr_lab.check.chooser import ROUNDS
 from zephyr_lab.check.cycles import Cycle, Step
@@ -19,6 +20,7 @@ from zephyr_lab.check.inference import Inference
 from zephyr_lab.check.levels import Order
 from zephyr_lab.check.phenomena import Findings
 from zephyr_lab.check.polygraph import TooMany, of_edges
+from zephyr_lab.check.sessions import Guarantee
 from zephyr_lab.check.solver import Decision
 
 _STRENGTHS = ("", "strong-session-", "strong-")
@@ -113,6 +115,8 @@ class Verdict:
                     self._add(weaker, decision)
 
     def _decided(self, level: str, rounds: int) -> Decision:
+        if level in set(Guarantee):
+            return self._of_sessions(Guarantee(level))
         if level in KNOWN or (self.inference.complete and not len(self.found.inner)):
             return Decision(True)  # of one order of versions, nothing is on a cycle: it is serializable
         if level in AXIOMS:
@@ -145,12 +149,20 @@ class Verdict:
         if verdict.holds is False and sessions:
             without = axioms.check(self.history, AXIOMS[level], False, self.inference.edges)
             verdict, sessions = (without, False) if without.holds is False else (verdict, True)
+        return self._as_axioms_say(verdict, axioms.ANOMALY[AXIOMS[level]] + ("-process" if sessions else ""))
+
+    def _of_sessions(self, guarantee: Guarantee) -> Decision:
+        if self.history.records:
+            return Decision(None, f"{guarantee} is not decided for histories with predicates")
+        verdict = session_guarantees.check(self.history, guarantee, self.inference.edges)
+        return self._as_axioms_say(verdict, session_guarantees.ANOMALY[guarantee])
+
+    def _as_axioms_say(self, verdict: axioms.Verdict, anomaly: str) -> Decision:
         if verdict.holds is None:
             return Decision(None, "too many transactions to tell what is visible to which")
         if verdict.holds:
             return Decision(True)
         explainer = Explainer(self.history, [])
-        anomaly = axioms.ANOMALY[AXIOMS[level]] + ("-process" if sessions else "")
         steps = tuple(_step(self.history, explainer, *step) for step in verdict.steps)
         self.found.cycles.setdefault(anomaly, []).append(Cycle(anomaly, steps))
         return Decision(False)

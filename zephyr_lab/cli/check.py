@@ -32,6 +32,15 @@ class CheckFormat(StrEnum):
     HTML = "html"
 
 
+JobsOption = Annotated[int, typer.Option(min=1, help="Number of processes, for several histories.")]
+RoundsOption = Annotated[
+    int, typer.Option(min=1, help="How often orders of writes are tried before the answer is: cannot tell.")
+]
+FormatOption = Annotated[
+    CheckFormat, typer.Option(help="Output format; svg draws the worst cycle, html is a page of the anomalies.")
+]
+
+
 def check(
     histories: Annotated[
         list[Path], typer.Argument(help="Histories: JSON lines, Jepsen's EDN, or r(k,v,s,t); .gz is unpacked.")
@@ -61,13 +70,9 @@ def check(
             "registers that the history writes."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of processes, for several histories.")] = 1,
-    rounds: Annotated[
-        int, typer.Option(min=1, help="How often orders of writes are tried before the answer is: cannot tell.")
-    ] = 400,
-    format: Annotated[CheckFormat, typer.Option(help="Output format; svg draws the worst cycle, html is a page.")] = (
-        CheckFormat.TEXT
-    ),
+    jobs: JobsOption = 1,
+    rounds: RoundsOption = 400,
+    format: FormatOption = CheckFormat.TEXT,
 ) -> None:
     """Say whether a history of transactions satisfies an isolation level, and show the cycle that proves it does not.
 

@@ -11,6 +11,7 @@ function drawLanes(anomaly) {
   const lanes = make("div", "lanes");
   lanes.style.gridTemplateColumns = `repeat(${Math.max(anomaly.sessions.length, 1)}, minmax(9em, 1fr))`;
   lanes.style.overflowX = "auto";
+  lanes.style.padding = "4px"; // what is lit has an outline
   anomaly.sessions.forEach((session, place) => {
     const head = make("div", "head");
     head.style.cssText = `border-top-color: ${session.colour}; grid-column: ${place + 1}; grid-row: 1; min-height: 0`;
