@@ -53,6 +53,14 @@ def transactions(operations: int, sessions: int = 20, chance: random.Random | No
             done += 1
 
 
+def as_registers(rows: Iterator[Row]) -> Iterator[Row]:
+    """The same with registers: what a list ends with is what was written last."""
+    for row in rows:
+        ops = [["w" if kind == "append" else "r", key, value if kind == "append" else (value or [None])[-1]]
+               for kind, key, value in row["ops"]]  # fmt: skip
+        yield {**row, "ops": ops}
+
+
 def with_cycles(rows: Iterator[Row], every: int) -> Iterator[Row]:
     """Write skew on keys of its own, by two concurrent transactions, after each `every` transactions."""
     for number, row in enumerate(rows):
@@ -83,15 +91,24 @@ def best(run: Callable[[], tuple[float, float]]) -> tuple[float, float]:
     return min(run() for _ in range(TIMES))
 
 
-def add_rows(table: Table) -> None:
+def _check() -> list[str | Path]:
+    return [sys.executable, "-m", "zephyr_lab.cli", "check"]
+
+
+def _reading(file: Path) -> float:
+    """Processor seconds of json.loads, line by line."""
+    return best(lambda: measured([sys.executable, "-c", LINE_BY_LINE, file]))[0]
+
+
+def add_rows(table: Table, largest: int = 1_000_000) -> None:
     """Reading JSON line by line against checking; growth; a history with thousands of cycles; memory."""
-    check = [sys.executable, "-m", "zephyr_lab.cli", "check"]
+    check = _check()
     with tempfile.TemporaryDirectory() as folder:
         sizes = (10_000, 100_000, 1_000_000)
         files = {size: written(Path(folder) / f"{size}.jsonl", transactions(size)) for size in sizes}
         million = files[1_000_000]
         cyclic = written(Path(folder) / "cycles.jsonl", with_cycles(transactions(1_000_000), 250_000 // 3_800))
-        reading, _ = best(lambda: measured([sys.executable, "-c", LINE_BY_LINE, million]))
+        reading = _reading(million)
         checking, memory = best(lambda: measured([*check, million]))
         table.add_row(
             "check of 1,000,000 list operations at strict-serializable / json.loads line by line, whole processes",
@@ -112,11 +129,39 @@ def add_rows(table: Table) -> None:
             f"{middle:.2f} / {checking:.2f} s, {small:.2f} s for 10^4, start {start:.2f} s",
             f"{(checking - small) / max(middle - small, 0.01):.1f}",
         )
+        _registers(table, Path(folder))
+        if largest > 1_000_000:
+            _large(table, Path(folder), largest, (checking - small) / 990_000)
+
+
+def _registers(table: Table, folder: Path) -> None:
+    for size, levels in ((100_000, ("strict-serializable", "causal", "pram")), (1_000_000, ("strict-serializable",))):
+        file = written(folder / "registers.jsonl", as_registers(transactions(size)))
+        reading = _reading(file)
+        for level in levels:
+            checking, memory = best(lambda level=level, file=file: measured([*_check(), file, "--level", level]))
+            table.add_row(
+                f"check of {size:,} register operations at {level} / json.loads line by line",
+                f"{checking:.2f} / {reading:.2f} s, {memory:.0f} MB",
+                f"{checking / reading:.1f}",
+            )
+
+
+def _large(table: Table, folder: Path, size: int, each: float) -> None:
+    """One run; `each`: seconds an operation takes in a smaller history."""
+    file = written(folder / "large.jsonl", transactions(size))
+    reading, _ = measured([sys.executable, "-c", LINE_BY_LINE, file])
+    checking, memory = measured([*_check(), file])
+    table.add_row(
+        f"check of {size:,} list operations / json.loads line by line",
+        f"{checking:.1f} / {reading:.1f} s, {memory:.0f} MB; {checking / size / each:.2f} times as long per operation",
+        f"{checking / reading:.2f}",
+    )
 
 
 if __name__ == "__main__":
     from rich.console import Console
 
     alone = Table("what", "measured", "ratio")
-    add_rows(alone)
+    add_rows(alone, *map(int, sys.argv[1:]))
     Console(width=160).print(alone)

@@ -22,6 +22,7 @@ def check_all(
     workload: str | None = None,
     initial: int | None = None,
     rounds: int = ROUNDS,
+    mapped: Path | str | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
 ) -> Iterator[Report]:
@@ -31,7 +32,7 @@ def check_all(
     BadInput for the first file that cannot be read, and ServerLost if no worker can be had any more.
     """
     files = list(paths)
-    about = level, assumptions, workload, initial, rounds
+    about = level, assumptions, workload, initial, rounds, mapped
     if jobs == 1 and executor is None:
         for path in files:
             yield _check(path, *about)
@@ -54,5 +55,6 @@ def _check(
     workload: str | None,
     initial: int | None,
     rounds: int,
+    mapped: Path | str | None,
 ) -> Report:
-    return check(read(path, workload, initial), level, assumptions, rounds)
+    return check(read(path, workload, initial, mapped), level, assumptions, rounds)

@@ -6,7 +6,8 @@ JSON lines, one transaction a line, in the order of completion:
 null. An operation is `["r", key, value]`, `["append", key, value]`, `["w", key, value]`, or by predicate
 (`check/predicates.py`). Jepsen's events ({:process 0, :type :invoke, :value [[:r 1 nil]]} ...) are paired by process,
 in EDN or as JSON. Text: `r(key,value,session,transaction)` and `w(...)`, one per line; every transaction committed, 0
-is the initial value.
+is the initial value. What `foreign` reads, dbcop's and Cobra's, is told by its beginning, and what `mapping` does has a
+description of its own.
 
 Errors raise BadInput with the line. A file that ends in `.gz` is unpacked as it is read.
 """
@@ -28,7 +29,7 @@ from typing import Any
 
 import orjson
 
-from zephyr_lab.check import edn
+from zephyr_lab.check import edn, foreign, mapping
 from zephyr_lab.check.columns import STATUS, Columns, NeedsNames, NeedsRecords, Record, predicate_history
 from zephyr_lab.check.history import NULL, READ, WRITE, History, Workload
 from zephyr_lab.check.others import OTHERS, advice
@@ -48,8 +49,15 @@ LARGEST_TEXT = 2 << 30
 _TEXT = re.compile(rb"\s*([rw])\(\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*\)\s*\Z")
 
 
-def read(path: Path | str, workload: Workload | str | None = None, initial: Any = None) -> History:
-    """The history in a file. Without a workload, it is determined by the operations.
+def read(
+    path: Path | str,
+    workload: Workload | str | None = None,
+    initial: Any = None,
+    mapped: Path | str | None = None,
+) -> History:
+    """The history in a file, or in a folder of Cobra's. Without a workload, it is determined by the operations.
+
+    `mapped`: a TOML file that says what the columns of a log are (see `mapping`).
 
     `initial` is the value of unwritten registers, besides null. Without one it is 0 in histories
     without any time in which 0 is never written, which is what Cobra, dbcop and PolySI mean by 0.
@@ -57,6 +65,10 @@ def read(path: Path | str, workload: Workload | str | None = None, initial: Any 
     path = Path(path)
     if not path.exists():
         raise BadInput(f"there is no file {path}")
+    if mapped is not None:
+        return _read(lambda: _chunked(mapping.records(path, Path(mapped))), path.name, workload, initial)
+    if foreign.records(path) is not None:
+        return _read(lambda: _chunked(foreign.records(path) or iter(())), path.name, workload, initial)
     return _read(lambda: _chunks(path), path.name, workload, initial)
 
 

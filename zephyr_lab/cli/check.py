@@ -32,9 +32,29 @@ class CheckFormat(StrEnum):
     HTML = "html"
 
 
+WorkloadOption = Annotated[
+    str | None,
+    typer.Option(
+        help="list-append, rw-register or predicate (default: told by the operations); of Jepsen's other tests: "
+        "bank, set-full, counter, linearizable-register, long-fork, monotonic."
+    ),
+]
+FragmentOption = Annotated[
+    bool | None,
+    typer.Option(
+        help="What nobody wrote was written outside the history, or is a violation; default: the latter, but for "
+        "registers that the history writes."
+    ),
+]
 JobsOption = Annotated[int, typer.Option(min=1, help="Number of processes, for several histories.")]
 RoundsOption = Annotated[
     int, typer.Option(min=1, help="How often orders of writes are tried before the answer is: cannot tell.")
+]
+MappingOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A log in CSV or JSON lines, by this TOML file: transaction, session, kind, key, value, words ..."
+    ),
 ]
 FormatOption = Annotated[
     CheckFormat, typer.Option(help="Output format; svg draws the worst cycle, html is a page of the anomalies.")
@@ -43,15 +63,10 @@ FormatOption = Annotated[
 
 def check(
     histories: Annotated[
-        list[Path], typer.Argument(help="Histories: JSON lines, Jepsen's EDN, or r(k,v,s,t); .gz is unpacked.")
+        list[Path],
+        typer.Argument(help="Histories: JSON lines, Jepsen's EDN, r(k,v,s,t), dbcop, Cobra; .gz is unpacked."),
     ],
-    workload: Annotated[
-        str | None,
-        typer.Option(
-            help="list-append, rw-register or predicate (default: told by the operations); of Jepsen's other tests: "
-            "bank, set-full, counter, linearizable-register, long-fork, monotonic."
-        ),
-    ] = None,
+    workload: WorkloadOption = None,
     level: Annotated[str, typer.Option(help="Elle's names: read-committed, snapshot-isolation, serializable ...")] = (
         "strict-serializable"
     ),
@@ -63,13 +78,8 @@ def check(
     linearizable_keys: Annotated[
         bool, typer.Option("--linearizable-keys", help="Registers: assume that each is linearizable.")
     ] = False,
-    fragment: Annotated[
-        bool | None,
-        typer.Option(
-            help="What nobody wrote was written outside the history, or is a violation; default: the latter, but for "
-            "registers that the history writes."
-        ),
-    ] = None,
+    fragment: FragmentOption = None,
+    mapping: MappingOption = None,
     jobs: JobsOption = 1,
     rounds: RoundsOption = 400,
     format: FormatOption = CheckFormat.TEXT,
@@ -79,7 +89,8 @@ def check(
     Exit 0 valid, 1 violated, 2 cannot tell or bad input. With several histories, the worst of these.
     """
     assumed = {"wfr": wfr_keys, "sequential": sequential_keys, "linearizable": linearizable_keys, "fragment": fragment}
-    reports = _reports(histories, workload, initial, level, assumed, rounds, jobs)
+    reading = {"workload": workload, "initial": initial, "mapped": mapping, "rounds": rounds, "jobs": jobs}
+    reports = _reports(histories, level, assumed, reading)
     codes = set()
     for path in histories:
         with _faults_told(path):
@@ -90,15 +101,7 @@ def check(
         raise typer.Exit(1 if 1 in codes else 2)
 
 
-def _reports(
-    paths: list[Path],
-    workload: str | None,
-    initial: int | None,
-    level: str,
-    assumed: dict[str, Any],
-    rounds: int,
-    jobs: int,
-) -> Iterator[Any]:
+def _reports(paths: list[Path], level: str, assumed: dict[str, Any], reading: dict[str, Any]) -> Iterator[Any]:
     """In the order of the paths."""
     # Starting numpy's threads, which only matrix products need, takes a tenth of the time of a million operations.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -106,13 +109,10 @@ def _reports(
     from zephyr_lab import check as checking
     from zephyr_lab.check import operations
 
-    if workload in operations.CHECKS:
+    if (workload := reading["workload"]) in operations.CHECKS:
         yield from (operations.check(path, workload) for path in paths)
         return
-    assumptions = checking.Assumptions(**assumed)
-    yield from checking.check_all(
-        paths, level, assumptions, workload=workload, initial=initial, rounds=rounds, jobs=jobs
-    )
+    yield from checking.check_all(paths, level, checking.Assumptions(**assumed), **reading)
 
 
 def _keep_memory() -> None:

@@ -1,0 +1,215 @@
+"""A service's own log as a history: a row for each operation, in CSV or JSON lines, by what one TOML file says.
+
+transaction = "txid"            # the column, or in JSON a path such as "span.txid", which tells transactions apart
+session = "connection"          # and sessions
+kind = "op"                     # what was done
+key = ["table", "id"]           # one column or several
+value = "val"                   # what was read or written
+version = "xmin"                # instead of a value: which version was read or written, as the database numbers it
+begin = "began"                 # optional: when the transaction began and ended, as numbers or ISO 8601
+end = "ended"
+status = "outcome"              # optional; without it, a row whose kind is a word for ok or fail ends its transaction
+delimiter = ","                 # of CSV
+
+[words]                         # what the log calls these; all of them may be left out
+r = ["select", "read", "r"]
+w = ["insert", "update", "write", "w"]
+append = ["append"]
+ok = ["commit", "ok"]
+fail = ["rollback", "fail"]
+info = ["timeout", "info"]
+
+Rows whose kind is none of the words are refused, unless it is in `ignore = ["ping"]`. A transaction of which no row
+tells an end is indeterminate, where any end is told in the log; else all of them are committed.
+"""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from zephyr_lab.check.columns import Record
+from zephyr_lab.errors import BadInput
+
+NEEDED = ("transaction", "session", "kind", "key")
+OPTIONAL = ("value", "version", "begin", "end", "status", "delimiter", "ignore", "words")
+WORDS = {
+    "r": ("select", "read", "r"),
+    "w": ("insert", "update", "write", "w"),
+    "append": ("append",),
+    "ok": ("commit", "ok"),
+    "fail": ("rollback", "fail"),
+    "info": ("timeout", "info"),
+}
+_ENDS = ("ok", "fail", "info")
+_MICROSECONDS = 1_000_000
+
+
+@dataclass
+class _Transaction:
+    line: int
+    session: Any
+    ops: list[Any] = field(default_factory=list)
+    status: str = ""
+    begin: int | None = None
+    end: int | None = None
+
+
+def records(path: Path, mapping: Path) -> Iterator[Record]:
+    """The transactions of a log, in the order of their last rows. Raises BadInput with the line."""
+    told = _description(mapping)
+    words = {word: kind for kind, some in {**WORDS, **told.get("words", {})}.items() for word in some}
+    found: dict[Any, _Transaction] = {}
+    for line, row in _rows(path, told.get("delimiter", ",")):
+        where = f"{path.name}, line {line}"
+        name = _at(row, told["transaction"], where)
+        one = found.pop(name, None) or _Transaction(line, _at(row, told["session"], where))
+        found[name] = one  # the latest last
+        _add(one, row, told, words, where)
+    ended = any(one.status for one in found.values())
+    for one in found.values():
+        yield Record(one.line, one.session, one.status or ("info" if ended else "ok"), one.ops, one.begin, one.end)
+
+
+def _add(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], words: dict[str, str], where: str) -> None:
+    if one.session != _at(row, told["session"], where):
+        raise BadInput(f"{where}: the transaction is of session {one.session} on line {one.line}, and of another here")
+    if "status" in told and (said := _at(row, told["status"], where)) not in (None, ""):
+        if words.get(str(said).lower()) not in _ENDS:
+            raise BadInput(f"{where}: status {said!r:.40}; name it in [words], under ok, fail or info")
+        one.status = words[str(said).lower()]
+    for name in ("begin", "end"):
+        if name in told and (time := _time(_at(row, told[name], where), where)) is not None:
+            setattr(one, name, time)
+    said = str(_at(row, told["kind"], where)).lower()
+    kind = words.get(said)
+    if kind in _ENDS:
+        one.status = kind
+    elif kind is not None:
+        key = told["key"]
+        names = [_at(row, each, where) for each in (key if isinstance(key, list) else [key])]
+        value = _number(_at(row, told["version" if "version" in told else "value"], where))
+        op = [kind, names[0] if len(names) == 1 else "/".join(map(str, names)), value]
+        # A transaction that writes a row twice makes one version of it.
+        if not ("version" in told and kind == "w" and op in one.ops):
+            one.ops.append(op)
+    elif said not in told.get("ignore", ()):
+        raise BadInput(f"{where}: {said!r:.40} is no kind of operation; name it in [words] or in ignore")
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path.name}: not TOML: {error}") from None
+    except OSError as error:
+        raise BadInput(f"there is no mapping {path}: {error.strerror}") from None
+    _check(path.name, told)
+    return told
+
+
+def _check(name_of_file: str, told: dict[str, Any]) -> None:
+    """Raises BadInput for what a description lacks, or has amiss."""
+    if unknown := sorted(told.keys() - {*NEEDED, *OPTIONAL}):
+        raise BadInput(f"{name_of_file}: unknown {', '.join(unknown)}; known are {', '.join((*NEEDED, *OPTIONAL))}")
+    missing = [name for name in NEEDED if name not in told]
+    if "value" not in told and "version" not in told:
+        missing.append("value or version")
+    if missing:
+        raise BadInput(f"{name_of_file}: says nothing of {', '.join(missing)}")
+    _check_values(name_of_file, told)
+
+
+def _check_values(name_of_file: str, told: dict[str, Any]) -> None:
+    words = told.get("words", {})
+    if not isinstance(words, dict) or words.keys() - WORDS.keys() or not all(map(_are_words, words.values())):
+        raise BadInput(f"{name_of_file}: [words] has lists of words, named {', '.join(WORDS)}")
+    for name in (*NEEDED, *OPTIONAL[:-2]):
+        if name in told and not (isinstance(told[name], str) or (name == "key" and _are_words(told[name]))):
+            raise BadInput(f"{name_of_file}: {name} is {told[name]!r:.40}; it is the name of a column")
+    if not _are_words(told.get("ignore", [])) or len(told.get("delimiter", ",")) != 1:
+        raise BadInput(f"{name_of_file}: ignore is a list of words, and delimiter one character")
+
+
+def _are_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows with their lines: JSON lines if the first begins with a brace, else CSV with a head."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline(1 << 20)
+            file.seek(0)
+            if not first.lstrip().startswith("{"):
+                yield from _csv(path, csv.DictReader(file, delimiter=delimiter, strict=True))
+                return
+            for line, text in enumerate(file, 1):
+                if not text.isspace():
+                    try:
+                        row = orjson.loads(text)
+                    except orjson.JSONDecodeError as error:
+                        raise BadInput(f"{path.name}, line {line}: not JSON: {error}") from None
+                    if not isinstance(row, dict):
+                        raise BadInput(f"{path.name}, line {line}: {text[:40]!r} is not an object")
+                    yield line, row
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path.name}: not UTF-8 at byte {error.start}") from None
+
+
+def _csv(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise BadInput(f"{path.name}, line {reader.line_num}: has another number of columns than its head")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise BadInput(f"{path.name}, line {reader.line_num}: not CSV: {error}") from None
+
+
+def _at(row: Mapping[str, Any], name: str, where: str) -> Any:
+    """What a column has, or in JSON what is at a path; numbers in CSV are texts, and stay so as names."""
+    if name in row:
+        return row[name]
+    held: Any = row
+    for part in name.split("."):
+        if not isinstance(held, dict) or part not in held:
+            raise BadInput(f"{where}: has no {name!r}; it has {', '.join(map(str, row))[:200]}")
+        held = held[part]
+    return held
+
+
+def _number(value: Any) -> Any:
+    """A value as it is, or an integer in text; nothing, and in CSV an empty text, is null."""
+    if isinstance(value, str):
+        plain = value.strip().lower()
+        if plain in ("", "null", "none"):
+            return None
+        if plain.startswith("[") and plain.endswith("]"):
+            return [_number(one) for one in plain[1:-1].replace(",", " ").split()]
+        return int(plain) if plain.removeprefix("-").isascii() and plain.removeprefix("-").isdecimal() else value
+    return value
+
+
+def _time(value: Any, where: str) -> int | None:
+    """A number as it is, a fraction in millionths, a date in microseconds since 1970."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = str(value).strip()
+    try:
+        if text.isascii() and text.isdecimal():
+            return int(text)
+        if isinstance(value, float) or text.replace(".", "", 1).isdecimal():
+            return round(float(text) * _MICROSECONDS)
+        return round(datetime.fromisoformat(text).timestamp() * _MICROSECONDS)
+    except (ValueError, OverflowError):
+        raise BadInput(f"{where}: {value!r:.40} is no time; one is a number, or ISO 8601") from None
