@@ -117,7 +117,8 @@ def compare(workload: str, seed: int, asked: list[str]) -> None:
         if tried.strange and workload == "list-append" and not (asks and report.valid):
             continue
         if level == UNDECIDED:
-            assert report.valid is not True or tried.holds("snapshot-isolation") or tried.holds("serializable")
+            # What a transaction reads of its own is none of Adya's matters: without a cycle it is repeatable read.
+            assert report.valid is not True or tried.holds("snapshot-isolation") or tried.holds("repeatable-read")
             assert report.valid is not False or not tried.holds("read-committed")
             continue
         assert report.valid is tried.holds(report.level), (seed, level, rows, str(report))

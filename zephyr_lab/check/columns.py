@@ -296,8 +296,12 @@ class Columns:
         return any(type(one) is not int or not -LARGEST < one < LARGEST for one in values)
 
     def history(self) -> History:
-        parts = [np.concatenate(column) for column in zip(*self._parts, strict=True)] if self._parts else []
+        held = [list(column) for column in zip(*self._parts, strict=True)]
         self._parts.clear()
+        parts = []
+        for column in held:  # of ten million operations each is large: none is there twice
+            parts.append(np.concatenate(column))
+            column.clear()
         if not parts:
             empty = np.zeros(0, np.int64)
             parts = [empty] * 11
