@@ -57,9 +57,9 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
     if needs:
         parts.append(process_edges(history, edges.nodes))
         orders.append(Order.PROCESS)
-    whole = Edges.joined(parts, edges.nodes)
-    if (whole.target < n).any() and ranked(history, whole, realtime):
+    if any((part.target < n).any() for part in parts) and ranked(history, parts, realtime):
         return Findings(dict(inference.found))
+    whole = Edges.joined(parts, edges.nodes)
     if realtime:
         times = realtime_edges(history, edges.nodes)
         whole = Edges.joined([whole, times], times.nodes)

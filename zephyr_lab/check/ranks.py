@@ -19,10 +19,10 @@ _ROUNDS = 500
 _SHIFT = 20  # places between two times
 
 
-def ranked(history: History, edges: Edges, realtime: bool) -> bool:
+def ranked(history: History, parts: list[Edges], realtime: bool) -> bool:
     """Whether an order was found that follows all edges, and real time if asked; False says nothing."""
     n = len(history)
-    rank = np.zeros(edges.nodes, np.int64)  # hubs come first, and are moved
+    rank = np.zeros(parts[0].nodes, np.int64)  # hubs come first, and are moved
     if history.timed:
         counts = history.status != Status.FAIL
         if (history.begin[counts] < 0).any() or history.begin.max(initial=0) >= 1 << (62 - _SHIFT):
@@ -31,7 +31,7 @@ def ranked(history: History, edges: Edges, realtime: bool) -> bool:
     else:
         rank[:n] = np.arange(n)
     rank <<= _SHIFT
-    if not _settled(rank, edges.source, edges.target):
+    if not _settled(rank, *(np.concatenate([getattr(part, end) for part in parts]) for end in ("source", "target"))):
         return False
     done = (history.status == Status.OK) & (history.end >= 0)
     # Whatever begins after a transaction's end has a higher rank than that end.
@@ -43,7 +43,7 @@ def _settled(rank: Ints, source: Ints, target: Ints) -> bool:
     bad = np.flatnonzero(rank[source] >= rank[target])
     if not len(bad):
         return True
-    by_source = np.argsort(source, kind="stable")
+    follows = target[np.argsort(source, kind="stable")]
     starts = np.zeros(len(rank) + 1, np.int64)
     np.cumsum(np.bincount(source, minlength=len(rank)), out=starts[1:])
     one, other, left = source[bad], target[bad], 2 * len(source) + 1_000
@@ -53,7 +53,7 @@ def _settled(rank: Ints, source: Ints, target: Ints) -> bool:
         moved = other[np.append(True, other[1:] != other[:-1])]
         one, at = spread(moved, starts[moved], starts[moved + 1])
         left -= len(one)
-        other = target[by_source[at]]
+        other = follows[at]
         bad = rank[one] >= rank[other]
         one, other = one[bad], other[bad]
         if not len(one):
