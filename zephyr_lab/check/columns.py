@@ -6,8 +6,10 @@ chunk is checked operation by operation, to report the line and the reason.
 
 from __future__ import annotations
 
+import ctypes
 from array import array
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, compress, repeat
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
@@ -302,6 +304,7 @@ class Columns:
         for column in held:  # of ten million operations each is large: none is there twice
             parts.append(np.concatenate(column))
             column.clear()
+        _give_back()
         if not parts:
             empty = np.zeros(0, np.int64)
             parts = [empty] * 11
@@ -334,6 +337,12 @@ class Columns:
             self._replaced,
             source=self.source,
         )
+
+
+def _give_back() -> None:
+    """Has glibc give back what the blocks held, which else is kept, and of no use for larger arrays."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _numbers(numbering: _Numbering, names: Ints | list[bytes]) -> Ints:
