@@ -37,7 +37,7 @@ def test_two_sessions_in_all_orders_are_as_documented(lab: Lab, name: str) -> No
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_three_sessions_are_as_documented(lab: Lab, name: str) -> None:
-    """All schedules, tens of thousands of some, by those that reduction leaves."""
+    """All schedules at the strategy's own level, tens of thousands of some; a few that are drawn at the others."""
     cells = measure(lab, [name], sessions=3)
     assert documented("Three", name) == to_markdown(cells).splitlines()[-1]
 

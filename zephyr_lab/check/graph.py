@@ -117,7 +117,7 @@ def process_edges(history: History, nodes: int) -> Edges:
         one, other = source[overlap][0], target[overlap][0]
         raise BadInput(
             f"{history.source}, line {history.line[other]}: begins at {history.begin[other]} in session "
-            f"{history.sessions[history.session[other]]}, whose transaction of line {history.line[one]} ends at "
+            f"{history.sessions[int(history.session[other])]}, whose transaction of line {history.line[one]} ends at "
             f"{history.end[one]}: a session has one transaction at a time"
         )
     return Edges.of(source, target, Kind.PROCESS, nodes)

@@ -138,9 +138,9 @@ def _explore_service(
             text = f"{verdict.transcript}\n\n{verdict}"
         else:
             with _shown(asked) as show:
-                found = lab.explore(sessions, **{**asked.part(_IN_SHELL), **given}, on_progress=show)
-            said = found.to_dict()
-            text = f"{found}\n\n{found.counterexample.transcript}" if found.counterexample else str(found)
+                found = explored = lab.explore(sessions, **{**asked.part(_IN_SHELL), **given}, on_progress=show)
+            said, shortest = explored.to_dict(), explored.counterexample
+            text = f"{found}\n\n{shortest.transcript}" if shortest else str(found)
         print(json.dumps(said, indent=1) if format is Format.JSON else text)
         if found:
             exports.write(found.counterexample)

@@ -83,7 +83,7 @@ class Footprint:
         said = [f"{verb} {', '.join(names)}" for verb, names in parts if names]
         if self.unclear:
             more = f", and {len(self.unclear) - 1} more" if len(self.unclear) > 1 else ""
-            said.append(f"not understood: {one_line(self.unclear[0], SQL_WIDTH)}{more}")
+            said.append(f"not understood: {one_line(next(iter(self.unclear)), SQL_WIDTH)}{more}")
         return "; ".join(said) or "touches nothing"
 
 

@@ -72,8 +72,8 @@ class SuiteHunt:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A worker hands over what it has recorded; else the hunt begins."""
         self._patches.close()
-        if hasattr(self._config, "workeroutput"):
-            self._config.workeroutput[_SENT] = _recorded(self._recorder)
+        if (output := getattr(self._config, "workeroutput", None)) is not None:
+            output[_SENT] = _recorded(self._recorder)
             return
         if session.exitstatus not in _ENDED:
             self._trouble = "the run has ended early"

@@ -47,7 +47,7 @@ def function_of(operation: Operation) -> Callable[..., Any]:
         for number, some in groupby(enumerate(operation.statements), key=lambda pair: pair[1].transaction):
             begun = begins[number] if number is not None else None
             if begun is not None:
-                conn.execute(begun.begin)
+                conn.execute(begun.begin.encode())
             for place, one in some:
                 sql = _with(one.sql, fresh)
                 said = _at(one, partial(_sent, conn, sql, one))

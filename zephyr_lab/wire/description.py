@@ -130,9 +130,10 @@ class Description:
         """A request by its name, to the service when it runs. Raises BadInput."""
         self.check([name], self.requests)
         about = self.requests[name]
-        given = dict(zip(("method", "path"), method_and_path(about), strict=True)) if isinstance(about, str) else about
-        given = {"method": "GET", **given}
-        return service.request(**given)
+        given: Mapping[str, Any] = about if isinstance(about, Mapping) else {}
+        if isinstance(about, str):
+            given = dict(zip(("method", "path"), method_and_path(about), strict=True))
+        return service.request(**{"method": "GET", **given})
 
     def sessions(self, lab: Starts, wanted: Mapping[str, str]) -> dict[str, Any]:
         """Requests and commands by session, as `lab.explore` takes them, of their names by session.

@@ -95,7 +95,7 @@ class Wire:
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
         """A session that calls a function whose connections pass the wire: those of an engine or a pool that all
         sessions share, or of an app's test client. Asynchronous functions run on one event loop. Raises BadInput."""
-        return Call(self, function, args, kwargs)
+        return Call(self, function, args, kwargs)  # pyright: ignore[reportArgumentType]  # no property of its protocol
 
     def session(self, name: str, work: Work, answers: Answers, *, own: bool) -> WireSession:
         """A session of a schedule. With `own`, connections to the endpoint of its name are its own."""
