@@ -15,7 +15,7 @@ from zephyr_lab.orders.strategies import STRATEGIES, strategy
 from zephyr_lab.schedule.levels import IsolationLevel
 
 DRAWN = 8
-"""Random schedules of three sessions at a level that is not a strategy's own; no proof, but most errors show in them."""
+"""Random schedules of three sessions at a level that is not a strategy's own; no proof, but most errors show."""
 
 LEVELS = [level for level in IsolationLevel if level is not IsolationLevel.READ_UNCOMMITTED]
 
