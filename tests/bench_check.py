@@ -67,7 +67,7 @@ def with_cycles(rows: Iterator[Row], every: int) -> Iterator[Row]:
         yield row
         if number % every == 0:
             one, other = 10**7 + 2 * number, 10**7 + 2 * number + 1
-            for session, (read, written) in enumerate(((one, other), (other, one)), 100):
+            for session, (read, written) in enumerate(((one, other), (other, one)), 100 + 2 * number):
                 ops = [["r", read, []], ["append", written, 1]]
                 yield {"session": session, "type": "ok", "ops": ops, "t0": row["t0"], "t1": row["t1"]}
 
