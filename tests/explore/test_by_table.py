@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from zephyr_lab import Lab
+from zephyr_lab.explore.exhaustive import Exhaustive
 from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Explorer
 from zephyr_lab.explore.reduced import Reduced
@@ -135,3 +136,29 @@ def test_an_index_page_is_in_conflict_in_one_order_only(lab: Lab, table: str) ->
     """Who inserts into the page that another has read is noticed; who reads it after that meets no other's row."""
     text = f"setup {{ {TABLES[table]} }} {BESIDE}"
     assert counted(found(lab, text, by_table=True)) == counted(found(lab, text, by_table=False))
+
+
+# B's commit has to abort a pivot, A or C, the one of which it knows first: by who has scanned the table first.
+FIRST_READS = """
+session A step A0 { begin; insert into t values (1000, 5); } step A1 { commit; }
+session B step B0 { begin; insert into t values (2000, 6); } step B1 { update t set v = v + 1 where k = 2; }
+  step B2 { commit; }
+session C step C0 { begin; update t set v = v + 1 where k = 1; } step C1 { rollback; }
+"""
+ONLY_READS = """
+session A step A0 { begin; select sum(v) from t; } step A1 { update t set v = v + 1 where k = 1; } step A2 { commit; }
+session B step B0 { begin; insert into t values (1000, 5); } step B1 { commit; }
+session C step C0 { begin; select sum(v) from t; } step C1 { update t set v = v + 1 where k = 2; } step C2 { commit; }
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", [FIRST_READS, pytest.param(ONLY_READS, marks=pytest.mark.thorough)], ids=["first reads", "only reads"]
+)
+def test_of_three_the_order_of_their_first_reads_decides_who_is_aborted(lab: Lab, text: str) -> None:
+    """As many as of all schedules."""
+    text = f"setup {{ {TABLES['scanned']} }} {text}"
+    executor = SpecExecutor(lab.engine.runner, specfile.parse(text), IsolationLevel.SERIALIZABLE)
+    whole = {key: one.count for key, one in Explorer(executor).explore(Exhaustive()).outcomes.items()}
+    assert counted(found(lab, text, by_table=True)) == whole == counted(found(lab, text, by_table=False))

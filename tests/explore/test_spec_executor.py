@@ -9,7 +9,7 @@ from zephyr_lab.explore.symmetry import Step, Trace
 
 
 def test_the_schedule_without_conflict_detection_is_run_once_for_equivalent_orders(lab: Lab) -> None:
-    """Most of 32 are refused; without SERIALIZABLE they differ in a few ways only."""
+    """Most of 93 are refused; without SERIALIZABLE they differ in a few ways only."""
     case = lab.case("lost-update", isolation="serializable").with_sessions(3)
     before = lab.engine.runner.begun
     found = case.explore(shrink=False)

@@ -11,6 +11,9 @@ structure needs one that committed first (Ports and Grittner, 2012; OnConflict_C
 server's predicate.c). Until then a read and a write make the same conflict in either order, if the read scans a table:
 read first, it has locked the table; written first, it meets the row that is not committed. A search takes that for
 granted (`by_table`) while all are such reads, and no row, page or index is seen locked; see `LESS_THAN_TABLES`.
+Whoever commits has the pivots among those that have read what it wrote aborted, in the order of their conflicts, until
+what is left is harmless (PreCommit_CheckForSerializationFailure): that is the order in which they first read the table,
+if there is one table only.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ class Effect:
     watched: bool = False  # at SERIALIZABLE, more than a read of a transaction that has written nothing
     tables: bool = False  # takes or releases a lock on a table, as every query does: only opaque steps notice
     opaque: bool = False
+    tracked: bool = False  # at SERIALIZABLE, of three sessions: the order of such reads decides who is refused
 
     @property
     def is_local(self) -> bool:
@@ -58,7 +62,7 @@ class Effect:
             self.sessions | other.sessions, self.looks | other.looks, self.locks | other.locks,
             self.frees | other.frees, self.publishes | other.publishes,
             self.everywhere or other.everywhere, self.waits or other.waits, self.watched or other.watched,
-            self.tables or other.tables, self.opaque or other.opaque,
+            self.tables or other.tables, self.opaque or other.opaque, self.tracked or other.tracked,
         )  # fmt: skip
 
 
@@ -70,7 +74,7 @@ def dependent(one: Effect, other: Effect) -> bool:
         return not (one.is_nothing or other.is_nothing)
     if one.is_local or other.is_local:
         return False
-    if one.watched or other.watched or (one.waits and other.waits):
+    if one.watched or other.watched or (one.waits and other.waits) or (one.tracked and other.tracked):
         return True
     return meet(one.locks, other.locks) or _precedes(one, other) or _precedes(other, one)
 
@@ -105,6 +109,7 @@ class _Session:
     saved: bool = False
     snapshot: bool = False
     opaque: bool = False
+    has_read: bool = False
     locks: RowSet = NOTHING
     writes: RowSet = NOTHING
 
@@ -144,6 +149,10 @@ class Effects:
             and not self._is_opaque_met
             and all(one.scans for one in met)
         )
+        self._is_crowd = len(self.spec.sessions) > 2
+        self._met_tables: set[str] = set()
+        if any(map(self._meets_another, met)):
+            self.can_be_by_table = False
         self.begin()
 
     def begin(self, *, by_table: bool = False) -> None:
@@ -158,9 +167,14 @@ class Effects:
     def foresee(self, step: str, footprint: Footprint) -> None:
         """Sets the footprint of a step, if it is known only during the schedule. Raises Finer."""
         self._footprints[step] = footprint
-        if self.by_table and not footprint.scans:
+        if self.by_table and (not footprint.scans or self._meets_another(footprint)):
             self.can_be_by_table = False
-            raise Finer(f"{step} may end before it has read its table")
+            raise Finer(f"{step} may end before it has read its table, or three sessions use several tables")
+
+    def _meets_another(self, footprint: Footprint) -> bool:
+        """Whether three sessions touch more than one table."""
+        self._met_tables |= {rows.table for rows in footprint.reads | footprint.writes if rows.table}
+        return self._is_crowd and len(self._met_tables) > 1
 
     def check_reads(self, step: str, ask: Callable[[str], list[Result]]) -> None:
         """Asks the server, before a step that ends a transaction, how it tracks what was read. Raises Finer."""
@@ -217,7 +231,9 @@ class Effects:
         if self.by_table and not (self._is_published or footprint.ends or alone or state.doubted):
             watched = False
         tables = not footprint.idle or (bool(footprint.ends) and state.snapshot)
-        return Effect(who, looks, footprint.locks, everywhere=first, watched=watched, tables=tables)
+        known = self.by_table and state.has_read  # it holds the lock on the table, and no other is taken
+        tracked = self._watching and self._is_crowd and bool(footprint.reads) and not known
+        return Effect(who, looks, footprint.locks, everywhere=first, watched=watched, tables=tables, tracked=tracked)
 
     def _refused(self, session: str, state: _Session) -> Effect:
         """What a statement does in a failed transaction: nothing.
@@ -231,6 +247,7 @@ class Effects:
         state.saved = state.saved or footprint.saves
         state.snapshot = state.snapshot or not footprint.idle
         state.opaque = state.opaque or footprint.opaque
+        state.has_read = state.has_read or bool(footprint.reads and not footprint.inserts)
         state.locks |= footprint.locks
         state.writes |= footprint.writes
 
