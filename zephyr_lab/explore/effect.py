@@ -12,8 +12,10 @@ server's predicate.c). Until then a read and a write make the same conflict in e
 read first, it has locked the table; written first, it meets the row that is not committed. A search takes that for
 granted (`by_table`) while all are such reads, and no row, page or index is seen locked; see `LESS_THAN_TABLES`.
 Whoever commits has the pivots among those that have read what it wrote aborted, in the order of their conflicts, until
-what is left is harmless (PreCommit_CheckForSerializationFailure): that is the order in which they first read the table,
-if there is one table only.
+what is left is harmless (PreCommit_CheckForSerializationFailure): in general the order of reads decides who is aborted,
+as soon as there are three sessions. Not where everybody who writes the only table has read it too, as a search by table
+takes for granted as well: then whoever commits has read what the others have written, all of them are pivots by itself,
+and all are aborted.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 from psycopg import pq
 
@@ -28,7 +31,7 @@ from zephyr_lab.errors import SERIALIZATION_FAILURE, Presumed
 from zephyr_lab.explore.footprint import NOTHING, UNKNOWN, Ending, Footprint, Rows, RowSet, meet
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.model import Spec
-from zephyr_lab.schedule.transcript import Event, EventKind, Result
+from zephyr_lab.schedule.transcript import Event, EventKind, Failure, Result
 from zephyr_lab.sql.classify import mentions_level
 
 
@@ -94,7 +97,7 @@ where mode = 'SIReadLock' and relnamespace = current_schema::regnamespace
 
 
 class Finer(Presumed):
-    """A transaction reads less than whole tables, which the search had taken for granted."""
+    """A transaction does not read whole tables before it commits, which the search had taken for granted."""
 
     what = "by_table"
 
@@ -143,16 +146,14 @@ class Effects:
             # It may observe the order of any other steps, or change their meaning.
             self._footprints = dict.fromkeys(self._footprints, UNKNOWN)
         self._is_opaque_met = any(one.opaque for one in met) or any(not one.idle for one in self._setups.values())
+        self._is_crowd = len(self.spec.sessions) > 2
+        self._met_tables: set[str] = set()
         self.can_be_by_table = (
             self.isolation is IsolationLevel.SERIALIZABLE
             and len(levels) == 1
             and not self._is_opaque_met
-            and all(one.scans for one in met)
+            and all(map(self._is_by_table, met))
         )
-        self._is_crowd = len(self.spec.sessions) > 2
-        self._met_tables: set[str] = set()
-        if any(map(self._meets_another, met)):
-            self.can_be_by_table = False
         self.begin()
 
     def begin(self, *, by_table: bool = False) -> None:
@@ -167,21 +168,24 @@ class Effects:
     def foresee(self, step: str, footprint: Footprint) -> None:
         """Sets the footprint of a step, if it is known only during the schedule. Raises Finer."""
         self._footprints[step] = footprint
-        if self.by_table and (not footprint.scans or self._meets_another(footprint)):
-            self.can_be_by_table = False
-            raise Finer(f"{step} may end before it has read its table, or three sessions use several tables")
+        if self.by_table and not self._is_by_table(footprint):
+            self._refine(f"{step} may end before it has read its table, or three sessions use savepoints or two tables")
 
-    def _meets_another(self, footprint: Footprint) -> bool:
-        """Whether three sessions touch more than one table."""
+    def _refine(self, reason: str) -> NoReturn:
+        self.can_be_by_table = False
+        raise Finer(reason)
+
+    def _is_by_table(self, footprint: Footprint) -> bool:
+        """Whether it scans; of three sessions, whether all touch one table, and what they have written stays."""
         self._met_tables |= {rows.table for rows in footprint.reads | footprint.writes if rows.table}
-        return self._is_crowd and len(self._met_tables) > 1
+        return footprint.scans and not (self._is_crowd and (footprint.saves or len(self._met_tables) > 1))
 
     def check_reads(self, step: str, ask: Callable[[str], list[Result]]) -> None:
         """Asks the server, before a step that ends a transaction, how it tracks what was read. Raises Finer."""
         if self.by_table and self._footprints[step].ends:
             ((less,),) = ask(LESS_THAN_TABLES)[0].rows
             if int(str(less)):
-                raise Finer("a transaction at SERIALIZABLE has locked less than the tables that it has read")
+                self._refine("a transaction at SERIALIZABLE has locked less than the tables that it has read")
 
     def note_opaque(self) -> bool:
         """Notes that a step may touch whatever others touch; returns whether this is the first such step."""
@@ -231,8 +235,7 @@ class Effects:
         if self.by_table and not (self._is_published or footprint.ends or alone or state.doubted):
             watched = False
         tables = not footprint.idle or (bool(footprint.ends) and state.snapshot)
-        known = self.by_table and state.has_read  # it holds the lock on the table, and no other is taken
-        tracked = self._watching and self._is_crowd and bool(footprint.reads) and not known
+        tracked = self._watching and self._is_crowd and bool(footprint.reads) and not self.by_table
         return Effect(who, looks, footprint.locks, everywhere=first, watched=watched, tables=tables, tracked=tracked)
 
     def _refused(self, session: str, state: _Session) -> Effect:
@@ -255,7 +258,7 @@ class Effects:
         """What the end of a statement releases and publishes; records the transaction's new state."""
         who = frozenset({event.session})
         self._holds(state, footprint)
-        self._is_refusal_met |= event.failure is not None and event.failure.sqlstate == SERIALIZATION_FAILURE
+        self._is_refusal_met |= event.failure is not None and _is_by_conflicts(event.failure)
         if status == pq.TransactionStatus.INERROR:
             watched = self._watching and state.snapshot and not state.failed
             effect = Effect(who, frees=state.locks, watched=watched, tables=state.snapshot, opaque=state.opaque)
@@ -270,9 +273,17 @@ class Effects:
             nothing = event.failure or event.kind is not EventKind.COMPLETED or state.failed
             published = NOTHING if nothing or footprint.ends is Ending.ROLLBACK else state.writes
             self._is_published |= bool(published)
+            if self.by_table and self._is_crowd and published and not state.has_read:
+                self._refine(f"{event.step} commits what has been written without having read it")
             effect = Effect(who, frees=state.locks, publishes=published, opaque=state.opaque)
             self._sessions[event.session] = _Session()
         return effect
+
+
+def _is_by_conflicts(failure: Failure) -> bool:
+    """Whether SERIALIZABLE's conflict detection has aborted a transaction: not an update since its snapshot, which
+    REPEATABLE READ refuses as well."""
+    return failure.sqlstate == SERIALIZATION_FAILURE and failure.reported_in in ("predicate.c", "")
 
 
 _OF_SESSIONS_TO_COME = re.compile(r"(?i)\balter\s+(role|user|database|system)\b")

@@ -131,7 +131,9 @@ class _Controlled:
             self.turn.refused = state
         if trip is None or isinstance(error, psycopg.errors.PipelineAborted):  # may arrive after the error itself
             return
-        trip.failure = Failure(error.sqlstate or "08006", error.diag.constraint_name or "")
+        found = error.diag
+        reported_in = found.source_file or ""
+        trip.failure = Failure(error.sqlstate or "08006", found.constraint_name or "", reported_in=reported_in)
         trip.lost, trip.status = self.closed, self.pgconn.transaction_status
 
     @classmethod

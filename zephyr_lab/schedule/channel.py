@@ -133,7 +133,9 @@ class Channel:
             case pq.ExecStatus.FATAL_ERROR | pq.ExecStatus.BAD_RESPONSE:
                 sqlstate = _field(result, pq.DiagnosticField.SQLSTATE)
                 if sqlstate:
-                    self.failure = Failure(sqlstate, _field(result, pq.DiagnosticField.CONSTRAINT_NAME))
+                    constraint = _field(result, pq.DiagnosticField.CONSTRAINT_NAME)
+                    reported_in = _field(result, pq.DiagnosticField.SOURCE_FILE)
+                    self.failure = Failure(sqlstate, constraint, reported_in=reported_in)
                     self.error_text = _field(result, pq.DiagnosticField.MESSAGE_PRIMARY)
 
     def execute(self, sql: str, what: str, seconds: float = OWN_SECONDS) -> list[Result]:

@@ -74,11 +74,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error by its SQLSTATE and constraint. `message` is that of RAISE in a server-side function only."""
+    """An error by its SQLSTATE and constraint. `message` is that of RAISE in a server-side function only.
+
+    `reported_in` is the server's source file, which tells apart what its SQLSTATE does not; '' where it is not known.
+    """
 
     sqlstate: str
     constraint: str = ""
     message: str = ""
+    reported_in: str = field(default="", compare=False, repr=False)
 
     def text(self) -> str:
         name = condition_name(self.sqlstate).replace("_", " ")

@@ -314,7 +314,7 @@ class Backend:
     def _fail(self, payload: bytes) -> None:
         fields = {one[:1]: as_text(one[1:]) for one in payload.split(b"\0") if one}
         raised = fields.get(b"M", "") if fields.get(b"C", "").startswith("P0") else ""
-        self.answer.failure = Failure(fields.get(b"C", ""), fields.get(b"n", ""), raised)
+        self.answer.failure = Failure(fields.get(b"C", ""), fields.get(b"n", ""), raised, fields.get(b"F", ""))
         self.answer.message = fields.get(b"M", "")
         self.answer.is_done = self.answer.is_done or bool(self._owed)
         self._owed = 0
