@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NoReturn
 
 from psycopg import pq
@@ -51,12 +52,12 @@ class Effect:
     opaque: bool = False
     tracked: bool = False  # at SERIALIZABLE, of three sessions: the order of such reads decides who is refused
 
-    @property
+    @cached_property
     def is_local(self) -> bool:
         """Whether no other session can notice when it happened, except by an opaque step."""
         return self == Effect(self.sessions, tables=self.tables)
 
-    @property
+    @cached_property
     def is_nothing(self) -> bool:
         return self == Effect(self.sessions)
 

@@ -10,7 +10,7 @@ from zephyr_lab.errors import ScheduleError, StepTimeout
 from zephyr_lab.explore.effect import Effect, Effects, names_a_level
 from zephyr_lab.explore.footprint import Footprint
 from zephyr_lab.explore.scheduler import Candidate
-from zephyr_lab.explore.symmetry import NAMES_ITSELF, Step, Trace, victim_by_name
+from zephyr_lab.explore.symmetry import NAMES_ITSELF, Step, Trace, labels, victim_by_name
 from zephyr_lab.explore.verdict import SerialOutcomes, Verdict, VerdictKind, judge
 from zephyr_lab.schedule.execution import Execution
 from zephyr_lab.schedule.levels import IsolationLevel
@@ -94,6 +94,10 @@ class SpecExecutor:
 
         return footprints(self._ask)
 
+    @cached_property
+    def _unwatched_effects(self) -> Effects:
+        return Effects(self._unwatched, IsolationLevel.REPEATABLE_READ, self._footprint)
+
     def abandon(self) -> None:
         self._runner.abandon()
 
@@ -108,8 +112,9 @@ class SpecExecutor:
         if not self._watches:
             return False
         schedule = Schedule(tuple(event.step for event in verdict.transcript.events if not event.resumed))
-        order = [self._spec.steps[name].session for name in schedule.steps]
-        known = next((false for trace, false in self._unwatched_traces if trace.has_order(order)), None)
+        steps = labels(self._spec.steps[name].session for name in schedule.steps)
+        where = {step: place for place, step in enumerate(steps)}
+        known = next((false for trace, false in self._unwatched_traces if trace.has_order(where)), None)
         if known is not None:
             return known
         try:
@@ -125,8 +130,8 @@ class SpecExecutor:
     def _follow_unwatched(self, schedule: Schedule) -> tuple[Transcript, Trace]:
         execution = self._runner.begin(self._unwatched, IsolationLevel.REPEATABLE_READ)
         try:
-            effects = Effects(self._unwatched, IsolationLevel.REPEATABLE_READ, self._footprint)
-            running = RunningSpec(execution, effects, self._is_anonymous, self._ask)
+            self._unwatched_effects.begin()
+            running = RunningSpec(execution, self._unwatched_effects, self._is_anonymous, self._ask)
             steps = []
             for name in schedule.steps:
                 session = self._spec.steps[name].session

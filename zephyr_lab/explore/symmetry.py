@@ -11,7 +11,7 @@ is never pruned: whatever prunes a schedule gives an earlier one of the same orb
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations, product
@@ -113,33 +113,38 @@ def renamed(effect: Effect, renaming: Renaming) -> Effect:
     return replace(effect, sessions=frozenset(renaming.get(name, name) for name in effect.sessions))
 
 
+def labels(sessions: Iterable[str]) -> list[Label]:
+    """A schedule's steps, by the sessions that take them."""
+    counts: dict[str, int] = {}
+    found = []
+    for session in sessions:
+        number = counts[session] = counts.get(session, -1) + 1
+        found.append((session, number))
+    return found
+
+
 class Trace:
     """The order of dependent steps of a schedule."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
-        counts: dict[str, int] = {}
-        self._labels: list[Label] = []
-        for one in steps:
-            number = counts[one.session] = counts.get(one.session, -1) + 1
-            self._labels.append((one.session, number))
+        self._labels = labels(one.session for one in steps)
         self._before = [
             [earlier for earlier in range(place) if dependent(steps[earlier].effect, one.effect)]
             for place, one in enumerate(steps)
         ]
 
-    def has_order(self, sessions: Sequence[str]) -> bool:
-        """Whether a schedule of the same steps, in the order of these sessions, is this one but for the order of
-        independent steps."""
-        counts: dict[str, int] = {}
-        where: dict[Label, int] = {}
-        for place, session in enumerate(sessions):
-            number = counts[session] = counts.get(session, -1) + 1
-            where[session, number] = place
-        if where.keys() != set(self._labels):
-            return False
-        at = [where[label] for label in self._labels]
-        return all(at[earlier] < at[place] for place, some in enumerate(self._before) for earlier in some)
+    @cached_property
+    def _orders(self) -> list[tuple[Label, Label]]:
+        """Of dependent steps of two sessions, the first and the second."""
+        pairs = (
+            (self._labels[earlier], self._labels[place]) for place, some in enumerate(self._before) for earlier in some
+        )
+        return [(one, other) for one, other in pairs if one[0] != other[0]]
+
+    def has_order(self, where: Mapping[Label, int]) -> bool:
+        """Whether a schedule of the same steps at these places is this one but for the order of independent steps."""
+        return where.keys() == set(self._labels) and all(where[one] < where[other] for one, other in self._orders)
 
     def is_same_with(self, one: str, other: str) -> bool:
         """Whether it is the same trace when these two sessions exchange their names."""

@@ -153,14 +153,14 @@ class Execution:
         waiting = sorted(before.keys() - {session}, key=self._sent.__getitem__)
         over = self._settler.send_and_settle(send, waiting, time.monotonic() + seconds)
         waits = self._settler.waits
-        events = [replace(self._event(session), resumed=session in before)] if session in over else []
+        events = [self._event(session, resumed=session in before)] if session in over else []
         if session in waits:
-            events.append(self._waiting(session))
+            events.append(self._waiting(session, resumed=False))
         for name in waiting:
             if name in over:
-                events.append(replace(self._event(name), resumed=True))
+                events.append(self._event(name, resumed=True))
             elif waits[name] != before[name]:
-                events.append(replace(self._waiting(name), resumed=True))
+                events.append(self._waiting(name, resumed=True))
         return self._record(events)
 
     # -- what is recorded
@@ -172,7 +172,7 @@ class Execution:
             transactions.append(_Transaction())
         transactions[-1].steps.append(step.name)
 
-    def _event(self, name: str) -> Event:
+    def _event(self, name: str, *, resumed: bool) -> Event:
         """The event of a completed step."""
         channel = self._channels[name]
         step, transactions = channel.step, self._transactions[name]
@@ -180,7 +180,7 @@ class Execution:
         kind = EventKind.LOST if channel.lost else EventKind.FAILED if channel.failure else EventKind.COMPLETED
         event = Event(
             name, step.name, step.sql, kind, transaction=len(transactions),
-            results=tuple(channel.results), failure=channel.failure, notices=tuple(channel.notices),
+            results=tuple(channel.results), failure=channel.failure, resumed=resumed, notices=tuple(channel.notices),
         )  # fmt: skip
         transaction = transactions[-1]
         transaction.end = _end_after(event, transaction.end, channel)
@@ -188,12 +188,14 @@ class Execution:
             transaction.sqlstate = channel.failure.sqlstate
         return event
 
-    def _waiting(self, name: str) -> Event:
+    def _waiting(self, name: str, *, resumed: bool) -> Event:
         step = self._channels[name].step
         assert step is not None
         wait, transactions = self._settler.waits[name][1], self._transactions[name]
         transactions[-1].end = End.WAITING
-        return Event(name, step.name, step.sql, EventKind.WAITS, transaction=len(transactions), wait=wait)
+        return Event(
+            name, step.name, step.sql, EventKind.WAITS, transaction=len(transactions), wait=wait, resumed=resumed
+        )
 
     def _record(self, events: list[Event]) -> list[Event]:
         self.events += events
