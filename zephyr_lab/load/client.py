@@ -61,7 +61,8 @@ async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, Tim
         return
     if share.where.address is None:
         async with service(share.incident, share.where, share.pool, share.today, counts) as made:
-            yield (lambda ask: made.create(ask.order(share.incident, share.today))), made.pool
+            ahead = Ahead(share)
+            yield (lambda ask: made.create(ahead.order(ask))), made.pool
         return
     async with grpc.aio.insecure_channel(share.where.address, options=CHANNEL) as channel:
         await channel.channel_ready()

@@ -9,6 +9,7 @@ import math
 import os
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any, Self
 
 import psycopg
@@ -51,9 +52,14 @@ class Blocks(Plan):
     """A plan in which an order's moment determines its block."""
 
     def window(self, now: datetime) -> Window:
-        minutes = (now.hour * 60 + now.minute) // SLOTS_A_BLOCK * SLOTS_A_BLOCK
-        first = datetime.combine(now.date(), time(), UTC) + timedelta(minutes=minutes)
-        return Window(first=first, last=first + timedelta(minutes=SLOTS_A_BLOCK - 1), minutes=MINUTES_A_SLOT)
+        return _block(now.date(), (now.hour * 60 + now.minute) // SLOTS_A_BLOCK)
+
+
+@lru_cache(maxsize=4)
+def _block(day: date, number: int) -> Window:
+    """The window of a day's block; many orders, one after another, are of the same."""
+    first = datetime.combine(day, time(), UTC) + timedelta(minutes=number * SLOTS_A_BLOCK)
+    return Window(first=first, last=first + timedelta(minutes=SLOTS_A_BLOCK - 1), minutes=MINUTES_A_SLOT)
 
 
 @dataclass(frozen=True)

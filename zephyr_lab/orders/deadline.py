@@ -2,7 +2,8 @@
 
 What is done for a caller who has gone is lost, and the next caller waits for it: so a service that was late once stays
 late (Bronson et al., "Metastable Failures in Distributed Systems", HotOS 2021). Nothing is started that cannot end in
-time, and each transaction tells PostgreSQL what is left (`statement_timeout`), in the message that begins it.
+time, and PostgreSQL is told what is left (`statement_timeout`): for the connection, since most callers who follow one
+another on it have about as much left, so that an order is still one message.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
 
 LEAST_SECONDS = 0.02
 """What must be left for a transaction to be started."""
@@ -38,3 +41,30 @@ def statement_milliseconds() -> int | None:
     """A statement_timeout for what is left: the server's word comes before the client's end."""
     remaining = left()
     return None if remaining is None else max(1, int(1000 * (remaining - LEAST_SECONDS / 2)))
+
+
+NEAR = 0.9
+"""Of what is left: a connection's limit between this and the whole stays as it is."""
+
+_limits: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""The limit in milliseconds of a connection's statements, 0 where it is not known; without one, it is the session's own."""
+
+
+def fits(connection: Any, milliseconds: int | None) -> bool:
+    """Whether a connection's statements have about this limit, and no longer one; None: their own."""
+    has = _limits.get(connection)
+    if milliseconds is None or has is None:
+        return milliseconds is has
+    return NEAR * milliseconds <= has <= milliseconds
+
+
+@contextmanager
+def setting(connection: Any, milliseconds: int | None) -> Iterator[str]:
+    """The statement that sets such a limit, for the block to send."""
+    _limits[connection] = 0  # until it is answered
+    limit = 0 if milliseconds is None else max(1, int(milliseconds * (1 + NEAR) / 2))
+    yield f"set statement_timeout = {limit}" if limit else "reset statement_timeout"
+    if limit:
+        _limits[connection] = limit
+    else:
+        del _limits[connection]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from zephyr_lab.orders.errors import Closed, InvalidOrder
 from zephyr_lab.shipped import shipped
@@ -80,6 +80,11 @@ def _on_the_menu(name: str) -> str:
     return name
 
 
+def _sorted(amounts: dict[str, int]) -> dict[str, int]:
+    """So that the same order is the same text, and has the same digest."""
+    return dict(sorted(amounts.items()))
+
+
 class Item(_Checked):
     """A pizza of an order: `price` in whole roubles each, `ingredient_amounts` in grams."""
 
@@ -87,7 +92,7 @@ class Item(_Checked):
     quantity: Annotated[int, Field(gt=0, le=1000)]
     price: Positive
     ingredients: Names = ()
-    ingredient_amounts: Annotated[dict[Name, Count], Field(max_length=LONGEST_LIST)] = {}
+    ingredient_amounts: Annotated[dict[Name, Count], Field(max_length=LONGEST_LIST), AfterValidator(_sorted)] = {}
     extras: Names = ()
     set_name: Text = ""
     is_set_item: bool = False
@@ -194,16 +199,22 @@ class Order(_Checked):
 
     def row(self) -> dict[str, Any]:
         """The 25 columns as parameters of a statement."""
-        items = [item.model_dump(mode="json") for item in self.items]
-        row = {name: getattr(self, name) for name in Order.model_fields}
-        return {**row, "status": str(self.status), "items": Jsonb(items)}
+        row = {name: getattr(self, name) for name in _COLUMNS}
+        return {**row, "status": str(self.status), "items": Jsonb(_ITEMS.dump_json(self.items), dumps=bytes)}
+
+    def json(self) -> Jsonb:
+        """The whole order as one parameter of a statement."""
+        return Jsonb(self.model_dump_json().encode(), dumps=bytes)
 
     @cached_property
     def digest(self) -> str:
         """Equal for two orders with the same content; times, status and slot are not part of it."""
-        when = {"created_at", "updated_at", "status", "target_slot_id", "target_slot_start_time", "visible_at"}
-        content = self.model_dump(mode="json", exclude=when)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+        return hashlib.sha256(self.model_dump_json(exclude=_WHEN).encode()).hexdigest()[:32]
+
+
+_COLUMNS = tuple(Order.model_fields)
+_ITEMS = TypeAdapter(tuple[Item, ...])
+_WHEN = {"created_at", "updated_at", "status", "target_slot_id", "target_slot_start_time", "visible_at"}
 
 
 class Window(_Checked):

@@ -53,25 +53,26 @@ class Policy:
         SQLSTATE or the name of the error. The first call is made as it is: a retry costs more to build than an order.
         """
 
-        async def counted() -> T:
-            try:
-                return await work(*args)
-            except Exception as error:
-                if self.wanted(error):
-                    refused(getattr(error, "sqlstate", None) or type(error).__name__)
-                raise
+        def counted(error: Exception) -> bool:
+            if wanted := self.wanted(error):
+                refused(getattr(error, "sqlstate", None) or type(error).__name__)
+            return wanted
 
         try:
-            return await counted()
+            return await work(*args)
         except Exception as error:
-            if not self.wanted(error):
+            if not counted(error):
                 raise
             before = [error]
 
         async def again() -> T:
             if before:
                 raise before.pop()
-            return await counted()
+            try:
+                return await work(*args)
+            except Exception as error:
+                counted(error)
+                raise
 
         return await self._retrying(sleep)(again)
 

@@ -66,40 +66,24 @@ class Session:
             getattr(redis, "execute_command", None)
         )
 
+    @property
+    def _is_pooled(self) -> bool:
+        """Whether a pooler is between, by what `clients.BEHIND_POOLER` says of the connection."""
+        return self._is_async and self.connection.prepare_threshold is None
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """BEGIN before the first statement; COMMIT at the end, ROLLBACK when an error leaves the block.
 
         On asyncio each statement has as long as is left of the caller's `deadline`, if there is one.
         """
-        milliseconds = deadline.statement_milliseconds() if self._is_async else None
-        async with self._limited(milliseconds) if milliseconds is not None else self._unlimited():
-            yield
-
-    @asynccontextmanager
-    async def _limited(self, milliseconds: int) -> AsyncIterator[None]:
-        """With BEGIN of our own, which carries the time limit: no message more than without."""
-        connection, level = self.connection, self.isolation or self.connection.isolation_level
-        named = f" isolation level {level.name.replace('_', ' ')}" if level else ""
-        await connection.set_autocommit(True)  # of the driver alone: it would send a BEGIN before this one
-        try:
-            await connection.execute(f"begin{named}; set local statement_timeout = {milliseconds}")
-            yield
-            await connection.commit()
-        except BaseException:
-            with suppress(psycopg.Error):  # a lost connection has nothing to roll back
-                await connection.rollback()
-            raise
-        finally:
-            with suppress(psycopg.Error):
-                await connection.set_autocommit(False)
-
-    @asynccontextmanager
-    async def _unlimited(self) -> AsyncIterator[None]:
+        local = await self._keep_to_deadline()
         connection, before = self.connection, self.connection.isolation_level
         if self.isolation is not None:
             await maybe_await(connection.set_isolation_level(self.isolation))
         try:
+            if local is not None:
+                await connection.execute(f"set local statement_timeout = {local}")
             yield
             await maybe_await(connection.commit())
         except BaseException:
@@ -111,6 +95,27 @@ class Session:
                 with suppress(psycopg.Error):  # the next one to have this connection from the pool has its own level
                     await maybe_await(connection.set_isolation_level(before))
 
+    async def _keep_to_deadline(self) -> int | None:
+        """Limits the connection's statements to what is left of the caller's deadline.
+
+        Behind a pooler, where the next statement may meet another server process, it gives the milliseconds instead,
+        for the transaction to set.
+        """
+        if not self._is_async:
+            return None
+        wanted = deadline.statement_milliseconds()
+        if self._is_pooled:
+            return wanted
+        if not deadline.fits(self.connection, wanted):
+            await self.connection.set_autocommit(True)
+            try:
+                with deadline.setting(self.connection, wanted) as sql:
+                    await self.connection.execute(sql, prepare=False)
+            finally:
+                with suppress(psycopg.Error):  # of a lost connection
+                    await self.connection.set_autocommit(False)
+        return None
+
     async def rows(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
         """The rows that a statement returns."""
         began = time.perf_counter()
@@ -121,12 +126,26 @@ class Session:
 
     async def alone(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
         """The rows of a statement that is a transaction of its own, in one round trip; none may be open."""
-        await maybe_await(self.connection.set_autocommit(True))
+        await self._keep_to_deadline()
+        await maybe_await(self.connection.set_autocommit(True))  # of the driver: nothing is sent
         try:
             return await self.rows(sql, params, may_wait=may_wait)
         finally:
             with suppress(psycopg.Error):  # of a lost connection
                 await maybe_await(self.connection.set_autocommit(False))
+
+    async def at_once(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
+        """The first row of a statement that is the whole transaction, or None; no transaction may be open.
+
+        On asyncio it goes `alone`: the server commits before it answers, and nobody waits for what it holds while the
+        answer is on its way. A level or, behind a pooler, a deadline of its own takes a BEGIN. So do synchronous
+        connections, whose explorer would not see what happens within one message: that others wait, and look again.
+        """
+        has_level = self.isolation is not None or self.connection.isolation_level is not None
+        if not self._is_async or has_level or (self._is_pooled and deadline.left() is not None):
+            async with self.transaction():
+                return await self.row(sql, params, may_wait=may_wait)
+        return next(iter(await self.alone(sql, params, may_wait=may_wait)), None)
 
     async def row(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
         """The first row, or None."""

@@ -4,8 +4,6 @@ Guarantees: no slot above capacity at any level, and nobody is refused, because 
 Costs: two round trips more, and the lock belongs to the session: it must be given back, on every way out.
 """
 
-from contextlib import suppress
-
 import psycopg
 from psycopg import IsolationLevel
 
@@ -29,8 +27,10 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
     try:
         return await read_then_write.book(session, order, window)
     finally:
-        with suppress(psycopg.OperationalError):  # a lost connection has let go of its locks
+        try:
             await session.alone(UNLOCK, day)
+        except psycopg.OperationalError:  # lost, or out of time: a closed connection has let go of its locks
+            await maybe_await(session.connection.close())
 
 
 STRATEGY = Strategy(

@@ -2,7 +2,8 @@
 
 Guarantees: no slot above capacity at READ COMMITTED, where the row is looked at again after the wait for it. Above it,
 40001 after the wait.
-Costs: one round trip and COMMIT, so the row is held for the shortest time; the statement has to be read twice.
+Costs: one round trip, in which the server commits, so the row is held for the shortest time; the statement has to be
+read twice.
 """
 
 from zephyr_lab.orders.errors import AlreadyCreated
@@ -14,14 +15,14 @@ from zephyr_lab.orders.strategies.base import Strategy
 PLACE = ("target_slot_id", "target_slot_start_time", "visible_at")
 COLUMNS = [name for name in Order.model_fields if name not in PLACE]
 
+# The slot first: who finds none registers nothing, so that there is nothing to roll back.
 STATEMENT = f"""
-with registered as (
-    insert into order_ids (id, created_at, digest) values (%(id)s, %(created_at)s, %(digest)s)
+with slot as ({FIND_SLOT} for update),
+registered as (
+    insert into order_ids (id, created_at, digest) select %(id)s, %(created_at)s, %(digest)s from slot
     on conflict (id) do nothing returning id),
-slot as (
-    select * from ({FIND_SLOT} for update) as found where exists (select from registered)),
 booked as (
-    update slots set booked = slots.booked + %(price)s from slot where slots.id = slot.id
+    update slots set booked = slots.booked + %(price)s from slot, registered where slots.id = slot.id
     returning slots.id, slots.start_time),
 saved as (
     insert into orders ({", ".join((*COLUMNS, *PLACE))})
@@ -29,28 +30,17 @@ saved as (
            case when start_time - interval '30 minutes' > %(created_at)s
                 then start_time - interval '30 minutes' else start_time end
     from booked returning target_slot_id, target_slot_start_time)
-select exists (select from registered), target_slot_id, target_slot_start_time
-from (select) as once left join saved on true"""
-
-
-class _Full(Exception):
-    """Rolls back what was registered."""
+select target_slot_id, target_slot_start_time from slot left join saved on true"""
 
 
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
     asked = {**order.row(), **wanted(order, window), "digest": order.digest}
-    try:
-        async with session.transaction():
-            answer = await session.row(STATEMENT, asked, may_wait=True)
-            if answer is None:
-                raise _Full
-            is_new, id, start = answer
-            if not is_new:
-                raise AlreadyCreated(f"the id {order.id} is taken")
-            if id is None:
-                raise _Full
-    except _Full:
+    found = await session.at_once(STATEMENT, asked, may_wait=True)
+    if found is None:
         return None
+    id, start = found
+    if id is None:
+        raise AlreadyCreated(f"the id {order.id} is taken")
     return Slot(id=id, start=start)
 
 

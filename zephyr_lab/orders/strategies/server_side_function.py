@@ -2,10 +2,8 @@
 
 Guarantees: no slot above capacity at READ COMMITTED, where each statement of the function takes a new snapshot. Above
 it, 40001 after the wait.
-Costs: one round trip and COMMIT; part of the service lives in the database, and is deployed there.
+Costs: one round trip, in which the server commits; part of the service lives in the database, and is deployed there.
 """
-
-from psycopg.types.json import Jsonb
 
 from zephyr_lab.orders.errors import AlreadyCreated
 from zephyr_lab.orders.models import Order, Slot, Window
@@ -18,10 +16,8 @@ select slot_id, is_new from create_order(
 
 
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
-    sent = Jsonb(order.model_dump(mode="json"))
-    asked = {"order": sent, "digest": order.digest, "first": window.first, "last": window.last}
-    async with session.transaction():
-        id, is_new = await session.row(CALL, asked, may_wait=True) or (None, True)
+    asked = {"order": order.json(), "digest": order.digest, "first": window.first, "last": window.last}
+    id, is_new = await session.at_once(CALL, asked, may_wait=True) or (None, True)
     if not is_new:
         raise AlreadyCreated(f"the id {order.id} is taken")
     return None if id is None else Slot.of_id(id)
