@@ -47,7 +47,7 @@ NEAR = 0.9
 """Of what is left: a connection's limit between this and the whole stays as it is."""
 
 _limits: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-"""The limit in milliseconds of a connection's statements, 0 where it is not known; without one, it is the session's own."""
+"""The limit in milliseconds of a connection's statements, 0 where it is not known; absent where it is the server's."""
 
 
 def fits(connection: Any, milliseconds: int | None) -> bool:

@@ -42,8 +42,8 @@ from zephyr_lab.orders.session import Row, Session, maybe_await
 from zephyr_lab.orders.statements import insert_order
 from zephyr_lab.orders.strategies.base import Load, Strategy
 
-POOL = {"min_size": 10, "max_size": 25, "timeout": 5.0}
-"""The write-up's pool: 25 connections, 10 of them kept idle."""
+POOL: dict[str, Any] = {"min_size": 10, "max_size": 25, "timeout": 5.0, "kwargs": {"prepare_threshold": 0}}
+"""The write-up's pool: 25 connections, 10 of them kept idle; a statement is prepared when it is first sent."""
 
 _REGISTERED = """
 select orders.target_slot_id, orders.target_slot_start_time, orders.status, order_ids.digest, order_ids.voided
