@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import grpc
@@ -52,16 +52,14 @@ class Share:
 
 
 @asynccontextmanager
-async def sending(share: Share, counts: Counts) -> AsyncIterator[tuple[Send, TimedPool | None]]:
+async def sending(share: Share, counts: Counts, ahead: Ahead) -> AsyncIterator[tuple[Send, TimedPool | None]]:
     """How an order is sent: to the strategy alone, to a service in this process, or over gRPC."""
     if share.incident.through == "bare":
         async with strategy_only(share.incident, share.where, share.pool, counts) as book:
-            ahead = Ahead(share)
             yield (lambda ask: book(ahead.order(ask))), None
         return
     if share.where.address is None:
         async with service(share.incident, share.where, share.pool, share.today, counts) as made:
-            ahead = Ahead(share)
             yield (lambda ask: made.create(ahead.order(ask))), made.pool
         return
     async with grpc.aio.insecure_channel(share.where.address, options=CHANNEL) as channel:
@@ -99,8 +97,11 @@ class Ahead:
     def __init__(self, share: Share) -> None:
         self._incident, self._today = share.incident, share.today
         most = min(MADE_AHEAD, share.incident.expected // share.incident.processes)
-        ready = islice(share_of(share.incident, share.number), most)
-        self._made = {ask.number: ask.order(share.incident, share.today) for ask in ready}
+        rest = share_of(share.incident, share.number)
+        ready = list(islice(rest, most))
+        self.asks: Iterator[Ask] = chain(ready, rest)
+        direct = share.where.address is None
+        self._made = {ask.number: ask.order(share.incident, share.today) for ask in (ready if direct else ())}
 
     def order(self, ask: Ask) -> Order:
         return self._made.pop(ask.number, None) or ask.order(self._incident, self._today)
@@ -109,9 +110,11 @@ class Ahead:
 class Client:
     """The loop that sends orders, and its counts."""
 
-    def __init__(self, share: Share, send: Send, counts: Counts, stop: asyncio.Event, began: float) -> None:
+    def __init__(
+        self, share: Share, send: Send, counts: Counts, stop: asyncio.Event, asks: Iterator[Ask], began: float
+    ) -> None:
         self.incident, self._send, self.counts, self._stop, self._began = share.incident, send, counts, stop, began
-        self._asks: Iterator[Ask] = share_of(share.incident, share.number)
+        self._asks = asks
         self._limits = [asyncio.Semaphore(share.incident.per_slot or 1) for _ in range(share.incident.slots)]
         self.detector: ClientDetector | None = None
 
@@ -211,10 +214,11 @@ async def run_share(
     """
     incident = share.incident
     counts = Counts(share=share.number)
-    async with sending(share, counts) as (send, pool):
+    ahead = Ahead(share)
+    async with sending(share, counts, ahead) as (send, pool):
         gc.collect()
         gc.freeze()
-        client = Client(share, send, counts, stop, await ready())
+        client = Client(share, send, counts, stop, ahead.asks, await ready())
         if incident.detector:
             client.detector = ClientDetector(incident, share.where, share.today)
         looking = asyncio.create_task(_look(client, pool, on_progress))

@@ -6,12 +6,12 @@ import hashlib
 import json
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from zephyr_lab.orders.errors import Closed, InvalidOrder
 from zephyr_lab.shipped import shipped
@@ -199,10 +199,11 @@ class Order(_Checked):
 
     def row(self) -> dict[str, Any]:
         """The 25 columns as parameters of a statement."""
+        items = [item.model_dump(mode="json") for item in self.items]
         row = {name: getattr(self, name) for name in _COLUMNS}
-        return {**row, "status": str(self.status), "items": Jsonb(_ITEMS.dump_json(self.items), dumps=bytes)}
+        return {**row, "status": str(self.status), "items": Jsonb(items)}
 
-    def json(self) -> Jsonb:
+    def as_json(self) -> Jsonb:
         """The whole order as one parameter of a statement."""
         return Jsonb(self.model_dump_json().encode(), dumps=bytes)
 
@@ -213,7 +214,6 @@ class Order(_Checked):
 
 
 _COLUMNS = tuple(Order.model_fields)
-_ITEMS = TypeAdapter(tuple[Item, ...])
 _WHEN = {"created_at", "updated_at", "status", "target_slot_id", "target_slot_start_time", "visible_at"}
 
 
@@ -227,10 +227,15 @@ class Window(_Checked):
 
     def slots(self) -> list[Slot]:
         """In order of their start."""
+        return list(self.every)
+
+    @cached_property
+    def every(self) -> tuple[Slot, ...]:
+        """The same, made once: a window is that of many orders."""
         if self.starts is not None:
-            return [Slot.at(start) for start in self.starts]
+            return tuple(Slot.at(start) for start in self.starts)
         count = (self.last - self.first) // timedelta(minutes=self.minutes) + 1
-        return [Slot.at(self.first + timedelta(minutes=self.minutes * i)) for i in range(count)]
+        return tuple(Slot.at(self.first + timedelta(minutes=self.minutes * i)) for i in range(count))
 
     @property
     def day(self) -> date:
@@ -257,8 +262,13 @@ class Day(_Checked):
                 f"the last one starts at {self.slots[-1][0].astimezone(UTC):%H:%M} UTC" if self.slots else "it has none"
             )
             raise Closed(f"no slot is left on {self.day}: {last}")
-        # They are the day's, which were checked: to check 48 times for each order takes longer than to find a slot.
-        return Window.model_construct(first=starts[0], last=starts[-1], starts=starts)
+        return _window(starts)
+
+
+@lru_cache(maxsize=16)
+def _window(starts: tuple[datetime, ...]) -> Window:
+    # They are the day's, which were checked: to check 48 times for each order takes longer than to find a slot.
+    return Window.model_construct(first=starts[0], last=starts[-1], starts=starts)
 
 
 class Plan(_Checked):

@@ -122,7 +122,7 @@ class Session:
         cursor = await maybe_await(self.connection.execute(sql, params))
         if may_wait and self._waited:
             self._waited(time.perf_counter() - began)
-        return await maybe_await(cursor.fetchall()) if cursor.description else []
+        return await maybe_await(cursor.fetchall()) if cursor.rownumber is not None else []
 
     async def alone(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
         """The rows of a statement that is a transaction of its own, in one round trip; none may be open."""

@@ -16,7 +16,7 @@ select slot_id, is_new from create_order(
 
 
 async def book(session: Session, order: Order, window: Window) -> Slot | None:
-    asked = {"order": order.json(), "digest": order.digest, "first": window.first, "last": window.last}
+    asked = {"order": order.as_json(), "digest": order.digest, "first": window.first, "last": window.last}
     id, is_new = await session.at_once(CALL, asked, may_wait=True) or (None, True)
     if not is_new:
         raise AlreadyCreated(f"the id {order.id} is taken")
