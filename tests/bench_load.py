@@ -23,14 +23,13 @@ CLIENTS, SECONDS, TIMES = 24, 5, 3
 HELD = (
     "one-statement",
     "select-for-update",
-    "server-side-function-alone",
     "server-side-function",
     "skip-locked",
     "redis-lua",
     "redis-lua-serializable",
     "redis-lua-idempotent",
 )
-HELD_BY_GRPC = ("server-side-function-alone", "redis-lua-idempotent")
+HELD_BY_GRPC = ("server-side-function", "redis-lua-idempotent")
 ONE_SLOT = 2_000_000_000  # roubles: the hot slot never gets full, so both walk past nothing
 
 _INSERT = """
@@ -45,8 +44,7 @@ select slot_id, is_new from create_order(jsonb_populate_record(null::orders,
     jsonb_set('{order}', '{{id}}', to_jsonb(gen_random_uuid()))), '{digest}', '{first}', '{last}');
 """
 SCRIPTS = {
-    "server-side-function-alone": CALL,
-    "server-side-function": "begin;" + CALL + "commit;",
+    "server-side-function": CALL,
     "select-for-update": """
 begin;
 select id as slot, booked from slots

@@ -18,7 +18,6 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.load import Incident, Progress, Report, compared, frame, save, server_monitor, to_html, to_json
 from zephyr_lab.load.conditions import KNOWN
 from zephyr_lab.load.counts import Outcome
-from zephyr_lab.load.strategies import autocommitted
 from zephyr_lab.load.strategies.faulty import WRONG
 from zephyr_lab.load.strategies.lock_held import HELD
 from zephyr_lab.orders.strategies import STRATEGIES, Load
@@ -83,9 +82,8 @@ OF_EACH_KIND = (
     "select-for-update",
     "serializable-retry",
     "redis-lua-idempotent",
-    autocommitted.STRATEGY.name,
 )
-"""One message, a lock that is held, retries, two systems, a transaction of one statement."""
+"""One message, a lock that is held, retries, two systems."""
 
 
 @pytest.mark.thorough_but("one-statement")
@@ -93,7 +91,7 @@ OF_EACH_KIND = (
     "name",
     [
         pytest.param(name, marks=pytest.mark.slow if name in OF_EACH_KIND else pytest.mark.thorough)
-        for name in (*STRATEGIES, autocommitted.STRATEGY.name)
+        for name in STRATEGIES
     ],
 )
 def test_a_killed_postgresql_costs_no_strategy_an_acknowledged_order(lab: Lab, name: str) -> None:

@@ -22,7 +22,7 @@ from zephyr_lab.orders.days import insert_booked, open_day
 from zephyr_lab.orders.errors import DayNotOpen, OrderVoided, SlotsFull
 from zephyr_lab.orders.models import Plan, Slot
 from zephyr_lab.orders.reconcile import reconcile
-from zephyr_lab.orders.session import Session, run_sync
+from zephyr_lab.orders.session import Params, Row, Session, run_sync
 from zephyr_lab.orders.slots import RedisSlots
 from zephyr_lab.servers.embedded import Supervised, find_valkey
 
@@ -114,16 +114,17 @@ def test_what_was_booked_before_redis_lost_the_day_is_not_saved(shop: Shop) -> N
     shop.redis.flushall()
     with shop.service(NAME) as service, shop.connect() as connection:
         assert run_sync(service.create(other)).slot == SLOT
-        session = Session(connection)
-
-        async def save() -> None:
-            async with session.transaction():
-                await insert_booked(session, late, place)
-
         with pytest.raises(DayNotOpen):
-            run_sync(save())
+            run_sync(insert_booked(Session(connection), late, place))
         assert run_sync(service.create(late)).slot == Slot.at(NOON + timedelta(minutes=15))
     assert shop.wrong(NAME) == []
+
+
+class Uncommitted(Session):
+    """Between an order's statement and its COMMIT."""
+
+    async def at_once(self, sql: str, params: Params = None, *, may_wait: bool = False) -> Row | None:
+        return await self.row(sql, params, may_wait=may_wait)
 
 
 @pytest.mark.parametrize("isolation", [psycopg.IsolationLevel.READ_COMMITTED, psycopg.IsolationLevel.SERIALIZABLE])
@@ -134,7 +135,7 @@ def test_a_day_is_opened_after_the_orders_that_are_being_saved(shop: Shop, isola
     place = run_sync(slots.assign_slot(first.id, 60_000, WINDOW, NOON))
     shop.redis.flushall()
     with shop.connect() as saving, shop.connect() as opening, ThreadPoolExecutor(1) as threads:
-        run_sync(insert_booked(Session(saving), first, place))
+        run_sync(insert_booked(Uncommitted(saving), first, place))
         opened = threads.submit(run_sync, open_day(Session(opening, isolation=isolation), slots, DAY))
         waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and pid = %s"
         while not opened.done() and not shop.admin.execute(waiting, [opening.info.backend_pid]).rowcount:

@@ -16,7 +16,7 @@ import psycopg
 
 from zephyr_lab.errors import BadInput
 from zephyr_lab.load.faults import Fault, Line, faults_of, line_of
-from zephyr_lab.load.strategies import autocommitted, lock_timed
+from zephyr_lab.load.strategies import lock_timed
 from zephyr_lab.load.strategies.faulty import WRONG
 from zephyr_lab.load.strategies.lock_held import HELD
 from zephyr_lab.options import MOST_ORDERS, LoadOptions
@@ -39,12 +39,7 @@ FIXED_CAPACITY = tuple(one.name for one in STRATEGIES.values() if one.capacity i
 """Strategies that are documented with a capacity in their code."""
 
 
-KNOWN: dict[str, Strategy] = {
-    **STRATEGIES,
-    **WRONG,
-    **HELD,
-    **{one.name: one for one in (lock_timed.STRATEGY, autocommitted.STRATEGY)},
-}
+KNOWN: dict[str, Strategy] = {**STRATEGIES, **WRONG, **HELD, lock_timed.STRATEGY.name: lock_timed.STRATEGY}
 """Every strategy that can be put under load."""
 
 

@@ -152,8 +152,7 @@ async def _rehearse_one(strategy: Strategy, session: Session, order: Order, wind
     async with session.transaction():
         await insert_order(session, order, slot)
     with suppress(DayNotOpen):
-        async with session.transaction():
-            await insert_booked(session, order, Place(slot, str(order.id)))
+        await insert_booked(session, order, Place(slot, str(order.id)))
 
 
 async def redis_for(strategy: Strategy, where: Where, stack: AsyncExitStack) -> Any:

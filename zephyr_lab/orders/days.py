@@ -82,9 +82,12 @@ async def open_day(session: Session, slots: RedisSlots, day: date) -> int | None
 
 
 async def insert_booked(session: Session, order: Order, place: Place) -> None:
-    """Saves an order in the place that Redis gave it. Raises AlreadyCreated; DayNotOpen if the epoch is over."""
+    """Saves an order in the place that Redis gave it, in a transaction of its own, which saves nothing otherwise.
+
+    Raises AlreadyCreated; DayNotOpen if the epoch is over.
+    """
     values = {**order.placed(place.slot).row(), "digest": order.digest, "day": place.slot.day, "epoch": place.epoch}
-    is_current, is_saved = await session.row(_INSERT, values, may_wait=True) or (False, False)
+    is_current, is_saved = await session.at_once(_INSERT, values, may_wait=True) or (False, False)
     if not is_current:
         raise DayNotOpen(f"Redis lost {place.slot.day} after it had given order {order.id} a place")
     if not is_saved:

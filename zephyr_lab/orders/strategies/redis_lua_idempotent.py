@@ -39,8 +39,7 @@ async def _book(session: Session, slots: RedisSlots, order: Order, window: Windo
     except SlotsFull:
         return None
     try:
-        async with session.transaction():
-            await insert_booked(session, order, place)
+        await insert_booked(session, order, place)
     except AlreadyCreated:
         await _release_second(session, slots, order, place)
         raise
