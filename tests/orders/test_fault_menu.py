@@ -5,6 +5,7 @@ Sixty faults here, a thousand with `make thorough`, with kills of the servers am
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import threading
@@ -16,15 +17,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from tests.orders.conftest import Shop, fresh, order
 from tests.orders.test_faults import reconciled
 from zephyr_lab.load.injection import kill_and_start_again
-from zephyr_lab.orders import clients
+from zephyr_lab.orders import clients, deadline
 from zephyr_lab.orders.errors import OrderFailed
 from zephyr_lab.orders.service import OrderService
-from zephyr_lab.orders.session import run_sync
 from zephyr_lab.orders.strategies import STRATEGIES, Load, strategy
 from zephyr_lab.servers.embedded import start_postgres, start_valkey
 
@@ -95,33 +94,42 @@ def _folder(shop: Shop) -> str:
 
 
 class Customers:
-    """Order one after another, each with an id of its own, sent again until it is told, or given up."""
+    """Order one after another, each with an id of its own, sent again until it is told, or given up.
 
-    def __init__(self, service: OrderService) -> None:
+    On asyncio, as orders are served, in a thread beside the faults.
+    """
+
+    def __init__(self, dsn: str, redis_url: str, name: str) -> None:
         self.told: dict[UUID, bool] = {}
-        self._service, self._over = service, threading.Event()
-        self._threads = [threading.Thread(target=self._order, args=(number,)) for number in range(CLIENTS)]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(dsn, redis_url, name),))
 
-    def _order(self, client: int) -> None:
+    async def _serve(self, dsn: str, redis_url: str, name: str) -> None:
+        async with (
+            clients.async_pool(dsn, min_size=CLIENTS, max_size=CLIENTS, timeout=1) as pool,
+            clients.async_redis_client(redis_url, 0.2) as redis,
+        ):
+            service = OrderService(pool, strategy(name), redis)
+            await asyncio.gather(*(self._order(service, number) for number in range(CLIENTS)))
+
+    async def _order(self, service: OrderService, client: int) -> None:
         number = 10_000_000 * (client + 1)
         while not self._over.is_set():
             number += 1
             wanted = order(450, number=number)
             for _ in range(5):
-                with contextlib.suppress(OrderFailed, psycopg.Error):
-                    self.told[wanted.id] = run_sync(self._service.create(wanted)).order_id == wanted.id
+                with contextlib.suppress(OrderFailed, psycopg.Error), deadline.within(5 if number % 2 else None):
+                    self.told[wanted.id] = (await service.create(wanted)).order_id == wanted.id
                     break
-                self._over.wait(0.01)
+                await asyncio.sleep(0.01)
 
     def __enter__(self) -> Customers:
-        for one in self._threads:
-            one.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        for one in self._threads:
-            one.join(60)
+        self._thread.join(60)
 
 
 @contextmanager
@@ -138,14 +146,11 @@ def _as_menu(shop: Shop) -> Iterator[str]:
 def _survives(shop: Shop, name: str, menu: tuple[Fault, ...], faults: int) -> None:
     chance, capacity = random.Random(f"{name} {faults}"), 200 * faults
     shop.admin.execute("update slots set capacity_override = %s", [capacity])
-    with _as_menu(shop) as dsn, ConnectionPool(dsn, min_size=CLIENTS, max_size=CLIENTS, timeout=1) as pool:
-        redis = clients.redis_client(shop.redis_url, 0.2)
-        with Customers(OrderService(pool, strategy(name), redis)) as customers:
-            for _ in range(faults):
-                before = len(customers.told)
-                chance.choice(menu)(shop, chance)
-                _until(lambda before=before: len(customers.told) > before)
-        redis.close()
+    with _as_menu(shop) as dsn, Customers(dsn, shop.redis_url, name) as customers:
+        for _ in range(faults):
+            before = len(customers.told)
+            chance.choice(menu)(shop, chance)
+            _until(lambda before=before: len(customers.told) > before)
     saved = {id for (id,) in shop.admin.execute("select id from orders").fetchall()}
     assert {id for id, is_its in customers.told.items() if is_its} <= saved, "acknowledged and lost"
     assert all(customers.told.values())
