@@ -14,8 +14,10 @@ from collections.abc import Iterator
 
 from zephyr_lab.load.faults import RESENT_SECONDS, Line
 
-# CommandComplete, 11 bytes long, with its tag.
+# CommandComplete, 11 bytes long, with its tag; or that of a statement with a row, after which no transaction is open:
+# it was the whole of one.
 COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
+COMMITTED_ALONE = b"C\x00\x00\x00\x0dSELECT 1\x00Z\x00\x00\x00\x05I"
 
 
 class BadLine:
@@ -86,7 +88,8 @@ class BadLine:
                 await writer.drain()
 
     def _is_lost(self, data: bytes) -> bool:
-        if not self._line.cut or COMMITTED not in data or next(self._commits) % self._line.cut:
+        ended = COMMITTED in data or COMMITTED_ALONE in data
+        if not self._line.cut or not ended or next(self._commits) % self._line.cut:
             return False
         self.cut += 1
         return True
