@@ -10,6 +10,9 @@ Slots are of a minute, in blocks of twelve, and an order's moment says its block
 as many orders were asked for as fill eight of its slots. So one slot is hot at any time, and nobody walks through
 hundreds of full ones, whatever the rate.
 
+A run shows a service that has been running: clients make their orders before the clock starts, and on each new
+connection the strategy is rehearsed, and rolled back, until PostgreSQL keeps its plan (`service`).
+
 Lock waits are sampled (`pg_stat_activity`, 50 times a second, and Little's law); `strategies/lock_timed` is a lock
 that times itself, and a test holds the two together. Sessions under load commit synchronously; the lab's others do not.
 

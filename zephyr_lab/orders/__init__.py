@@ -12,6 +12,10 @@ the level that it is meant for and how often a refusal is run again. `documented
   (UUIDv7) would save the table, but not what the registry does beside: a repetition with another content is told so
   (digest), and `reconcile` can *void* the id of an order that never came, before it frees its place: if the order
   does come, it finds its id taken. Cost: one more insert.
+- **What is one statement is one message.** Where `one-statement`, the function, and orders with a place in Redis are
+  served, the server commits before it answers (`Session.at_once`). With BEGIN and COMMIT as messages of their own, the
+  slot's row is held while answers are on their way, and a busy client is late. The limit of a caller's deadline
+  (`statement_timeout`) is the connection's, and sent only where it is another.
 - **A repetition is the remedy for an answer that did not come.** The service asks again with the same id, whatever
   has happened; nothing is released but on the server's word (an SQLSTATE) that the order was not saved.
 - **PostgreSQL's orders are the truth**, counters and Redis are accounts that `reconcile` can put right beside
