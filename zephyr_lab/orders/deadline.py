@@ -38,9 +38,12 @@ def left() -> float | None:
 
 
 def statement_milliseconds() -> int | None:
-    """A statement_timeout for what is left: the server's word comes before the client's end."""
+    """A statement_timeout for what is left: the server's word comes before the client's end.
+
+    Not less than `LEAST_SECONDS`: the statement that sets another limit for the next caller is under this one.
+    """
     remaining = left()
-    return None if remaining is None else max(1, int(1000 * (remaining - LEAST_SECONDS / 2)))
+    return None if remaining is None else int(1000 * max(LEAST_SECONDS, remaining - LEAST_SECONDS / 2))
 
 
 NEAR = 0.9
@@ -62,7 +65,7 @@ def fits(connection: Any, milliseconds: int | None) -> bool:
 def setting(connection: Any, milliseconds: int | None) -> Iterator[str]:
     """The statement that sets such a limit, for the block to send."""
     _limits[connection] = 0  # until it is answered
-    limit = 0 if milliseconds is None else max(1, int(milliseconds * (1 + NEAR) / 2))
+    limit = 0 if milliseconds is None else int(milliseconds * (1 + NEAR) / 2)
     yield f"set statement_timeout = {limit}" if limit else "reset statement_timeout"
     if limit:
         _limits[connection] = limit
