@@ -96,7 +96,9 @@ class Ahead:
 
     def __init__(self, share: Share) -> None:
         self._incident, self._today = share.incident, share.today
-        most = min(MADE_AHEAD, share.incident.expected // share.incident.processes)
+        # Of a closed loop half of the most: two cores book less.
+        expected = share.incident.expected // (2 if share.incident.is_closed else 1)
+        most = min(MADE_AHEAD, expected // share.incident.processes)
         rest = share_of(share.incident, share.number)
         ready = list(islice(rest, most))
         self.asks: Iterator[Ask] = chain(ready, rest)
