@@ -27,7 +27,7 @@ EXTRAS = {
     "cluster": ("distributed", "cloudpickle"),
     "course": (
         "jupyterlab", "ipywidgets", "anywidget", "matplotlib", "nbval", "papermill", "nbformat",
-        "nbclient", "nbconvert", "jinja2", "sqlalchemy",
+        "nbclient", "nbconvert", "jinja2", "sqlalchemy", "django",
     ),
     "site": ("sphinx", "myst_nb", "jupyter_cache", "pydata_sphinx_theme"),
 }  # fmt: skip

@@ -141,6 +141,11 @@ class Reader:
         """Errors that cells ended with: on the page they look like anything else that went to stderr."""
         return self.page.evaluate(_ERRORS)
 
+    def choose_theme(self, theme: str) -> None:
+        """`JupyterLab Light` or `JupyterLab Dark`; waits until the page says so."""
+        self.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+        self.page.locator(f'body[data-jp-theme-name="{theme}"]').wait_for(state="attached")
+
     def end_kernel(self) -> None:
         self.page.evaluate("() => window.opened.sessionContext.shutdown()")
 

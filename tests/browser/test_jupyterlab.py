@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from tests.browser.jupyterlab import Reader, jupyterlab
 from tests.conftest import ROOT
+from zephyr_lab.views.figure import DARK, GROUND
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("jupyterlab")]
 
@@ -101,6 +104,25 @@ def test_the_incident_panel_runs_and_says_what_came_of_it(reader: Reader) -> Non
     panel.locator("b", has_text="oversold").wait_for()
     assert panel.locator("img").evaluate("(chart) => chart.naturalWidth") > 300
     assert panel.get_by_role("button", name="Run", exact=True).is_enabled()
+
+
+@pytest.mark.thorough
+def test_a_figure_is_dark_where_jupyterlab_is(reader: Reader) -> None:
+    """White in the light theme; in the dark one its ground is the page's, and its text is light on it."""
+    reader.open("01-non-repeatable-read.ipynb")
+    reader.type_into("cell-03", "from zephyr_lab.views.service import service_picture; service_picture()")
+    figure = reader.run("cell-03").locator(".jp-OutputArea-output img")
+    assert _ground(figure) == "#ffffff"
+    reader.choose_theme("JupyterLab Dark")
+    assert _ground(figure) == DARK[GROUND]
+    reader.choose_theme("JupyterLab Light")
+
+
+def _ground(figure: Locator) -> str:
+    """The commonest colour of a picture as it is shown."""
+    shown = Image.open(io.BytesIO(figure.screenshot())).convert("RGB")
+    _, colour = max(shown.getcolors(shown.width * shown.height) or [(0, (0, 0, 0))])
+    return "#{:02x}{:02x}{:02x}".format(*colour)  # type: ignore[str-bytes-safe, misc]
 
 
 @pytest.mark.thorough

@@ -10,7 +10,7 @@ from zephyr_lab.check import check, parse
 from zephyr_lab.course.answer import Answer, _Words
 from zephyr_lab.explore.verdict import VerdictKind
 from zephyr_lab.views.block import Line, block, colour_of
-from zephyr_lab.views.figure import BADGES
+from zephyr_lab.views.figure import SESSIONS
 
 
 def words(html: str) -> list[str]:
@@ -53,7 +53,7 @@ def test_nothing_in_it_is_wider_than_the_page_and_data_is_no_markup() -> None:
 
 def test_badges_can_be_read_on_any_page() -> None:
     """White on each colour has a contrast of at least 4.5 (WCAG 2.2, 1.4.3); text has the page's own colour."""
-    for colour in {*map(colour_of, [*VerdictKind, "right", "not yet", "not valid", "cannot tell"]), *BADGES}:
+    for colour in {*map(colour_of, [*VerdictKind, "right", "not yet", "not valid", "cannot tell"]), *SESSIONS}:
         assert 1.05 / (luminance(colour) + 0.05) >= 4.5, colour
     shown = block("x", [Line("y", "occurs", code="A B")])
     assert set(re.findall(r"(?<![-\w])color: ([^;\"]+)", shown)) == {"inherit", "#ffffff"}

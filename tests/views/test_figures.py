@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from zephyr_lab.views.dependencies import dependencies
-from zephyr_lab.views.figure import SIZE, Picture, session_colour
+from zephyr_lab.views.figure import (
+    BAD,
+    DARK,
+    GOOD,
+    GROUND,
+    INK,
+    PALE,
+    SESSIONS,
+    SIZE,
+    TINT,
+    WARN,
+    Picture,
+    session_colour,
+)
 from zephyr_lab.views.grid import grid
 from zephyr_lab.views.load import course, curves, strategies, verdicts
 from zephyr_lab.views.service import service_picture
@@ -74,3 +88,44 @@ def test_sessions_have_their_colours_in_dependency_graphs_too() -> None:
     assert session_colour("C", 0) in svg
     assert session_colour("B", 1) in svg
     assert f"stroke: {session_colour('A', 0)}; stroke-width: 1.6" not in svg
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2.2 defines it; `colour` is `#rrggbb`."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(one: str, other: str) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _tinted(colour: str, ground: str) -> str:
+    """A colour at TINT on a ground."""
+    parts = ((int(colour[at : at + 2], 16), int(ground[at : at + 2], 16)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(TINT * over + (1 - TINT) * under):02x}" for over, under in parts)
+
+
+@pytest.mark.parametrize("seen", [lambda colour: colour, DARK.__getitem__], ids=["light", "dark"])
+def test_text_in_a_figure_has_contrast_on_light_and_dark_pages(seen: Callable[[str], str]) -> None:
+    """4.5 on the ground and, where it is a verdict, on its own tint; what is not text is told apart from the ground."""
+    ground = seen(GROUND)
+    for colour in (INK, PALE, GOOD, BAD, WARN, *SESSIONS):
+        assert _contrast(seen(colour), ground) >= 4.5, colour
+    for colour in (GOOD, BAD, WARN, PALE):
+        assert _contrast(seen(colour), _tinted(seen(colour), ground)) >= 4.5, colour
+        assert _contrast(seen(PALE), _tinted(seen(colour), ground)) >= 4.5, colour
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_colour_of_a_figure_has_another_on_dark_pages(name: str) -> None:
+    """None is left as it is drawn, and the rules are in the SVG, for its own elements only."""
+    svg = PICTURES[name]().svg
+    style, drawn = svg.split("</style>", 1)
+    used = set(re.findall(r"(?:fill|stroke): (#\w+)", drawn))
+    assert used <= set(DARK)
+    assert GROUND in used
+    assert "@media (prefers-color-scheme: dark)" in style
+    assert all(line.startswith("svg.zephyr ") for line in style.splitlines() if "fill:" in line)

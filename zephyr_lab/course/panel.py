@@ -37,7 +37,7 @@ class Panel:
         self.pool = control(widgets.SelectionSlider, "pool", "pool", options=[1, 2, 4, 8, 16, 25, 50])
         self.button = widgets.Button(description="Run", button_style="primary")
         self.said = widgets.HTML()
-        self.chart = widgets.Image(format="png", layout={"width": "100%"})
+        self.chart = widgets.Image(format="svg+xml", layout={"width": "100%"})
         self.button.on_click(lambda _: self.run())
         left = [self.strategy, self.isolation, self.rate]
         right = [self.seconds, self.slots, self.pool]
@@ -67,10 +67,10 @@ class Panel:
         self.button.disabled, self._seen, self._drawn = True, [], 0.0
         try:
             report = self.report = self.lab.incident(self.incident(), self._look)
-            self.chart.value = report.figure().png
+            self.chart.value = report.figure().image
             self.said.value = f"<b>{report.verdict}</b>"
         except LabError as error:
-            self.said.value = f"<span style='color: #b42318'>{error}</span>"
+            self.said.value = f"<b>not run:</b> {error}"
         finally:
             self.button.disabled = False
 
@@ -80,7 +80,7 @@ class Panel:
             self._drawn = time.monotonic()
             self.said.value = f"{far.created:,} orders, {far.oversold} slots oversold by {far.roubles_over:,} roubles"
             points = [(one.elapsed, one.created, one.oversold) for one in self._seen]
-            self.chart.value = live(points, far.incident.seconds).png
+            self.chart.value = live(points, far.incident.seconds).image
 
     def __repr__(self) -> str:
         return "A panel: strategy, isolation, orders/s, seconds, hot slots, pool; Run, and a chart that moves."

@@ -33,6 +33,7 @@ from zephyr_lab.course.store import CELL_SECONDS, Execution, executed_with_widge
 from zephyr_lab.errors import BadInput, SiteFailed
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.shipped import shipped
+from zephyr_lab.site import figures
 from zephyr_lab.site.api import PAGES, as_rst, page
 from zephyr_lab.site.conf import SETTINGS
 from zephyr_lab.site.kept import Kept
@@ -170,6 +171,7 @@ def _statics(statics: Path, shared: dict[str, str], runs: Schedules) -> None:
     (statics / "schedules").mkdir(parents=True)
     for name in ("widgets.js", "site.css", "search.js", "schedules.js", "lattice.js", "progress.js"):
         shutil.copy(HERE / name, statics)
+    (statics / "figures.css").write_text(figures.style(), encoding="utf-8")
     stepper = own("stepper", shared)
     (statics / "sources.js").write_text(widget_sources(shared), encoding="utf-8")
     told = f"window.zephyrCases = {json.dumps(cases(runs))};\nwindow.zephyrStepper = {json.dumps(stepper)};\n"

@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
     "html_theme": "pydata_sphinx_theme",
     "html_title": "zephyr_lab",
     "html_static_path": ["_static"],
-    "html_css_files": ["site.css"],
+    "html_css_files": ["site.css", "figures.css"],
     "html_js_files": [
         "search.js",
         "sources.js",

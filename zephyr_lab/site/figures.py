@@ -8,16 +8,10 @@ from __future__ import annotations
 import re
 from html import escape
 
-from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN
+from zephyr_lab.views.figure import dark
 
 SMALLEST = 0.8  # of its natural size: text of 9.6 pixels, and a figure as wide as the text of a page on a laptop
-# Colours of figures, and the variables of `site.css` that stand for them.
-_VARIABLES = {
-    INK: "ink", "#000000": "ink", PALE: "pale", GRID: "grid", "#ffffff": "ground", GOOD: "good", BAD: "bad",
-    WARN: "warn", "#fff8c5": "lit", **{colour: f"session-{place}" for place, colour in enumerate(SESSIONS)},
-}  # fmt: skip
 _PROLOG = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
-_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _GROUP = re.compile(r'<g id="\w+?_\d+">')
 _SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _HEAD = re.compile(r"<svg[^>]*>")
@@ -29,7 +23,7 @@ _NUMBER = re.compile(r"\d+\.\d{3,}")
 
 def figure(svg: str, text: str) -> str:
     """The HTML of a figure; `text` is the same in words."""
-    inside = _COLOUR.sub(_variable, _GROUP.sub("<g>", _PROLOG.sub("", svg)))
+    inside = _GROUP.sub("<g>", _PROLOG.sub("", svg))
     said = escape(finding(text), quote=True)
     size = _SIZE.search(inside)
     width = float(size[1]) * 4 / 3 if size else 600.0  # points to pixels
@@ -45,9 +39,9 @@ def figure(svg: str, text: str) -> str:
     )
 
 
-def _variable(found: re.Match[str]) -> str:
-    name = _VARIABLES.get(found[0])
-    return f"var(--zf-{name}, {found[0]})" if name else found[0]
+def style() -> str:
+    """The style sheet of figures: light as they were drawn, and dark where the page is."""
+    return dark('html[data-theme="dark"] .zephyr-figure svg', "var(--pst-color-background)")
 
 
 def finding(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from zephyr_lab.views.figure import BADGES, session_colour
+from zephyr_lab.views.figure import session_colour
 
 MOST_ROWS = 20
 _BADGE = "background: {}; color: #ffffff; border-radius: 3px; padding: 1px 7px; font-weight: bold"
@@ -21,9 +21,7 @@ def answer(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(event: dict[str, Any]) -> str:
-    badge = (
-        f'<span style="{_BADGE.format(session_colour(event["session"], 0, BADGES))}">{escape(event["session"])}</span>'
-    )
+    badge = f'<span style="{_BADGE.format(session_colour(event["session"], 0))}">{escape(event["session"])}</span>'
     sql = f" <code>{escape(event['sql'])}</code>" if event["sql"] else ""
     tables = "".join(map(_table, event["results"]))
     weight = ' style="font-weight: bold"' if event["event"] != "completed" else ""

@@ -9,10 +9,25 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch
 
-from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, MONO, PALE, WARN, Picture, blank, box, session_colour, style
+from zephyr_lab.views.figure import (
+    BAD,
+    GOOD,
+    GRID,
+    GROUND,
+    INK,
+    MONO,
+    PALE,
+    SESSIONS,
+    WARN,
+    Picture,
+    blank,
+    box,
+    session_colour,
+    style,
+)
 
 MOST_CHARACTERS = 98  # of a line
-KINDS = {"ww": "#0072b2", "wr": GOOD, "rw": BAD, "process": PALE, "realtime": WARN}
+KINDS = {"ww": SESSIONS[0], "wr": GOOD, "rw": BAD, "process": PALE, "realtime": WARN}
 WIDTH, RADIUS, LINE, LANE = 8.0, 0.32, 0.2, 0.5
 
 
@@ -81,7 +96,7 @@ def _draw_graph(
         dx, dy = u - x, v - y
         axes.text(
             (x + u) / 2 - dy * bend / 2, (y + v) / 2 + dx * bend / 2, edge["type"], ha="center", va="center",
-            color=colour, weight="bold", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            color=colour, weight="bold", bbox={"facecolor": GROUND, "edgecolor": "none", "pad": 1.0},
         )  # fmt: skip
     for one in transactions:
         axes.add_patch(
@@ -89,7 +104,7 @@ def _draw_graph(
                 at[one["name"]],
                 RADIUS,
                 linestyle="-" if one["session"] else ":",
-                facecolor="white",
+                facecolor=GROUND,
                 edgecolor=colours.get(one["session"], PALE),
                 linewidth=1.6,
             )

@@ -1,7 +1,7 @@
 """A figure that Jupyter shows and git can store: PNG, SVG and text of the same content, byte-identical when redrawn.
 
 PNG, because JupyterLab does not show a stored SVG in an untrusted notebook; SVG, because it stays
-sharp and nbval can compare it; text, for terminals, diffs and screen readers.
+sharp, nbval can compare it, and it is light or dark as the page is; text, for terminals, diffs and screen readers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,24 +18,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, PALE, GRID = "#1b1f24", "#57606a", "#d0d7de"
-# One colour per session, in all figures; Okabe and Ito's palette, distinguishable for colour-blind readers.
-SESSIONS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-# The same, darker: white letters on them have a contrast of at least 4.5.
-BADGES = ("#0072b2", "#ad4c00", "#007757", "#a34a7d", "#8a5f00", "#1f70a3")
-GOOD, BAD, WARN = "#1a7f37", "#b42318", "#9a6700"
+INK, PALE, GRID, GROUND, LIT = "#1b1f24", "#57606a", "#d0d7de", "#ffffff", "#fff8c5"
+# One colour per session, in all figures; Okabe and Ito's hues, distinguishable for colour-blind readers, and so dark
+# that white letters on them, and they as letters on white, have a contrast of at least 4.5.
+SESSIONS = ("#0072b2", "#ad4c00", "#007757", "#a34a7d", "#8a5f00", "#4d4d4d")
+GOOD, BAD, WARN = "#1a7f37", "#b42318", "#8a5a00"
+BLACK = "#000000"  # matplotlib's own, of axes
+# What stands for each on a dark page; the ground is that of JupyterLab's dark theme.
+DARK = {
+    INK: "#e6edf3", BLACK: "#e6edf3", PALE: "#b1bac4", GRID: "#484f58", GROUND: "#111111", LIT: "#3d3300",
+    GOOD: "#56d364", BAD: "#ff8e84", WARN: "#e3b341",
+    **dict(zip(SESSIONS, ("#58a6ff", "#ff9a4d", "#3fc79a", "#e29bc4", "#e6b84d", "#d0d0d0"), strict=True)),
+}  # fmt: skip
+TINT = 0.08  # of a colour that is a ground: letters of the same colour on it have a contrast of at least 4.5
 SIZE = 9.0  # points; nothing in a figure is smaller
 # For notebooks that are only compared or made into pages: drawing the PNG takes three times as long as the SVG.
 WITHOUT_PNG = "ZEPHYR_LAB_WITHOUT_PNG"
 MONO, MONO_WIDTH = "DejaVu Sans Mono", 0.0782  # inches of one of its characters at this size, and a little
 
 
-def session_colour(name: str, place: int, colours: Sequence[str] = SESSIONS) -> str:
+def session_colour(name: str, place: int) -> str:
     """A session's colour: those of A, B, ... are fixed, other names have that of their position."""
     letter = ord(name) - ord("A") if len(name) == 1 and "A" <= name <= "Z" else place
-    return colours[letter % len(colours)]
+    return SESSIONS[letter % len(SESSIONS)]
 
 
+_HEAD = re.compile(r"<svg([^>]*)>")
 _SIZE = re.compile(r'<svg([^>]*?) width="[\d.]+pt" height="[\d.]+pt"')
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "zephyr_lab",
@@ -45,8 +53,24 @@ _STYLE: dict[Any, Any] = {
     **{f"{name}.labelsize": SIZE for name in ("xtick", "ytick", "axes")},
     "axes.titlesize": SIZE,
     "legend.fontsize": SIZE,
-    "figure.facecolor": "white",
+    "figure.facecolor": GROUND,
 }
+
+
+def dark(within: str, ground: str = DARK[GROUND]) -> str:
+    """CSS that gives every colour of a figure the one that stands for it on a dark page; `within` is a selector."""
+    rules = [f"{within} text:not([style*=fill]) {{ fill: {DARK[BLACK]} }}"]
+    for light, other in {**DARK, GROUND: ground}.items():
+        rules += [
+            f'{within} [style*="{name}: {light}"] {{ {name}: {other} !important }}' for name in ("fill", "stroke")
+        ]
+    return "\n".join(rules)
+
+
+def themed(svg: str) -> str:
+    """An SVG that is dark where the page is. An image takes its page's colour scheme, which JupyterLab's themes set."""
+    rules = f"<style>\n@media (prefers-color-scheme: dark) {{\n{dark('svg.zephyr')}\n}}\n</style>"
+    return _HEAD.sub(f'<svg class="zephyr"\\1>\n{rules}', svg, count=1)
 
 
 @contextmanager
@@ -77,13 +101,13 @@ def blank(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def box(axes: Axes, left: float, top: float, width: float, height: float, colour: str) -> None:
-    """Draws a white box with rounded corners and an edge of this colour."""
+    """Draws an empty box with rounded corners and an edge of this colour."""
     from matplotlib.patches import FancyBboxPatch
 
     axes.add_patch(
         FancyBboxPatch(
-            (left, top), width, height, boxstyle="round,pad=0,rounding_size=0.05", facecolor="white", edgecolor=colour,
-            linewidth=1.2,
+            (left, top), width, height, boxstyle="round,pad=0,rounding_size=0.05", facecolor=GROUND,
+            edgecolor=colour, linewidth=1.2,
         )
     )  # fmt: skip
 
@@ -102,7 +126,12 @@ class Picture:
         if WITHOUT_PNG not in os.environ:
             figure.savefig(png, format="png", dpi=96, metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        return cls(png.getvalue(), svg.getvalue(), text)
+        return cls(png.getvalue(), themed(svg.getvalue()), text)
+
+    @property
+    def image(self) -> bytes:
+        """The SVG as a file for a widget."""
+        return self.svg.encode()
 
     def mimebundle(self) -> dict[str, Any]:
         # JupyterLab shows an SVG as an <img> that may exceed the cell: without a fixed size it fits.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.patches import Rectangle
 
 from zephyr_lab.views.block import colour_of
-from zephyr_lab.views.figure import INK, PALE, Picture, blank, style
+from zephyr_lab.views.figure import INK, PALE, TINT, Picture, blank, style
 
 WIDTH, ROW, HEAD = 10.0, 0.58, 0.42  # inches
 CHARACTER = 0.088  # inches of a bold one, on average
@@ -34,7 +34,7 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], legend: Mapping[
             for number, word in enumerate(words):
                 left, colour = first + number * cell, colour_of(word)
                 axes.add_patch(
-                    Rectangle((left + 0.03, top + 0.03), cell - 0.06, ROW - 0.06, facecolor=colour, alpha=0.14)
+                    Rectangle((left + 0.03, top + 0.03), cell - 0.06, ROW - 0.06, facecolor=colour, alpha=TINT)
                 )
                 verdict, _, numbers = word.partition(": ")
                 middle, line_at = left + cell / 2, top + (0.3 if numbers else 0.5) * ROW

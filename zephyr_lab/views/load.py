@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from zephyr_lab.views.figure import BAD, GOOD, GRID, INK, PALE, SESSIONS, WARN, Picture, new_figure, style
+from zephyr_lab.views.figure import BAD, GOOD, GRID, GROUND, INK, PALE, SESSIONS, WARN, Picture, new_figure, style
 
 WIDTH = 10.0  # inches
 
@@ -176,7 +176,7 @@ def verdicts(counts: Mapping[str, Mapping[str, int]], text: str) -> Picture:
             axes.barh(range(len(counts)), numbers, left=ends, color=colour, height=0.62, label=verdict)
             for place, (end, number) in enumerate(zip(ends, numbers, strict=True)):
                 if number:
-                    axes.text(end + number / 2, place, str(number), ha="center", va="center", color="white")
+                    axes.text(end + number / 2, place, str(number), ha="center", va="center", color=GROUND)
             ends = [end + number for end, number in zip(ends, numbers, strict=True)]
         axes.set_yticks(range(len(counts)), list(counts))
         axes.set_xticks([])

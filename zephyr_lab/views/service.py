@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from zephyr_lab.views.figure import BAD, INK, PALE, SESSIONS, Picture, new_figure, style
+from zephyr_lab.views.figure import BAD, GROUND, INK, PALE, SESSIONS, Picture, new_figure, style
 
 WIDTH, HEIGHT = 10.0, 3.7  # inches
 
@@ -64,7 +64,7 @@ def _box(
             width,
             height,
             boxstyle="round,pad=0,rounding_size=0.08",
-            facecolor="white",
+            facecolor=GROUND,
             edgecolor=colour,
             linewidth=1.6,
         )

@@ -14,6 +14,7 @@ from zephyr_lab.views.figure import (
     GOOD,
     GRID,
     INK,
+    LIT,
     MONO,
     MONO_WIDTH,
     PALE,
@@ -108,7 +109,5 @@ def _draw_boxes(
 
 def _draw_wait(axes: Axes, middle: float, top: float, bottom: float) -> None:
     axes.add_patch(
-        Rectangle(
-            (middle - 0.09, top), 0.18, bottom - top, facecolor="#fff8c5", edgecolor=WARN, hatch="////", linewidth=0.8
-        )
+        Rectangle((middle - 0.09, top), 0.18, bottom - top, facecolor=LIT, edgecolor=WARN, hatch="////", linewidth=0.8)
     )
