@@ -49,7 +49,14 @@ class ServerUnavailable(LabError):
 
 
 class ScheduleError(LabError):
-    """A schedule that the server does not admit: a step for a session that is waiting or has no step left."""
+    """A schedule that the server does not admit: a step for a session that is waiting or has no step left.
+
+    Of a session that is waiting, `schedule` ends with that step: no schedule that begins so is admitted.
+    """
+
+    def __init__(self, text: str, *, schedule: str = "") -> None:
+        super().__init__(text)
+        self.schedule = schedule
 
 
 class SetupFailed(LabError):

@@ -130,7 +130,7 @@ class Execution:
         """Sends a step, waits until all is quiet, returns the events. Raises ScheduleError, StepTimeout."""
         channel = self._channels[step.session]
         if self.waiting(step.session):
-            raise ScheduleError(self._refusal(step))
+            raise ScheduleError(self._refusal(step), schedule=self._schedule(step.name))
         self._places[step.session] = self._programs[step.session].index(step) + 1
         self._sent[step.session] = len(self.taken)
         self.taken.append(step.name)
@@ -248,8 +248,8 @@ class Execution:
 
     # -- errors with their remedy
 
-    def _schedule(self) -> str:
-        return Schedule(tuple(self.taken)).text(self.spec)
+    def _schedule(self, *more: str) -> str:
+        return Schedule((*self.taken, *more)).text(self.spec)
 
     def _refusal(self, step: Step) -> str:
         _, wait = self._settler.waits[step.session]

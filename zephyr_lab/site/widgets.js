@@ -40,12 +40,17 @@
 
   // The runs of all schedules of a case: a script, for a page opened from a folder may load nothing else.
   const loading = new Map();
+  // What the runs of a case have in common is in the file once: each list in them is one of places in `parts`.
+  function whole({ parts, runs }) {
+    const known = (value) => (Array.isArray(value) ? value.map((place) => parts[place]) : value);
+    return runs.map((run) => Object.fromEntries(Object.entries(run).map(([key, value]) => [key, known(value)])));
+  }
   function schedules(name) {
     if (!loading.has(name)) {
       loading.set(name, new Promise((done, failed) => {
         const script = document.createElement("script");
         script.src = `${here}schedules/${name}.js`;
-        script.onload = () => done(window.zephyrSchedules[name]);
+        script.onload = () => done(whole(window.zephyrSchedules[name]));
         script.onerror = () => failed(new Error(`no schedules of ${name}`));
         document.head.append(script);
       }));
