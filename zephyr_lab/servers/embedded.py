@@ -249,12 +249,13 @@ def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
 def start_standby(dsn: str, pg_bin: str | None = None) -> tuple[Supervised, str]:
     """A hot standby of a server that `start_postgres` has started, and a DSN like that one's. Raises ServerUnavailable.
 
+    Its programs are those of `pg_bin`, by default ZEPHYR_LAB_PG_BIN, as the lab's are: both must be of one version.
     Its data are a base backup; the password is in its private folder, where the receiver of the log reads it. A query
     that stands in the way of the log is cancelled at once, and not after 30 seconds.
     """
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    program = find_postgres(pg_bin)
+    program = find_postgres(pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"))
     told = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
     source = make_conninfo(**{name: told[name] for name in ("host", "port", "user")})
     settings = ['unix_socket_directories="{folder}"', "port=5432", "max_standby_streaming_delay=0"]
