@@ -96,7 +96,7 @@ def test_what_holds_is_taken(lab: Lab, name: str, function: Function) -> None:
     answer = answer_to(lab, name, function)
     assert answer.right, answer
     said = " ".join(answer.words().split())
-    assert "orders of 2 sessions and in " in said or "in all 10 cases" in said
+    assert "schedules of 2 sessions and in " in said or "in all 10 cases" in said
     assert answer.transcript is None
 
 
@@ -132,7 +132,7 @@ def test_the_shortest_schedule_is_the_answer(lab: Lab) -> None:
 def test_where_all_orders_were_run_the_answer_says_so_and_how_often_somebody_waited(lab: Lab) -> None:
     """Random ones are no proof, and are called so."""
     few = answer_to(lab, "safe-booking", booking.guarded).words()
-    assert "in all 8 orders of 2 sessions and in all 30 orders of 3 sessions; 40 times" in " ".join(few.split())
+    assert "in all 8 schedules of 2 sessions and in all 30 schedules of 3 sessions; 40 times" in " ".join(few.split())
     many = answer_to(lab, "safe-booking", booking.versioned).words()
     assert "60 random orders of 3 sessions (which is no proof)" in " ".join(many.split())
     free = answer_to(lab, "booking-without-waits", booking.in_one_message).words()

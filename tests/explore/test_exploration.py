@@ -120,12 +120,12 @@ def test_a_counterexample_shows_itself_and_can_be_run_again(lab: Lab) -> None:
 
 
 NAMED = {
-    "lost-update": ("lost update: notebooks/03", "at repeatable read this order is refused: 40001"),
-    "write-skew": ("write skew: notebooks/08", "at serializable this order is refused: 40001"),
-    "double-booking": ("write skew: notebooks/08", "at serializable this order is refused: 40001"),
-    "non-repeatable-read": ("non-repeatable read: notebooks/01", "at repeatable read this order is right"),
-    "phantom": ("phantom: notebooks/02", "at repeatable read this order is right"),
-    "read-skew": ("read skew: notebooks/06", "at repeatable read this order is right"),
+    "lost-update": ("lost update: notebooks/03", "at repeatable read this schedule is refused: 40001"),
+    "write-skew": ("write skew: notebooks/08", "at serializable this schedule is refused: 40001"),
+    "double-booking": ("write skew: notebooks/08", "at serializable this schedule is refused: 40001"),
+    "non-repeatable-read": ("non-repeatable read: notebooks/01", "at repeatable read this schedule is right"),
+    "phantom": ("phantom: notebooks/02", "at repeatable read this schedule is right"),
+    "read-skew": ("read skew: notebooks/06", "at repeatable read this schedule is right"),
 }
 
 

@@ -318,9 +318,13 @@ def with_an_orm(session: Session) -> None:
 @pytest.mark.parametrize(
     ("functions", "name", "level"),
     [
-        ([lost_update] * 2, "lost update: notebooks/03", "at repeatable read this order is refused: 40001"),
-        ([with_an_orm] * 2, "lost update: notebooks/03", "at repeatable read this order is refused: 40001"),
-        ([leave("Anna"), leave("Boris")], "write skew: notebooks/08", "at serializable this order is refused: 40001"),
+        ([lost_update] * 2, "lost update: notebooks/03", "at repeatable read this schedule is refused: 40001"),
+        ([with_an_orm] * 2, "lost update: notebooks/03", "at repeatable read this schedule is refused: 40001"),
+        (
+            [leave("Anna"), leave("Boris")],
+            "write skew: notebooks/08",
+            "at serializable this schedule is refused: 40001",
+        ),
     ],
 )
 def test_an_anomaly_of_functions_is_named_with_the_level_that_refuses_it(

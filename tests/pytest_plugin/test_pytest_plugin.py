@@ -130,7 +130,7 @@ def test_a_failure_shows_the_tables_that_differ_and_counts_the_others(project: P
     assert "final:  slots: booked=1" in lost
     assert "menu_" not in lost
     assert "lost update: notebooks/03-lost-update.ipynb: " in lost
-    assert "at repeatable read this order is refused: 40001" in lost
+    assert "at repeatable read this schedule is refused: 40001" in lost
     assert "20 more tables are the same in all these orders" in lost
     kept = project.pytest("-k", "invariant").stdout.str()
     assert "menu_19: price=19" in kept

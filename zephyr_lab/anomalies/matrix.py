@@ -14,8 +14,8 @@ from zephyr_lab.extras import or_text
 from zephyr_lab.schedule.levels import IsolationLevel
 
 LEGEND = {
-    "occurs": "in some order the outcome is one that no serial order gives",
-    "prevented": "in every order the outcome is one that a serial order gives",
+    "occurs": "in some schedule the outcome is one that no serial order gives",
+    "prevented": "in every schedule the outcome is one that a serial order gives",
     "aborts": "prevented, because a transaction is aborted: 40001 and 40P01 ask for a retry, other errors do not",
 }
 

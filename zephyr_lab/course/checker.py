@@ -96,7 +96,7 @@ class Exercise:
         together = [one.words for one in self.scenarios if len(one.calls) > 1]
         setup = next((one.setup.strip() for one in self.scenarios if isinstance(one.setup, str)), "")
         level = f" at {self.isolation}," if setup else ""
-        lines = [f"Checked{level} in the orders of the round trips of:", *(f"  - {words}" for words in together)]
+        lines = [f"Checked{level} in the schedules of the round trips of:", *(f"  - {words}" for words in together)]
         return "\n".join([*lines, *(["", setup] if setup else [])])
 
     def check(self, lab: Lab, function: Learners) -> Answer:
@@ -210,9 +210,9 @@ class _Search:
             if number > 1:
                 complete = {one.complete for one in runs}
                 if len(complete) > 1:
-                    which = "{} orders, not all,"
+                    which = "{} schedules, not all,"
                 else:
-                    which = "all {} orders" if complete == {True} else "{} random orders"
+                    which = "all {} schedules" if complete == {True} else "{} random schedules"
                 proof = "" if complete == {True} else " (which is no proof)"
                 parts.append(f"{which.format(f'{schedules:,}')} of {number} sessions{proof}")
         blocked = "nobody ever had to wait" if not waits else f"{waits:,} times a step had to wait for another session"

@@ -102,8 +102,8 @@ def first_level_without(
             if one.end is End.ABORTED and one.sqlstate in RETRYABLE
         }
         if states:
-            return f"at {level} this order is refused: {', '.join(sorted(states))}"
-        return f"at {level} this order is right" if verdict.kind is VerdictKind.PREVENTED else ""
+            return f"at {level} this schedule is refused: {', '.join(sorted(states))}"
+        return f"at {level} this schedule is right" if verdict.kind is VerdictKind.PREVENTED else ""
     return ""
 
 
