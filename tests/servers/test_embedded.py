@@ -73,6 +73,15 @@ def test_a_standby_follows_is_read_only_and_leaves_no_folder(lab: Lab) -> None:
     assert not server.folder.exists()
 
 
+def test_a_standby_is_started_from_the_programs_that_the_lab_s_server_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another version's would not start on its data."""
+    monkeypatch.setenv("ZEPHYR_LAB_PG_BIN", str(tmp_path))
+    with pytest.raises(ServerUnavailable, match=r"ZEPHYR_LAB_PG_BIN is .*no program `postgres` in it"):
+        start_standby("host=/nowhere user=postgres")
+
+
 # -- a user id without a name
 
 
