@@ -40,6 +40,7 @@ LOOKED_AT = (
     "matrix.html",
     "levels.html#snapshot-isolation",
     "schedules.html#lost-update/rr/ABABAB",
+    "schedules.html#lock-after-read/rc",
     "notebooks/00-start.html",
     "notebooks/10-matrix.html",
     "notebooks/questions.html",
@@ -58,9 +59,9 @@ def only_the_first(path: Path) -> Execution:
     return Execution(notebook)
 
 
-def of_two_cases() -> Schedules:
+def of_three_cases() -> Schedules:
     with Lab() as lab:
-        return {name: all_schedules(lab.case(name)) for name in ("lost-update", "read-skew")}
+        return {name: all_schedules(lab.case(name)) for name in ("lost-update", "read-skew", "lock-after-read")}
 
 
 def of_none() -> Schedules:
@@ -68,7 +69,7 @@ def of_none() -> Schedules:
 
 
 WAYS = [
-    pytest.param((only_the_first, of_two_cases), id="the-first-executed", marks=pytest.mark.thorough),
+    pytest.param((only_the_first, of_three_cases), id="the-first-executed", marks=pytest.mark.thorough),
     pytest.param(
         (executed_now, schedules_now), id="all-executed", marks=[pytest.mark.thorough, pytest.mark.timeout(1200)]
     ),
@@ -213,6 +214,9 @@ def test_a_link_opens_one_schedule_and_the_map_opens_the_others(site: Path, page
     assert page.url.endswith("#lost-update/ser/AAABBB")
     stepper.get_by_role("combobox", name="Schedule").select_option("A B A B B A")
     stepper.get_by_text("The server does not admit this schedule at this level").wait_for()
+    page.goto((site / "schedules.html").as_uri() + "#lock-after-read/rc/AAAABBBB")
+    stepper.locator(".zls-title").get_by_text("lock-after-read").wait_for()
+    assert page.locator(".zephyr-map a").count() == 3 * 70
     page.goto((site / "matrix.html").as_uri())
     page.get_by_role("row", name="lost-update").get_by_role("link", name="occurs").first.click()
     page.locator(".zls-mark", has_text="occurs").wait_for()
