@@ -150,7 +150,7 @@ class ExploreOptions(RunOptions):
         stands_for=30, shell_type=float,
     )  # fmt: skip
     shrink: bool = _option(True, "Look for the counterexample with the fewest switches.")
-    may_raise: bool = _option(False, "Admit functions that raise an error in every order.")
+    may_raise: bool = _option(False, "Admit functions that raise an error in every schedule.")
 
     def check(self) -> Self:
         """Returns itself. Raises BadInput for invalid values or combinations."""

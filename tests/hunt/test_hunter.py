@@ -149,7 +149,7 @@ def test_what_always_fails_is_tested_by_nothing(lab: Lab) -> None:
 
     found = lab.hunt({"fail": fail}, setup=ORDERS).decisions["fail", "fail"]
     assert (found.kind, found.ran_out) == ("undecided", False)
-    assert found.why.startswith("nothing was tested: in every order they raised ValueError('as always'); give a setup")
+    assert found.why.startswith("nothing was tested: in every schedule they raised ValueError('as always'); give")
     assert lab.hunt({"fail": fail}, setup=ORDERS, may_raise=True).decisions["fail", "fail"].kind == "safe"
 
 

@@ -134,7 +134,7 @@ def matrix(
         MatrixFormat, typer.Option(help="Output format; json has the transcripts too.")
     ] = MatrixFormat.TEXT,
 ) -> None:
-    """Explore every anomaly at every isolation level, over all orders: prevented, occurs, aborts 40001, and how often.
+    """Explore every anomaly at every level, over all schedules: prevented, occurs, aborts 40001, and how often.
 
     Exit 1 if it is not as expected. A step is a message to the server: races inside one statement cannot be seen.
     """

@@ -35,7 +35,7 @@ DSN = Annotated[
 
 def strategies(
     names: Annotated[list[str] | None, typer.Argument(help="Names of strategies; default: all.")] = None,
-    explore: Annotated[bool, typer.Option(help="Explore each over all orders, at three levels.")] = False,
+    explore: Annotated[bool, typer.Option(help="Explore each over all schedules, at three levels.")] = False,
     sessions: Annotated[
         int, typer.Option(min=2, max=4, help="Number of sessions that book the last place of the slot.")
     ] = 2,

@@ -39,7 +39,7 @@ class Explores(Protocol):
 
 
 class Kind(StrEnum):
-    """What is known of some operations. `aborts`: no anomaly, and the server aborts one of them in some orders."""
+    """What is known of some operations. `aborts`: no anomaly, and the server aborts one of them in some schedules."""
 
     SAFE = "safe"
     RACES = "races"
@@ -160,7 +160,7 @@ def _kind_of(found: Exploration, sessions: Mapping[str, Any], pattern: str, *, i
         texts = sorted({text for some in raised.values() for text in some})
         return (
             Kind.UNDECIDED,
-            f"nothing was tested: in every order they raised {' or '.join(texts)}; give a setup for them",
+            f"nothing was tested: in every schedule they raised {' or '.join(texts)}; give a setup for them",
         )
     unseen = f"; used, and not compared: {', '.join(found.not_compared)}" if found.not_compared else ""
     if found.aborted:

@@ -220,30 +220,32 @@ def start_postgres(pg_bin: str | None = None) -> tuple[Supervised, str]:
         "-D", "{folder}/data", "-U", "postgres", "-A", "scram-sha-256", "--pwfile", "{folder}/password", "-E", "UTF8",
         "--no-locale", "--no-sync", *early,
     ]  # fmt: skip
-    settings = ['unix_socket_directories="{folder}"', "port=5432"]
-    settings += [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + small
     server = Supervised(
         program,
         {
-            "prefix": "zephyr-lab-pg-",
-            "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),
+            **_running(program),
             "files": {"password": password + "\n"},
             "setup": [[program.command("initdb", mirrored=nameless), *initdb]],
             "nameless": _mirror(program) if nameless else None,
             "cluster": _cluster(program, initdb, password),
-            "server": [
-                program.command("postgres"),
-                "-D",
-                "{folder}/data",
-                *_flatten(lambda setting: ["-c", setting], settings),
-            ],
-            "ready": ["line", "{folder}/data/postmaster.pid", 8, "ready"],
-            "stop": "SIGINT",
         },
     )
     return server, make_conninfo(
         host=str(server.folder), port=5432, user="postgres", dbname="postgres", password=server.password or password
     )
+
+
+def _running(program: Program, *further: str) -> dict[str, Any]:
+    """How a server with a teaching server's settings, and further ones, is started on its folder, and stopped."""
+    settings = ['unix_socket_directories="{folder}"', "port=5432", *further]
+    settings += [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + _small_shared_memory()
+    return {
+        "prefix": "zephyr-lab-pg-",
+        "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),
+        "server": [program.command("postgres"), "-D", "{folder}/data", *_flatten(lambda one: ["-c", one], settings)],
+        "ready": ["line", "{folder}/data/postmaster.pid", 8, "ready"],
+        "stop": "SIGINT",
+    }
 
 
 def start_standby(dsn: str, pg_bin: str | None = None) -> tuple[Supervised, str]:
@@ -258,24 +260,13 @@ def start_standby(dsn: str, pg_bin: str | None = None) -> tuple[Supervised, str]
     program = find_postgres(pg_bin or os.environ.get("ZEPHYR_LAB_PG_BIN"))
     told = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
     source = make_conninfo(**{name: told[name] for name in ("host", "port", "user")})
-    settings = ['unix_socket_directories="{folder}"', "port=5432", "max_standby_streaming_delay=0"]
-    settings += [f"{name}={value}" for name, value in TEACHING_SETTINGS.items()] + _small_shared_memory()
     backup = ["-D", "{folder}/data", "-d", source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
     server = Supervised(
         program,
         {
-            "prefix": "zephyr-lab-pg-",
-            "bytes": POSTGRES_BYTES + (PROGRAMS_BYTES if program.copied else 0),
+            **_running(program, "max_standby_streaming_delay=0"),
             "environment": {**ENVIRONMENT, "PGPASSWORD": told.get("password", "")},
             "setup": [[program.command("pg_basebackup"), *backup]],
-            "server": [
-                program.command("postgres"),
-                "-D",
-                "{folder}/data",
-                *_flatten(lambda setting: ["-c", setting], settings),
-            ],
-            "ready": ["line", "{folder}/data/postmaster.pid", 8, "ready"],
-            "stop": "SIGINT",
         },
     )
     return server, make_conninfo(**{**told, "host": str(server.folder)})
