@@ -33,7 +33,7 @@ def inferred(*edges: Edge, predicate: bool = False, nodes: int = 4) -> Inference
     parts = [
         Edges.of(np.array([one]), np.array([other]), kind, nodes, predicate=predicate) for one, other, kind in edges
     ]
-    return Inference(Edges.joined(parts, nodes))
+    return Inference(parts, nodes)
 
 
 def names(sessions: str, level: str, *edges: Edge, timed: bool = True) -> list[str]:

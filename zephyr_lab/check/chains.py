@@ -6,37 +6,52 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zephyr_lab.check.arrays import Ints
 from zephyr_lab.check.history import READ, History
+
+_FEW = 32
+"""Operations of a transaction up to which comparing each with those before it takes less than sorting."""
 
 
 @dataclass(frozen=True)
 class Chains:
-    """For each operation the one `before` it and `after` it, of the same transaction on the same key; -1: none.
+    """For each operation, the one `before` it of the same transaction on the same key, and the `next_write` after it;
+    -1: none."""
 
-    `order` has the operations chain after chain; `same[i]`: `order[i + 1]` is in the chain of `order[i]`.
-    `next_write` leaves out the reads in between.
-    """
-
-    order: np.ndarray
-    same: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    next_write: np.ndarray
+    before: Ints
+    next_write: Ints
 
 
 def chains(history: History) -> Chains:
     """The chains of a history."""
     h = history
-    group = h.owner.astype(np.int64) * max(len(h.keys), 1) + h.key
-    order = np.argsort(group, kind="stable")
-    same = group[order][1:] == group[order][:-1]
-    before, after = np.full((2, len(group)), -1, np.int64)
-    before[order[1:][same]] = order[:-1][same]
-    after[order[:-1][same]] = order[1:][same]
+    before = _before(h)
+    later = np.flatnonzero(before >= 0)
+    after = np.full(len(before), -1, np.int32)
+    after[before[later]] = later
     next_write = after.copy()
-    while (skip := (next_write >= 0) & (h.kind[next_write] == READ)).any():
+    while len(skip := np.flatnonzero((next_write >= 0) & (h.kind[next_write] == READ))):
         next_write[skip] = after[next_write[skip]]
-    return Chains(order, same, before, after, next_write)
+    return Chains(before, next_write)
+
+
+def _before(history: History) -> Ints:
+    owner, key = history.owner, history.key
+    before = np.full(len(owner), -1, np.int32)
+    longest = int(np.diff(history.start).max(initial=0))
+    if longest > _FEW:
+        group = owner.astype(np.int64) * max(len(history.keys), 1) + key
+        order = np.argsort(group, kind="stable")
+        same = group[order][1:] == group[order][:-1]
+        before[order[1:][same]] = order[:-1][same]
+        return before
+    for back in range(1, longest):
+        same = key[back:] == key[:-back]
+        same &= owner[back:] == owner[:-back]
+        same &= before[back:] < 0
+        place = np.flatnonzero(same)
+        before[place + back] = place
+    return before
 
 
 def spread(items: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,5 +24,7 @@ class Codes:
     def of(self, keys: Ints, values: Ints) -> Ints:
         if self._ranks is not None:
             values = np.searchsorted(self._ranks, values)
-        numbers: Ints = keys.astype(np.int64) * self.span + (values - self._low)
+        numbers: Ints = keys.astype(np.int64)
+        numbers *= self.span
+        numbers += np.subtract(values, self._low, dtype=np.int64)
         return numbers

@@ -25,6 +25,7 @@ STATUS = {"ok": 0, "fail": 1, "info": 2}
 KINDS = {"r": READ, "append": WRITE, "w": WRITE}
 PREDICATES = frozenset({"rp", "insert", "delete"})
 LARGEST = 2**62
+_MANY = 4_000_000  # operations, from which on memory counts more than the time to ask for it again
 _FIELDS = itemgetter("session", "type", "ops")
 _MALFORMED = (TypeError, ValueError, KeyError, OverflowError, AttributeError, IndexError)
 _LIST, _REGISTER = Workload.LIST_APPEND, Workload.RW_REGISTER
@@ -70,7 +71,7 @@ class Columns:
         self.sessions, self.keys = _Numbering(), _Numbering()
         self.values = _Numbering() if names else None
         self._replaced: dict[int, int] = {}
-        self._operations = 0
+        self._operations = self._elements = 0
         self._skeletons = Skeletons()
         self._parts: list[tuple[Ints, ...]] = []
 
@@ -125,10 +126,18 @@ class Columns:
                 found.kind,
                 _numbers(self.keys, found.keys),
                 found.value,
-                found.size if lists else np.zeros(0, np.int32),
-                found.elements,
+                *self._placed(found.size if lists else np.zeros(0, np.int32), found.elements),
             )
         )
+
+    def _placed(self, size: Ints, elements: Ints) -> tuple[Ints, Ints, Ints]:
+        """Where the lists of the given sizes are among the elements of all parts, the sizes, and the elements."""
+        length = np.maximum(size, 0)
+        at = np.cumsum(length, dtype=np.int64)
+        at -= length
+        at += self._elements
+        self._elements += len(elements)
+        return at.astype(np.int32, copy=False) if self._elements < 1 << 31 else at, size, narrow(elements)
 
     def _columns(
         self,
@@ -174,8 +183,7 @@ class Columns:
             kind,
             self._numbered(self.keys, keys, m),
             value,
-            size,
-            elements,
+            *self._placed(size, elements),
         )
 
     def _numbered(self, numbering: _Numbering, names: Iterable[Any], count: int) -> Ints:
@@ -304,17 +312,17 @@ class Columns:
         for column in held:  # of ten million operations each is large: none is there twice
             parts.append(np.concatenate(column))
             column.clear()
-        _give_back()
+        if self._operations > _MANY:
+            _give_back()
         if not parts:
             empty = np.zeros(0, np.int64)
-            parts = [empty] * 11
-        session, status, begin, end, line, counts, kind, key, value, size, elements = parts
+            parts = [empty] * 12
+        session, status, begin, end, line, counts, kind, key, value, at, size, elements = parts
         workload = self.workload or _LIST
         if workload is _LIST and len(size) < len(kind):  # chunks of transactions without operations of a known kind
-            size = np.concatenate([np.full(len(kind) - len(size), -1, np.int32), size])
-        at = np.zeros(len(size), np.int64)
-        if len(size):
-            np.cumsum(np.maximum(size[:-1], 0), out=at[1:])
+            missing = len(kind) - len(size)
+            size = np.concatenate([np.full(missing, -1, np.int32), size])
+            at = np.concatenate([np.zeros(missing, np.int32), at])
         start = np.zeros(len(session) + 1, np.int64)
         np.cumsum(counts, out=start[1:])
         return History(
@@ -343,6 +351,15 @@ def _give_back() -> None:
     """Has glibc give back what the blocks held, which else is kept, and of no use for larger arrays."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def narrow(values: Ints) -> Ints:
+    """In as few bytes as hold all."""
+    largest = max(int(values.max()), ~int(values.min())) if len(values) else 0
+    for kind in (np.int8, np.int16, np.int32):
+        if largest <= np.iinfo(kind).max:
+            return values.astype(kind, copy=False)
+    return values
 
 
 def _numbers(numbering: _Numbering, names: Ints | list[bytes]) -> Ints:

@@ -63,14 +63,18 @@ class Edges:
     ) -> Edges:
         """Edges of one kind, without those from a node to itself."""
         other = source != target
-        count = int(other.sum())
+        count = np.count_nonzero(other)
         none = np.full(count, -1, np.int32)
+
+        def kept(column: Ints) -> Ints:
+            return (column if count == len(column) else column[other]).astype(np.int32, copy=False)
+
         return cls(
-            source[other].astype(np.int32),
-            target[other].astype(np.int32),
+            kept(source),
+            kept(target),
             np.full(count, kind, np.int8),
-            none if first is None else first[other].astype(np.int32),
-            none if second is None else second[other].astype(np.int32),
+            none if first is None else kept(first),
+            none if second is None else kept(second),
             np.full(count, predicate, np.bool_),
             nodes,
         )
@@ -130,7 +134,12 @@ def by_session(history: History) -> Ints:
     unknown = np.zeros(len(history.sessions), np.bool_)
     unknown[session[begin < 0]] = True
     begin, end = (np.where(unknown[session], 0, one) for one in (begin, end))
-    by: Ints = lines[np.lexsort((end, begin, session))]
+    small = session.astype(np.int16) if len(history.sessions) < 1 << 15 else session  # these are sorted by their bits
+    order = np.argsort(small, kind="stable")
+    same = session[order][1:] == session[order][:-1]
+    if (same & (begin[order][1:] <= begin[order][:-1])).any():  # a file mostly has a session in its order
+        order = np.lexsort((end, begin, session))
+    by: Ints = lines[order]
     return by
 
 

@@ -42,7 +42,7 @@ class _Lists:
         self.appends = np.flatnonzero((h.kind == WRITE) & self.happened)
         self.chains = chains(h)
         self.last_code = self.codes.of(h.key[self.full], h.value[self.full])
-        self.result = Inference(Edges.joined([], len(h)))
+        self.result = Inference([], len(h))
 
     def infer(self) -> Inference:
         self._version_order()
@@ -59,11 +59,8 @@ class _Lists:
     def _version_order(self) -> None:
         """`order`: version codes, key after key; `first[key]`, `length[key]`: a key's range. Of several longest reads
         the first in the file counts."""
-        h, full = self.history, self.full
-        keys = len(h.keys)
-        longest = np.full(keys, -1, np.int64)
-        by_size = full[np.lexsort((-full, h.size[full]))]  # a later entry wins: the longest, and of those the first
-        longest[h.key[by_size]] = by_size
+        h, keys = self.history, len(self.history.keys)
+        longest = self._longest()
         single = self._single_appends(longest)
         have = np.flatnonzero(longest >= 0)
         self.length = np.zeros(keys, np.int64)
@@ -79,23 +76,35 @@ class _Lists:
         )
         self.order_key = np.repeat(have, self.length[have]).astype(np.int32)
         self.order = self.codes.of(self.order_key, h.elements[index])
-        self._without_repeats()
+        self.read_length = self.length.copy()
         self._append_singles(single)
         self.longest = longest
-        self.place = np.full(len(self.order), 0, np.int32)
-        self.place[:] = np.arange(len(self.order)) - self.first[self.order_key]
-        self.place_of = Table(self.order, self.place, self.codes.size)
+        self._places()
+        if (self.place_of.get(self.order) != self.place).any():
+            self._without_repeats()
+            self._places()
         self.writer_op = self.live.get(self.order)
+
+    def _longest(self) -> Ints:
+        """Of each key the longest read, and of several the first in the file; -1: none."""
+        h, full = self.history, self.full
+        last = len(h.kind) - 1
+        best = np.full(len(h.keys), last, np.int64)
+        np.maximum.at(best, h.key[full].astype(np.intp), (h.size[full].astype(np.int64) << 32) + (last - full))
+        return np.where(best > last, last - (best & 0xFFFFFFFF), -1)
+
+    def _places(self) -> None:
+        self.place = np.arange(len(self.order), dtype=np.int32)
+        self.place -= self.first[self.order_key].astype(np.int32)
+        self.place_of = Table(self.order, self.place, self.codes.size)
 
     def _without_repeats(self) -> None:
         """A read with an element twice gives the order of first occurrences."""
         _, firsts = np.unique(self.order, return_index=True)
-        self.read_length = self.length.copy()
-        if len(firsts) < len(self.order):
-            firsts.sort()
-            self.order, self.order_key = self.order[firsts], self.order_key[firsts]
-            self.length = np.bincount(self.order_key, minlength=len(self.length)).astype(np.int64)
-            self.first = np.cumsum(self.length) - self.length
+        firsts.sort()
+        self.order, self.order_key = self.order[firsts], self.order_key[firsts]
+        self.length = np.bincount(self.order_key, minlength=len(self.length)).astype(np.int64)
+        self.first = np.cumsum(self.length) - self.length
 
     def _single_appends(self, longest: Ints) -> Ints:
         """Appends to keys without a read value and without another append: their order is known anyway."""
@@ -124,6 +133,8 @@ class _Lists:
         size = h.size[full].astype(np.int64)
         stops, at = np.cumsum(size), h.at[full]
         further = h.at[self.longest[h.key[full]]] - at
+        if len(h.elements) < 1 << 31:
+            further = further.astype(np.int32)
         begin = 0
         while begin < len(full):
             base = stops[begin - 1] if begin else 0
@@ -131,7 +142,7 @@ class _Lists:
             sizes = size[begin:end]
             first, last = at[begin], at[end - 1] + sizes[-1]
             if last - first == stops[end - 1] - base:  # no other reads among these
-                mine, place = h.elements[first:last], np.arange(first, last)
+                mine, place = h.elements[first:last], np.arange(first, last, dtype=further.dtype)
             else:
                 place = spread(at[begin:end], at[begin:end], at[begin:end] + sizes)[1]
                 mine = h.elements[place]
@@ -216,22 +227,18 @@ class _Lists:
         )
         # Nothing is known before the first append, so any position is right.
         calm |= ~reading & ~after_read & (before[prior] < 0) & (at[second] == at[prior] + 1) & (at[prior] >= 0)
-        for number in np.unique(self.owner[second[~(calm & self.ok[prior])]]):
-            self._one_transaction(int(number))
+        for number in sorted({*self.owner[second[~(calm & self.ok[prior])]].tolist()}):
+            self._one_transaction(number)
 
     def _read_later(self) -> Bools:
         """Whether a read of the same key follows in the same transaction."""
-        again = self.chains.same
-        several = np.append(False, again) | np.append(again, False)  # chains of more than one operation
-        order = self.chains.order[several] if len(self.chains.order) else self.chains.order
-        later = np.zeros(len(self.chains.order), np.bool_)
-        if not len(order):
-            return later
-        starts = np.flatnonzero(np.append(True, self.chains.before[order[1:]] < 0))
-        place = np.arange(len(order))
-        reads = np.where(self.history.kind[order] == READ, place, -1)
-        last = np.repeat(np.maximum.reduceat(reads, starts), np.diff(np.append(starts, len(order))))
-        later[order] = place < last
+        before = self.chains.before
+        later = np.zeros(len(before), np.bool_)
+        reached = before[self.history.kind == READ]
+        while len(reached := reached[reached >= 0]):
+            reached = reached[~later[reached]]
+            later[reached] = True
+            reached = before[reached]
         return later
 
     def _one_transaction(self, number: int) -> None:
@@ -386,4 +393,4 @@ class _Lists:
         parts.append(Edges.of(owner[inner], owner[after], Kind.RW, n, inner, after))
         at_end = reads[ends]
         anti, nodes = anti_dependencies(h.key[at_end], owner[at_end], at_end, h.key[unread], owner[unread], unread, n)
-        self.result.edges = Edges.joined([*parts, anti], nodes)
+        self.result.parts, self.result.nodes = [*parts, anti], nodes

@@ -11,7 +11,6 @@ from zephyr_lab.check.chooser import ROUNDS
 from zephyr_lab.check.read import read
 from zephyr_lab.check.registers import Assumptions
 from zephyr_lab.check.report import Report
-from zephyr_lab.workers.pool import Workers
 
 
 def check_all(
@@ -37,6 +36,8 @@ def check_all(
         for path in files:
             yield _check(path, *about)
         return
+    from zephyr_lab.workers.pool import Workers
+
     done: dict[int, Report] = {}
     with Workers(executor, jobs) as workers:
         for number, path in enumerate(files):

@@ -51,17 +51,17 @@ class Findings:
 def examine(history: History, inference: Inference, level: str) -> Findings:
     """All anomalies in the data, and those of session order and real time if the level includes these."""
     needs = levels.needs(level)
-    edges, n = inference.edges, len(history)
-    parts, orders = [edges], [Order.DATA]
+    nodes, n = inference.nodes, len(history)
+    parts, orders = list(inference.parts), [Order.DATA]
     realtime = needs is Order.REALTIME and history.timed
     if needs:
-        parts.append(process_edges(history, edges.nodes))
+        parts.append(process_edges(history, nodes))
         orders.append(Order.PROCESS)
-    if any((part.target < n).any() for part in parts) and ranked(history, parts, realtime):
+    if any((part.target < n).any() for part in parts) and ranked(history, parts, nodes, realtime):
         return Findings(dict(inference.found))
-    whole = Edges.joined(parts, edges.nodes)
+    whole = Edges.joined(parts, nodes)
     if realtime:
-        times = realtime_edges(history, edges.nodes)
+        times = realtime_edges(history, nodes)
         whole = Edges.joined([whole, times], times.nodes)
         orders.append(Order.REALTIME)
     found = Findings(dict(inference.found), empty=not (whole.target < n).any())

@@ -96,7 +96,7 @@ def _inference(history: History, facts: Facts, runs: list[Run]) -> Inference:
         predicate.astype(np.bool_),
         len(history),
     )
-    return Inference(edges, found=dict(facts.found), notes=found.notes)
+    return Inference([edges], edges.nodes, found=dict(facts.found), notes=found.notes)
 
 
 class _Dependencies:

@@ -19,10 +19,10 @@ _ROUNDS = 500
 _SHIFT = 20  # places between two times
 
 
-def ranked(history: History, parts: list[Edges], realtime: bool) -> bool:
+def ranked(history: History, parts: list[Edges], nodes: int, realtime: bool) -> bool:
     """Whether an order was found that follows all edges, and real time if asked; False says nothing."""
     n = len(history)
-    rank = np.zeros(parts[0].nodes, np.int64)  # hubs come first, and are moved
+    rank = np.zeros(nodes, np.int64)  # hubs come first, and are moved
     if history.timed:
         counts = history.status != Status.FAIL
         if (history.begin[counts] < 0).any() or history.begin.max(initial=0) >= 1 << (62 - _SHIFT):
@@ -43,7 +43,7 @@ def _settled(rank: Ints, source: Ints, target: Ints) -> bool:
     bad = np.flatnonzero(rank[source] >= rank[target])
     if not len(bad):
         return True
-    follows = target[np.argsort(source, kind="stable")]
+    follows = target[np.argsort(source)]
     starts = np.zeros(len(rank) + 1, np.int64)
     np.cumsum(np.bincount(source, minlength=len(rank)), out=starts[1:])
     one, other, left = source[bad], target[bad], 2 * len(source) + 1_000

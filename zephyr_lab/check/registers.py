@@ -41,7 +41,7 @@ def infer(history: History, assumptions: Assumptions = Assumptions()) -> Inferen
 class _Registers:
     def __init__(self, accesses: Accesses, assumptions: Assumptions) -> None:
         self.a, self.history, self.assumptions = accesses, accesses.history, assumptions
-        self.result = Inference(Edges.joined([], len(self.history)))
+        self.result = Inference([], len(self.history))
 
     def infer(self) -> Inference:
         self._internal()
@@ -141,7 +141,7 @@ class _Registers:
         )
         parts.append(anti)
         parts += self._assumed(nodes)
-        self.result.edges = Edges.joined(parts, nodes)
+        self.result.parts, self.result.nodes = parts, nodes
 
     # ------------------------------------------------------------------ version orders by assumption
 

@@ -12,7 +12,6 @@ from zephyr_lab.check.cycles import Cycle
 from zephyr_lab.check.explain import Explainer, case_text
 from zephyr_lab.check.history import History, Transaction
 from zephyr_lab.extras import or_text
-from zephyr_lab.views.block import block
 
 SHOWN, LONGEST, MOST_IN_A_PAGE = 3, 12, 60
 GAP = "..."

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,8 +76,6 @@ def _pairs() -> bytes:
 
 
 _CLASSES, _PAIRS = _classes(), _pairs()
-# Ten times a digit; 100 for 0, so that what is two digits and begins with 0 is told from one digit.
-_TENS = bytes(0 if not ord("0") <= one <= ord("9") else 10 * (one - ord("0")) or 100 for one in range(256))
 
 
 class Strange(Exception):
@@ -158,6 +156,15 @@ def _need(held: object) -> None:
         raise Strange
 
 
+def _shifted(small: Any) -> Any:
+    """Numbers below 16, times 16, eight at a time."""
+    words = np.zeros(len(small) + 7 >> 3, np.uint64)
+    shifted = words.view(np.uint8)[: len(small)]
+    shifted[:] = small
+    words <<= np.uint64(4)
+    return shifted
+
+
 class _Block:
     """`at`: where the last digit of each number, each bracket and each newline is; `type`: which character it is.
 
@@ -168,13 +175,12 @@ class _Block:
         self.block, self.forms = block, forms
         self.text = np.frombuffer(block, np.uint8)
         kinds = np.frombuffer(bytearray(block).translate(_CLASSES), np.uint8)
-        self.quotes = np.flatnonzero(kinds == _BEGINS)
-        kinds[self.quotes[1::2]] = _ENDS
-        held = bytearray(len(block) - 1)
-        self.pairs = pairs = np.frombuffer(held, np.uint8)
-        np.left_shift(kinds[:-1], np.uint8(4), out=pairs)
+        ends = (kinds[1:] == _BEGINS) & (kinds[:-1] < _BEGINS)  # what follows a letter or a digit ends a name
+        kinds[1:] += ends.view(np.uint8)
+        self.kinds = kinds
+        pairs = _shifted(kinds)[:-1]
         pairs |= kinds[1:]
-        if kinds[0] != _BRACE or kinds[-1] != _LINE or held.translate(None, _PAIRS):
+        if kinds[0] != _BRACE or kinds[-1] != _LINE or pairs.tobytes().translate(None, _PAIRS):
             raise Strange
         self.digit = kinds == _DIGIT
         marks = kinds >= _LINE
@@ -182,6 +188,7 @@ class _Block:
         self.at = np.flatnonzero(marks)
         self.type = kinds[self.at]
         self.number = self.type == _DIGIT
+        self.element = self.number.copy()
         self.lines = np.flatnonzero(self.type == _LINE)
         self.opens = np.flatnonzero(self.type == _OPEN)
         self.closes = np.flatnonzero(self.type == _CLOSE)
@@ -190,17 +197,18 @@ class _Block:
 
     def _values(self) -> Ints:
         """The value of each number; of the others, anything."""
-        two = self.text - np.uint8(ord("0"))
-        two[1:] += np.frombuffer(self.block.translate(_TENS), np.uint8)[:-1]
-        longer = self.pairs[:-1] == 16 * _DIGIT + _DIGIT
-        two[2:] |= longer.view(np.uint8) << np.uint8(7)
-        short = two[self.at]
-        large = np.flatnonzero((short >= 100) & self.number)
-        long = large[short[large] >= 128]
-        _need(len(long) == len(large))  # 01 is no number
-        values = short.astype(np.int64)
+        before = self.at - 2
+        third, second, digits = ((self.text[i:] if i else self.text)[before] - np.uint8(ord("0")) for i in range(3))
+        two = (second < 10) & self.number
+        three = two & (third < 10)
+        _need(not (two & (second == 0) & ~three).any())  # 01 is no number
+        second *= np.uint8(10)
+        second *= two
+        digits += second
+        long = np.flatnonzero(three)
         places = self.at[long]
         told, count = self._eight_digits(places)
+        values = digits.astype(np.int32 if count.max(initial=0) < 8 else np.int64)
         if (count == 8).any():
             told += self._before(np.where(count == 8, places - 8, 0), count)
         _need((self.text[places - count + 1] != ord("0")).all())
@@ -256,18 +264,16 @@ class _Block:
         _need((self.ops[last - counts[counts > 0] + 1] == opened[counts > 0] + 1).all())
         after[last] = closed[counts > 0]
         ops = self._operations(after - 1)
-        kind, keys, value, size, listed, used = ops
+        kind, keys, value, size, listed = ops
         _need(len(self.opens) == len(self.closes) == len(first) + len(self.ops) + np.count_nonzero(listed))
         _need((self.text[self.at[self.lines] - 1] == ord("}")).all())
-        element = self.number
-        for marks in (first[of_session], used):
-            element[marks] = False
+        element = self.element
+        element[first[of_session]] = False
         for i in range(4):  # of the times, and of the names of these
             tail = closed + 1 + i
             element[tail[tail < self.lines]] = False
         elements = values[element]
-        _need(len(elements) == size[listed].sum())
-        appends = self.text[self.at[self.ops] + 2] == ord("a")
+        _need(len(elements) == np.maximum(size, 0).sum())
         return Scanned(
             forms[:, 0].astype(np.int8),
             sessions,
@@ -280,8 +286,7 @@ class _Block:
             size,
             elements,
             listed,
-            bool(appends.any()),
-            bool(((kind == WRITE) & ~appends).any() or ((kind == READ) & (value != NULL) & ~listed).any()),
+            *self.told,
         )
 
     def _sessions(self, first: Ints, opened: Ints) -> tuple[Ints | list[bytes], Bools]:
@@ -326,40 +331,46 @@ class _Block:
             _need(tuple(map(self.block.count, (b"null]", b"null,", b"null}"))) == nulls)
         return begin, end
 
-    def _operations(self, end: Ints) -> tuple[Ints, Ints | list[bytes], Ints, Ints, Bools, Ints]:
-        """Kind, key, value, size of the list, whether it is one, and the marks of numbers that are no elements. `end`:
-        the mark of each operation's closing bracket."""
+    def _operations(self, end: Ints) -> tuple[Ints, Ints | list[bytes], Ints, Ints, Bools]:
+        """Kind, key, value, size of the list, and whether it is one; leaves elements of lists as elements. `end`: the
+        mark of each operation's closing bracket."""
         text, at, ops, types = self.text, self.at, self.ops, self.type
         place = at[ops]
         _need((types[end] == _CLOSE).all())
-        read = text[place + 2] == ord("r")
-        comma = place + np.where(text[place + 2] == ord("a"), len('["append"'), len('["r"'))
+        letter = text[place + 2]
+        read, append = letter == ord("r"), letter == ord("a")
+        comma = place + len('["r"')
+        comma += append * np.int8(len("append") - len("r"))
         _need(((text[comma] == ord(",")) & (text[comma - 1] == ord('"'))).all())
         key = comma + 1 + (text[comma + 1] == ord(" "))
         named = text[key] == ord('"')
         _need(np.count_nonzero(named) == self.forms[:, 4].sum())
         keys: Ints | list[bytes]
         if named.all() and len(named):
-            ends = self.quotes[np.searchsorted(self.quotes, key + 1)]
+            quotes = np.flatnonzero(self.text == ord('"'))
+            _need((self.kinds[quotes[1::2]] == _ENDS).all() and (self.kinds[quotes[::2]] == _BEGINS).all())
+            ends = quotes[np.searchsorted(quotes, key + 1)]
             digit = self.digit[ends - 1]
-            keys, skip = self._names(key + 1, ends), digit.astype(np.int64)
+            keys, skip, used = self._names(key + 1, ends), digit.astype(np.int8), ops[digit] + 1
         else:
             _need(not named.any() and (self.digit[key] | (text[key] == ord("-"))).all())
-            keys, skip = self.values[ops + 1], np.ones(len(ops), np.int64)
-        inside = end - ops - 1 - skip  # marks after the key
+            keys, skip, used = self.values[ops + 1], np.ones(len(ops), np.int8), ops + 1
+        _need(self.number[used].all())
+        self.element[used] = False
+        size = end - ops - 1 - skip  # marks after the key
+        last = end - 1
+        ending = types[last]
         null = read & (text[at[end] - 1] == ord("l"))
         listed = read & (types[ops + 1 + skip] == _OPEN)
-        _need(((inside == 1) | null | listed).all() and (inside[null] == 0).all())
-        _need(self.number[ops[skip == 1] + 1].all())
         single = ~(null | listed)
-        _need(self.number[end[single] - 1].all())
-        _need((types[end[listed] - 1] == _CLOSE).all())
-        size = np.zeros(len(ops), np.int32)
-        size[listed] = inside[listed] - 2
+        _need(((size == 1) | ~single).all() and not size[null].any())
+        _need(((ending == _DIGIT) | ~single).all() and ((ending == _CLOSE) | ~listed).all())
+        self.element[last] = False
+        size -= 2
+        size *= listed
+        value = self.values[last - listed].astype(np.int64)
+        value[(listed & (size == 0)) | null] = NULL
         size[null] = -1
-        value = np.full(len(ops), NULL, np.int64)
-        value[single] = self.values[end[single] - 1]
-        filled = listed & (size > 0)
-        value[filled] = self.values[end[filled] - 2]
-        used = np.concatenate([ops[skip == 1] + 1, end[single] - 1])
-        return np.where(read, READ, WRITE).astype(np.int8), keys, value, size, listed, used
+        registers = bool((~(read | append)).any() or (read & single).any())
+        self.told = bool(append.any()), registers
+        return (~read).astype(np.int8), keys, value, size.astype(np.int32), listed
