@@ -148,10 +148,9 @@ class History:
     @cached_property
     def codes(self) -> Codes:
         """A number for every version."""
-        values = [self.elements, self.value[self.value != NULL]]
+        values = [self.elements, self.value]
         if self.replaced:
-            told = np.array(list(self.replaced.values()), np.int64)
-            values.append(told[told != NULL])
+            values.append(np.array(list(self.replaced.values()), np.int64))
         return Codes(len(self.keys), values)
 
     @property

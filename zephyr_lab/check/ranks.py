@@ -43,7 +43,7 @@ def _settled(rank: Ints, source: Ints, target: Ints) -> bool:
     bad = np.flatnonzero(rank[source] >= rank[target])
     if not len(bad):
         return True
-    follows = target[np.argsort(source)]
+    follows = target[np.argsort(source, kind="stable")]  # edges come in runs, which this makes use of
     starts = np.zeros(len(rank) + 1, np.int64)
     np.cumsum(np.bincount(source, minlength=len(rank)), out=starts[1:])
     one, other, left = source[bad], target[bad], 2 * len(source) + 1_000

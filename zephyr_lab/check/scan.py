@@ -99,6 +99,7 @@ class Skeletons(dict[bytes, int]):
 
     def __init__(self) -> None:
         self.forms: list[_Form] = []
+        self._rows = np.zeros((0, len(_Form._fields)), np.int32)
 
     def __missing__(self, line: bytes) -> int:
         match = _SKELETON.fullmatch(line)
@@ -117,10 +118,12 @@ class Skeletons(dict[bytes, int]):
         if len(self) > _MOST_SKELETONS:
             self.clear()
             self.forms.clear()
+            self._rows = self._rows[:0]
         lines = block.translate(None, b"0123456789, -").split(b"\n")[:-1]
         numbers = list(map(self.__getitem__, lines))
-        rows: Ints = np.array(self.forms, np.int32)[numbers]
-        return rows
+        if len(self._rows) != len(self.forms):
+            self._rows = np.array(self.forms, np.int32)
+        return self._rows[numbers]
 
 
 @dataclass

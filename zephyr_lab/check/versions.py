@@ -78,7 +78,9 @@ def duplicate_write(history: History) -> tuple[int, int, Any, Any] | None:
     """The lines of two committed transactions (or one) that write the same value to a key, the key and the value."""
     ops = np.flatnonzero(history.kind == WRITE)
     owner = history.owner[ops]
-    ops, owner = ops[history.status[owner] == Status.OK], owner[history.status[owner] == Status.OK]
+    if (history.status != Status.OK).any():
+        certain = history.status[owner] == Status.OK
+        ops, owner = ops[certain], owner[certain]
     codes = history.codes
     of_writes = codes.of(history.key[ops], history.value[ops])
     dense = codes.size <= min(_DENSE, 16 * len(ops) + (1 << 20))
