@@ -49,7 +49,7 @@ OF_THE_COMMAND = {
         "write_baseline",
         "strict",
     },
-    "incident": {"format", "into", "yes", "cluster"},
+    "incident": {"format", "into", "history", "yes", "cluster"},
 }
 
 

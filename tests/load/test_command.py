@@ -23,6 +23,11 @@ BAD = {
         "unknown strategy 'hope'; there are: check-then-insert",
     ),
     "a file of another kind": ("incident --into runs.xlsx", "a file that ends in .csv or .parquet"),
+    "a history of many": (
+        "incident --strategy all --history orders.jsonl",
+        "--history is of one run: name the strategy",
+    ),
+    "a history nowhere": ("incident --history nowhere/orders.jsonl", "cannot write nowhere/orders.jsonl: there is no"),
     "no folder": ("incident --into nowhere/runs.csv", "there is no folder nowhere"),
     "all with a capacity that some have fixed": (
         "incident --strategy all --capacity 5000",

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from zephyr_lab import Lab
+from zephyr_lab.check import operations
 from zephyr_lab.errors import BadInput
 from zephyr_lab.load import Incident, Progress, Report, compared, frame, save, server_monitor, to_html, to_json
 from zephyr_lab.load.conditions import KNOWN
@@ -52,10 +53,13 @@ def exact(report: Report) -> None:
     )
 
 
-def test_totals_are_exact_and_figures_are_there(lab: Lab) -> None:
-    """Orders by their customers' word and by rows; durations, lock waits, processors."""
-    report = lab.incident(crowd("one-statement"))
+def test_totals_are_exact_and_figures_are_there(lab: Lab, tmp_path: Path) -> None:
+    """Orders by their customers' word and by rows, and as a history; durations, lock waits, processors."""
+    history = tmp_path / "orders.jsonl"
+    report = lab.incident(crowd("one-statement"), history=history)
     exact(report)
+    judged = operations.check(history, "counter")
+    assert (judged.valid, judged.operations) == (True, report.sent + 1)
     assert report.wrong == []
     assert report.counts.latency.total() == report.created
     assert 0 < report.latency(50) <= report.latency(99) <= report.latency(100)
@@ -123,9 +127,11 @@ def test_a_killed_postgresql_comes_back_within_a_run(lab: Lab) -> None:
         ("swallowed-40001", "lost orders: "),
     ],
 )
-def test_a_wrong_service_is_caught(lab: Lab, name: str, said: str) -> None:
-    """The report says what is wrong, and the same service with the mistake mended has nothing said against it."""
-    report = lab.incident(crowd(name))
+def test_a_wrong_service_is_caught(lab: Lab, tmp_path: Path, name: str, said: str) -> None:
+    """The report says what is wrong, and so does the checker of the history, which does not know the capacity."""
+    history = tmp_path / "orders.jsonl"
+    report = lab.incident(crowd(name), history=history)
+    assert operations.check(history, "counter").valid is (name == "no-capacity-check")
     assert any(line.startswith(said) for line in report.wrong)
     assert said in str(report)
     assert set(WRONG) == {"no-capacity-check", "retry-around-the-write", "swallowed-40001"}

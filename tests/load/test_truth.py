@@ -89,7 +89,7 @@ def test_money_is_compared_slot_by_slot() -> None:
         ("e", 1000, 1100, 1101, 1),
     ]
     found = looked([], [], slots)
-    assert found == Truth(slots=4, oversold=2, roubles_over=601, lost_updates=601, leaked=240)
+    assert found == Truth(slots=4, oversold=2, roubles_over=601, lost_updates=601, leaked=240, counted=3740)
     assert found.wrong() == [
         "oversold: 2 of 4 slots, by 601 roubles",
         "lost updates: the slots' counter lacks 601 roubles that orders have",

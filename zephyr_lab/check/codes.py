@@ -6,7 +6,6 @@ import numpy as np
 
 from zephyr_lab.check.arrays import Ints
 
-
 _NULL = np.iinfo(np.int64).min  # history.NULL, a number that no value is
 
 

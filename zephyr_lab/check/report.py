@@ -255,6 +255,8 @@ class Report:
         if self.worst:
             drawn: dict[str, Any] = self.figure().mimebundle()
             return drawn
+        from zephyr_lab.views.block import block
+
         head, *lines = str(self).splitlines()
         badge = "valid" if self.valid else self.said
         return {"text/plain": str(self), "text/html": block(head, notes=lines, badge=badge)}

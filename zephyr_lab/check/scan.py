@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zephyr_lab.check.arrays import Bools, Ints
-from zephyr_lab.check.history import NULL, READ, UNKNOWN, WRITE
+from zephyr_lab.check.history import NULL, UNKNOWN
 
 _NAME = rb'(?:"[A-Za-z_]+")'
 _SKELETON = re.compile(
@@ -211,7 +211,7 @@ class _Block:
         long = np.flatnonzero(three)
         places = self.at[long]
         told, count = self._eight_digits(places)
-        values = digits.astype(np.int32 if count.max(initial=0) < 8 else np.int64)
+        values: Ints = digits.astype(np.int32 if count.max(initial=0) < 8 else np.int64)
         if (count == 8).any():
             told += self._before(np.where(count == 8, places - 8, 0), count)
         _need((self.text[places - count + 1] != ord("0")).all())

@@ -1,7 +1,7 @@
 """`zephyr-lab ...`: the lab's verbs for the shell. Thin: each command calls the API and prints.
 
-`commands` has all of them. A plain `zephyr-lab check FILE` needs neither them nor the library that parses options, whose
-start takes longer than a hundred thousand operations.
+`commands` has all of them. A plain `zephyr-lab check FILE` needs neither them nor the library that parses options,
+whose start takes longer than a hundred thousand operations.
 """
 
 from __future__ import annotations

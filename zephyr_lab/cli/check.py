@@ -46,7 +46,9 @@ def check(
         typer.Argument(help="Histories: JSON lines, Jepsen's EDN, r(k,v,s,t), dbcop, Cobra; .gz is unpacked."),
     ],
     workload: WorkloadOption = None,
-    level: Annotated[str, typer.Option(help="Elle's names: read-committed, snapshot-isolation, serializable ...")] = LEVEL,
+    level: Annotated[
+        str, typer.Option(help="Elle's names: read-committed, snapshot-isolation, serializable ...")
+    ] = LEVEL,
     initial: Annotated[int | None, typer.Option(help="Initial value of registers, besides null.")] = None,
     wfr_keys: Annotated[bool, typer.Option("--wfr-keys", help="Registers: assume that writes follow reads.")] = False,
     sequential_keys: Annotated[

@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from zephyr_lab.cli.common import ClusterOption, err, executor_of, takes
+from zephyr_lab.errors import BadInput
 from zephyr_lab.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -34,12 +35,19 @@ Yes = Annotated[
 ]
 
 
+HistoryOption = Annotated[
+    Path | None,
+    typer.Option(help="Write the orders as a history, for `zephyr-lab check --workload counter`, or set-full."),
+]
+
+
 @takes(LoadOptions)
 def incident(
     format: Annotated[ReportFormat, typer.Option(help="Output format.")] = ReportFormat.TEXT,
     into: Annotated[
         Path | None, typer.Option(help="Write figures to a .csv or .parquet file, one row per run.")
     ] = None,
+    history: HistoryOption = None,
     yes: Yes = False,
     cluster: ClusterOption = None,
     **options: Any,
@@ -50,21 +58,30 @@ def incident(
     """
     from zephyr_lab import load
     from zephyr_lab.lab import Lab
+    from zephyr_lab.load import history as histories
     from zephyr_lab.load.report import check_path
     from zephyr_lab.orders.strategies import STRATEGIES
 
     if into is not None:
         check_path(into)
+    if history is not None:
+        if options["strategy"] == "all":
+            raise BadInput("--history is of one run: name the strategy")
+        histories.check_path(history)
     names = list(STRATEGIES) if options["strategy"] == "all" else [options["strategy"]]
     asked = [load.Incident(**{**options, "strategy": name}).check() for name in names]
     reports: list[load.Report] = []
     with executor_of(cluster) as executor, Lab() as lab, live(asked) as seen:
         for one in asked:
-            reports.append(lab.incident(one, seen, yes_load_this_database=yes, executor=executor))
+            about: dict[str, Any] = {"yes_load_this_database": yes, "executor": executor, "history": history}
+            reports.append(lab.incident(one, seen, **about))
             if reports[-1].stopped:
                 break
     if into is not None:
         load.save(reports, into)
+    if history is not None:
+        said = f"zephyr-lab check {history} --workload {histories.workload(asked[0])}"
+        err.print(f"the orders are in {history}; now: {said}", markup=False, soft_wrap=True)
     if format is ReportFormat.JSON:
         print(load.to_json(reports))
     elif format is ReportFormat.HTML:

@@ -476,20 +476,30 @@ class Lab:
         *,
         yes_load_this_database: bool = False,
         executor: Executor | None = None,
+        history: Path | None = None,
     ) -> Report:
         """Puts the order service under load, in the lab's schema and Valkey, which are emptied first.
 
         `on_progress` gets the progress some times a second. An interrupt ends it with the report so far. An external
         server is loaded only on request. With an `executor` of Dask's each of its workers is a client, with its share
-        of the orders, from one instant on; the offsets of their clocks are in the report. Raises BadInput.
+        of the orders, from one instant on; the offsets of their clocks are in the report. `history` is a file for its
+        orders, in the form of `zephyr-lab check`. Raises BadInput.
         """
         with needed_by("Lab.incident", "load"):
             from zephyr_lab.load import Place, run
+            from zephyr_lab.load.history import check_path
 
+        if history is not None:
+            check_path(history)
         self.engine.ensure_open()
         self.engine.runner.workspace.forget()
         place = Place(
-            self.engine.database, lambda: self.engine.keyvalue, self.engine.idle, yes_load_this_database, executor
+            self.engine.database,
+            lambda: self.engine.keyvalue,
+            self.engine.idle,
+            yes_load_this_database,
+            executor,
+            history,
         )
         report = run(incident, place, on_progress)
         if incident.kill is not None:

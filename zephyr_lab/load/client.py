@@ -125,6 +125,7 @@ class Client:
         counts = self.counts
         seen = self.detector.before(ask) if self.detector else None
         outcome = Outcome.UNANSWERED
+        counts.begun[place] = self._now()
         try:
             async with self._limits[ask.lane] if self.incident.per_slot else nullcontext():
                 await self._send(ask)
@@ -139,6 +140,7 @@ class Client:
         finally:
             end = time.monotonic()
             counts.outcomes[place] = outcome
+            counts.ended[place] = max(self._now(), counts.begun[place])
             counts.last_end = end - self._began
             if outcome is Outcome.CREATED:
                 counts.latency.record(end - intended)
@@ -146,11 +148,17 @@ class Client:
         if seen is not None and self.detector:
             counts.hits += self.detector.after(ask, seen)
 
+    def _now(self) -> int:
+        """Microseconds from the start."""
+        return max(0, int(1e6 * (time.monotonic() - self._began)))
+
     def _next(self) -> tuple[Ask, int] | None:
         ask = next(self._asks, None)
         if ask is None:
             return None
         self.counts.outcomes.append(Outcome.UNSENT)
+        self.counts.begun.append(0)
+        self.counts.ended.append(0)
         return ask, len(self.counts.outcomes) - 1
 
     async def open_loop(self) -> None:

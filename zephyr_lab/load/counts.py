@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -58,12 +59,14 @@ def _middle(value: int) -> float:
     return value + ((1 << max(0, value.bit_length() - BITS)) - 1) / 2
 
 
+BY_ORDER = ("outcomes", "begun", "ended")
 HISTOGRAMS = ("latency", "transaction", "pool_wait", "lock_wait")
 
 
 @dataclass
 class Counts:
-    """`outcomes` has a byte for each order of the share, in the share's order.
+    """`outcomes` has a byte for each order of the share, in the share's order; `begun` and `ended` are when it was
+    sent, and answered or given up, in microseconds from the start.
 
     Histograms in microseconds: `latency` of created orders from their intended start, `transaction` of the time that a
     connection was held, `pool_wait` of the wait for one, `lock_wait` as the client sees it (statements that may wait).
@@ -73,6 +76,8 @@ class Counts:
 
     share: int = 0
     outcomes: bytearray = field(default_factory=bytearray)
+    begun: array[int] = field(default_factory=lambda: array("I"))
+    ended: array[int] = field(default_factory=lambda: array("I"))
     latency: Histogram = field(default_factory=Histogram)
     transaction: Histogram = field(default_factory=Histogram)
     pool_wait: Histogram = field(default_factory=Histogram)
@@ -93,16 +98,17 @@ class Counts:
 
     def to_dict(self) -> dict[str, Any]:
         plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
-        packed = base64.b64encode(zlib.compress(bytes(self.outcomes), 1)).decode()
-        return {**plain, "outcomes": packed}
+        packed = {name: bytes(plain[name]) for name in BY_ORDER}
+        return plain | {name: base64.b64encode(zlib.compress(some, 1)).decode() for name, some in packed.items()}
 
     @classmethod
     def of(cls, known: dict[str, Any]) -> Self:
         """From `to_dict`, JSON in between or not."""
         made = cls()
         for name, value in known.items():
-            if name == "outcomes":
-                made.outcomes = bytearray(zlib.decompress(base64.b64decode(value)))
+            if name in BY_ORDER:
+                bytes_ = zlib.decompress(base64.b64decode(value))
+                setattr(made, name, bytearray(bytes_) if name == "outcomes" else array("I", bytes_))
             elif name in HISTOGRAMS:
                 setattr(made, name, Histogram({int(key): count for key, count in value.items()}))
             elif name in ("retries", "offered", "created"):
@@ -133,11 +139,10 @@ def add_up(parts: Iterable[Counts]) -> Counts:
     if clients:
         step = max(part.share for part in clients) + 1
         longest = max(part.share + step * (len(part.outcomes) - 1) for part in clients) + 1
-        whole.outcomes = bytearray(longest)
-        for part in clients:
-            whole.outcomes[part.share :: step] = _padded(part.outcomes, len(range(part.share, longest, step)))
+        for name, nothing in (("outcomes", bytearray(1)), ("begun", array("I", [0])), ("ended", array("I", [0]))):
+            merged = nothing * longest
+            for part in clients:
+                known = getattr(part, name)
+                merged[part.share :: step] = known + nothing * (len(range(part.share, longest, step)) - len(known))
+            setattr(whole, name, merged)
     return whole
-
-
-def _padded(outcomes: bytearray, length: int) -> bytearray:
-    return outcomes + bytearray(length - len(outcomes))

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,7 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from zephyr_lab.errors import BadInput, ServerUnavailable
-from zephyr_lab.load import distant, truth
+from zephyr_lab.load import distant, history, truth
 from zephyr_lab.load.client import DRAIN_SECONDS, Share
 from zephyr_lab.load.conditions import Incident
 from zephyr_lab.load.counts import Outcome, add_up
@@ -63,6 +64,7 @@ class Place:
     """Where runs happen: the lab's schema, and the lab's Valkey, started when first asked for; `idle` processes.
 
     `theirs` allows it on an external server. With an `executor` of Dask's clients are on its workers, one on each.
+    `history` is a file for the run's orders, in the form of `zephyr-lab check`.
     """
 
     database: Database
@@ -70,6 +72,7 @@ class Place:
     idle: Idle
     theirs: bool = False
     executor: Executor | None = None
+    history: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,10 @@ class _Run:
         counts = add_up(part for part in parts if part is not None)
         with self._connected_again() as admin:
             facts = truth.look(admin, self.keyvalue.client if self.keyvalue else None, incident, counts.outcomes)
+            if self.place.history:
+                counted = history.workload(incident) == "counter"
+                last = facts.counted if counted else [str(id) for id in truth.orders(admin)]
+                history.write(self.place.history, incident, counts, self.today, last)
         return Report(
             incident=incident,
             server=self.database.facts.version_name,

@@ -29,7 +29,8 @@ class Truth:
 
     `lost` were acknowledged and do not exist; `unexpected` exist although their customers got another reply; `twice`
     exist more than once. Money in roubles: `roubles_over` above capacity in `oversold` slots;
-    `lost_updates` roubles are in orders and not in the slots' counter, `leaked` the other way round.
+    `lost_updates` roubles are in orders and not in the slots' counter, `leaked` the other way round; `counted` are in
+    all of these.
     """
 
     acknowledged: int = 0
@@ -44,6 +45,7 @@ class Truth:
     roubles_over: int = 0
     lost_updates: int = 0
     leaked: int = 0
+    counted: int = 0
 
     def wrong(self) -> list[str]:
         """The violations, in words; empty if there are none."""
@@ -61,11 +63,16 @@ class Truth:
         return found
 
 
+def orders(connection: psycopg.Connection[Any]) -> list[UUID]:
+    """The ids of the run's orders."""
+    return [id for (id,) in connection.execute("select id from orders where target_slot_id > ''").fetchall()]
+
+
 def look(connection: psycopg.Connection[Any], redis: Any, incident: Incident, outcomes: bytearray) -> Truth:
     """Compares replies with rows, after the run and all of its transactions have ended."""
     found = Truth()
     saved: dict[UUID, int] = {}
-    for (id,) in connection.execute("select id from orders where target_slot_id > ''").fetchall():
+    for id in orders(connection):
         saved[id] = saved.get(id, 0) + 1
     found.rows = sum(saved.values())
     found.twice = [id for id, times in saved.items() if times > 1]
@@ -95,6 +102,7 @@ def _money(connection: psycopg.Connection[Any], redis: Any, incident: Incident, 
             kept = dict.fromkeys(kept, 0) | run_sync(keeper.loads(slots))
             if any(kept.values()):
                 break
+    found.counted = sum(kept.values())
     for id, capacity, _, ordered, orders in rows:
         found.slots += bool(orders)
         found.oversold += ordered > capacity
