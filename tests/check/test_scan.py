@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from zephyr_lab.check import columns as reading
-from zephyr_lab.check.columns import Columns, NeedsNames, NeedsRecords
+from zephyr_lab.check.columns import Columns
 from zephyr_lab.check.history import History
 from zephyr_lab.check.read import _add_lines
-from zephyr_lab.check.scan import Skeletons, Strange, scan
+from zephyr_lab.check.records import NeedsNames, NeedsRecords
+from zephyr_lab.check.scan import scan
+from zephyr_lab.check.skeletons import Skeletons, Strange
 from zephyr_lab.errors import BadInput
 
 NUMBERS = [0, 1, 2, 3, 9, 10, 99, 100, 101, 4711, 12345678, 123456789, 1234567890123456, 10**17, 10**18 - 1, -1, -70]
@@ -132,7 +134,7 @@ def test_what_is_not_of_the_usual_form_is_not_scanned(line: str) -> None:
 
 def test_a_history_of_many_forms_is_read_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The skeletons that are kept are forgotten where they are too many."""
-    monkeypatch.setattr("zephyr_lab.check.scan._MOST_SKELETONS", 3)
+    monkeypatch.setattr("zephyr_lab.check.skeletons._MOST_SKELETONS", 3)
     columns = reading.Columns("history", None)
     for count in range(10):
         ops = [["append", "x", 10 * count + i] for i in range(count)]

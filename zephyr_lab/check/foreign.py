@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from zephyr_lab.check.columns import Record
+from zephyr_lab.check.records import Record
 from zephyr_lab.errors import BadInput
 
 _DBCOP = re.compile(rb'\s*(\[\s*\[\s*\{\s*"events"|\{\s*"(params|info|start|end|data)")')

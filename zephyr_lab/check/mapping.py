@@ -35,7 +35,7 @@ from typing import Any
 
 import orjson
 
-from zephyr_lab.check.columns import Record
+from zephyr_lab.check.records import Record
 from zephyr_lab.errors import BadInput
 
 NEEDED = ("transaction", "session", "kind", "key")

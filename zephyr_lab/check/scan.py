@@ -12,25 +12,17 @@ Libraries that give objects (orjson, msgspec) need longer for these than all of 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from zephyr_lab.check.arrays import Bools, Ints
 from zephyr_lab.check.history import NULL, UNKNOWN
+from zephyr_lab.check.skeletons import Skeletons, Strange
 
-_NAME = rb'(?:"[A-Za-z_]+")'
-_SKELETON = re.compile(
-    rb'\{"session":("[A-Za-z_]+")?"type":"(ok|fail|info)""ops":\['
-    rb'((?:\["(?:r"' + _NAME + rb"?(?:\[\]|null)?|(?:append|w)\"" + _NAME + rb"?)\])*)\]"
-    rb'("t":(null)?"t":(null)?)?\}'
-)
-_STATUS = {b"ok": 0, b"fail": 1, b"info": 2}
 _DIGIT, _LETTER, _N, _L, _BEGINS, _ENDS, _COMMA, _COLON = range(8)  # of characters; quotes that begin and end a name
 _BRACE, _UNBRACE, _BLANK, _MINUS, _OTHER, _LINE, _OPEN, _CLOSE = range(8, 16)
-_MOST_SKELETONS = 20_000
 _MOST_DIGITS = 18
 _ZEROS, _TO_TEN, _TOP_BITS, _EACH_BYTE = (np.uint64(int.from_bytes(bytes([one]) * 8)) for one in (0x30, 0x76, 0x80, 1))
 _EVERY_FOURTH = np.uint64(0x000000FF000000FF)
@@ -76,54 +68,6 @@ def _pairs() -> bytes:
 
 
 _CLASSES, _PAIRS = _classes(), _pairs()
-
-
-class Strange(Exception):
-    """The block is not of the usual form."""
-
-
-class _Form(NamedTuple):
-    """What the skeleton of a line tells: `session`: letters of its name, -1 for a number; `t0`, `t1`: 0 absent, 1 null,
-    2 a number; `names`, `nulls`: how many keys are names, and reads are null."""
-
-    status: int
-    session: int
-    t0: int
-    t1: int
-    names: int
-    nulls: int
-
-
-class Skeletons(dict[bytes, int]):
-    """The skeletons of lines that were seen, numbered; `forms` has what they tell. Raises Strange for others."""
-
-    def __init__(self) -> None:
-        self.forms: list[_Form] = []
-        self._rows = np.zeros((0, len(_Form._fields)), np.int32)
-
-    def __missing__(self, line: bytes) -> int:
-        match = _SKELETON.fullmatch(line)
-        if not match:
-            raise Strange
-        session, status, ops, times, no_t0, no_t1 = match.groups()
-        nulls = ops.count(b"null]")
-        names = (ops.count(b'"') - 2 * ops.count(b'["')) // 2
-        t0, t1 = (0 if times is None else 2 if none is None else 1 for none in (no_t0, no_t1))
-        self.forms.append(_Form(_STATUS[status], -1 if session is None else len(session) - 2, t0, t1, names, nulls))
-        self[line] = number = len(self.forms) - 1
-        return number
-
-    def of(self, block: bytes) -> Ints:
-        """A row for each line of a block: the columns of `_Form`."""
-        if len(self) > _MOST_SKELETONS:
-            self.clear()
-            self.forms.clear()
-            self._rows = self._rows[:0]
-        lines = block.translate(None, b"0123456789, -").split(b"\n")[:-1]
-        numbers = list(map(self.__getitem__, lines))
-        if len(self._rows) != len(self.forms):
-            self._rows = np.array(self.forms, np.int32)
-        return self._rows[numbers]
 
 
 @dataclass

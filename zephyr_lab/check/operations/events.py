@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zephyr_lab.check.columns import STATUS
-from zephyr_lab.check.read import events_of
+from zephyr_lab.check.files import events_of
+from zephyr_lab.check.records import STATUS
 from zephyr_lab.errors import BadInput
 
 FOREVER = 1 << 62
