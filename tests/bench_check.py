@@ -160,8 +160,9 @@ def _large(table: Table, folder: Path, size: int, each: float) -> None:
 
 
 if __name__ == "__main__":
+    from rich.box import MARKDOWN
     from rich.console import Console
 
-    alone = Table("what", "measured", "ratio")
+    alone = Table("what", "measured", "ratio", box=MARKDOWN)
     add_rows(alone, *map(int, sys.argv[1:]))
-    Console(width=160).print(alone)
+    Console(width=200).print(alone)

@@ -55,6 +55,7 @@ def decide(
     """Of registers; `inferred` has the orders of versions that were told or assumed. `rounds`: how often the SAT solver
     may choose."""
     problem = of_registers(history, order, inferred)
+    tried = False  # an order was looked for, and might have been found in more rounds
     for one in (Order.REALTIME, order) if history.timed and order is not Order.REALTIME else (order,):
         # An order that keeps time as well is found sooner, since it leaves less open.
         likely = problem if one is order else of_registers(history, one, inferred)
@@ -64,9 +65,13 @@ def decide(
             found = False
         if isinstance(found, np.ndarray):
             return Decision(True, order=serial(likely, found))
+        tried = tried or found is None
         if found is False and one is order and model is Model.SERIALIZABLE and problem.nodes > MOST_NODES:
             return Decision(False, EVERY_ORDER)
-    return solved(problem, model, rounds)
+    decision = solved(problem, model, rounds)
+    if tried and decision.holds is None:
+        return Decision(None, f"{decision.why}, and none was found in the rounds there were: --rounds tries more")
+    return decision
 
 
 def solved(problem: Polygraph, model: Model, rounds: int = ROUNDS) -> Decision:

@@ -211,7 +211,7 @@ class _Lists:
         second = np.flatnonzero((before >= 0) & self.ok)
         prior = before[second]
         # The list's end in the key's order after an operation, by others' reads: -1 for an unread append.
-        at = np.maximum(h.size, 0).astype(np.int64)
+        at = np.maximum(h.size, 0)
         writes = np.flatnonzero(h.kind == WRITE)
         at[writes] = self.place_of.get(self.codes.of(h.key[writes], h.value[writes])) + 1
         at[writes[at[writes] == 0]] = -1

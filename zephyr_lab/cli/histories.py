@@ -16,8 +16,8 @@ from zephyr_lab.errors import BadInput, InternalFault, LabError
 
 _CODES = {True: 0, False: 1, None: 2}
 """Exit codes by verdict."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _KEPT = -1, -3, 32 << 20
-"""Of glibc's malloc.h, and the most that it takes for the latter."""
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+"""Of glibc's malloc.h."""
 _PLAIN = frozenset({"level", "workload", "format"})
 LEVEL = "strict-serializable"
 
@@ -89,8 +89,8 @@ def _keep_memory() -> None:
     of a million operations."""
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-            mallopt(parameter, _KEPT)
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _print(report: Any, format: CheckFormat) -> None:
