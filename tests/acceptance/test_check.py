@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from zephyr_lab import cli
-from zephyr_lab.check import many
+from zephyr_lab.check import Assumptions, many
+from zephyr_lab.cli import histories
 
 pytestmark = pytest.mark.server
 
@@ -84,3 +89,39 @@ def test_a_recording_can_be_checked(tmp_path: Path) -> None:
     assert recorded.returncode == 0, recorded.stderr
     assert len(path.read_text().splitlines()) == 80
     assert zephyr_lab("check", path, "--level", "serializable").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "level", "format"),
+    [
+        ("a.jsonl", "strict-serializable", "text"),
+        ("a.jsonl b.edn --level causal", "causal", "text"),
+        ("--format json a.jsonl --level causal --level prefix --workload list-append", "prefix", "json"),
+    ],
+)
+def test_a_plain_check_is_asked_without_the_parser_of_options(
+    words: str, level: str, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is what the parser makes of the same words, wherever these stand."""
+    asked = histories.plain(words.split())
+    assert asked
+    assert (asked["level"], asked["format"]) == (level, format)
+    parsed: list[Any] = []
+    monkeypatch.setattr("zephyr_lab.cli.check.judge", lambda *given: parsed.append(given) or 0)
+    assert CliRunner().invoke(cli.app, ["check", *words.split()]).exit_code == 0
+    ((files, of_parser, its_format, reading, assumed),) = parsed
+    assert (files, of_parser, its_format) == (asked["files"], level, format)
+    assert reading["workload"] == asked["reading"]["workload"]
+    defaults = inspect.signature(many.check_all).parameters
+    assert all(reading[name] == defaults[name].default for name in ("initial", "mapped", "rounds", "jobs"))
+    assert assumed == dataclasses.asdict(Assumptions())
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "--help", "a.jsonl --rounds 3", "a.jsonl --level", "a.jsonl --level --format", "a.jsonl --format yaml",
+     "a.jsonl --level=causal", "a.jsonl -x", "a.jsonl -- b.jsonl", "--level causal"],
+)  # fmt: skip
+def test_whatever_else_is_left_to_the_parser(words: str) -> None:
+    """Which says what is wrong with it."""
+    assert histories.plain(words.split()) is None

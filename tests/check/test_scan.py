@@ -124,12 +124,26 @@ def test_a_million_blocks_are_scanned_as_they_are_read(part: int, monkeypatch: p
         '{"session1":"type":"ok","ops":[]}',
         '{"session":0,"type":"ok","ops":[["append",1,1.5]]}',
         '{"session":0,"type":"ok","ops":[["append",1,-0]]}',
+        '{"session":0,"type":"ok","ops":[["r","l,"null]]}',
+        '{"session":0,"type":"ok","ops":[["append",1,007]]}',
     ],
 )
 def test_what_is_not_of_the_usual_form_is_not_scanned(line: str) -> None:
     """Each is refused by one of the four checks alone."""
     with pytest.raises(Strange):
         scan(line.encode() + b"\n", Skeletons())
+
+
+@pytest.mark.parametrize("largest", [1, 127, 128, 2**15 - 1, 2**15, 2**31 - 1, 2**31, 10**17])
+def test_elements_are_held_in_as_few_bytes_as_hold_them(largest: int) -> None:
+    """And none is changed by it, nor by the blocks before it."""
+    columns = reading.Columns("history", None)
+    lists = [[1, 2], [-largest - 1, largest], [3]]
+    for i, listed in enumerate(lists):
+        columns.add_block(i, json.dumps({"session": 0, "type": "ok", "ops": [["r", "x", listed]]}).encode())
+    history = columns.history()
+    assert [history.list_of(i) for i in range(3)] == lists
+    assert history.elements.itemsize == next(size for size in (1, 2, 4, 8) if largest < 1 << (8 * size - 1))
 
 
 def test_a_history_of_many_forms_is_read_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,14 @@ def imported(program: str, *arguments: str) -> set[str]:
     return ours - sys.stdlib_module_names - {"zephyr_lab", "cython_runtime"}
 
 
+CHECK = """import sys, pathlib, tempfile
+folder = tempfile.TemporaryDirectory()
+file = pathlib.Path(folder.name, "history.jsonl")
+file.write_text('{"session":0,"type":"ok","ops":[["append",1,1]]}\\n{"session":0,"type":"ok","ops":[["r",1,[1]]]}\\n')
+sys.argv[1:] = ["check", str(file), "--level", "serializable"]
+from zephyr_lab.cli import main; main()"""
+
+
 @pytest.mark.parametrize(
     ("program", "allowed"),
     [
@@ -75,8 +83,9 @@ def imported(program: str, *arguments: str) -> set[str]:
         ("import zephyr_lab.runbook", {"psycopg", "psycopg_binary", "typing_extensions"}),
         ("from zephyr_lab.course import exercise, predict, result; predict('Is it?', ['a', 'b'])", set()),
         ("import sys; sys.argv[1:] = ['--help']; from zephyr_lab.cli import main; main()", PRINTING),
+        (CHECK, {"numpy", "orjson"}),
     ],
-    ids=["package", "lab", "runbook", "prediction", "help"],
+    ids=["package", "lab", "runbook", "prediction", "help", "check"],
 )
 def test_what_is_not_used_is_not_imported(program: str, allowed: set[str]) -> None:
     """Neither numpy, nor a parser of SQL, nor anything that draws; Python's own start may bring some (a .pth file)."""
