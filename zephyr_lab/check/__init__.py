@@ -1,7 +1,8 @@
 """Histories of transactions: which isolation level one satisfies, and the cycle that proves that it does not.
 
 A **history** is transactions with what they read and wrote, as columns (`columns`, `history`), read from three forms
-(`read`, `edn`; `scan` reads most JSON lines without an object per value; `foreign` and `mapping` what others wrote).
+(`files`, `forms`, `edn`; `records` says what is wrong with a transaction; `scan` reads most JSON lines without an
+object per value; `foreign` and `mapping` what others wrote).
 `lists` infers the order of versions from the longest read of each key, `registers` only what is certain or recorded,
 `predicates` the versions that a predicate must have read; each gives edges (ww, wr, rw) and the anomalies that need
 no graph. `graph` adds session order and real time, the latter through a chain of barriers, one per completion, so
