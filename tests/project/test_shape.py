@@ -19,7 +19,7 @@ LONG = {
     "lab/lab.py Lab.explore": "its fifteen options and what each does are one signature and one docstring",
 }
 BRANCHY = {
-    "check/columns.py Columns._explain_op": "all that can be wrong with an operation, one after another",
+    "check/records.py _explain_op": "all that can be wrong with an operation, one after another",
     "check/cycles.py Finder.around": "the loop in which a search spends its time, on local variables",
     "course/observed.py _diagnoses": "a case for each mistake, in the order in which they are told",
     "explore/effect.py Effects._took": "each kind of access beside the others, by which independence is decided",

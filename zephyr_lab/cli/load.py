@@ -16,7 +16,7 @@ from zephyr_lab.errors import BadInput
 from zephyr_lab.options import LoadOptions
 
 if TYPE_CHECKING:
-    from zephyr_lab.load import Incident
+    from zephyr_lab.load import Incident, Report
     from zephyr_lab.load import Progress as HowFar
     from zephyr_lab.load.claims import Table as Claims
 
@@ -64,11 +64,11 @@ def incident(
 
     if into is not None:
         check_path(into)
+    names = list(STRATEGIES) if options["strategy"] == "all" else [options["strategy"]]
     if history is not None:
-        if options["strategy"] == "all":
+        if len(names) > 1:
             raise BadInput("--history is of one run: name the strategy")
         histories.check_path(history)
-    names = list(STRATEGIES) if options["strategy"] == "all" else [options["strategy"]]
     asked = [load.Incident(**{**options, "strategy": name}).check() for name in names]
     reports: list[load.Report] = []
     with executor_of(cluster) as executor, Lab() as lab, live(asked) as seen:
@@ -82,16 +82,17 @@ def incident(
     if history is not None:
         said = f"zephyr-lab check {history} --workload {histories.workload(asked[0])}"
         err.print(f"the orders are in {history}; now: {said}", markup=False, soft_wrap=True)
-    if format is ReportFormat.JSON:
-        print(load.to_json(reports))
-    elif format is ReportFormat.HTML:
-        print(load.to_html(reports))
-    elif len(names) == 1:
-        print(reports[0])
-    else:
-        print(load.compared(reports))
+    print(_said(reports, format, alone=len(names) == 1))
     if any(one.breaks_a_promise for one in reports):
         raise typer.Exit(1)
+
+
+def _said(reports: list[Report], format: ReportFormat, alone: bool) -> str:
+    from zephyr_lab import load
+
+    if format is ReportFormat.TEXT:
+        return str(reports[0]) if alone else load.compared(reports)
+    return load.to_json(reports) if format is ReportFormat.JSON else load.to_html(reports)
 
 
 class ClaimsFormat(StrEnum):
