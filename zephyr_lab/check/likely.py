@@ -25,9 +25,9 @@ _Pair = tuple[int, int]
 def serial_order(problem: Polygraph, rounds: int = ROUNDS) -> Ints | bool | None:
     """The nodes in an order that explains every read; False if there is none, None if undecided. Raises Cyclic.
 
-    `rounds`: how often the solver may choose among some 10,000 transactions; among a million an eighth of that.
+    `rounds`: how often the solver may choose among a million transactions; among some 10,000 twice that.
     """
-    lazy = _Lazy(problem, rounds // 8 + rounds * 10_000 // max(problem.nodes, 10_000))
+    lazy = _Lazy(problem, rounds + rounds * 10_000 // max(problem.nodes, 10_000))
     try:
         return lazy.order if lazy.chooser.search(lazy.wrong) else False
     except Undecided:
