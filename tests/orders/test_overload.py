@@ -25,6 +25,7 @@ from zephyr_lab.orders.grpc import PizzaOrderRequest, Server, create_order_stub
 from zephyr_lab.orders.grpc.status import PUSHBACK
 from zephyr_lab.orders.models import Day
 from zephyr_lab.orders.service import OrderService
+from zephyr_lab.orders.session import Session
 from zephyr_lab.orders.strategies import strategy
 
 REQUEST = PizzaOrderRequest(customer_id=1, pizza_name="Margherita", quantity=1)
@@ -186,6 +187,25 @@ def test_an_order_of_one_statement_is_one_message_also_within_a_deadline(shop: S
 
     for name in ("one-statement", "server-side-function"):
         asyncio.run(scenario(name))
+
+
+def test_changes_that_go_together_are_counted_apart_and_fail_as_one(shop: Shop) -> None:
+    """The second is sent before the first is answered, and what is refused is what the server has refused."""
+    first = "create temporary table seen on commit drop as values (1), (2)", None
+    second = "insert into seen select * from generate_series(1, %s)", (3,)
+
+    async def scenario() -> None:
+        async with clients.async_pool(shop.dsn, min_size=1, max_size=1) as pool, pool.connection() as connection:
+            session = Session(connection)
+            async with session.transaction():
+                assert await session.changes(first, second) == [2, 3]
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                async with session.transaction():
+                    await session.changes(second, first)
+            async with session.transaction():
+                assert await session.changes(first, second) == [2, 3]
+
+    asyncio.run(scenario())
 
 
 def test_one_order_reads_the_day_and_the_others_wait_for_it(shop: Shop) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -153,11 +153,21 @@ class Session:
 
     async def change(self, sql: str, params: Params = None, *, may_wait: bool = False) -> int:
         """The number of rows that a statement has changed."""
+        return (await self.changes((sql, params), may_wait=may_wait))[0]
+
+    async def changes(self, *statements: tuple[str, Params], may_wait: bool = False) -> list[int]:
+        """The number of rows that each statement has changed.
+
+        On asyncio they are sent in one round trip; on synchronous connections one after another, so that an
+        exploration comes between them.
+        """
         began = time.perf_counter()
-        cursor = await maybe_await(self.connection.execute(sql, params))
+        together = len(statements) > 1 and self._is_async and psycopg.AsyncPipeline.is_supported()
+        async with self.connection.pipeline() if together else nullcontext():
+            cursors = [await maybe_await(self.connection.execute(sql, params)) for sql, params in statements]
         if may_wait and self._waited:
             self._waited(time.perf_counter() - began)
-        return int(cursor.rowcount)
+        return [int(cursor.rowcount) for cursor in cursors]
 
     async def sleep(self, seconds: float) -> None:
         if self._is_async:

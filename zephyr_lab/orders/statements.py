@@ -6,7 +6,7 @@ from typing import Any
 
 from zephyr_lab.orders.errors import AlreadyCreated
 from zephyr_lab.orders.models import Order, Slot, Window
-from zephyr_lab.orders.session import Session
+from zephyr_lab.orders.session import Params, Session
 
 FIND_SLOT = """
 select id, start_time, booked, version from slots
@@ -35,7 +35,8 @@ def wanted(order: Order, window: Window) -> dict[str, Any]:
     return {"first": window.first, "last": window.last, "price": order.final_price}
 
 
-async def insert_order(session: Session, order: Order, slot: Slot) -> None:
-    """Saves an order in a slot. Raises AlreadyCreated if its id is taken."""
-    if not await session.change(INSERT_ORDER, {**order.placed(slot).row(), "digest": order.digest}, may_wait=True):
+async def insert_order(session: Session, order: Order, slot: Slot, *before: tuple[str, Params]) -> None:
+    """Saves an order in a slot, after other statements. Raises AlreadyCreated if its id is taken."""
+    insert = INSERT_ORDER, {**order.placed(slot).row(), "digest": order.digest}
+    if not (await session.changes(*before, insert, may_wait=True))[-1]:
         raise AlreadyCreated(f"the id {order.id} is taken")

@@ -20,8 +20,7 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
         if found is None:
             return None
         slot, booked = Slot(id=found[0], start=found[1]), found[2]
-        await session.change(WRITE, (booked + order.final_price, slot.id))
-        await insert_order(session, order, slot)
+        await insert_order(session, order, slot, (WRITE, (booked + order.final_price, slot.id)))
     return slot
 
 
