@@ -167,6 +167,12 @@ def test_the_clients_detector_cries_at_a_correct_service(lab: Lab) -> None:
     assert "race conditions; oversold slots in truth: 0" in str(report)
 
 
+def test_nobody_begins_before_the_clock_does(lab: Lab) -> None:
+    """Where a row is held for 20 ms, so many orders cannot be created sooner, on any machine."""
+    report = lab.incident(crowd("held-20ms", capacity=10**9))
+    assert 0 < report.created <= report.counts.last_end / 0.02 + 1
+
+
 @pytest.mark.thorough
 def test_what_a_row_is_held_for_is_what_limits_the_orders(lab: Lab) -> None:
     """Five milliseconds more, and no crowd gets more than one order in five; each waits for all those before it."""

@@ -11,7 +11,7 @@ import gc
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
@@ -195,6 +195,8 @@ class Client:
     async def closed_loop(self, clients: int) -> None:
         """So many clients, each with one order under way."""
         until = self._began + self.incident.seconds
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), max(0.0, self._began - time.monotonic()))
 
         async def client() -> None:
             while not self._stop.is_set() and (now := time.monotonic()) < until and (due := self._next()):
