@@ -189,6 +189,58 @@ def test_an_order_of_one_statement_is_one_message_also_within_a_deadline(shop: S
         asyncio.run(scenario(name))
 
 
+class CancelledAt:
+    """Awaits a coroutine, and cancels its own task where that suspends for the n-th time."""
+
+    def __init__(self, work: Any, place: int) -> None:
+        self._work, self._place, self.suspended = work.__await__(), place, 0
+
+    def __await__(self) -> Any:
+        thrown: BaseException | None = None
+        while True:
+            try:
+                waits_for = self._work.throw(thrown) if thrown else self._work.send(None)
+            except StopIteration as end:
+                return end.value
+            self.suspended, thrown = self.suspended + 1, None
+            if self.suspended == self._place and (task := asyncio.current_task()):
+                task.cancel()
+            try:
+                yield waits_for
+            except BaseException as error:
+                thrown = error
+
+
+@pytest.mark.parametrize("name", ["one-statement", "select-for-update", "advisory-lock-before-snapshot"])
+def test_who_is_cancelled_leaves_a_connection_for_the_next_one(
+    shop: Shop, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it happens, with a deadline too: no other mode, level, limit or lock, and the pool has it back."""
+    monkeypatch.setattr(psycopg.waiting, "MAX_BUSY_TIME", 0)  # psycopg suspends each call, also one that sends nothing
+
+    async def cancelled(service: OrderService, place: int) -> bool:
+        """Whether an order was cancelled at this place; False if it has fewer."""
+        at = CancelledAt(service.create(order()), place)
+
+        async def create() -> None:
+            with deadline.within(None if place % 2 else 30):
+                await at
+
+        await asyncio.gather(asyncio.create_task(create()), return_exceptions=True)
+        return at.suspended >= place
+
+    async def scenario() -> int:
+        async with clients.async_pool(shop.dsn, min_size=1, max_size=1, timeout=5) as pool:
+            service, place = OrderService(pool, strategy(name)), 0
+            while place == 0 or await cancelled(service, place):
+                assert (await service.create(order())).is_new, place
+                place += 1
+            return place
+
+    assert asyncio.run(scenario()) > 5
+    assert shop.admin.execute("select from pg_locks where locktype = 'advisory'").fetchall() == []
+
+
 def test_changes_that_go_together_are_counted_apart_and_fail_as_one(shop: Shop) -> None:
     """The second is sent before the first is answered, and what is refused is what the server has refused."""
     first = "create temporary table seen on commit drop as values (1), (2)", None

@@ -77,6 +77,23 @@ def _given_up(order: Order) -> OrderVoided:
     return OrderVoided(f"order {order.id} was given up; order again with another id")
 
 
+@asynccontextmanager
+async def _connection(pool: psycopg_pool.AsyncConnectionPool[Any], seconds: float | None = None) -> AsyncIterator[Any]:
+    """A connection of the pool, which has it back as it was, or closed, wherever this task is cancelled.
+
+    The pool's own context loses a connection if it is cancelled while it gives it back (psycopg_pool 3.3).
+    """
+    connection = await pool.getconn(seconds)
+    level = connection.isolation_level
+    try:
+        async with connection:
+            yield connection
+    finally:
+        if connection.autocommit or connection.pgconn.pipeline_status or connection.isolation_level != level:
+            await connection.close()
+        await asyncio.shield(pool.putconn(connection))
+
+
 @dataclass
 class OrderService:
     """Over a psycopg pool, synchronous or asyncio, and a redis-py client of the same kind where the strategy needs one.
@@ -103,12 +120,12 @@ class OrderService:
         wait = self.observer.waited
         if isinstance(self.pool, psycopg_pool.AsyncConnectionPool):
             if self.admission is None:
-                async with self.pool.connection() as connection:
+                async with _connection(self.pool) as connection:
                     yield Session(connection, self.redis, isolation, wait)
                 return
             async with (
                 self.admission.turn() as seconds,
-                self.pool.connection(seconds) as connection,
+                _connection(self.pool, seconds) as connection,
                 self.admission.work(),
             ):
                 yield Session(connection, self.redis, isolation, wait)

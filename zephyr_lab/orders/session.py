@@ -79,9 +79,9 @@ class Session:
         """
         local = await self._keep_to_deadline()
         connection, before = self.connection, self.connection.isolation_level
-        if self.isolation is not None:
-            await maybe_await(connection.set_isolation_level(self.isolation))
         try:
+            if self.isolation is not None:
+                await maybe_await(connection.set_isolation_level(self.isolation))
             if local is not None:
                 await connection.execute(f"set local statement_timeout = {local}")
             yield
@@ -107,8 +107,8 @@ class Session:
         if self._is_pooled:
             return wanted
         if not deadline.fits(self.connection, wanted):
-            await self.connection.set_autocommit(True)
             try:
+                await self.connection.set_autocommit(True)
                 with deadline.setting(self.connection, wanted) as sql:
                     await self.connection.execute(sql, prepare=False)
             finally:
@@ -127,8 +127,8 @@ class Session:
     async def alone(self, sql: str, params: Params = None, *, may_wait: bool = False) -> list[Row]:
         """The rows of a statement that is a transaction of its own, in one round trip; none may be open."""
         await self._keep_to_deadline()
-        await maybe_await(self.connection.set_autocommit(True))  # of the driver: nothing is sent
         try:
+            await maybe_await(self.connection.set_autocommit(True))  # of the driver: nothing is sent
             return await self.rows(sql, params, may_wait=may_wait)
         finally:
             with suppress(psycopg.Error):  # of a lost connection

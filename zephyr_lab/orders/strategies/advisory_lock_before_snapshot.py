@@ -29,8 +29,10 @@ async def book(session: Session, order: Order, window: Window) -> Slot | None:
     finally:
         try:
             await session.alone(UNLOCK, day)
-        except psycopg.OperationalError:  # lost, or out of time: a closed connection has let go of its locks
+        except BaseException as error:  # lost, out of time, cancelled: a closed connection has let go of its locks
             await maybe_await(session.connection.close())
+            if not isinstance(error, psycopg.OperationalError):
+                raise
 
 
 STRATEGY = Strategy(
