@@ -350,7 +350,8 @@ def test_a_cell_that_fails_costs_no_other_page_and_is_named_on_its_own(tmp_path:
     """A wrong cell and a slow one; what was run before them is shown, what comes after is not run."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    notebook(folder / "a-good.ipynb", "print('all' + ' well')")
+    table = "from IPython.display import Markdown\nMarkdown('| claim |\\n|---|\\n| holds |')"
+    notebook(folder / "a-good.ipynb", "print('all' + ' well')", table)
     notebook(folder / "b-wrong.ipynb", "print('so' + ' far')", "1 / 0", "print('never' + ' run')")
     notebook(folder / "c-slow.ipynb", "import time\ntime.sleep(600)")
     built = build(folder, tmp_path / "site", execute=partial(executed_now, cell_seconds=3), schedules=of_none)
@@ -362,6 +363,7 @@ def test_a_cell_that_fails_costs_no_other_page_and_is_named_on_its_own(tmp_path:
         one: (tmp_path / "site" / "notebooks" / f"{one}.html").read_text() for one in ("a-good", "b-wrong", "c-slow")
     }
     assert "all well" in pages["a-good"]
+    assert re.search(r"<td[^>]*>(<p>)?holds", pages["a-good"])
     assert "so far" in pages["b-wrong"]
     assert "never run" not in pages["b-wrong"]
     assert "raised ZeroDivisionError" in pages["b-wrong"]

@@ -281,4 +281,10 @@ def _sphinx(source: Path, scratch: Path, into: Path) -> list[str]:
         shutil.rmtree(into)
     shutil.copytree(made, into)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue()).replace(f"{source}{os.sep}", "")
-    return plain.strip().splitlines()
+    return [line for line in plain.strip().splitlines() if not _is_of_the_course_alone(line, source)]
+
+
+def _is_of_the_course_alone(warning: str, source: Path) -> bool:
+    """Whether it is of a link from a page of the lab's to a notebook of the course, in a site of other notebooks."""
+    link = re.search(r"target not found: '(?:\.\./)?(notebooks/[\w-]+\.(?:ipynb|md))", warning)
+    return link is not None and shipped(link[1]).exists() and not (source / link[1]).exists()

@@ -12,6 +12,7 @@ SETTINGS: dict[str, Any] = {
     "extensions": ["myst_nb", "sphinx.ext.autodoc", "zephyr_lab.site.search"],
     "html_search_language": "sqlstates",
     "nb_execution_mode": "off",
+    "nb_render_markdown_format": "myst",  # its default knows no tables
     "myst_enable_extensions": [],
     "myst_heading_anchors": 3,
     "default_role": "code",
