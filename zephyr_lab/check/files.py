@@ -9,6 +9,7 @@ import itertools
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +28,31 @@ LARGEST_TEXT = 2 << 30
 
 def chunks(path: Path) -> Iterator[list[Record] | tuple[int, bytes]]:
     """Chunks of records, or blocks of whole JSON lines with the number of the first."""
+    with _opened(path) as (file, lines, head):
+        if head is None:
+            return
+        if not _is_transaction(head[1]):
+            yield from chunked(by_form(head, lines, path.name))
+            return
+        number, block = head
+        while block:
+            yield number, block
+            number += block.count(b"\n")
+            block = file.read(BLOCK)
+            if b"\0" in block:
+                number += block[: block.index(b"\0")].count(b"\n")
+                raise BadInput(f"{path.name}, line {number}: has a byte that is 0: it is no text")
+            if block and not block.endswith(b"\n"):
+                block += file.readline(LONGEST_LINE)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[_File, Iterator[tuple[int, bytes]], tuple[int, bytes] | None]]:
+    """A file, its lines with their numbers, and the first that is not blank, which is read; None without one."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         try:
             lines = _lines(_text_file(file, path.name), path.name)
-            head = next((numbered for numbered in lines if not numbered[1].isspace()), None)
-            if head is None:
-                return
-            if not _is_transaction(head[1]):
-                yield from chunked(by_form(head, lines, path.name))
-                return
-            number, block = head
-            while block:
-                yield number, block
-                number += block.count(b"\n")
-                block = file.read(BLOCK)
-                if b"\0" in block:
-                    number += block[: block.index(b"\0")].count(b"\n")
-                    raise BadInput(f"{path.name}, line {number}: has a byte that is 0: it is no text")
-                if block and not block.endswith(b"\n"):
-                    block += file.readline(LONGEST_LINE)
+            yield file, lines, next((numbered for numbered in lines if not numbered[1].isspace()), None)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise BadInput(f"{path.name}: cannot be unpacked: {error}") from None
 
@@ -64,23 +71,16 @@ def _text_file(file: _File, source: str) -> _File:
 
 def events_of(path: Path) -> Iterator[tuple[int, Any]]:
     """The objects of a file of events, JSON or EDN, each with its line. Raises BadInput."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        try:
-            lines = _lines(_text_file(file, path.name), path.name)
-            head = next((numbered for numbered in lines if not numbered[1].isspace()), None)
-            if head is None:
-                return
-            everything, begins = itertools.chain([head], lines), head[1].lstrip()
-            if re.match(rb"\[\s*\{\s*\"", begins):
-                yield from enumerate(json_array(everything, path.name), 1)
-            elif re.match(rb"\{\s*(\"|\})", begins):
-                yield from (
-                    (number, json_of(line, number, path.name)) for number, line in everything if not line.isspace()
-                )
-            else:
-                yield from edn_maps(everything, path.name)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise BadInput(f"{path.name}: cannot be unpacked: {error}") from None
+    with _opened(path) as (_, lines, head):
+        if head is None:
+            return
+        everything, begins = itertools.chain([head], lines), head[1].lstrip()
+        if re.match(rb"\[\s*\{\s*\"", begins):
+            yield from enumerate(json_array(everything, path.name), 1)
+        elif re.match(rb"\{\s*(\"|\})", begins):
+            yield from ((number, json_of(line, number, path.name)) for number, line in everything if not line.isspace())
+        else:
+            yield from edn_maps(everything, path.name)
 
 
 def chunked(records: Iterator[Record]) -> Iterator[list[Record]]:
