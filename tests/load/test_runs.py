@@ -56,7 +56,7 @@ def exact(report: Report) -> None:
 def test_totals_are_exact_and_figures_are_there(lab: Lab, tmp_path: Path) -> None:
     """Orders by their customers' word and by rows, and as a history; durations, lock waits, processors."""
     history = tmp_path / "orders.jsonl"
-    report = lab.incident(crowd("one-statement"), history=history)
+    report = lab.incident(crowd("one-statement", lock="slots@0.1s:0.3s"), history=history)
     exact(report)
     judged = operations.check(history, "counter")
     assert (judged.valid, judged.operations) == (True, report.sent + 1)
@@ -64,7 +64,7 @@ def test_totals_are_exact_and_figures_are_there(lab: Lab, tmp_path: Path) -> Non
     assert report.counts.latency.total() == report.created
     assert 0 < report.latency(50) <= report.latency(99) <= report.latency(100)
     assert report.counts.attempts == report.sent
-    assert report.watched.mean_waiting > 0, "sixteen want one row"
+    assert report.watched.mean_waiting > 0, "sixteen want a table that is locked for 0.3 s, 12 samples"
     assert report.cpu.client > 0
     assert report.cpu.postgresql
     assert 0 <= report.cpu.others_share <= 1
