@@ -25,6 +25,7 @@ from zephyr_lab.check.skeletons import Skeletons, Strange
 from zephyr_lab.errors import BadInput
 
 _MANY = 4_000_000  # operations, from which on memory counts more than the time to ask for it again
+_MMAP_THRESHOLD, _MMAP_MAX = -3, -4  # of glibc's malloc.h
 _FIELDS = itemgetter("session", "type", "ops")
 _MALFORMED = (TypeError, ValueError, KeyError, OverflowError, AttributeError, IndexError)
 _LIST, _REGISTER = Workload.LIST_APPEND, Workload.RW_REGISTER
@@ -250,9 +251,12 @@ class Columns:
 
 
 def _give_back() -> None:
-    """Has glibc give back what the blocks held, which else is kept, and of no use for larger arrays."""
+    """Has glibc give back what the blocks held, and from now on each large array when it is freed."""
     with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, 4 << 20)
+        libc.mallopt(_MMAP_MAX, 1 << 16)
+        libc.malloc_trim(0)
 
 
 def narrow(values: Ints) -> Ints:

@@ -363,10 +363,10 @@ class _Lists:
     # ------------------------------------------------------------------ edges
 
     def _edges(self) -> None:
-        h, n, owner = self.history, len(self.history), self.owner
+        h, n, owner = self.history, len(self.history), self.owner.take
         last = self.live.get(self.last_code)
         wrote = last >= 0
-        parts = [Edges.of(owner[last[wrote]], owner[self.full[wrote]], Kind.WR, n, last[wrote], self.full[wrote])]
+        parts = [Edges.of(owner(last[wrote]), owner(self.full[wrote]), Kind.WR, n, last[wrote], self.full[wrote])]
         # What was aborted, or never written, is no version; others follow each other over it.
         alive = self.writer_op >= 0
         before = np.concatenate([[0], np.cumsum(alive)])
@@ -374,12 +374,12 @@ class _Lists:
         made, key = self.writer_op[alive], self.order_key[alive]
         follows = key[1:] == key[:-1]
         one, two = made[:-1][follows], made[1:][follows]
-        parts.append(Edges.of(owner[one], owner[two], Kind.WW, n, one, two))
+        parts.append(Edges.of(owner(one), owner(two), Kind.WW, n, one, two))
         unread = self.appends[self.place_of.get(self.codes.of(h.key[self.appends], h.value[self.appends])) < 0]
         self.result.open_writes = unread[self.chains.next_write[unread] < 0]
         known = unread[length[h.key[unread]] > 0]
         latest = made[(first + length - 1)[h.key[known]]]  # a key's last version that was read
-        parts.append(Edges.of(owner[latest], owner[known], Kind.WW, n, latest, known))
+        parts.append(Edges.of(owner(latest), owner(known), Kind.WW, n, latest, known))
         # The position of a read's last element in the order, -1 for the empty list.
         empty = self.reads[h.size[self.reads] <= 0]
         place = np.concatenate([self.place_of.get(self.last_code), np.full(len(empty), -1, np.int32)])
@@ -390,7 +390,7 @@ class _Lists:
         ends = place == length[h.key[reads]] - 1
         inner = reads[~ends]
         after = made[first[h.key[inner]] + place[~ends] + 1]
-        parts.append(Edges.of(owner[inner], owner[after], Kind.RW, n, inner, after))
+        parts.append(Edges.of(owner(inner), owner(after), Kind.RW, n, inner, after))
         at_end = reads[ends]
-        anti, nodes = anti_dependencies(h.key[at_end], owner[at_end], at_end, h.key[unread], owner[unread], unread, n)
+        anti, nodes = anti_dependencies(h.key[at_end], owner(at_end), at_end, h.key[unread], owner(unread), unread, n)
         self.result.parts, self.result.nodes = [*parts, anti], nodes

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zephyr_lab.check.checker import DEFAULT_LEVEL, check
 from zephyr_lab.check.chooser import ROUNDS
 from zephyr_lab.check.read import read
 from zephyr_lab.check.registers import Assumptions
 from zephyr_lab.check.report import Report
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 def check_all(

@@ -25,7 +25,8 @@ _PREFIXES = {Order.DATA: "", Order.PROCESS: "strong-session-", Order.REALTIME: "
 class Findings:
     """`cases`: anomalies without a cycle, with evidence; `cycles`: anomalies with one; `exists`: levels whose cycle was
     proved to exist, and `proofs` how, by anomaly. `empty`: no edge at all. `inner`: the edges that lie on
-    cycles."""
+    cycles. `acyclic`: there are none, and no order of versions is open, so it is serializable, with session order and
+    real time if the level includes these."""
 
     cases: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     cycles: dict[str, list[Cycle]] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Findings:
     proofs: dict[str, str] = field(default_factory=dict)
     empty: bool = False
     inner: Edges = field(default_factory=lambda: Edges.joined([], 0))
+    acyclic: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -58,7 +60,7 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
         parts.append(process_edges(history, nodes))
         orders.append(Order.PROCESS)
     if any((part.target < n).any() for part in parts) and ranked(history, parts, nodes, realtime):
-        return Findings(dict(inference.found))
+        return Findings(dict(inference.found), acyclic=inference.complete)
     whole = Edges.joined(parts, nodes)
     if realtime:
         times = realtime_edges(history, nodes)
@@ -66,6 +68,7 @@ def examine(history: History, inference: Inference, level: str) -> Findings:
         orders.append(Order.REALTIME)
     found = Findings(dict(inference.found), empty=not (whole.target < n).any())
     inner = found.inner = cycles.cyclic_part(whole)
+    found.acyclic = inference.complete and not len(inner)
     if len(inner):
         for order in orders:
             for cycle in cycles.find(inner, order, n):

@@ -16,6 +16,7 @@ from zephyr_lab.check.graph import Edges
 from zephyr_lab.check.history import History, Status
 
 _ROUNDS = 500
+_CHUNK = 1 << 16  # edges whose ranks fit in the cache
 _SHIFT = 20  # places between two times
 
 
@@ -40,21 +41,26 @@ def ranked(history: History, parts: list[Edges], nodes: int, realtime: bool) -> 
 
 def _settled(rank: Ints, source: Ints, target: Ints) -> bool:
     """Moves nodes behind those that they depend on; whether all of them were."""
-    bad = np.flatnonzero(rank[source] >= rank[target])
+    bad = np.concatenate(
+        [
+            at + np.flatnonzero(rank.take(source[at : at + _CHUNK]) >= rank.take(target[at : at + _CHUNK]))
+            for at in range(0, max(len(source), 1), _CHUNK)
+        ]
+    )
     if not len(bad):
         return True
-    follows = target[np.argsort(source, kind="stable")]  # edges come in runs, which this makes use of
+    follows = target.take(np.argsort(source, kind="stable"))  # edges come in runs, which this makes use of
     starts = np.zeros(len(rank) + 1, np.int64)
     np.cumsum(np.bincount(source, minlength=len(rank)), out=starts[1:])
-    one, other, left = source[bad], target[bad], 2 * len(source) + 1_000
+    one, other, left = source.take(bad), target.take(bad), 2 * len(source) + 1_000
     for _ in range(_ROUNDS):
-        np.maximum.at(rank, other, rank[one] + 1)
+        np.maximum.at(rank, other, rank.take(one) + 1)
         other.sort()
         moved = other[np.append(True, other[1:] != other[:-1])]
         one, at = spread(moved, starts[moved], starts[moved + 1])
         left -= len(one)
-        other = follows[at]
-        bad = rank[one] >= rank[other]
+        other = follows.take(at)
+        bad = rank.take(one) >= rank.take(other)
         one, other = one[bad], other[bad]
         if not len(one):
             return True

@@ -117,8 +117,8 @@ class Verdict:
     def _decided(self, level: str, rounds: int) -> Decision:
         if level in set(Guarantee):
             return self._of_sessions(Guarantee(level))
-        if level in KNOWN or (self.inference.complete and not len(self.found.inner)):
-            return Decision(True)  # of one order of versions, nothing is on a cycle: it is serializable
+        if level in KNOWN or self.found.acyclic:
+            return Decision(True)
         if level in AXIOMS:
             return self._by_axiom(level)
         if level not in MODELS:

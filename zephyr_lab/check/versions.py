@@ -30,7 +30,7 @@ class Table:
 
     def get(self, codes: Ints) -> Ints:
         if self._dense:
-            numbers: Ints = self._numbers[codes]
+            numbers: Ints = self._numbers.take(codes)
             return numbers
         if not len(self._codes):
             return np.full(len(codes), -1, np.int32)
