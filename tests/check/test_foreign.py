@@ -150,6 +150,18 @@ def test_a_log_is_read_by_its_mapping(tmp_path: Path) -> None:
     assert judged(tmp_path / "log.jsonl", mapped=mapping) == (["G2-item"], 4)
 
 
+def test_times_are_compared_as_numbers_and_a_transactions_first_and_last_count(tmp_path: Path) -> None:
+    """Whole ones among fractions, and a time on every row."""
+    log, mapping = tmp_path / "log.csv", tmp_path / "log.toml"
+    mapping.write_text('transaction="tx"\nsession="tx"\nkind="op"\nkey="k"\nvalue="v"\nbegin="at"\nend="at"\n')
+    log.write_text("tx,op,k,v,at\n1,w,x,1,1\n1,w,y,1,1.5\n2,r,x,1,3\n2,r,y,1,2\n")
+    history = check.read(log, mapped=mapping)
+    assert history.begin.tolist() == [1_000_000, 2_000_000]
+    assert history.end.tolist() == [1_500_000, 3_000_000]
+    log.write_text("tx,op,k,v,at\n1,w,x,1,0\n1,w,y,1,12\n2,r,x,1,9007199254740993\n")
+    assert check.read(log, mapped=mapping).begin.tolist() == [0, 9007199254740993]
+
+
 def test_given_versions_tell_what_was_read_where_values_repeat(tmp_path: Path) -> None:
     """The same value, written twice: by its version a read is of the first, so that the second was lost."""
     log, mapping = tmp_path / "log.csv", tmp_path / "log.toml"
@@ -179,6 +191,15 @@ def test_given_versions_tell_what_was_read_where_values_repeat(tmp_path: Path) -
             "line 3: '2026-01-noon' is no time",
         ),
         (MAPPING.format(value='value = "val"'), LOG + "1,2\n", "line 12: has another number of columns"),
+        (
+            MAPPING.format(value='value = "val"'),
+            LOG.replace("2026-01-01T10:00:03", "3"),
+            "log.csv: some times are numbers",
+        ),
+        (MAPPING.format(value='value = "val"'), LOG.replace(":03", ":03Z"), "log.csv: some times are .* with a zone"),
+        (MAPPING.format(value='value = "val"'), LOG.replace("11,", "11,9"), "line 4: some times are numbers"),
+        (MAPPING.format(value='value = "val"'), LOG + "8,b,select,slots,1,,\n", "line 12: the transaction has ended"),
+        (MAPPING.format(value='value = "val"'), LOG + "8,b,rollback,,,,\n", "line 12: .* ends as fail, and .* as ok"),
         ("transaction = ", LOG, "not TOML"),
     ],
 )

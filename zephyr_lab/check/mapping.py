@@ -6,8 +6,8 @@ kind = "op"                     # what was done
 key = ["table", "id"]           # one column or several
 value = "val"                   # what was read or written
 version = "xmin"                # instead of a value: which version was read or written, as the database numbers it
-begin = "began"                 # optional: when the transaction began and ended, as numbers or ISO 8601
-end = "ended"
+begin = "began"                 # optional: when the transaction began and ended, as numbers or ISO 8601; where its
+end = "ended"                   # rows have several, the first and the last count
 status = "outcome"              # optional; without it, a row whose kind is a word for ok or fail ends its transaction
 delimiter = ","                 # of CSV
 
@@ -27,15 +27,17 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from zephyr_lab.check.records import Record
+from zephyr_lab.check.records import LARGEST, Record
 from zephyr_lab.errors import BadInput
 
 NEEDED = ("transaction", "session", "kind", "key")
@@ -50,6 +52,7 @@ WORDS = {
 }
 _ENDS = ("ok", "fail", "info")
 _MICROSECONDS = 1_000_000
+_UNITS = "{where}: some times are numbers, others dates, or dates with a zone; write them alike, to be compared"
 
 
 @dataclass
@@ -58,8 +61,9 @@ class _Transaction:
     session: Any
     ops: list[Any] = field(default_factory=list)
     status: str = ""
-    begin: int | None = None
-    end: int | None = None
+    over: bool = False
+    begin: Decimal | datetime | None = None
+    end: Decimal | datetime | None = None
 
 
 def records(path: Path, mapping: Path) -> Iterator[Record]:
@@ -74,8 +78,12 @@ def records(path: Path, mapping: Path) -> Iterator[Record]:
         found[name] = one  # the latest last
         _add(one, row, told, words, where)
     ended = any(one.status for one in found.values())
+    whole = _whole_numbers(
+        path.name, [time for one in found.values() for time in (one.begin, one.end) if time is not None]
+    )
     for one in found.values():
-        yield Record(one.line, one.session, one.status or ("info" if ended else "ok"), one.ops, one.begin, one.end)
+        begin, end = (None if time is None else whole(time) for time in (one.begin, one.end))
+        yield Record(one.line, one.session, one.status or ("info" if ended else "ok"), one.ops, begin, end)
 
 
 def _add(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], words: dict[str, str], where: str) -> None:
@@ -84,15 +92,23 @@ def _add(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], words:
     if "status" in told and (said := _at(row, told["status"], where)) not in (None, ""):
         if words.get(str(said).lower()) not in _ENDS:
             raise BadInput(f"{where}: status {said!r:.40}; name it in [words], under ok, fail or info")
-        one.status = words[str(said).lower()]
-    for name in ("begin", "end"):
+        _end(one, words[str(said).lower()], where)
+    for name, which in (("begin", min), ("end", max)):
         if name in told and (time := _time(_at(row, told[name], where), where)) is not None:
-            setattr(one, name, time)
+            before = getattr(one, name)
+            if before is not None and _unit(before) != _unit(time):
+                raise BadInput(_UNITS.format(where=where))
+            setattr(one, name, time if before is None else which(before, time))
     said = str(_at(row, told["kind"], where)).lower()
     kind = words.get(said)
     if kind in _ENDS:
-        one.status = kind
+        _end(one, kind, where)
+        one.over = True
     elif kind is not None:
+        if one.over:
+            raise BadInput(
+                f"{where}: the transaction has ended before; sort the log, or name a column that tells two apart"
+            )
         key = told["key"]
         names = [_at(row, each, where) for each in (key if isinstance(key, list) else [key])]
         value = _number(_at(row, told["version" if "version" in told else "value"], where))
@@ -102,6 +118,12 @@ def _add(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], words:
             one.ops.append(op)
     elif said not in told.get("ignore", ()):
         raise BadInput(f"{where}: {said!r:.40} is no kind of operation; name it in [words] or in ignore")
+
+
+def _end(one: _Transaction, status: str, where: str) -> None:
+    if one.status not in ("", status):
+        raise BadInput(f"{where}: the transaction ends as {status}, and on an earlier line as {one.status}")
+    one.status = status
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -198,18 +220,36 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _time(value: Any, where: str) -> int | None:
-    """A number as it is, a fraction in millionths, a date in microseconds since 1970."""
+def _time(value: Any, where: str) -> Decimal | datetime | None:
     if value is None or value == "":
         return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     text = str(value).strip()
+    with suppress(InvalidOperation):
+        if (number := Decimal(text)).is_finite() and not isinstance(value, bool):
+            return number
     try:
-        if text.isascii() and text.isdecimal():
-            return int(text)
-        if isinstance(value, float) or text.replace(".", "", 1).isdecimal():
-            return round(float(text) * _MICROSECONDS)
-        return round(datetime.fromisoformat(text).timestamp() * _MICROSECONDS)
-    except (ValueError, OverflowError):
+        return datetime.fromisoformat(text)
+    except ValueError:
         raise BadInput(f"{where}: {value!r:.40} is no time; one is a number, or ISO 8601") from None
+
+
+def _unit(time: Decimal | datetime) -> str:
+    return "number" if isinstance(time, Decimal) else "date" if time.tzinfo is None else "date with a zone"
+
+
+def _whole_numbers(source: str, times: list[Decimal | datetime]) -> Callable[[Decimal | datetime], int]:
+    """Numbers as they are, in millionths if any is a fraction; dates in microseconds since 1970, of UTC if no zone is
+    given. Raises BadInput where they cannot be compared."""
+    if len({_unit(time) for time in times}) > 1:
+        raise BadInput(_UNITS.format(where=source))
+    scale = 1 if all(isinstance(time, Decimal) and time == int(time) for time in times) else _MICROSECONDS
+    if any(isinstance(time, Decimal) and abs(time) * scale > LARGEST for time in times):
+        raise BadInput(f"{source}: a time is too large for 64 bits, in millionths if any has a fraction")
+
+    def whole(time: Decimal | datetime) -> int:
+        if isinstance(time, datetime):
+            since = time - datetime(1970, 1, 1, tzinfo=time.tzinfo and UTC)
+            return (since.days * 86_400 + since.seconds) * _MICROSECONDS + since.microseconds
+        return round(time * scale)
+
+    return whole
