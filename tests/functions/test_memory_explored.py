@@ -44,7 +44,7 @@ def test_a_function_without_a_round_trip_of_its_own_ends_too(lab: Lab) -> None:
 
 
 def counts_late(conn: Conn) -> int:
-    """Reads and writes memory between round trips that are nobody else's business."""
+    """Reads and writes memory between round trips that touch nothing of another session."""
     looks(conn)
     before = MEMORY.get("count", 0)
     looks(conn)
@@ -54,7 +54,7 @@ def counts_late(conn: Conn) -> int:
 
 
 def test_reduction_is_not_used_where_functions_share_memory(lab: Lab) -> None:
-    """Their round trips do not meet, and their dict does; what was seen to change is named."""
+    """Their round trips are independent, and their dict is shared; what was seen to change is named."""
     found = lab.explore([counts_late, counts_late], setup=SETUP, reduction=True, shrink=False)
     assert (found.schedules, found.complete) == (70, True)
     assert found.anomalous > 0

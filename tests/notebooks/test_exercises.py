@@ -73,7 +73,7 @@ def test_schedules_that_make_the_two_reads_agree(lab: Lab) -> None:
 
 
 def test_an_order_in_another_slot_is_no_phantom(lab: Lab) -> None:
-    """02: the new row does not meet A's condition."""
+    """02: the new row does not match A's condition."""
     mine = lab.case("phantom").change(B_order="begin; insert into orders values (19, '18:15', 5000)")
     assert str(mine.verdict("A B B A A").kind) == "prevented"
 

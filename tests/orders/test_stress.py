@@ -51,7 +51,7 @@ def test_the_documented_test_passes_when_every_order_fails(shop: Shop) -> None:
 
 
 def test_the_documented_test_cannot_tell_read_committed_from_serializable(shop: Shop) -> None:
-    """On the plain table that it would have needed, both pass: orders with different ids do not meet."""
+    """On the plain table that it would have needed, both pass: orders with different ids do not conflict."""
     for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.SERIALIZABLE):
         shop.admin.execute("drop schema public cascade; create schema public")
         shop.admin.execute(schema.tables(partitioned=False))
