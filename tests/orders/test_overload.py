@@ -1,13 +1,13 @@
 """Overload ends when its cause ends: a queue that ends, deadlines that are carried, callers told when to come back.
 
-An order takes 30 ms in the database and there are two connections, so that no machine is too slow or too fast for this.
+An order takes 30 ms in the database and there are two connections, so that no machine is too fast for this; and times
+are in what an order takes, so that none is too slow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -36,65 +36,87 @@ create function take_a_while() returns trigger language plpgsql as
 create trigger take_a_while before insert on order_ids for each row execute function take_a_while();
 update slots set capacity_override = 1000000000"""
 
-RATE, DEADLINE, TRIES, BEFORE, LOCKED, AFTER = 45, 0.4, 5, 0.2, 0.8, 1.8  # orders a second; seconds
+TRIES = 5
+SHARE, DEADLINE, BEFORE, LOCKED, AFTER, LAST = 0.8, 20, 10, 60, 100, 50
+"""Of what the service can do; and times, in what it takes for an order at its best, on this machine and beside whatever
+else runs there: 15 ms where it is idle. The last of these are looked at.
+"""
+
+Stub = grpc.aio.UnaryUnaryMultiCallable
 
 
-async def _customer(stub: grpc.aio.UnaryUnaryMultiCallable, began: float, done: Counter[int]) -> None:
+async def _order(stub: Stub, key: str, seconds: float) -> None:
+    await stub(REQUEST, timeout=seconds, metadata=(("idempotency-key", key),))
+
+
+async def _customer(stub: Stub, seconds: float, done: list[float]) -> None:
     """Sends an order until it is acknowledged, five times at most, as clients with a retry policy do."""
-    key = (("idempotency-key", str(uuid4())),)
+    key = str(uuid4())
     for _ in range(TRIES):
         try:
-            await stub(REQUEST, timeout=DEADLINE, metadata=key)
+            await _order(stub, key, seconds)
         except grpc.aio.AioRpcError as error:
             told = dict(tuple(error.trailing_metadata() or ())).get(PUSHBACK, 0)
             await asyncio.sleep(int(told) / 1000)
             continue
-        done[int((time.monotonic() - began) * 10)] += 1
+        done.append(time.monotonic())
         return
 
 
-async def _lock(dsn: str) -> None:
-    await asyncio.sleep(BEFORE)
+async def _seconds_an_order(stub: Stub, number: int = 40) -> float:
+    """With always somebody waiting for the two connections."""
+    orders, began = iter(range(number)), time.monotonic()
+
+    async def customer() -> None:
+        for _ in orders:
+            await _order(stub, str(uuid4()), 60)
+
+    await asyncio.gather(*(customer() for _ in range(8)))
+    return (time.monotonic() - began) / number
+
+
+async def _lock(dsn: str, unit: float) -> None:
+    await asyncio.sleep(BEFORE * unit)
     async with await psycopg.AsyncConnection.connect(dsn) as holder:
         await holder.execute("lock table orders in access exclusive mode")
-        await asyncio.sleep(LOCKED)
+        await asyncio.sleep(LOCKED * unit)
 
 
-async def _acknowledged(dsn: str, *, cured: bool) -> list[int]:
-    """Orders acknowledged in each tenth of a second of the run: some of it, a lock on orders, and what comes after."""
+async def _acknowledged(dsn: str, *, cured: bool) -> tuple[int, int, int]:
+    """Of a run with a lock on orders in it: all that were acknowledged; of its last part how many, and how many came."""
     async with clients.async_pool(dsn, min_size=2, max_size=2) as pool:
-        service, done = OrderService(pool, strategy("one-statement")), Counter[int]()
-        service.admission = Admission(pool) if cured else None
+        service = OrderService(pool, strategy("one-statement"))
         server = Server(service, clock=lambda: NOON, health_seconds=60, carries_deadlines=cured)
         async with server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            stub, began = create_order_stub(channel), time.monotonic()
-            lock = asyncio.create_task(_lock(dsn))
-            customers = []
-            for number in range(int(RATE * (BEFORE + LOCKED + AFTER))):
-                await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
-                customers.append(asyncio.create_task(_customer(stub, began, done)))
-            seen = [done[tenth] for tenth in range(int(10 * (BEFORE + LOCKED + AFTER)))]
+            stub = create_order_stub(channel)
+            await _order(stub, str(uuid4()), 60)  # what is opened and prepared once
+            unit = await _seconds_an_order(stub)
+            service.admission = Admission(pool) if cured else None
+            lock, began = asyncio.create_task(_lock(dsn, unit)), time.monotonic()
+            customers, came, done = [], list[float](), list[float]()
+            for number in range(int(SHARE * (BEFORE + LOCKED + AFTER))):
+                await asyncio.sleep(max(0.0, began + number * unit / SHARE - time.monotonic()))
+                customers.append(asyncio.create_task(_customer(stub, DEADLINE * unit, done)))
+                came.append(time.monotonic())
+            found = [sum(at > came[-1] - LAST * unit for at in times) for times in (done, came)]
             for one in customers:
                 one.cancel()
             await asyncio.gather(lock, *customers, return_exceptions=True)
-    return seen
+    return len(done), *found
 
 
 @pytest.mark.thorough_but("with a queue that ends")
 @pytest.mark.parametrize("cured", [True, False], ids=["with a queue that ends", "with an endless one"])
 def test_it_is_over_when_the_lock_is(shop: Shop, cured: bool) -> None:
-    """At two thirds of what the service can do. With an endless queue and no deadlines carried, orders are made for
-    those who have gone, they are sent again, and nobody is served any more.
-
-    Half of the orders, for the two connections do less on a machine that is busy with other tests: with eight times as
-    many processes as cores 0.6 to 0.9 of a rate of 30 came through. Runs of `incident` are held to 0.95.
+    """At four fifths of what the service can do. With an endless queue and no deadlines carried, orders are made for
+    those who have gone, they are sent again, and hardly anybody is served any more: 2 to 7 of 40, and 50 with the cure,
+    also beside four endless loops on two cores. Runs of `incident` are held to 0.95.
     """
     shop.admin.execute(SLOW)
-    seen = asyncio.run(_acknowledged(shop.dsn, cured=cured))
-    last_second = sum(seen[-10:])
-    assert last_second >= 0.5 * RATE if cured else last_second < 0.2 * RATE, seen
+    acknowledged, last, came = asyncio.run(_acknowledged(shop.dsn, cured=cured))
+    assert (last >= 0.5 * came) is cured, (acknowledged, last, came)
     (saved,) = shop.admin.execute("select count(*) from orders").fetchone() or (0,)
-    assert saved >= sum(seen)
+    assert saved >= acknowledged
     assert shop.wrong("one-statement") == []
 
 
@@ -132,25 +154,24 @@ def test_what_is_left_of_a_deadline_is_the_statements_time(shop: Shop) -> None:
             service = OrderService(pool, strategy("serializable-retry"))
             service.admission = Admission(pool)
             async with service.session(IsolationLevel.SERIALIZABLE) as session:
-                with deadline.within(2.0):
+                with deadline.within(20.0):
+                    before = deadline.left() or 0
                     async with session.transaction():
-                        told = (
-                            await session.row("show statement_timeout"),
-                            await session.row("show transaction_isolation"),
-                        )
-                        milliseconds = int(told[0][0].removesuffix("ms"))
-                    assert 1_000 < milliseconds < 2_000
-                    assert told[1] == ("serializable",)
+                        (limit,) = await session.row("select setting::int from pg_settings where name = 'statement_timeout'")
+                        after = deadline.left() or 0
+                        assert await session.row("show transaction_isolation") == ("serializable",)
+                    assert 0.9 * after < limit / 1000 < before
                 async with session.transaction():
                     assert await session.row("show statement_timeout") == ("0",), "the next one has its own"
             with deadline.within(0.0), pytest.raises(TooLate):
                 async with service.session():
                     raise AssertionError("it was begun")
             service.admission = Admission(pool)  # one that does not know how slow this machine has been
-            with pytest.raises(psycopg.errors.QueryCanceled), deadline.within(0.1):
-                async with service.session() as session, session.transaction():
-                    await session.row("select pg_sleep(5)")
-            with deadline.within(5):
+            async with service.session() as session:
+                with pytest.raises(psycopg.errors.QueryCanceled), deadline.within(0.1):
+                    async with session.transaction():
+                        await session.row("select pg_sleep(60)")
+            with deadline.within(20):
                 assert (await service.create(order())).is_new
             assert pool.get_stats().get("connections_lost", 0) == 0
 
@@ -180,9 +201,9 @@ def test_an_order_of_one_statement_is_one_message_also_within_a_deadline(shop: S
             service = OrderService(pool, strategy(name))
             assert (await service.create(order())).is_new
             assert await messages(service, None) == ["_execute_gen"]
-            assert await messages(service, 30) == 2 * ["_execute_gen"]
-            assert await messages(service, 29) == ["_execute_gen"], "about the same"
-            assert await messages(service, 5) == 2 * ["_execute_gen"]
+            assert await messages(service, 300) == 2 * ["_execute_gen"]
+            assert await messages(service, 290) == ["_execute_gen"], "about the same"
+            assert await messages(service, 50) == 2 * ["_execute_gen"]
             assert await messages(service, None) == 2 * ["_execute_gen"]
 
     for name in ("one-statement", "server-side-function"):

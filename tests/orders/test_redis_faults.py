@@ -26,40 +26,66 @@ from zephyr_lab.orders.strategies import strategy
 # -- a stall of Redis
 
 
-CLIENT_SECONDS, STALL_SECONDS = 0.2, 0.3
+HASTY, PATIENT = 0.2, 20.0  # seconds
+
+
+def connection_of(client: redis.Redis) -> redis.connection.AbstractConnection:
+    """The one that it uses; it is open then."""
+    client.ping()
+    connection = client.connection_pool.get_connection()
+    client.connection_pool.release(connection)
+    return connection
+
+
+def stop(pid: int, connection: redis.connection.AbstractConnection) -> None:
+    """Stops Valkey; from now on a client waits on its connection for a short time only."""
+    os.kill(pid, signal.SIGSTOP)
+    connection.socket_timeout = connection._parser._buffer.socket_timeout = HASTY
+    connection._sock.settimeout(HASTY)
 
 
 @contextlib.contextmanager
-def stalled(shop: Shop) -> Iterator[redis.Redis]:
-    """A connected client, and Valkey stopped for longer than that waits; then it reads what has come meanwhile."""
-    pid = shop.redis.info("server")["process_id"]
-    hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
-    hasty.ping()
-    os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(STALL_SECONDS, os.kill, (pid, signal.SIGCONT))
-    timer.start()
+def stalled(shop: Shop, client: redis.Redis) -> Iterator[None]:
+    """Valkey is stopped until the client has given up once; then it reads what has come meanwhile, and answers."""
+    pid, connection = shop.redis.info("server")["process_id"], connection_of(client)
+    real = connection.disconnect
+
+    def give_up(*words: Any) -> None:
+        real(*words)
+        connection.disconnect, connection.socket_timeout = real, PATIENT
+        os.kill(pid, signal.SIGCONT)
+
+    connection.disconnect = give_up
+    stop(pid, connection)
     try:
-        yield hasty
+        yield
     finally:
-        timer.join()
-        hasty.close()
+        os.kill(pid, signal.SIGCONT)
+        client.close()
         shop.redis.ping()
 
 
-def test_as_documented_a_stall_of_redis_books_an_order_twice(shop: Shop) -> None:
+@pytest.fixture
+def hasty(shop: Shop) -> Iterator[redis.Redis]:
+    """A client of the service's, which sends a command once."""
+    with clients.redis_client(shop.redis_url, seconds=PATIENT) as client:
+        yield client
+
+
+def test_as_documented_a_stall_of_redis_books_an_order_twice(shop: Shop, hasty: redis.Redis) -> None:
     """The first attempt times out at the client, is carried out at the server, and the second is as well."""
     wanted = order(1_000)
-    with shop.connect() as connection, stalled(shop) as hasty:
+    with shop.connect() as connection, stalled(shop, hasty):
         session, slots = Session(connection, hasty), documented.DocumentedSlots(hasty)
         run_sync(slots.assign_slot_with_retry(session, wanted.id, 1_000, WINDOW))
     assert int(shop.redis.get(SLOT.id)) == 2_000
 
 
-def test_by_order_id_a_stall_of_redis_books_it_once(shop: Shop) -> None:
+def test_by_order_id_a_stall_of_redis_books_it_once(shop: Shop, hasty: redis.Redis) -> None:
     """The same stall, the same client, the same retries."""
     wanted = order(1_000)
     shop.open_day()
-    with shop.connect() as connection, stalled(shop) as hasty:
+    with shop.connect() as connection, stalled(shop, hasty):
         assigned = RedisSlots(hasty).assign_slot_with_retry
         assert run_sync(assigned(Session(connection, hasty), wanted.id, 1_000, WINDOW, NOON)).slot == SLOT
     assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
@@ -68,12 +94,10 @@ def test_by_order_id_a_stall_of_redis_books_it_once(shop: Shop) -> None:
 def test_redis_pys_default_sends_a_command_again_by_itself(shop: Shop) -> None:
     """One call, one answer, and the counter has it twice."""
     where = shop.redis.connection_pool.connection_kwargs
-    default = redis.Redis(unix_socket_path=where["path"], password=where["password"], socket_timeout=CLIENT_SECONDS)
-    default.ping()
-    with stalled(shop):
+    default = redis.Redis(unix_socket_path=where["path"], password=where["password"], socket_timeout=PATIENT)
+    with stalled(shop, default):
         default.incrby("counter", 1_000)
-    default.close()
-    assert int(shop.redis.get("counter")) >= 2_000
+    assert int(shop.redis.get("counter")) == 2_000
 
 
 # -- time to live, release
@@ -124,21 +148,23 @@ def test_as_documented_two_releases_of_one_order_take_off_twice(shop: Shop) -> N
     assert run_sync(whole.slot_info(SLOT)).booked == 5_000
 
 
-def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(
+    shop: Shop, hasty: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The order is refused, and Redis does not hear that its place is free: as documented for good, else until cron."""
     pid, wanted = shop.redis.info("server")["process_id"], order(1_000)
-    hasty = clients.redis_client(shop.redis_url, seconds=CLIENT_SECONDS)
     shop.open_day()
 
-    def stopping_redis_first(real: Any) -> Any:
-        async def call(self: Session, *words: Any, **named: Any) -> Any:
-            os.kill(pid, signal.SIGSTOP)
-            return await real(self, *words, **named)
-
-        return call
-
     def lose(book: Callable[[Session], Any]) -> None:
-        hasty.ping()
+        open_one = connection_of(hasty)
+
+        def stopping_redis_first(real: Any) -> Any:
+            async def call(self: Session, *words: Any, **named: Any) -> Any:
+                stop(pid, open_one)
+                return await real(self, *words, **named)
+
+            return call
+
         try:
             with monkeypatch.context() as patch, shop.connect() as connection:
                 for name in ("change", "row"):
@@ -147,6 +173,7 @@ def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, mo
                     run_sync(book(Session(connection, hasty)))
         finally:
             os.kill(pid, signal.SIGCONT)
+            open_one.socket_timeout = PATIENT
 
     lose(lambda session: documented.create_order(session, wanted, WINDOW))
     with schema.missing_table(shop.admin):
@@ -155,4 +182,3 @@ def test_a_compensation_that_is_lost_leaks_until_it_is_reconciled(shop: Shop, mo
     assert int(shop.redis.get(SLOT.id)) == run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 1_000
     assert reconciled(shop) == []
     assert run_sync(RedisSlots(shop.redis).slot_info(SLOT)).booked == 0
-    hasty.close()
