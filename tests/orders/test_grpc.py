@@ -52,6 +52,15 @@ async def served(
             yield service, channel
 
 
+@asynccontextmanager
+async def exhausted(service: OrderService) -> AsyncIterator[None]:
+    """Its one connection is taken, and nobody waits for it for long."""
+    async with service.pool.connection():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(service.pool, "timeout", 0.1)
+            yield
+
+
 async def told(channel: Any, request: Any = None, timeout: float = 10, **metadata: str) -> Any:
     """The answer, or the status with its details and the field that it names."""
     stub = create_order_stub(channel)
@@ -154,13 +163,13 @@ def test_full_closed_missing_and_unreachable_are_different_answers(shop: Shop) -
     """Full is RESOURCE_EXHAUSTED, and nothing else is; a driver's text stays in the log."""
 
     async def scenario() -> None:
-        async with served(shop, timeout=0.2, max_size=1) as (service, channel):
+        async with served(shop, max_size=1) as (service, channel):
             shop.admin.execute("update slots set is_disabled = true")
             assert (await told(channel))[0] is CODE.RESOURCE_EXHAUSTED
             shop.admin.execute("update slots set is_disabled = false")
             with schema.missing_table(shop.admin):
                 assert (await told(channel))[0] is CODE.INTERNAL
-            async with service.pool.connection():
+            async with exhausted(service):
                 assert (await told(channel))[0] is CODE.UNAVAILABLE
             assert (await told(channel)).status == "pending"
         async with served(shop, now=NOON.replace(hour=22)) as (_, channel):
@@ -218,14 +227,14 @@ def test_health_is_that_of_a_service_that_can_write(shop: Shop) -> None:
     """A server that became read-only is not ready; orders are told so, in one line of the log each at most."""
 
     async def scenario() -> None:
-        async with served(shop) as (service, channel):
+        async with served(shop, max_size=1) as (service, channel):
             stub = health_pb2_grpc.HealthStub(channel)
             watched = stub.Watch(health_pb2.HealthCheckRequest(service="order.OrderService"))
             assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
             name = shop.admin.info.dbname
             shop.admin.execute(f"alter database {name} set default_transaction_read_only = on")
             try:
-                for connection in list(service.pool._pool):
+                async with service.pool.connection() as connection:  # the only one; the next one is read-only
                     await connection.close()
                 assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
                 assert (await told(channel))[0] is CODE.UNAVAILABLE
@@ -256,11 +265,11 @@ def test_health_is_that_of_the_servers_and_reflection_names_the_service(shop: Sh
     """SERVING, then NOT_SERVING when all connections are gone; a tool finds CreateOrder's fields."""
 
     async def scenario() -> None:
-        async with served(shop, timeout=0.1, max_size=1) as (service, channel):
+        async with served(shop, max_size=1) as (service, channel):
             stub = health_pb2_grpc.HealthStub(channel)
             watched = stub.Watch(health_pb2.HealthCheckRequest(service="order.OrderService"))
             assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
-            async with service.pool.connection():
+            async with exhausted(service):
                 assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             assert (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING
             watched.cancel()

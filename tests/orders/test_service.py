@@ -302,8 +302,7 @@ def test_time_limits_and_what_cannot_write_are_told_apart(shop: Shop) -> None:
     for setting in ("statement_timeout=50ms", "lock_timeout=50ms"):
         dsn = psycopg.conninfo.make_conninfo(shop.dsn, options=f"-c {setting}")
         with ConnectionPool(dsn, min_size=1) as pool, shop.connect() as holder:
-            service = OrderService(pool, strategy("select-for-update"))
-            run_sync(service._day(NOON.date()))
+            service = OrderService(pool, strategy("select-for-update"), Plan(), opened={NOON.date()})
             holder.execute("select from slots for update")
             with pytest.raises(TimedOut, match="timeout"):
                 run_sync(service.create(wanted))
@@ -329,10 +328,12 @@ def test_time_limits_and_what_cannot_write_are_told_apart(shop: Shop) -> None:
 def test_an_exhausted_pool_is_unavailable_and_loses_nothing(shop: Shop) -> None:
     """Nobody waits for ever; the same order goes through when a connection is free."""
     wanted = order(450)
-    with shop.service("one-statement", max_size=1, timeout=0.2) as service:
+    with shop.service("one-statement", max_size=1) as service:
         run_sync(service._day(NOON.date()))
-        with service.pool.connection(), pytest.raises(ServiceUnavailable, match="connection of the pool"):
-            run_sync(service.create(wanted))
+        with service.pool.connection(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(service.pool, "timeout", 0.2)
+            with pytest.raises(ServiceUnavailable, match="connection of the pool"):
+                run_sync(service.create(wanted))
         assert run_sync(service.create(wanted)).is_new
     assert shop.wrong("one-statement") == []
 
