@@ -36,7 +36,7 @@ def untouched(production: str) -> Iterator[None]:
 
     def look() -> list[Any]:
         with psycopg.connect(production, autocommit=True) as connection:
-            deadline = time.monotonic() + 5  # a backend ends a little later than its connection
+            deadline = time.monotonic() + 30  # a backend ends a little later than its connection
             while (left := connection.execute(CONNECTED).fetchone()) != (0,) and time.monotonic() < deadline:
                 pass
             assert left == (0,)

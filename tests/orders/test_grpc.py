@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
+import psutil
 import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -362,10 +362,8 @@ def test_hours_and_capacity_are_written_into_the_plans(shop: Shop) -> None:
 @pytest.mark.server
 def test_serve_serves_on_servers_of_its_own_and_ends_in_order() -> None:
     """On loopback, with metrics of what it did; SIGTERM ends it with 0."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     program = [str(Path(sys.executable).with_name("zephyr-lab")), "serve", "--strategy", "redis-lua-idempotent"]
-    program += ["--port", "0", "--metrics-port", str(port)]
+    program += ["--port", "0", "--metrics-port", "0"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ZEPHYR_LAB_")}
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=clean) as process:
         try:
@@ -375,6 +373,10 @@ def test_serve_serves_on_servers_of_its_own_and_ends_in_order() -> None:
             with grpc.insecure_channel(where) as channel:
                 done = create_order_stub(channel).future(PizzaOrderRequest(**REQUEST), timeout=20)
                 assert done.exception() is None or done.code() is CODE.FAILED_PRECONDITION, "closed at night"
+            listens = {
+                one.laddr.port for one in psutil.Process(process.pid).net_connections() if one.status == "LISTEN"
+            }
+            (port,) = listens - {int(where.rpartition(":")[2])}
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
                 text = answer.read().decode()
             assert f"orders_attempts_total {1.0 if done.code() is CODE.OK else 0.0}" in text

@@ -83,7 +83,7 @@ async def _lock(dsn: str, unit: float) -> None:
 
 
 async def _acknowledged(dsn: str, *, cured: bool) -> tuple[int, int, int]:
-    """Of a run with a lock on orders in it: all that were acknowledged; of its last part how many, and how many came."""
+    """Of a run with a lock on orders in it: who was acknowledged; of its last part who was, and who came."""
     async with clients.async_pool(dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy("one-statement"))
         server = Server(service, clock=lambda: NOON, health_seconds=60, carries_deadlines=cured)
@@ -157,7 +157,9 @@ def test_what_is_left_of_a_deadline_is_the_statements_time(shop: Shop) -> None:
                 with deadline.within(20.0):
                     before = deadline.left() or 0
                     async with session.transaction():
-                        (limit,) = await session.row("select setting::int from pg_settings where name = 'statement_timeout'")
+                        (limit,) = await session.row(
+                            "select setting::int from pg_settings where name = 'statement_timeout'"
+                        )
                         after = deadline.left() or 0
                         assert await session.row("show transaction_isolation") == ("serializable",)
                     assert 0.9 * after < limit / 1000 < before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import redis
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from tests.orders.conftest import NOON, Shop, order
+from tests.servers.pgbouncer import free_port
 from zephyr_lab.orders import example, retry, schema
 from zephyr_lab.orders.documented import DocumentedSlots
 from zephyr_lab.orders.errors import SlotsFull
@@ -31,11 +31,7 @@ from zephyr_lab.servers.embedded import Supervised, find_valkey
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[redis.Redis]:
     """A Valkey in cluster mode that has all hash slots: it refuses whatever a cluster of many would have to refuse."""
-    with socket.socket() as one, socket.socket() as two:
-        for probe in (one, two):
-            probe.bind(("127.0.0.1", 0))
-        port, bus = one.getsockname()[1], two.getsockname()[1]
-    program = find_valkey()
+    port, bus, program = free_port(), free_port(), find_valkey()
     configuration = (
         f"port {port}\ncluster-port {bus}\nbind 127.0.0.1\ncluster-enabled yes\n"
         "unixsocket {folder}/valkey.sock\nunixsocketperm 700\n"

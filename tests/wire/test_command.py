@@ -248,9 +248,11 @@ def alive(pid: int) -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_what_it_leaves_behind_ends_with_it(lab: Lab) -> None:
     """In the background, and in a session of its own, where no other command runs."""
-    for script in ("sleep 600 & echo $!", "setsid sh -c 'echo $$; exec sleep 601' & sleep 0.2"):
-        ended = shell(lab, script).ask()
-        assert _becomes_empty(lambda pid=ended.output: [str(pid)] if alive(pid) else [], 5), script
+    of_its_own = "import subprocess; print(subprocess.Popen(['sleep', '601'], start_new_session=True).pid)"
+    for one in (shell(lab, "sleep 600 & echo $!"), python(lab, of_its_own)):
+        ended = one.ask()
+        assert ended.output > 1
+        assert _becomes_empty(lambda pid=ended.output: [str(pid)] if alive(pid) else [], 20), one
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
