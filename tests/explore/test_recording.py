@@ -56,12 +56,13 @@ def test_postgresql_18_tells_what_each_write_replaced(lab: Lab) -> None:
 
 
 def test_a_recording_is_written_and_read_back(lab: Lab, tmp_path: Path) -> None:
-    """As JSON lines, with times."""
-    recorded = lab.record(seconds=0.3, sessions=2)
+    """As JSON lines, with times; one that ends by time may end before anything is done."""
+    recorded = lab.record(transactions=60, sessions=2)
     recorded.write(tmp_path / "history.jsonl")
     history = check.read(tmp_path / "history.jsonl")
     assert history.to_lines() == recorded.history.to_lines()
     assert history.timed
+    assert len(lab.record(seconds=1e-6, sessions=2).history) == 0
 
 
 def test_an_error_of_a_session_ends_the_recording_and_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def exact(report: Report) -> None:
 def test_totals_are_exact_and_figures_are_there(lab: Lab, tmp_path: Path) -> None:
     """Orders by their customers' word and by rows, and as a history; durations, lock waits, processors."""
     history = tmp_path / "orders.jsonl"
-    report = lab.incident(crowd("one-statement", lock="slots@0.1s:0.3s"), history=history)
+    report = lab.incident(crowd("one-statement", lock="order_ids@0.1s:0.3s"), history=history)
     exact(report)
     judged = operations.check(history, "counter")
     assert (judged.valid, judged.operations) == (True, report.sent + 1)
@@ -100,7 +100,7 @@ OF_EACH_KIND = (
 )
 def test_a_killed_postgresql_costs_no_strategy_an_acknowledged_order(lab: Lab, name: str) -> None:
     """SIGKILL in the middle: what was acknowledged is there, what is ambiguous is listed, and resolved."""
-    report = lab.incident(Incident(strategy=name, rate=150, seconds=0.7, kill="postgres@0.3s"))
+    report = lab.incident(Incident(strategy=name, rate=150, seconds=0.7, kill="postgres@0.1s"))
     assert [one.name for one in report.faults] == ["killed backend"]
     exact(report)
     if KNOWN[name].promises and KNOWN[name].load is not Load.REDIS:
@@ -234,8 +234,11 @@ def test_a_full_disk_is_told_by_its_name(lab: Lab) -> None:
     """The server answers 53100 from some moment on: those orders are told so, and the totals are exact."""
 
     def fill(far: Progress) -> None:
-        if far.created and not full:
-            full.append(far)
+        if far.errors and done == ["full"]:
+            done.append("told")
+            raise KeyboardInterrupt
+        if far.created and not done:
+            done.append("full")
             with lab.connect() as connection:
                 connection.execute(
                     "create function no_space() returns trigger language plpgsql as $$ begin "
@@ -243,8 +246,8 @@ def test_a_full_disk_is_told_by_its_name(lab: Lab) -> None:
                     "create trigger no_space before insert on orders for each row execute function no_space()"
                 )
 
-    full: list[Progress] = []
-    report = lab.incident(crowd("one-statement", seconds=2), fill)
+    done: list[str] = []
+    report = lab.incident(crowd("one-statement", capacity=10**9, seconds=30), fill)
     exact(report)
     assert report.counts.errors["53100"] == report.counts.of_outcome(Outcome.FAILED) > 0
     assert "53100 disk_full" in report.verdict

@@ -169,7 +169,8 @@ class Cpu:
         return max(self.client_share, self.others_share) > MOST_SHARE
 
     def _share(self, seconds: float) -> float:
-        return max(0.0, seconds) / (self.cores * self.wall) if self.wall else 0.0
+        """At most 1: the system counts in ticks of 10 ms."""
+        return min(1.0, max(0.0, seconds) / (self.cores * self.wall)) if self.wall else 0.0
 
 
 class CpuMeter:
