@@ -74,12 +74,15 @@ def test_it_is_back_when_it_stays_back() -> None:
 
 
 def test_answers_to_commit_that_are_lost_cost_no_order(lab: Lab) -> None:
-    """Each is asked for again by its id; with a lock in the midst, after which the service is back: none is refused."""
+    """Each is asked for again by its id; with a lock in the midst, after which the service is back: all are served but
+    one or two, who are told so, where the slots of the day were being read in a transaction that lost its answer.
+    """
     report = lab.incident(
         Incident(strategy="one-statement", rate=60, seconds=1.6, cut="commit/10", lock="orders@0.1s:0.2s")
     )
     exact(report)
-    assert (report.wrong, report.created) == ([], report.sent)
+    assert report.wrong == []
+    assert 0.9 * report.sent <= report.created == report.sent - report.counts.errors["OperationalError"]
     assert report.counts.refusals["OperationalError"] >= 5
     ((fault),) = report.faults
     assert (fault.name, report.problems) == ("locked orders", ())
