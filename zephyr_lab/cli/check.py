@@ -58,6 +58,9 @@ def check(
         bool, typer.Option("--linearizable-keys", help="Registers: assume that each is linearizable.")
     ] = False,
     fragment: FragmentOption = None,
+    negative_balances: Annotated[
+        bool, typer.Option("--negative-balances", help="Bank: an account may have less than nothing.")
+    ] = False,
     mapping: MappingOption = None,
     jobs: JobsOption = 1,
     rounds: RoundsOption = 400,
@@ -69,6 +72,7 @@ def check(
     """
     assumed = {"wfr": wfr_keys, "sequential": sequential_keys, "linearizable": linearizable_keys, "fragment": fragment}
     reading = {"workload": workload, "initial": initial, "mapped": mapping, "rounds": rounds, "jobs": jobs}
+    reading["negative_balances"] = negative_balances
     code = judge(histories, level, format, reading, assumed)
     if code:
         raise typer.Exit(code)

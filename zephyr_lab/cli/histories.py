@@ -79,8 +79,11 @@ def _reports(paths: Sequence[Path], level: str, assumed: dict[str, Any], reading
     if (workload := reading["workload"]) in OTHERS:
         from zephyr_lab.check import operations
 
-        yield from (operations.check(path, workload) for path in paths)
+        told = reading.get("initial"), reading.get("negative_balances", False)
+        yield from (operations.check(path, workload, *told) for path in paths)
         return
+    if reading.pop("negative_balances", False):
+        raise BadInput("--negative-balances is of --workload bank")
     yield from checking.check_all(paths, level, checking.Assumptions(**assumed), **reading)
 
 

@@ -16,7 +16,7 @@ from zephyr_lab.check.operations import register
 from zephyr_lab.check.others import OTHERS
 from zephyr_lab.errors import BadInput
 
-Event = tuple[int, str, str, Any]
+Event = tuple[int | str | None, str, str, Any]
 
 
 def history(tmp_path: Path, *events: Event) -> Path:
@@ -27,7 +27,7 @@ def history(tmp_path: Path, *events: Event) -> Path:
     return path
 
 
-def done(process: int, f: str, asked: Any, value: Any = None) -> list[Event]:
+def done(process: int | str, f: str, asked: Any, value: Any = None) -> list[Event]:
     """One after another: invoked, and completed at once."""
     return [(process, "invoke", f, asked), (process, "ok", f, asked if value is None else value)]
 
@@ -163,10 +163,110 @@ def test_each_key_is_a_register_of_its_own(tmp_path: Path) -> None:
 def test_beyond_its_bound_the_search_says_that_it_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And neither yes nor no."""
     monkeypatch.setattr(register, "MOST_STATES", 2)
-    outcome = operations.check(history(tmp_path, *done(0, "write", 1), *done(0, "write", 2), *done(1, "read", None, 2)),
-                               "linearizable-register")  # fmt: skip
+    writes = [[(process, kind, "write", process) for process in range(8)] for kind in ("invoke", "ok")]
+    events = [*writes[0], *writes[1], *done(0, "read", None, 1), *done(0, "read", None, 2)]
+    outcome = operations.check(history(tmp_path, *events), "linearizable-register")
     assert outcome.valid is None
     assert "no answer within 2 states" in outcome.why
+    keyed = [(process, kind, f, ["x", value]) for process, kind, f, value in events]
+    wrong = [*done(9, "write", ["y", 1]), *done(9, "read", None, ["y", 2])]
+    assert names(tmp_path, "linearizable-register", *keyed, *wrong) == ["not-linearizable"]
+
+
+def test_a_long_history_of_one_register_is_searched_in_its_length(tmp_path: Path) -> None:
+    """And lost writes whose values nobody needs are no choice."""
+    events: list[Event] = [(100 + i, "info", "write", -i) for i in range(1, 40)]
+    events = [*((process, "invoke", f, value) for process, _, f, value in events), *events]
+    for value in range(2_000):
+        events += [*done(0, "write", value), *done(1, "read", None, value)]
+    assert names(tmp_path, "linearizable-register", *events) == []
+    assert names(tmp_path, "linearizable-register", *events, *done(0, "read", None, 5)) == ["not-linearizable"]
+
+
+def test_what_a_register_held_at_first_is_told(tmp_path: Path) -> None:
+    """`--initial`, which no other workload but a bank's own option has."""
+    path = history(tmp_path, *done(0, "read", None, 7), *done(0, "write", 1), *done(0, "read", None, 1))
+    assert operations.check(path, "linearizable-register", initial=7).valid
+    assert "if it was there at first, say --initial 7" in str(operations.check(path, "linearizable-register"))
+    for option in ({"initial": 7}, {"negative_balances": True}):
+        with pytest.raises(BadInput, match=r"-(initial|negative-balances) is of .*, and not of counter"):
+            operations.check(path, "counter", **option)  # type: ignore[arg-type]
+
+
+def fork(*values: tuple[Any, Any]) -> list[Event]:
+    return done(0, "read", None, [["r", key, value] for key, value in values])
+
+
+ONE_WRITTEN = [*done(0, "write", [["w", 1, 1]]), *done(0, "write", [["w", "1", 1]])]
+
+
+@pytest.mark.parametrize(
+    ("workload", "events", "found"),
+    [
+        ("linearizable-register", [*done(0, "write", 1), *done(0, "read", None, True)], ["not-linearizable"]),
+        (
+            "linearizable-register",
+            [*done(0, "write", [1, 5]), *done(0, "write", ["1", 6]), *done(0, "read", None, [1, 5])],
+            [],
+        ),
+        ("linearizable-register", [(0, "invoke", "read", None), (0, "ok", "read", ["x", None])], []),
+        ("linearizable-register", [*done(0, "write", 1), *done("a", "read", None, 2)], ["not-linearizable"]),
+        (
+            "set-full",
+            [*done(0, "add", 1), *done(0, "read", None, []), *done(0, "add", 1), *done(0, "read", None, [1])],
+            ["stale-read"],
+        ),
+        ("set-full", [*done(0, "read", None, [1]), *done(0, "add", 1)], ["unexpected-element"]),
+        ("set-full", [*done(0, "add", 1), *done(0, "read", None, [True])], ["unexpected-element", "lost-element"]),
+        ("bank", done(0, "read", None, {"a": 101, "b": -1}), ["negative-balance"]),
+        ("long-fork", [*fork((1, 1), (2, None)), *fork((1, None), (2, 1), (3, None))], ["long-fork"]),
+        ("long-fork", [*ONE_WRITTEN, *fork((1, 1), ("1", None)), *fork((1, None), ("1", 1))], ["long-fork"]),
+        ("long-fork", [*ONE_WRITTEN, *fork((1, 2), ("1", None))], ["thin-air-read"]),
+        ("long-fork", [*fork((1, 1), ("1", None)), *ONE_WRITTEN], ["thin-air-read"]),
+        ("long-fork", [*ONE_WRITTEN, (0, "invoke", "write", [["w", 2, 1]]), (0, "fail", "write", [["w", 2, 1]]),
+                       *fork((1, 1), (2, 1))], ["thin-air-read"]),
+    ],
+)  # fmt: skip
+def test_what_looks_alike_is_told_apart(tmp_path: Path, workload: str, events: list[Event], found: list[str]) -> None:
+    """True and 1, 1 and "1", an addition and the same again, before and after, some keys and more of them."""
+    assert names(tmp_path, workload, *events) == found
+
+
+@pytest.mark.parametrize(
+    ("workload", "events", "said"),
+    [
+        ("counter", [*done(0, "add", 1), (1, "ok", "read", 1)], "process 1 ends read, which it has not invoked"),
+        ("counter", [(0, "invoke", "add", 1), (0, "ok", "read", 1)], "ends read, but invoked add in line 1"),
+        ("counter", [(None, "ok", "read", 1)], "'read' of process None"),
+        ("long-fork", [*fork((1, 1)), *fork((1, 2))], "1 has two values"),
+        ("long-fork", [*ONE_WRITTEN, *ONE_WRITTEN, *fork((1, 1))], "1 is written twice"),
+        ("long-fork", fork((1, 1), (1, None)), "in which a key is twice"),
+        (
+            "set-full",
+            [*done(0, "add", [0, 1]), *done(0, "read", None, [[0, 1]])],
+            "of several sets, check each by itself",
+        ),
+    ],
+)
+def test_what_no_workload_can_judge_is_refused(
+    tmp_path: Path, workload: str, events: list[Event], said: str
+) -> None:  # fmt: skip
+    """And not passed over."""
+    with pytest.raises(BadInput, match=said):
+        operations.check(history(tmp_path, *events), workload)
+
+
+def test_a_bank_without_accounts_says_nothing(tmp_path: Path) -> None:
+    """And an account may have less than nothing where that is said."""
+    assert operations.check(history(tmp_path, *done(0, "read", None, {})), "bank").valid is None
+    path = history(tmp_path, *done(0, "read", None, {"a": 101, "b": -1}))
+    assert operations.check(path, "bank", negative_balances=True).valid
+
+
+def test_the_nemesis_is_no_client(tmp_path: Path) -> None:
+    """Whatever it does."""
+    other: list[Any] = [("nemesis", "info", "kill", None), ("nemesis", "info", "kill", ["n1"]), (0, "info", None, "x")]
+    assert names(tmp_path, "counter", *other, *done(0, "add", 1), *other, *done(0, "read", None, 1)) == []
 
 
 # ---------------------------------------------------------------------- which workload it is

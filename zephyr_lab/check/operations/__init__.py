@@ -61,9 +61,18 @@ class Outcome:
         return "\n".join(lines)
 
 
-def check(path: Path | str, workload: str) -> Outcome:
-    """Whether the history of a file keeps what its workload promises. Raises BadInput."""
+def check(path: Path | str, workload: str, initial: Any = None, negative_balances: bool = False) -> Outcome:
+    """Whether the history of a file keeps what its workload promises. Raises BadInput.
+
+    `initial`: what each register held at first. `negative_balances`: an account may have less than nothing.
+    """
     path = Path(path)
+    for option, given, its in (
+        ("initial", initial, "linearizable-register"),
+        ("negative-balances", negative_balances, "bank"),
+    ):
+        if given not in (None, False) and workload != its:
+            raise BadInput(f"--{option} is of {its}, and not of {workload}")
     if not path.exists():
         raise BadInput(f"there is no file {path}")
     some = operations(path)
@@ -72,7 +81,12 @@ def check(path: Path | str, workload: str) -> Outcome:
     if not any(one.ok and one.f == "read" for one in some):
         return Outcome(path.name, workload, None, len(some), why="no read was completed, so the history says nothing")
     try:
-        found = CHECKS[workload](some)
+        if workload == "linearizable-register":
+            found = register.check(some, initial)
+        elif workload == "bank":
+            found = bank.check(some, negative_balances)
+        else:
+            found = CHECKS[workload](some)
     except Undecided as undecided:
         return Outcome(path.name, workload, None, len(some), why=str(undecided))
     return Outcome(path.name, workload, not found, len(some), found)

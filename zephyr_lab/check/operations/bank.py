@@ -9,22 +9,31 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from zephyr_lab.check.operations.events import Fault, Operation
+from zephyr_lab.check.operations.events import Fault, Operation, Undecided
 from zephyr_lab.errors import BadInput
 
 
-def check(operations: Sequence[Operation]) -> list[Fault]:
-    """Reads with another total than most have, or without an account that others have."""
+def check(operations: Sequence[Operation], negative: bool = False) -> list[Fault]:
+    """Reads with another total than most have, or without an account that others have; and with less than nothing in
+    one, which Jepsen's transfers refuse, unless that may be (`negative`).
+
+    Raises Undecided if no read has an account.
+    """
     reads = [(one, _balances(one)) for one in operations if one.ok and one.f == "read"]
     totals = Counter(sum(balances.values()) for _, balances in reads)
     ((total, _),) = totals.most_common(1)  # of several, the first that was read
     accounts = set().union(*(balances for _, balances in reads))
+    if not accounts:
+        raise Undecided("no read has an account, so the history says nothing")
     found = []
     for one, balances in reads:
         if missing := sorted(map(str, accounts - balances.keys())):
             found.append(Fault("account-missing", (one.line,), f"accounts {', '.join(missing)} are not in the read"))
         elif (seen := sum(balances.values())) != total:
             found.append(_wrong_total(one, seen, total, operations))
+        if less := sorted(str(account) for account, balance in balances.items() if balance < 0 and not negative):
+            text = f"less than nothing in {', '.join(less)} (if that may be, say --negative-balances)"
+            found.append(Fault("negative-balance", (one.line,), text))
     return found
 
 

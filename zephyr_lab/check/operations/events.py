@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from zephyr_lab.check.files import events_of
 from zephyr_lab.check.records import STATUS
 from zephyr_lab.errors import BadInput
 
 FOREVER = 1 << 62
+
+
+def held(value: Any) -> Any:
+    """A value as a key of a dict: true is not 1, and a list not the text that looks like it."""
+    return (type(value).__name__, repr(value)) if isinstance(value, bool | list | dict) else value
 
 
 class Undecided(Exception):
@@ -32,7 +37,7 @@ class Operation:
     """`begin`, `end`: positions of invocation and completion; an indeterminate operation has not ended. `asked` is the
     value of the invocation, `value` that of the completion."""
 
-    process: int
+    process: int | str
     f: str
     type: str
     asked: Any
@@ -56,26 +61,48 @@ def operations(path: Path) -> list[Operation]:
     return sorted(found, key=lambda one: (one.end, one.begin))
 
 
+class _Invoked(NamedTuple):
+    position: int
+    line: int
+    asked: Any
+    f: str
+
+
 def _paired(events: Iterator[tuple[int, Any]], source: str) -> Iterator[Operation]:
-    open_: dict[int, tuple[int, int, Any, str]] = {}
+    """A history without any invocation is one of operations that took no time."""
+    begun: dict[int | str, _Invoked] = {}
+    invoked = False
     for position, (line, event) in enumerate(events):
+        where = f"{source}, line {line}"
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            raise BadInput(f"{source}, line {line}: {event!r:.60} is not an event with a type")
+            raise BadInput(f"{where}: {event!r:.60} is not an event with a type")
         process, kind, f = event.get("process", 0), event["type"], event.get("f")
-        if not isinstance(process, int) or not isinstance(f, str):
-            continue  # the nemesis
+        if _nemesis(process, kind, f):
+            continue
+        if not isinstance(process, int | str) or not isinstance(f, str):
+            raise BadInput(f"{where}: {f!r:.40} of process {process!r:.40}; an operation has the name of each")
         if kind == "invoke":
-            if process in open_:
+            if process in begun:
                 raise BadInput(
-                    f"{source}, line {line}: process {process} invokes again before its invocation of line "
-                    f"{open_[process][1]} has ended"
+                    f"{where}: process {process} invokes again before its invocation of line {begun[process].line} "
+                    "has ended"
                 )
-            open_[process] = (position, line, event.get("value"), f)
+            begun[process], invoked = _Invoked(position, line, event.get("value"), f), True
             continue
         if kind not in STATUS:
-            raise BadInput(f"{source}, line {line}: type {kind!r:.40} of an event; it is invoke, ok, fail or info")
-        begin, _, asked, _ = open_.pop(process, (position, line, event.get("value"), f))
+            raise BadInput(f"{where}: type {kind!r:.40} of an event; it is invoke, ok, fail or info")
+        one = begun.pop(process, None)
+        if one is None and invoked:
+            raise BadInput(f"{where}: process {process} ends {f}, which it has not invoked; is a part missing?")
+        if one is not None and one.f != f:
+            raise BadInput(f"{where}: process {process} ends {f}, but invoked {one.f} in line {one.line}")
+        one = one or _Invoked(position, line, event.get("value"), f)
         end = FOREVER if kind == "info" else position
-        yield Operation(process, f, kind, asked, event.get("value"), begin, end, line)
-    for process, (begin, line, asked, f) in open_.items():
-        yield Operation(process, f, "info", asked, None, begin, FOREVER, line)
+        yield Operation(process, f, kind, one.asked, event.get("value"), one.position, end, line)
+    for process, one in begun.items():
+        yield Operation(process, one.f, "info", one.asked, None, one.position, FOREVER, one.line)
+
+
+def _nemesis(process: Any, kind: str, f: Any) -> bool:
+    """Whether an event is of Jepsen's nemesis, or a remark."""
+    return (isinstance(process, str) and process.startswith("nemesis")) or (kind == "info" and not isinstance(f, str))

@@ -7,96 +7,166 @@ The search is that of Wing and Gong (1993) with Lowe's memory of what was tried 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from zephyr_lab.check.operations.events import FOREVER, Fault, Operation, Undecided
+from zephyr_lab.check.operations.events import FOREVER, Fault, Operation, Undecided, held
 from zephyr_lab.errors import BadInput
 
 MOST_STATES = 500_000
-"""States, of what has happened and what the register holds, that are visited for one key."""
+"""States, of what has happened and what the register holds, that are visited beside those of one order of each key."""
 
 
-def check(operations: Sequence[Operation]) -> list[Fault]:
-    """Keys whose operations no order explains. Raises Undecided."""
+def check(operations: Sequence[Operation], initial: Any = None) -> list[Fault]:
+    """Keys whose operations no order explains. Raises Undecided if no key is one, and some are not decided."""
     several = _of_keys(operations)
-    by_key: dict[Any, list[tuple[Operation, Any]]] = {}
+    by_key: dict[Any, list[_Op]] = {}
+    names: dict[Any, Any] = {}
     for one in operations:
         if not one.possible or (one.f == "read" and not one.ok):
             continue  # what failed has no effect, and nobody knows what an indeterminate read saw
         value = one.value if one.f == "read" else one.asked
-        if several and (not isinstance(value, list) or len(value) != 2):
+        if several and not _pair(value):
             raise BadInput(f"line {one.line}: {one.f} {value!r:.40}; other operations have a key and a value")
         key, value = value if several else (None, value)
-        if one.f == "cas" and (not isinstance(value, list) or len(value) != 2):
+        if one.f == "cas" and not _pair(value):
             raise BadInput(f"line {one.line}: cas {value!r:.40}; it has the old and the new value")
-        by_key.setdefault(str(key), []).append((one, value))
-    found = []
+        names.setdefault(held(key), key)
+        by_key.setdefault(held(key), []).append(_Op.of(one, value))
+    found, left, open_ = [], MOST_STATES, False
     for key, some in by_key.items():
-        if stuck := _Search(some).stuck():
-            of = f" of {key}" if several else ""
-            text = f"no order of the operations{of} explains {stuck[0].f} {stuck[1]!r}"
-            found.append(Fault("not-linearizable", (stuck[0].line,), text))
+        search = _Search(some, held(initial), left + 2 * len(some))
+        try:
+            stuck = search.stuck()
+        except Undecided:
+            open_ = True
+            stuck = None
+        left = max(left - search.more, 0)
+        if stuck:
+            of = f" of {names[key]}" if several else ""
+            text = f"no order of the operations{of} explains {stuck.one.f} {stuck.told!r}"
+            if stuck.one.f == "read" and not any(stuck.old == op.new for op in some if op.writes):
+                remedy = f" (if it was there at first, say --initial {stuck.told})" if type(stuck.told) is int else ""
+                text += f", which nobody wrote{remedy}"
+            found.append(Fault("not-linearizable", (stuck.one.line,), text))
+    if open_ and not found:
+        raise Undecided(f"no answer within {MOST_STATES:,} states of the search of a linearizable order")
     return found
 
 
+def _pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
+
+
 def _of_keys(operations: Sequence[Operation]) -> bool:
-    """Whether values are pairs of a key and a value: every write's is then."""
+    """Whether values are pairs of a key and a value: every write's is then; where nothing is written, those of all
+    others."""
     written = [one.asked for one in operations if one.f == "write"]
-    return bool(written) and all(isinstance(value, list) and len(value) == 2 for value in written)
+    if written:
+        return all(map(_pair, written))
+    swaps = [one.asked for one in operations if one.f == "cas"]
+    reads = [one.value for one in operations if one.f == "read" and one.ok]
+    return all(_pair(value) and _pair(value[1]) for value in swaps) and all(map(_pair, reads))
+
+
+@dataclass(frozen=True, slots=True)
+class _Op:
+    """`old`: what the register must hold before, of a read and a compare-and-set; `new`: what it holds then."""
+
+    one: Operation
+    told: Any
+    old: Any
+    new: Any
+
+    @classmethod
+    def of(cls, one: Operation, told: Any) -> _Op:
+        if one.f == "cas":
+            return cls(one, told, held(told[0]), held(told[1]))
+        return cls(one, told, held(told), held(told))
+
+    @property
+    def writes(self) -> bool:
+        return self.one.f != "read"
+
+
+class _State(NamedTuple):
+    """All operations that ended before `low`, and of those after it the bits of `beyond`, have happened; and of each
+    group of indeterminate ones, which are alike, so many."""
+
+    low: int
+    beyond: int
+    lost: tuple[int, ...]
+    value: Any
 
 
 class _Search:
-    def __init__(self, operations: list[tuple[Operation, Any]]) -> None:
-        self.ops = sorted(operations, key=lambda pair: pair[0].begin)
-        self.all_ok = sum(1 << i for i, (one, _) in enumerate(self.ops) if one.end < FOREVER)
+    def __init__(self, operations: list[_Op], initial: Any, most: int) -> None:
+        self.ops = sorted((op for op in operations if op.one.end < FOREVER), key=lambda op: op.one.begin)
+        self.most, self.visited = most, 0
+        # A write that nobody saw to end, and whose value nobody needs, may as well not have happened.
+        needed = {op.old for op in operations if op.one.f != "write"}
+        groups: dict[Any, list[_Op]] = {}
+        for op in operations:
+            if op.one.end == FOREVER and op.new in needed:
+                groups.setdefault((op.one.f, op.old, op.new), []).append(op)
+        self.lost = [sorted(group, key=lambda op: op.one.begin) for group in groups.values()]
+        self.initial = _State(0, 0, (0,) * len(self.lost), initial)
 
-    def stuck(self) -> tuple[Operation, Any] | None:
+    @property
+    def more(self) -> int:
+        """States beyond those of one order."""
+        return max(self.visited - 2 * len(self.ops), 0)
+
+    def stuck(self) -> _Op | None:
         """The operation that the longest order could not go beyond; None if an order explains all."""
-        begun: list[tuple[int, Any]] = [(0, None)]
-        seen: set[tuple[int, Any]] = set(begun)
-        best, at = -1, self.ops[0]
+        begun, seen = [self.initial], {self.initial}
+        best, at = -1, None
         while begun:
-            done, value = begun.pop()
-            if done & self.all_ok == self.all_ok:
+            state = begun.pop()
+            if state.low == len(self.ops):
                 return None
-            first, following = self._next(done)
-            if (count := (done & self.all_ok).bit_count()) > best:
+            first, following = self._next(state)
+            if (count := state.low + state.beyond.bit_count()) > best:
                 best, at = count, self.ops[first]
-            for i in following:
-                after = self._after(i, value)
-                state = (done | 1 << i, _held(after[0])) if after else None
-                if state and state not in seen:
-                    seen.add(state)
-                    begun.append(state)
-            if len(seen) > MOST_STATES:
-                raise Undecided(f"no answer within {MOST_STATES:,} states of the search of a linearizable order")
+            for after in following:
+                if after not in seen:
+                    seen.add(after)
+                    begun.append(after)
+            self.visited = len(seen)
+            if self.visited > self.most:
+                raise Undecided
         return at
 
-    def _next(self, done: int) -> tuple[int, list[int]]:
-        """Of the operations that are left the first one to end, and those that may be next: they began before that."""
+    def _next(self, state: _State) -> tuple[int, list[_State]]:
+        """Of the operations that are left the first one to end, and the states after those that may be next: they
+        began before that. A read of what is held may always be the next."""
         found: list[int] = []
-        first = -1
-        for i in range((~done & (done + 1)).bit_length() - 1, len(self.ops)):
-            one = self.ops[i][0]
-            if first >= 0 and one.begin > self.ops[first][0].end:
+        first, until = -1, FOREVER
+        for i in range(state.low, len(self.ops)):
+            op = self.ops[i]
+            if op.one.begin > until:
                 break
-            if not done >> i & 1:
+            if not state.beyond >> (i - state.low) & 1:
+                if not op.writes and op.old == state.value:
+                    return i, [self._after(state, i)]
                 found.append(i)
-                if first < 0 or one.end < self.ops[first][0].end:
-                    first = i
+                if op.one.end < until:
+                    first, until = i, op.one.end
+        following = []
+        for group, count in enumerate(state.lost):
+            if count == len(self.lost[group]) or (op := self.lost[group][count]).one.begin > until:
+                continue
+            if op.one.f == "write" or op.old == state.value:
+                lost = (*state.lost[:group], count + 1, *state.lost[group + 1 :])
+                following.append(state._replace(lost=lost, value=op.new))
         # What ends first is tried first, which is last on the stack.
-        return first, sorted(found, key=lambda i: -self.ops[i][0].end)
+        for i in sorted(found, key=lambda i: -self.ops[i].one.end):
+            if self.ops[i].writes and (self.ops[i].one.f == "write" or self.ops[i].old == state.value):
+                following.append(self._after(state, i))
+        return first, following
 
-    def _after(self, i: int, value: Any) -> tuple[Any] | None:
-        """What the register holds after an operation; None if it could not be next."""
-        one, told = self.ops[i]
-        if one.f == "write":
-            return (told,)
-        if one.f == "cas":
-            return (told[1],) if value == _held(told[0]) else None
-        return (value,) if value == _held(told) else None
-
-
-def _held(value: Any) -> Any:
-    """A value that a set can hold."""
-    return repr(value) if isinstance(value, list | dict) else value
+    def _after(self, state: _State, i: int) -> _State:
+        """With one operation more, that ended."""
+        low, beyond = state.low, state.beyond | 1 << (i - state.low)
+        many = (~beyond & (beyond + 1)).bit_length() - 1
+        return _State(low + many, beyond >> many, state.lost, self.ops[i].new)

@@ -9,25 +9,39 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from zephyr_lab.check.operations.events import Fault, Operation
+from zephyr_lab.check.operations.events import Fault, Operation, held
 from zephyr_lab.errors import BadInput
 
 
 def check(operations: Sequence[Operation]) -> list[Fault]:
-    """Elements that nobody added, that are twice in a read, or that a read lacks after they were known to be there."""
+    """Elements that nobody added before a read ended, that are twice in it, or that a read lacks after they were known
+    to be there."""
+    begun: dict[Any, int] = {}
+    known: dict[Any, tuple[int, int]] = {}
     for one in operations:
-        if one.f == "add" and isinstance(one.asked, list | dict):
-            raise BadInput(f"line {one.line}: add {one.asked!r:.40} to a set; an element is a number or a string")
-    added = {one.asked: one for one in operations if one.f == "add" and one.possible}
-    known = {one.asked: (one.end, one.line) for one in operations if one.f == "add" and one.ok}
+        if one.f == "add":
+            if isinstance(one.asked, list | dict):
+                raise BadInput(
+                    f"line {one.line}: add {one.asked!r:.40} to a set; an element is a number or a string (of several "
+                    "sets, check each by itself)"
+                )
+            element = held(one.asked)
+            if one.possible:
+                begun[element] = min(begun.get(element, one.begin), one.begin)
+            if one.ok:
+                known[element] = min(known.get(element, (one.end, one.line)), (one.end, one.line))
     found = []
     reads = [(one, _elements(one)) for one in operations if one.ok and one.f == "read"]
     for one, elements in reads:
-        for element, count in Counter(elements).items():
-            if element not in added:
-                found.append(Fault("unexpected-element", (one.line,), f"{element!r} was never added"))
+        names = {held(element): element for element in elements}
+        for element, count in Counter(map(held, elements)).items():
+            name = repr(names[element])
+            if element not in begun:
+                found.append(Fault("unexpected-element", (one.line,), f"{name} was never added"))
+            elif begun[element] > one.end:
+                found.append(Fault("unexpected-element", (one.line,), f"{name} was added only after that"))
             elif count > 1:
-                found.append(Fault("duplicate-element", (one.line,), f"{element!r} is in the read {count} times"))
+                found.append(Fault("duplicate-element", (one.line,), f"{name} is in the read {count} times"))
             known[element] = min(known.get(element, (one.end, one.line)), (one.end, one.line))
     return found + _lost(reads, known)
 
@@ -43,7 +57,7 @@ def _lost(reads: list[tuple[Operation, list[Any]]], known: dict[Any, tuple[int, 
     missing: dict[Any, Operation] = {}
     last: dict[Any, int] = {}
     for one, elements in reads:
-        here = set(elements)
+        here = set(map(held, elements))
         last.update(dict.fromkeys(here, one.begin))
         for element, (since, _) in known.items():
             if since < one.begin and element not in here:
