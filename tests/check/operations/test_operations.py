@@ -211,6 +211,7 @@ ONE_WRITTEN = [*done(0, "write", [["w", 1, 1]]), *done(0, "write", [["w", "1", 1
         ),
         ("linearizable-register", [(0, "invoke", "read", None), (0, "ok", "read", ["x", None])], []),
         ("linearizable-register", [*done(0, "write", 1), *done("a", "read", None, 2)], ["not-linearizable"]),
+        ("linearizable-register", [*done(0, "write", 1), *done(0, "cas", [2, 3])], ["not-linearizable"]),
         (
             "set-full",
             [*done(0, "add", 1), *done(0, "read", None, []), *done(0, "add", 1), *done(0, "read", None, [1])],
