@@ -49,6 +49,26 @@ def as_lines(rows: list[dict]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def test_true_is_not_1(tmp_path: Path) -> None:
+    """Nor is 1.0 or "1": nobody wrote these."""
+    for value in (True, 1.0, "1"):
+        for write, read in (["append", "x", 1], ["r", "x", [value]]), (["w", "x", 1], ["r", "x", value]):
+            rows = [{"session": i, "type": "ok", "ops": [op]} for i, op in enumerate((write, read))]
+            history = check.read(written(tmp_path, as_lines(rows)))
+            assert "thin-air-read" in check.check(history, assumptions=check.Assumptions(fragment=False)).names
+            assert check.read(written(tmp_path, history.to_lines())).to_lines() == history.to_lines()
+
+
+def test_a_process_may_have_a_name(tmp_path: Path) -> None:
+    """That of the nemesis is another matter; and what is no transaction is not passed over beside some."""
+    lines = EDN.replace(":process 1,", ':process "client",')
+    assert {one.session for one in check.read(written(tmp_path, lines)).transactions()} == {0, "client", 2}
+    said = refused(tmp_path, EDN.replace(":process 1,", ":process nil,"))
+    assert "line 3: process None; it is a number or a name" in said
+    said = refused(tmp_path, EDN + "{:process 5 :type :ok :f :read :value [1]}")
+    assert "operations called read beside transactions: they would be passed over" in said
+
+
 def test_json_lines_are_read_and_written_back(tmp_path: Path) -> None:
     """What was read is written as it was, packed or not."""
     history = check.read(written(tmp_path, as_lines(LINES)))

@@ -202,7 +202,10 @@ class Columns:
         if self.values is not None:
             names = [plain(value) for value in values]
             return np.fromiter(map(self.values.__getitem__, names), np.int64, len(names))
-        held = array("q", list(values))  # refuses floats and strings, which numpy would convert to integers
+        values = list(values)
+        if bool in set(map(type, values)):
+            raise TypeError  # an array takes true for 1
+        held = array("q", values)  # refuses floats and strings, which numpy would convert to integers
         found: Ints = np.frombuffer(held, np.int64) if len(held) else np.zeros(0, np.int64)
         if len(found) and found.min() <= -LARGEST:  # NULL is no value
             raise OverflowError

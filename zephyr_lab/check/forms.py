@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from zephyr_lab.check import edn
-from zephyr_lab.check.others import advice
+from zephyr_lab.check.others import advice, is_nemesis
 from zephyr_lab.check.records import STATUS, Record
 from zephyr_lab.errors import BadInput
 
@@ -99,8 +99,10 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
         if not isinstance(event, dict) or "type" not in event:
             raise BadInput(f"{source}, line {line}: {event!r:.60} is not an event with a type")
         process, kind, value = event.get("process", 0), event["type"], event.get("value")
-        if not isinstance(process, int):
-            continue  # the nemesis
+        if is_nemesis(process) or (kind == "info" and not isinstance(process, int | str)):
+            continue  # the nemesis, or a remark
+        if not isinstance(process, int | str):
+            raise BadInput(f"{source}, line {line}: process {process!r:.40}; it is a number or a name")
         if event.get("f") not in (None, "txn", "init"):
             others.add(f"{event['f']!s:.20}")
             kinds |= {type(value).__name__} if event["type"] == "ok" and event["f"] == "read" else set()
@@ -121,9 +123,11 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
         yield Record(line, process, kind, done if done is not None else [], begun, position if kind != "info" else None)
     for process, (begun, line, asked) in open_.items():
         yield Record(line, process, "info", asked if asked is not None else [], begun, None)
-    if others and not found:
-        said = ", ".join(sorted(others))
-        raise BadInput(f"{source}: no transactions, but operations called {said}: {advice(others, kinds)}")
+    if others:
+        said = f"operations called {', '.join(sorted(others))}"
+        if found:
+            raise BadInput(f"{source}: {said} beside transactions: they would be passed over; leave them out")
+        raise BadInput(f"{source}: no transactions, but {said}: {advice(others, kinds)}")
 
 
 def _text(lines: Iterable[tuple[int, bytes]], source: str) -> Iterator[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import Any
 
 OTHERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "bank": (frozenset({"read", "transfer"}), frozenset({"dict"})),
@@ -13,6 +14,11 @@ OTHERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "monotonic": (frozenset({"read", "inc"}), frozenset({"int", "dict"})),
 }
 """By workload: the names of its operations, and the types of the values that its reads give."""
+
+
+def is_nemesis(process: Any) -> bool:
+    """Whether a process is Jepsen's own, which breaks what the others use."""
+    return isinstance(process, str) and process.startswith("nemesis")
 
 
 def advice(names: Set[str], kinds: Set[str]) -> str:

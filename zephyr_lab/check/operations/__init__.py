@@ -71,7 +71,7 @@ def check(path: Path | str, workload: str, initial: Any = None, negative_balance
         ("initial", initial, "linearizable-register"),
         ("negative-balances", negative_balances, "bank"),
     ):
-        if given not in (None, False) and workload != its:
+        if given is not None and given is not False and workload != its:
             raise BadInput(f"--{option} is of {its}, and not of {workload}")
     if not path.exists():
         raise BadInput(f"there is no file {path}")

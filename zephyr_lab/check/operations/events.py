@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zephyr_lab.check.files import events_of
+from zephyr_lab.check.others import is_nemesis
 from zephyr_lab.check.records import STATUS
 from zephyr_lab.errors import BadInput
 
@@ -77,8 +78,8 @@ def _paired(events: Iterator[tuple[int, Any]], source: str) -> Iterator[Operatio
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise BadInput(f"{where}: {event!r:.60} is not an event with a type")
         process, kind, f = event.get("process", 0), event["type"], event.get("f")
-        if _nemesis(process, kind, f):
-            continue
+        if is_nemesis(process) or (kind == "info" and not isinstance(f, str)):
+            continue  # the nemesis, or a remark
         if not isinstance(process, int | str) or not isinstance(f, str):
             raise BadInput(f"{where}: {f!r:.40} of process {process!r:.40}; an operation has the name of each")
         if kind == "invoke":
@@ -101,8 +102,3 @@ def _paired(events: Iterator[tuple[int, Any]], source: str) -> Iterator[Operatio
         yield Operation(process, f, kind, one.asked, event.get("value"), one.position, end, line)
     for process, one in begun.items():
         yield Operation(process, one.f, "info", one.asked, None, one.position, FOREVER, one.line)
-
-
-def _nemesis(process: Any, kind: str, f: Any) -> bool:
-    """Whether an event is of Jepsen's nemesis, or a remark."""
-    return (isinstance(process, str) and process.startswith("nemesis")) or (kind == "info" and not isinstance(f, str))
