@@ -228,15 +228,16 @@ BAD: dict[str, tuple[Callable[..., Any], type[LabError], str]] = {
 
 @pytest.mark.parametrize("name", list(BAD))
 def test_what_cannot_be_explored_ends_in_a_clear_error(lab: Lab, name: str) -> None:
-    """Within ten seconds, and the lab goes on."""
+    """Within a few times what a step is given, beside what an exploration takes here; and the lab goes on."""
     function, error, said = BAD[name]
     began = time.monotonic()
     with pytest.raises(error, match=said):
         lab.explore([function], setup=SLOTS, step_seconds=1)
-    assert time.monotonic() - began < 10
+    ended = time.monotonic()
     assert not [one for one in threading.enumerate() if one.name.startswith("session ")]
     assert issubclass(error, LabError)
     assert lab.explore([lost_update, lost_update], setup=SLOTS).anomalous == 12
+    assert ended - began < 5 + 3 * (time.monotonic() - ended)
 
 
 def slow_if_changed(conn: Connection) -> None:
