@@ -1,7 +1,7 @@
 """Overload ends when its cause ends: a queue that ends, deadlines that are carried, callers told when to come back.
 
-An order takes 30 ms in the database and there are two connections, so that no machine is too fast for this; and times
-are in what an order takes, so that none is too slow.
+An order takes 15 ms in the database, where one waits for another, so that no machine is too fast for this; on a slow
+one it takes longer there, and all times are in what it takes.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ REQUEST = PizzaOrderRequest(customer_id=1, pizza_name="Margherita", quantity=1)
 
 SLOW = """
 create function take_a_while() returns trigger language plpgsql as
-    $$ begin perform pg_sleep(0.03); return new; end $$;
-create trigger take_a_while before insert on order_ids for each row execute function take_a_while();
-update slots set capacity_override = 1000000000"""
+    $$ begin perform pg_sleep({}); return new; end $$;
+create trigger take_a_while before insert on order_ids for each row execute function take_a_while()"""
 
 TRIES = 5
 SHARE, DEADLINE, BEFORE, LOCKED, AFTER, LAST = 0.8, 20, 10, 60, 100, 50
-"""Of what the service can do; and times, in what it takes for an order at its best, on this machine and beside whatever
-else runs there: 15 ms where it is idle. The last of these are looked at.
-"""
+"""Of what the service can do; and times, in what it takes for an order. The last of these are looked at."""
+
+LEAST, TIMES = 0.015, 3
+"""An order takes so many seconds in the database, or so many times what all else of it takes."""
 
 Stub = grpc.aio.UnaryUnaryMultiCallable
 
@@ -64,7 +64,7 @@ async def _customer(stub: Stub, seconds: float, done: list[float]) -> None:
 
 
 async def _seconds_an_order(stub: Stub, number: int = 40) -> float:
-    """With always somebody waiting for the two connections."""
+    """With always somebody waiting for a connection."""
     orders, began = iter(range(number)), time.monotonic()
 
     async def customer() -> None:
@@ -82,17 +82,19 @@ async def _lock(dsn: str, unit: float) -> None:
         await asyncio.sleep(LOCKED * unit)
 
 
-async def _acknowledged(dsn: str, *, cured: bool) -> tuple[int, int, int]:
+async def _acknowledged(shop: Shop, *, cured: bool) -> tuple[int, int, int]:
     """Of a run with a lock on orders in it: who was acknowledged; of its last part who was, and who came."""
-    async with clients.async_pool(dsn, min_size=2, max_size=2) as pool:
+    async with clients.async_pool(shop.dsn, min_size=2, max_size=2) as pool:
         service = OrderService(pool, strategy("one-statement"))
         server = Server(service, clock=lambda: NOON, health_seconds=60, carries_deadlines=cured)
         async with server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             stub = create_order_stub(channel)
             await _order(stub, str(uuid4()), 60)  # what is opened and prepared once
+            seconds = max(LEAST, TIMES * await _seconds_an_order(stub))
+            shop.admin.execute(SLOW.format(seconds))
             unit = await _seconds_an_order(stub)
             service.admission = Admission(pool) if cured else None
-            lock, began = asyncio.create_task(_lock(dsn, unit)), time.monotonic()
+            lock, began = asyncio.create_task(_lock(shop.dsn, unit)), time.monotonic()
             customers, came, done = [], list[float](), list[float]()
             for number in range(int(SHARE * (BEFORE + LOCKED + AFTER))):
                 await asyncio.sleep(max(0.0, began + number * unit / SHARE - time.monotonic()))
@@ -109,12 +111,12 @@ async def _acknowledged(dsn: str, *, cured: bool) -> tuple[int, int, int]:
 @pytest.mark.parametrize("cured", [True, False], ids=["with a queue that ends", "with an endless one"])
 def test_it_is_over_when_the_lock_is(shop: Shop, cured: bool) -> None:
     """At four fifths of what the service can do. With an endless queue and no deadlines carried, orders are made for
-    those who have gone, they are sent again, and hardly anybody is served any more: 2 to 7 of 40, and 50 with the cure,
-    also beside four endless loops on two cores. Runs of `incident` are held to 0.95.
+    those who have gone, they are sent again, and few are served any more: 7 to 19 of 40, and 50 with the cure, who come
+    back, also on one core and with twenty processes that want it. Runs of `incident` are held to 0.95.
     """
-    shop.admin.execute(SLOW)
-    acknowledged, last, came = asyncio.run(_acknowledged(shop.dsn, cured=cured))
-    assert (last >= 0.5 * came) is cured, (acknowledged, last, came)
+    shop.admin.execute("update slots set capacity_override = 1000000000")
+    acknowledged, last, came = asyncio.run(_acknowledged(shop, cured=cured))
+    assert (last >= 0.75 * came) is cured, (acknowledged, last, came)
     (saved,) = shop.admin.execute("select count(*) from orders").fetchone() or (0,)
     assert saved >= acknowledged
     assert shop.wrong("one-statement") == []
