@@ -40,6 +40,7 @@ OF_THE_COMMAND = {
         "cluster",
         "operations",
         "export",
+        "history",
         "service",
         "setup",
         "triples",

@@ -121,7 +121,7 @@ def _explain_op(where: str, op: Any, workload: Workload | None) -> bool:
         raise BadInput(f"{where}: {op!r:.60} writes null, which means never written")
     if isinstance(value, list) and not lists:
         raise BadInput(f"{where}: {value!r:.40} as the value of {kind!r} in a history of {workload or 'registers'}")
-    values = value if lists and value else [value]
+    values = value if lists and value is not None else [value]
     if any(isinstance(one, list | dict) for one in [*values, replaced]):
         raise BadInput(f"{where}: {value!r:.60} as a value; a value is an integer or a string")
     values = [one for one in [*values, replaced] if one is not None]

@@ -51,6 +51,10 @@ Output = Annotated[Path | None, typer.Option(help="Write to this file instead.")
 Export = Annotated[
     Path | None, typer.Option(help="Write each race into this folder, for others: .html, .spec, .sql, .py.")
 ]
+Histories = Annotated[
+    Path | None,
+    typer.Option("--history", help="Write each race into this folder as a history, for `check` and Elle: .edn."),
+]
 Known = Annotated[Path | None, typer.Option(help="Races that are known, in this file, are no failure.")]
 Writes = Annotated[bool, typer.Option("--write-baseline", help="Write what was found to the baseline.")]
 Strict = Annotated[bool, typer.Option("--strict", help="What was not decided is a failure, too.")]
@@ -67,6 +71,7 @@ def hunt(
     format: Annotated[Form, typer.Option(help="Output format.")] = Form.TEXT,
     output: Output = None,
     export: Export = None,
+    history: Histories = None,
     baseline: Known = None,
     write_baseline: Writes = False,
     strict: Strict = False,
@@ -90,7 +95,7 @@ def hunt(
         if one and not one.absolute().parent.is_dir():
             raise BadInput(f"cannot write {one}: there is no folder {one.parent}; make it first")
     known = baselines.Baseline.read(baseline) if baseline and not write_baseline else baselines.Baseline()
-    about = {**asked, "triples": triples, "export": export}
+    about = {**asked, "triples": triples, "export": export, "history": history}
     found = _hunt(service, operations or [], setup or [], cluster, about)
     _write(found, format, output)
     if write_baseline:

@@ -120,7 +120,12 @@ def _locked(statement: Statement) -> set[str]:
     """What a statement locks that does nothing else; nothing for any other."""
     if statement.kind is Kind.LOCK:
         return set(statement.tables)
-    return {ADVISORY} if _LOCKS_ALONE.fullmatch(statement.text) else set()
+    return {ADVISORY} if locks_alone(statement.text) else set()
+
+
+def locks_alone(text: str) -> bool:
+    """Whether a statement takes or releases an advisory lock, and does nothing else."""
+    return bool(_LOCKS_ALONE.fullmatch(text))
 
 
 def _statements(trip: RoundTrip) -> list[Statement]:

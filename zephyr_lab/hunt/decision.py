@@ -15,10 +15,11 @@ from zephyr_lab.explore.exploration import Exploration
 from zephyr_lab.explore.explorer import Enough
 from zephyr_lab.explore.verdict import Verdict, VerdictKind
 from zephyr_lab.functions.explorer import FunctionExplorer
+from zephyr_lab.hunt.by_key import Untold
 from zephyr_lab.hunt.candidates import Candidate
 from zephyr_lab.options import RUN_OPTIONS
 from zephyr_lab.schedule.faults import Fault, fault_of, is_expiry
-from zephyr_lab.schedule.transcript import Transcript
+from zephyr_lab.schedule.transcript import Result, Transcript
 
 FORMS = (".html", ".spec", ".sql", ".py")
 """Of the files that a counterexample is exported to, by suffix."""
@@ -52,7 +53,8 @@ class Finding:
     """A schedule that shows a race. `verdict` compares its outcome with those of the serial orders, as text.
 
     `places` are the lines that asked something in it, such as `shop.py:41`, those of the pattern first; `transcript` is
-    in the form for JSON, observed where that was possible. `exports` says which files show it to others.
+    in the form for JSON, observed where that was possible. `exports` says which files show it to others, and what the
+    checker finds in its history.
     """
 
     schedule: str
@@ -97,20 +99,24 @@ def decide(
 ) -> Decision:
     """Explores `sessions`, with `options` as of `Explores.explore`, for at most so many seconds.
 
-    `options` may also have `export`, a folder for the files that show a race to others.
+    `options` may also have `export`, a folder for the files that show a race to others, and `history`, one for its
+    history.
 
     Raises what concerns all pairs: BadInput, ServerLost, ServerUnavailable.
     """
     began = time.monotonic()
-    folder: Path | None = options.get("export")
-    options = {name: one for name, one in options.items() if name != "export"}
+    folders = {name: options.get(name) for name in ("export", "history")}
+    options = {name: one for name, one in options.items() if name not in folders}
     asked = {**options, "may_raise": True, "budget": seconds, "on_progress": _until_the_first}
     try:
         found = lab.explore(sessions, **asked)
         kind, why = _kind_of(found, sessions, candidate.pattern, is_tested=bool(options.get("may_raise")))
         finding = _finding(lab, candidate, sessions, options, found) if kind is Kind.RACES else None
-        if finding and folder:
+        if finding and (folder := folders["export"]):
             finding = replace(finding, exports=_exported(candidate, found, folder))
+        if finding and (folder := folders["history"]):
+            said = _history(lab, candidate, sessions, options, found, folder)
+            finding = replace(finding, exports=(*finding.exports, said))
     except NOT_HERE:
         raise
     except LabError as error:
@@ -190,10 +196,38 @@ def _finding(
 
 def _exported(candidate: Candidate, found: Exploration, folder: Path) -> tuple[str, ...]:
     """Writes the counterexample in each form that can hold it, named by the operations; says what came of each."""
-    name = "+".join(re.sub(r"[^\w.-]+", "-", one).strip("-.") or "operation" for one in candidate.operations)
+    name = _file_name(candidate)
     if found.counterexample is None:
         return (f"not exported: {folder / name}: the invariant is violated, and only anomalies are written",)
     return tuple(found.counterexample.export_all(folder / f"{name}{suffix}" for suffix in FORMS))
+
+
+def _file_name(candidate: Candidate) -> str:
+    return "+".join(re.sub(r"[^\w.-]+", "-", one).strip("-.") or "operation" for one in candidate.operations)
+
+
+def _history(
+    lab: Explores, candidate: Candidate, sessions: Mapping[str, Any], options: Mapping[str, Any], found: Exploration,
+    folder: Path,
+) -> str:  # fmt: skip
+    """Writes the counterexample as a history, if all of it is known; says what the checker finds in it, or why not."""
+    from zephyr_lab.hunt.history import SUFFIX, write  # the checker takes as long to import as all the rest
+
+    path = folder / f"{_file_name(candidate)}{SUFFIX}"
+    try:
+        if found.counterexample is None:
+            raise Untold("the invariant is violated, and only anomalies are written")
+        observed = found.counterexample.observe()
+        workspace = lab.function_explorer(sessions, **_of_one_run(options)).runner.workspace
+
+        def execute(sql: str) -> list[Result]:
+            return workspace.execute(sql, "what the setup has made")
+
+        return f"history: {path}: {write(path, observed, execute)}"
+    except NOT_HERE:
+        raise
+    except (Untold, LabError, OSError) as error:
+        return f"no history: {path}: {error}; the hunt's own verdict stands"
 
 
 def _observed(found: Exploration) -> Transcript | None:

@@ -28,7 +28,7 @@ class Hunter:
     """`operations` by name: functions or requests, as `lab` explores them. `options` are those of `Explores.explore`.
 
     `budget` is in seconds, for the whole hunt; `elsewhere` are workers, which have a lab of their own each. `export` is
-    a folder for the files that show each race to others. `on_progress` gets the state after each decision.
+    a folder for the files that show each race to others, `history` one for its history. `on_progress` gets the state after each decision.
     """
 
     lab: Explores
@@ -38,6 +38,7 @@ class Hunter:
     triples: bool = False
     budget: float | None = None
     export: Path | None = None
+    history: Path | None = None
     on_progress: Callable[[Hunt], None] | None = None
     _met: dict[str, Met] = field(default_factory=dict, init=False)
 
@@ -178,7 +179,7 @@ class Hunter:
     def _start(self, candidate: Candidate, decides: Decides, seconds: float | None) -> None:
         sessions = {name: self.operations[one] for name, one in named(candidate.operations, self._names)}
         setup = self._operations.setup(candidate.operations, candidate.prefix)
-        about = {**self.options, "setup": setup, "export": self.export}
+        about = {**self.options, "setup": setup, "export": self.export, "history": self.history}
         if self._halved(candidate.operations):
             about = {name: one for name, one in about.items() if name not in ("faults", "time")}
         decides.give(candidate, sessions, about, seconds)

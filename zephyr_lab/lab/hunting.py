@@ -24,6 +24,7 @@ def hunt(
     triples: bool,
     budget: float | None,
     export: Path | None,
+    history: Path | None,
     on_progress: Callable[[Hunt], None] | None,
 ) -> Hunt:
     """As `Lab.hunt`. Raises BadInput."""
@@ -35,13 +36,15 @@ def hunt(
             meant = f" (did you mean {close[0]!r}?)" if close else ""
             raise BadInput(f"a hunt has no option {name!r}{meant}; there are: {', '.join(HUNT_OPTIONS)}")
     ExploreOptions(**options, budget=budget).check()
-    if export and elsewhere and elsewhere.is_chosen:
-        raise BadInput("races are exported by whoever finds them, on its machine: leave out export=, or executor=")
-    if export:
-        try:
-            export.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"races cannot be exported into the folder {export}: {error.strerror}") from None
+    for name, folder in (("export", export), ("history", history)):
+        if folder and elsewhere and elsewhere.is_chosen:
+            raise BadInput(f"races are exported by whoever finds them, on its machine: leave out {name}=, or executor=")
+        if folder:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput(f"races cannot be exported into the folder {folder}: {error.strerror}") from None
     return Hunter(
-        lab, operations, options, elsewhere, triples=triples, budget=budget, export=export, on_progress=on_progress
-    ).run()
+        lab, operations, options, elsewhere, triples=triples, budget=budget, export=export, history=history,
+        on_progress=on_progress,
+    ).run()  # fmt: skip

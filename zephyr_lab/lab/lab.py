@@ -241,6 +241,7 @@ class Lab:
         budget: float | None = None,
         jobs: int = 1,
         export: str | Path | None = None,
+        history: str | Path | None = None,
         executor: Executor | None = None,
         on_progress: Callable[[Hunt], None] | None = None,
         **options: Any,
@@ -258,20 +259,21 @@ class Lab:
         pair.
 
         `export` is a folder: each race is written there for others, as `book+cancel.html`, `.spec`, `.sql` and `.py`,
-        as far as these can hold it. `on_progress` gets the state after each pair. Raises BadInput, SetupFailed,
-        ServerLost, ServerUnavailable.
+        as far as these can hold it; `history` is one for `book+book.edn`, which `zephyr-lab check` and Elle read, where
+        all of a race is known to be reads and writes of rows by primary keys. `on_progress` gets the state after each
+        pair. Raises BadInput, SetupFailed, ServerLost, ServerUnavailable.
         """
         from zephyr_lab.hunt.workers import Elsewhere
         from zephyr_lab.lab.hunting import hunt  # its parser takes as long to import as all the rest
 
         self.engine.ensure_open()
         ExploreOptions(jobs=jobs).check()
-        folder = None if export is None else Path(export)
+        folders = [None if one is None else Path(one) for one in (export, history)]
         with self.engine.workers(executor, jobs) as workers:
             elsewhere = Elsewhere(workers, self.engine.elsewhere, Lab.on, executor is not None) if workers else None
             return hunt(
-                self, operations, options, elsewhere=elsewhere, triples=triples, budget=budget, export=folder,
-                on_progress=on_progress,
+                self, operations, options, elsewhere=elsewhere, triples=triples, budget=budget, export=folders[0],
+                history=folders[1], on_progress=on_progress,
             )  # fmt: skip
 
     def function_explorer(
