@@ -63,12 +63,17 @@ def test_a_shop_has_its_races_and_no_other(lab: Lab) -> None:
 def test_each_race_is_written_for_others(lab: Lab, tmp_path: Path) -> None:
     """In each form that can hold it; what was exported is said. A folder that cannot be made is refused at once."""
     folder = tmp_path / "for others"
-    found = lab.hunt({"book": shop.book, "look": shop.look}, setup=shop.SETUP, export=folder)
+    histories = tmp_path / "histories"
+    found = lab.hunt({"book": shop.book, "look": shop.look}, setup=shop.SETUP, export=folder, history=histories)
     names = {f"book+book{suffix}" for suffix in (".html", ".spec", ".sql", ".py")}
     assert {one.name for one in folder.iterdir()} == names
     (race,) = found.races
     assert race.finding
-    assert race.finding.exports == tuple(f"exported: {folder / 'book+book'}{one}" for one in decision.FORMS)
+    *exports, history = race.finding.exports
+    assert exports == [f"exported: {folder / 'book+book'}{one}" for one in decision.FORMS]
+    file = histories / "book+book.edn"
+    assert history == f"history: {file}: not valid at serializable: lost-update, G-single-item"
+    assert [one.name for one in histories.iterdir()] == [file.name]
     assert f"exported: {folder / 'book+book.sql'}" in str(found)
     assert lab.case(folder / "book+book.spec").explore().anomalous > 0
     (tmp_path / "file").touch()

@@ -80,7 +80,7 @@ class ByKey:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Statements:
     """Reads statements by the schema as it is: its tables' columns in their order, and their primary keys."""
 
     schema: Schema
@@ -88,7 +88,7 @@ class Rows:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def ask(cls, execute: Callable[[str], list[Result]], columns: Mapping[str, tuple[str, ...]]) -> Rows:
+    def ask(cls, execute: Callable[[str], list[Result]], columns: Mapping[str, tuple[str, ...]]) -> Statements:
         keys: dict[str, tuple[str, ...]] = {}
         for table, column in execute(_KEYS)[0].rows:
             keys[str(table)] = (*keys.get(str(table), ()), str(column))
@@ -125,7 +125,7 @@ class Rows:
         parents = {parent for child, parent in self.schema.foreign_keys if child == found.table}
         return parents if found.action in (Action.INSERT, Action.UPDATE) else set()
 
-    def _by_key(self, parsed: exp.Expression) -> ByKey | None:
+    def _by_key(self, parsed: exp.Expr) -> ByKey | None:
         """None for what is not understood."""
         allowed = next((parts for kind, parts in _PARTS.items() if type(parsed) is kind), None)
         tables = {_name(one.this) for one in parsed.find_all(exp.Table)}
@@ -156,7 +156,7 @@ class Rows:
             case _:
                 return self._select(table, parsed)
 
-    def _select(self, table: str, parsed: exp.Expression) -> ByKey | None:
+    def _select(self, table: str, parsed: exp.Expr) -> ByKey | None:
         limit = parsed.args.get("limit")
         if limit and not (isinstance(limit.expression, exp.Literal) and limit.expression.this not in ("0", "")):
             return None
@@ -167,7 +167,7 @@ class Rows:
         takes = self._named(table, *shown, parsed.args.get("order"))
         return found and replace(found, takes=takes, shows=tuple(self._shows(table, parsed)))
 
-    def _shows(self, table: str, parsed: exp.Expression) -> list[str]:
+    def _shows(self, table: str, parsed: exp.Expr) -> list[str]:
         told: list[str] = []
         for one in parsed.expressions:
             bare = one.this if isinstance(one, exp.Alias) else one
@@ -177,7 +177,7 @@ class Rows:
                 told.append(_name(bare.this) if isinstance(bare, exp.Column) else "")
         return told
 
-    def _update(self, table: str, parsed: exp.Expression) -> ByKey | None:
+    def _update(self, table: str, parsed: exp.Expr) -> ByKey | None:
         sets = parsed.expressions
         if not all(isinstance(one, exp.EQ) and isinstance(one.this, exp.Column) for one in sets):
             return None
@@ -190,7 +190,7 @@ class Rows:
         takes = told | self._named(table, *(one.expression for one in sets))
         return found and replace(found, takes=takes, sets=frozenset(assigned))
 
-    def _insert(self, table: str, parsed: exp.Expression) -> ByKey | None:
+    def _insert(self, table: str, parsed: exp.Expr) -> ByKey | None:
         values, into = parsed.expression, parsed.this
         if not isinstance(values, exp.Values) or len(values.expressions) != 1:
             return None
@@ -204,7 +204,7 @@ class Rows:
             sets=frozenset(self.columns[table]), is_exact=self._is_exact(table), unique=frozenset(unique),
         )  # fmt: skip
 
-    def _found(self, table: str, parsed: exp.Expression, action: Action) -> ByKey | None:
+    def _found(self, table: str, parsed: exp.Expr, action: Action) -> ByKey | None:
         """With the row that its WHERE names by a constant for each column of the primary key."""
         where = parsed.args.get("where")
         key: dict[str, str] = {}
@@ -230,7 +230,7 @@ class Rows:
     def _is_exact(self, table: str) -> bool:
         return all(self.schema.columns.get((table, one)) in ("integer", "text") for one in self.keys[table])
 
-    def _constant(self, table: str, column: str, given: exp.Expression | None) -> str | None:
+    def _constant(self, table: str, column: str, given: exp.Expr | None) -> str | None:
         """A constant as the column's text; None for another expression, or a value that is written in many ways."""
         kind = self.schema.columns.get((table, column))
         if isinstance(given, exp.Cast) and given.to.this in _CAST_TO and not given.to.expressions:
@@ -239,10 +239,10 @@ class Rows:
         if not isinstance(given, exp.Literal) or kind not in ("integer", "text", "exact"):
             return None
         if kind == "integer":
-            return sign + str(int(given.this)) if re.fullmatch(r"-?[0-9]+", given.this) else None
+            return str(int(sign + given.this)) if re.fullmatch(r"-?[0-9]+", sign + given.this) else None
         return str(given.this) if given.is_string and not sign else None
 
-    def _named(self, table: str, *some: exp.Expression | None) -> frozenset[str]:
+    def _named(self, table: str, *some: exp.Expr | None) -> frozenset[str]:
         """The columns that expressions name; all for a star."""
         found: set[str] = set()
         for one in some:
@@ -252,7 +252,7 @@ class Rows:
         return frozenset(found & set(self.columns[table]))
 
 
-def _conjuncts(condition: exp.Expression) -> list[exp.Expression]:
+def _conjuncts(condition: exp.Expr) -> list[exp.Expr]:
     bare = condition.unnest()
     return [part for one in bare.flatten() for part in _conjuncts(one)] if isinstance(bare, exp.And) else [bare]
 
@@ -270,7 +270,7 @@ def _is_plain(table: exp.Table) -> bool:
     return not ({name for name, one in table.args.items() if one} - {"this", "alias"} or (alias and alias.columns))
 
 
-def _name(identifier: exp.Expression) -> str:
+def _name(identifier: exp.Expr) -> str:
     """An identifier as in the catalogue."""
     return identifier.name if identifier.args.get("quoted") else folded(identifier.name)
 

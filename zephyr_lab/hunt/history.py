@@ -20,15 +20,15 @@ from typing import Any
 
 from zephyr_lab import check
 from zephyr_lab.explore.recording import PROMISED
-from zephyr_lab.hunt.by_key import Rows, Untold
+from zephyr_lab.hunt.by_key import Statements, Untold
 from zephyr_lab.hunt.telling import SETUP, Chain, Op, Row, Telling, Version, of_column
 from zephyr_lab.schedule.levels import IsolationLevel
 from zephyr_lab.schedule.transcript import Result, Transcript
 from zephyr_lab.sql.classify import mentions_level
-from zephyr_lab.views.abridged import one_line
 
 LEVEL = "serializable"
 SUFFIX = ".edn"
+_SETUP = "setup"  # no operation, though one may be called so
 _WIDTH = 40  # of a value
 Names = Mapping[tuple[Row, str], Mapping[Version, str]]  # of the versions of each column of a row, in their order
 
@@ -41,7 +41,7 @@ def write(path: Path, transcript: Transcript, execute: Callable[[str], list[Resu
     if not transcript.glances:
         raise Untold("its schedule could not be run once more, observed")
     columns = {name: one.columns for name, one in transcript.glances[0].tables.items()}
-    told = Telling(transcript, Rows.ask(execute, columns))
+    told = Telling(transcript, Statements.ask(execute, columns))
     lines = _lines(told, transcript)
     unchecked = path.with_name(f"{path.name}.unchecked")
     try:
@@ -54,7 +54,9 @@ def write(path: Path, transcript: Transcript, execute: Callable[[str], list[Resu
             )
         promised = _promised(told, transcript)
         if promised and check.check(history, promised).valid is False:
-            raise Untold(f"what they read and wrote of rows is not {promised}, which the server promises: it is not so")
+            raise Untold(
+                f"what they read and wrote of rows is not {promised}, which the server promises: it is not as it seems"
+            )
         unchecked.replace(path)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -72,11 +74,11 @@ def _promised(told: Telling, transcript: Transcript) -> str:
 def _lines(told: Telling, transcript: Transcript) -> Iterator[str]:
     """The operations, as events: an invocation, whose reads are not known yet, and a completion."""
     written = {(op.row, column) for ops in told.ops.values() for op in ops if op.version for column in op.columns}
-    names = {
-        (row, column): _named(tuple(told.chains[row]), column) for row, column in sorted(written)
-    }
-    set_up = [["append", _key(one), name] for one, some in names.items() for at, name in some.items() if at.by == SETUP]
-    left = [["r", _key(one), list(some.values())] for one, some in names.items()]
+    names = {(row, column): _named(tuple(told.chains[row]), column) for row, column in sorted(written)}
+    set_up: list[list[Any]] = [
+        ["append", _key(one), name] for one, some in names.items() for at, name in some.items() if at.by == SETUP
+    ]
+    left: list[list[Any]] = [["r", _key(one), list(some.values())] for one, some in names.items()]
     last = {event.session: at for at, event in enumerate(transcript.events) if not event.is_return}
     asked = {
         session: [one for op in told.ops[session] for one in _ops(op, names)]
@@ -90,7 +92,7 @@ def _lines(told: Telling, transcript: Transcript) -> Iterator[str]:
         known = [[*op[:2], None] if (kind, op[0]) == ("invoke", "r") else op for op in ops]
         yield (
             f"{{:index {index}, :time {index}, :process {process[session]}, :type :{kind}, :f :txn, "
-            f":value [{' '.join(map(_op_text, known))}], :operation {json.dumps(session, ensure_ascii=False)}}}"
+            f":value [{' '.join(map(_op_text, known))}], :operation {_text(session or _SETUP)}}}"
         )
 
 
@@ -106,16 +108,16 @@ def _ops(op: Op, names: Names) -> Iterator[list[Any]]:
 
 def _key(register: tuple[Row, str]) -> str:
     (table, key), column = register
-    return "/".join([table, *key, column])
+    return "/".join(one.replace("%", "%25").replace("/", "%2F") for one in (table, *key, column))
 
 
 def _named(chain: Chain, column: str) -> dict[Version, str]:
     """A name for each version of a column: `book: 0`; `book: ?` of one that was written over before it was seen."""
     named: dict[Version, str] = {}
     for one in of_column(chain, column):
-        seen = "?" if one.content is None or column not in one.content else json.dumps(one.content[column])
-        value = "deleted" if one.content is None else seen
-        text = one_line(f"{one.by}: {value}", _WIDTH)
+        content = {column: "deleted"} if one.content is None else {name: _text(it) for name, it in one.content.items()}
+        text = f"{one.by or _SETUP}: {content.get(column, '?')}"
+        text = text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
         again = sum(other == text or other.startswith(f"{text} again ") for other in named.values())
         named[one] = text + f" again {again}" * bool(again)
     return named
@@ -123,10 +125,9 @@ def _named(chain: Chain, column: str) -> dict[Version, str]:
 
 def _op_text(op: Sequence[Any]) -> str:
     kind, key, value = op
-    if value is None:
-        said = "nil"
-    elif isinstance(value, list):
-        said = f"[{' '.join(json.dumps(one, ensure_ascii=False) for one in value)}]"
-    else:
-        said = json.dumps(value, ensure_ascii=False)
-    return f"[:{kind} {json.dumps(key, ensure_ascii=False)} {said}]"
+    said = f"[{' '.join(map(_text, value))}]" if isinstance(value, list) else "nil" if value is None else _text(value)
+    return f"[:{kind} {_text(key)} {said}]"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

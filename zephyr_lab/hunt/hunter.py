@@ -28,7 +28,8 @@ class Hunter:
     """`operations` by name: functions or requests, as `lab` explores them. `options` are those of `Explores.explore`.
 
     `budget` is in seconds, for the whole hunt; `elsewhere` are workers, which have a lab of their own each. `export` is
-    a folder for the files that show each race to others, `history` one for its history. `on_progress` gets the state after each decision.
+    a folder for the files that show each race to others, `history` one for its history. `on_progress` gets the state
+    after each decision.
     """
 
     lab: Explores

@@ -8,17 +8,18 @@ A read is of a version that was there, and has the values that it returned; wher
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from zephyr_lab.errors import REFUSALS
-from zephyr_lab.hunt.by_key import Action, ByKey, Rows, Untold
-from zephyr_lab.schedule.transcript import SQL_WIDTH, Event, EventKind, Glance, Result, Transcript, Value
-from zephyr_lab.sql.classify import Kind, classify
+from zephyr_lab.hunt.by_key import Action, ByKey, Statements, Untold
+from zephyr_lab.schedule.transcript import SQL_WIDTH, Event, EventKind, Failure, Glance, Result, Transcript, Value
+from zephyr_lab.sql.classify import Kind, Statement, classify
 from zephyr_lab.views.abridged import one_line
+from zephyr_lab.wire.housekeeping import asks_about
 
-SETUP = "setup"
+SETUP = ""  # in place of an operation
 _SILENT = {
     Kind.SAVEPOINT, Kind.RELEASE, Kind.SET_TRANSACTION, Kind.SET, Kind.RESET, Kind.SHOW, Kind.LOCK, Kind.DEALLOCATE,
 }  # fmt: skip
@@ -69,6 +70,7 @@ class Work:
     """What a transaction of the server's has done: `written` are its versions, `unplaced` what it did to rows whose key
     is the server's, and `own` what it has read of its own."""
 
+    by: str = ""
     is_open: bool = False
     is_refused: bool = False
     ops: list[Op] = field(default_factory=list)
@@ -83,20 +85,23 @@ class Telling:
     `transactions` are the server's, by session, that have counted.
     """
 
-    def __init__(self, transcript: Transcript, rows: Rows) -> None:
-        self.rows, self.ops, self.transactions = rows, dict[str, list[Op]](), Counter[str]()
+    def __init__(self, transcript: Transcript, statements: Statements) -> None:
+        self._statements, self.ops, self.transactions = statements, dict[str, list[Op]](), Counter[str]()
         self._work: dict[str, Work] = defaultdict(Work)
         self._tables = transcript.glances[0].tables
         self.chains: dict[Row, list[Version]] = {
             (table, key): [Version(SETUP, frozenset(content), content)]
-            for table in rows.keys
+            for table in statements.keys
             for key, content in self._contents(transcript.glances[0], table).items()
         }
+        self._alone = set[str]()  # sessions that have asked something outside of a transaction
         self._committed: list[Work] = []  # in this step
         self._asked: list[tuple[str, ByKey]] = []
         for before, after in pairwise(transcript.glances):
-            for event in transcript.events[before.after : after.after]:
+            step = transcript.events[before.after : after.after]
+            for event in step:
                 self._take(event)
+            self._check_order(step)
             self._settle(after)
         if any(not one.is_return for one in transcript.events[transcript.glances[-1].after :]):
             raise Untold("it goes on after its last observed step")
@@ -109,7 +114,7 @@ class Telling:
             raise Untold(f"table {table} could not be read between the steps")
         found = glance.tables[table]
         rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-        return {tuple(str(row[one]) for one in self.rows.keys[table]): row for row in rows}
+        return {tuple(str(row[one]) for one in self._statements.keys[table]): row for row in rows}
 
     # -- what is asked
 
@@ -121,31 +126,36 @@ class Telling:
             raise Untold(f"it is about Redis, too: {text}")
         if event.kind not in (EventKind.COMPLETED, EventKind.FAILED) or event.notices:
             raise Untold(f"a fault befalls {event.session}")
-        statements = classify(event.whole or event.sql)
-        work = self._work[event.session]
         if event.failure:
-            if event.failure.sqlstate not in REFUSALS:
-                raise Untold(f"a statement fails ({event.failure.text()}), and what it read is not known: {text}")
-            work.is_refused = True
-            work.is_open = work.is_open or any(one.kind is Kind.BEGIN for one in statements)
-            if not work.is_open or any(one.ends for one in statements):
-                self._end(event.session, commits=False)
+            self._fail(event, event.failure, text)
             return
-        answers = [one for one in event.results if one.tag.partition(" ")[0] in _OF_ROWS]
-        if len(answers) != sum(one.kind in (Kind.QUERY, Kind.CHANGE) for one in statements):
-            raise Untold(f"its answer was not seen: {text}")
+        statements = classify(event.whole or event.sql)
+        answers = _answers(event, statements)
         for one in statements:
             work = self._work[event.session]
             if one.kind is Kind.BEGIN and not work.is_open:
                 work.is_open = True
+                self._alone.discard(event.session)
             elif one.kind in (Kind.COMMIT, Kind.ROLLBACK) and not one.chains:
+                if not work.is_open and event.session in self._alone:
+                    raise Untold(f"it is not known which of the statements of {event.session} are one transaction")
                 self._end(event.session, commits=one.kind is Kind.COMMIT)
-            elif one.kind not in _SILENT and (asked := self.rows.of(one)):
-                self._do(event.session, asked, answers.pop(0), text)
-            elif one.kind in (Kind.QUERY, Kind.CHANGE):
-                answers.pop(0)
+            elif one.kind not in _SILENT and (asked := self._statements.of(one)):
+                self._do(event.session, asked, answers[one], text)
         if not self._work[event.session].is_open:
+            if self._work[event.session].ops:
+                self._alone.add(event.session)
             self._end(event.session, commits=True)
+
+    def _fail(self, event: Event, failure: Failure, text: str) -> None:
+        """A statement that was refused has told nothing of rows; nor has what came before it, which is rolled back."""
+        if failure.sqlstate not in REFUSALS:
+            raise Untold(f"a statement fails ({failure.text()}), and what it read is not known: {text}")
+        work, kinds = self._work[event.session], classify(event.whole or event.sql)
+        work.is_refused = True
+        work.is_open = work.is_open or any(one.kind is Kind.BEGIN for one in kinds)
+        if not work.is_open or any(one.ends for one in kinds):
+            self._end(event.session, commits=False)
 
     def _do(self, session: str, asked: ByKey, answer: Result, text: str) -> None:
         work, row = self._work[session], (asked.table, asked.key)
@@ -198,6 +208,7 @@ class Telling:
         ops = self.ops.setdefault(session, [])
         if work.is_refused:
             return
+        work.by = session
         self.transactions[session] += bool(work.ops)
         if not commits:
             ops += (one for one in work.ops if own.isdisjoint((one.version or SETUP, *one.versions)))
@@ -207,12 +218,18 @@ class Telling:
         ops += work.ops
         self._committed.append(work)
 
+    def _check_order(self, step: Sequence[Event]) -> None:
+        """Of several that had waited, and go on in one step, it is not known who came first."""
+        resumed = {one.session for one in step if one.resumed and one.kind is not EventKind.WAITS}
+        if len(resumed) > 1 and any(work.ops for work in self._committed if work.by in resumed):
+            raise Untold(f"in which order {' and '.join(sorted(resumed))} went on after a wait is not known")
+
     def _settle(self, glance: Glance) -> None:
         """The rows after a step: each that is not as it was has been written by it."""
         if glance.tables.keys() != self._tables.keys():
             raise Untold("a table is made, dropped, or locked against reading")
         for table, was in self._tables.items():
-            if table in self.rows.keys:
+            if table in self._statements.keys:
                 now = self._contents(glance, table)
                 self._place(table, now)
                 for row in [*self.chains]:
@@ -270,6 +287,17 @@ class Telling:
                 raise Untold(f"{asked.table} has foreign keys to or from what is written as well")
             if asked.unique and len(moved[asked.table]) > 1:
                 raise Untold(f"rows that several insert into {asked.table} must differ in {', '.join(asked.unique)}")
+
+
+def _answers(event: Event, statements: Sequence[Statement]) -> dict[Statement, Result]:
+    """What each statement about rows was answered; what a driver has asked about its connection may not be told."""
+    told = [one for one in event.results if one.tag.partition(" ")[0] in _OF_ROWS]
+    asked = [one for one in statements if one.kind in (Kind.QUERY, Kind.CHANGE)]
+    if len(told) != len(asked):
+        asked = [one for one in asked if not asks_about(one.text)]
+    if len(told) != len(asked) or len(set(asked)) != len(asked):
+        raise Untold(f"its answer was not seen: {one_line(event.sql, SQL_WIDTH)}")
+    return dict(zip(asked, told, strict=True))
 
 
 def _is(value: Value, text: str) -> bool:
