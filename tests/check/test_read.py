@@ -321,3 +321,13 @@ def test_edn_reads_what_was_written_as_edn(value: object) -> None:
         return {None: "nil", True: "true", False: "false"}[one] if one is None or isinstance(one, bool) else str(one)
 
     assert [form for _, form in edn.forms(write(value), "x")] == [value]
+
+
+@pytest.mark.parametrize("names", [(1, 2), ("one", "two")])
+def test_an_empty_list_is_one_whatever_the_values_are(names: tuple[int | str, int | str]) -> None:
+    one, other = names
+    rows = [
+        {"session": 0, "type": "ok", "ops": [["r", "y", []], ["append", "x", one]]},
+        {"session": 1, "type": "ok", "ops": [["r", "x", []], ["append", "y", other]]},
+    ]
+    assert check.check(check.from_transactions(rows), "serializable").names == ["G2-item"]

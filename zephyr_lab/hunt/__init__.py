@@ -6,6 +6,8 @@ first. A pair is independent where neither writes or locks what the other touche
 does alone, by induction over the round trips. That needs a footprint in which everything is understood; else the pair
 is a candidate. `decision` explores a candidate until its first anomaly, `hunter` shares the time among them, `workers`
 has it done elsewhere, and `report` is what came of it, as plain data; `page` and `sarif` are its other forms.
+`history` writes a race for the checker: `telling` knows what was read and written, of statements that `by_key`
+understands.
 
 What explores is handed in (`decision.Explores`): a lab is one.
 """
