@@ -13,8 +13,9 @@ import pytest
 from tests.hunt import shop
 from zephyr_lab import Lab, check
 from zephyr_lab.errors import LabError
-from zephyr_lab.hunt.by_key import ByKey, Statements, Untold
+from zephyr_lab.hunt.by_key import Action, ByKey, Statements, Untold
 from zephyr_lab.hunt.history import write
+from zephyr_lab.hunt.telling import Version
 from zephyr_lab.schedule.transcript import Result, Transcript
 from zephyr_lab.sql.classify import classify
 
@@ -182,7 +183,7 @@ NOT_UNDERSTOOD = (
 )  # fmt: skip
 UNDERSTOOD = {
     "select a as x, (t.b), 1 from t where t.id = 1 for update": ("read", ("1",), "a b id", ""),
-    "select * from t as s where (s.id = 1::int and a > 0) order by a limit 1": ("read", ("1",), "a b id", ""),
+    "select * from t as s where (s.id = 1::int and a > 0) order by a limit 1::integer": ("read", ("1",), "a b id", ""),
     "update t set a = t.b + 1 where id = -1 returning a": ("update", ("-1",), "b id", "a"),
     "update two set n = 1 where b = 'y' and 2 > 1 and b = 'x'::text and a = 'x'": ("update", ("x", "y"), "a b", "n"),
     "delete from t where id = 01 returning b": ("delete", ("1",), "b id", "a b id"),
@@ -234,6 +235,15 @@ def test_what_is_not_known_is_not_told(lab: Lab, tmp_path: Path, one: str, other
     with pytest.raises(Untold, match=why):
         write(tmp_path / "x.edn", told, asks(lab))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_drivers_write_in_their_own_ways_tells_no_versions_apart() -> None:
+    """A time, for example; but nothing, a number or a text is itself."""
+    asked = ByKey("t", Action.READ, ("1",), shows=("at", "n"), loosely=frozenset({"at"}))
+    version = Version("A", frozenset(), {"at": "2026-01-01 00:00:00+00", "n": 1})
+    assert not Version("A", frozenset(), {"at": None, "n": 1}).may_be(asked, Result("", ("at", "n"), (("2026", 1),)))
+    answers = ("2026-01-01 00:00:00+00:00", 1), ("2026-01-01 00:00:00+00", 2), (None, 1)
+    assert [version.may_be(asked, Result("SELECT 1", ("at", "n"), (row,))) for row in answers] == [True, False, False]
 
 
 def test_who_came_first_after_a_wait_must_be_known(lab: Lab, tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ class ByKey:
     fills in.
 
     `finds` are the columns by which it finds the row, `takes` those that it reads of it then, `sets` those that it
-    writes. `shows`: of each column of its result, that of the table, or '' for an expression. `asks` are the values, as
-    text, that it wants columns to have; `is_conditional`: it asks still more of the row. Without `is_exact`, equal keys
-    may be written in several ways. `others` are tables that it
-    touches by foreign keys, and `unique` the columns of other keys that an INSERT fills.
+    writes. `shows`: of each column of its result, that of the table, or '' for an expression; in those of `loosely`
+    drivers write the same value in several ways. `asks` are the values, as text, that it wants columns to have;
+    `is_conditional`: it asks still more of the row. Without `is_exact`, equal keys may be written in several ways.
+    `others` are tables that it touches by foreign keys, and `unique` the columns of other keys that an INSERT fills.
     """
 
     table: str
@@ -72,6 +72,7 @@ class ByKey:
     takes: frozenset[str] = frozenset()
     sets: frozenset[str] = frozenset()
     shows: tuple[str, ...] = ()
+    loosely: frozenset[str] = frozenset()
     asks: tuple[tuple[str, str], ...] = ()
     is_conditional: bool = False
     is_exact: bool = True
@@ -158,14 +159,18 @@ class Statements:
 
     def _select(self, table: str, parsed: exp.Expr) -> ByKey | None:
         limit = parsed.args.get("limit")
-        if limit and not (isinstance(limit.expression, exp.Literal) and limit.expression.this not in ("0", "")):
+        number = limit.expression if limit else None
+        number = number.this if isinstance(number, exp.Cast) else number
+        if limit and not (isinstance(number, exp.Literal) and number.this != "0"):
             return None
         shown = parsed.expressions
         if any(not isinstance(node, _SHOWN) for one in shown for node in one.walk()):
             return None
         found = self._found(table, parsed, Action.READ)
         takes = self._named(table, *shown, parsed.args.get("order"))
-        return found and replace(found, takes=takes, shows=tuple(self._shows(table, parsed)))
+        shows = tuple(self._shows(table, parsed))
+        loosely = {one for one in shows if self.schema.columns.get((table, one)) in ("exact", "other")}
+        return found and replace(found, takes=takes, shows=shows, loosely=frozenset(loosely))
 
     def _shows(self, table: str, parsed: exp.Expr) -> list[str]:
         told: list[str] = []

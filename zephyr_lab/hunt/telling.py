@@ -51,7 +51,7 @@ class Version:
             return asked.is_conditional or not has_all
         shown = zip(asked.shows, answer.rows[0], strict=True)
         return all(_is(self.content.get(name, value), value) for name, value in asked.asks) and all(
-            self.content.get(name, value) == value for name, value in shown
+            _may_show(self.content.get(name, value), value, loosely=name in asked.loosely) for name, value in shown
         )
 
 
@@ -302,6 +302,10 @@ def _answers(event: Event, statements: Sequence[Statement]) -> dict[Statement, R
 
 def _is(value: Value, text: str) -> bool:
     return value is not None and str(value) == text
+
+
+def _may_show(value: Value, shown: Value, *, loosely: bool) -> bool:
+    return value == shown or (loosely and isinstance(value, str) and isinstance(shown, str))
 
 
 def of_column(versions: Chain, column: str) -> Chain:
