@@ -214,6 +214,8 @@ def test_which_statements_are_about_a_row(lab: Lab) -> None:
         assert found
         assert (found.action, found.key) == (action, key), sql
         assert (found.finds | found.takes, found.sets) == (set(reads.split()), set(sets.split())), sql
+    guarded = [of(f"update t set b = 1 where id = 1 and {one}") for one in ("a = 2", "a > 2", "a = b")]
+    assert [one and (one.asks, one.is_conditional) for one in guarded] == [((("a", "2"),), False), *[((), True)] * 2]
 
 
 @pytest.mark.parametrize(

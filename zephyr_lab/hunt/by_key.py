@@ -128,21 +128,12 @@ class Statements:
 
     def _by_key(self, parsed: exp.Expr) -> ByKey | None:
         """None for what is not understood."""
-        allowed = next((parts for kind, parts in _PARTS.items() if type(parsed) is kind), None)
         tables = {_name(one.this) for one in parsed.find_all(exp.Table)}
-        if allowed is None or len(tables) != 1 or {name for name, one in parsed.args.items() if one} - allowed:
+        table = next(iter(tables)) if len(tables) == 1 else ""
+        columns = frozenset(self.columns.get(table, ()))
+        if table not in self.keys or not _is_simple(parsed):
             return None
-        (table,) = tables
-        columns = set(self.columns.get(table, ()))
-        selects = len(list(parsed.find_all(exp.Select)))
-        if (
-            table not in self.keys
-            or selects != isinstance(parsed, exp.Select)
-            or not all(map(_is_plain, parsed.find_all(exp.Table)))
-            or parsed.find(*_OTHERWISE)
-            or any(one.args.get("wait") is False for one in parsed.find_all(exp.Lock))
-            or not all(_is_of(one, parsed.find(exp.Table), columns) for one in parsed.find_all(exp.Column))
-        ):
+        if not all(_is_of(one, parsed.find(exp.Table), columns) for one in parsed.find_all(exp.Column)):
             return None
         match parsed:
             case exp.Insert():
@@ -151,9 +142,7 @@ class Statements:
                 return self._update(table, parsed)
             case exp.Delete():
                 found = self._found(table, parsed, Action.DELETE)
-                return found and replace(
-                    found, takes=self._named(table, parsed.args.get("returning")), sets=frozenset(columns)
-                )
+                return found and replace(found, takes=self._named(table, parsed.args.get("returning")), sets=columns)
             case _:
                 return self._select(table, parsed)
 
@@ -161,7 +150,7 @@ class Statements:
         limit = parsed.args.get("limit")
         number = limit.expression if limit else None
         number = number.this if isinstance(number, exp.Cast) else number
-        if limit and not (isinstance(number, exp.Literal) and number.this != "0"):
+        if limit and not (isinstance(number, exp.Literal) and number.this.strip("0")):
             return None
         shown = parsed.expressions
         if any(not isinstance(node, _SHOWN) for one in shown for node in one.walk()):
@@ -257,12 +246,25 @@ class Statements:
         return frozenset(found & set(self.columns[table]))
 
 
+def _is_simple(parsed: exp.Expr) -> bool:
+    """Whether it has only the parts that are understood, and no other statement in it."""
+    parts = next((parts for kind, parts in _PARTS.items() if type(parsed) is kind), set[str]())
+    selects = len(list(parsed.find_all(exp.Select)))
+    return (
+        not {name for name, one in parsed.args.items() if one} - parts
+        and selects == isinstance(parsed, exp.Select)
+        and all(map(_is_plain, parsed.find_all(exp.Table)))
+        and not parsed.find(*_OTHERWISE)
+        and not any(one.args.get("wait") is False for one in parsed.find_all(exp.Lock))
+    )
+
+
 def _conjuncts(condition: exp.Expr) -> list[exp.Expr]:
     bare = condition.unnest()
     return [part for one in bare.flatten() for part in _conjuncts(one)] if isinstance(bare, exp.And) else [bare]
 
 
-def _is_of(column: exp.Column, table: exp.Table | None, columns: set[str]) -> bool:
+def _is_of(column: exp.Column, table: exp.Table | None, columns: frozenset[str]) -> bool:
     """Whether it is a column of the table, as it was or is after the statement; not one of the system's or of OLD."""
     if table is None or (column.table and column.table.lower() != table.alias_or_name.lower()):
         return False

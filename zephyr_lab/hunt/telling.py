@@ -132,20 +132,26 @@ class Telling:
         statements = classify(event.whole or event.sql)
         answers = _answers(event, statements)
         for one in statements:
-            work = self._work[event.session]
-            if one.kind is Kind.BEGIN and not work.is_open:
-                work.is_open = True
-                self._alone.discard(event.session)
-            elif one.kind in (Kind.COMMIT, Kind.ROLLBACK) and not one.chains:
-                if not work.is_open and event.session in self._alone:
-                    raise Untold(f"it is not known which of the statements of {event.session} are one transaction")
-                self._end(event.session, commits=one.kind is Kind.COMMIT)
-            elif one.kind not in _SILENT and (asked := self._statements.of(one)):
+            if not self._begins_or_ends(event.session, one) and (asked := self._statements.of(one)):
                 self._do(event.session, asked, answers[one], text)
         if not self._work[event.session].is_open:
             if self._work[event.session].ops:
                 self._alone.add(event.session)
             self._end(event.session, commits=True)
+
+    def _begins_or_ends(self, session: str, statement: Statement) -> bool:
+        """Whether a statement is about the transaction or the session alone."""
+        work = self._work[session]
+        if statement.kind is Kind.BEGIN and not work.is_open:
+            work.is_open = True
+            self._alone.discard(session)
+        elif statement.kind in (Kind.COMMIT, Kind.ROLLBACK) and not statement.chains:
+            if not work.is_open and session in self._alone:
+                raise Untold(f"it is not known which of the statements of {session} are one transaction")
+            self._end(session, commits=statement.kind is Kind.COMMIT)
+        else:
+            return statement.kind in _SILENT
+        return True
 
     def _fail(self, event: Event, failure: Failure, text: str) -> None:
         """A statement that was refused has told nothing of rows; nor has what came before it, which is rolled back."""
