@@ -15,7 +15,7 @@ from zephyr_lab import Lab, check
 from zephyr_lab.errors import LabError
 from zephyr_lab.hunt.by_key import Action, ByKey, Statements, Untold
 from zephyr_lab.hunt.history import write
-from zephyr_lab.hunt.telling import Version
+from zephyr_lab.hunt.telling import Telling, Version
 from zephyr_lab.schedule.transcript import Result, Transcript
 from zephyr_lab.sql.classify import classify
 
@@ -157,6 +157,8 @@ def test_what_is_rolled_back_or_refused_is_left_out(lab: Lab, tmp_path: Path) ->
     other = sends("select a from t where id = 1", "update t set a = 7, b = 7 where id = 1", "select 1")
     told = observed(lab, [refused, other], "A B B B B A A", "repeatable read")
     assert told.failures() == {"A": "40001"}
+    statements = Statements.ask(asks(lab), {name: one.columns for name, one in told.glances[0].tables.items()})
+    assert {session: bool(ops) for session, ops in Telling(told, statements).ops.items()} == {"A": False, "B": True}
     with pytest.raises(Untold, match="is valid at serializable"):
         write(tmp_path / "y.edn", told, asks(lab))
     assert [one.name for one in tmp_path.iterdir()] == ["x.edn"]

@@ -98,3 +98,15 @@ def test_a_hunt_finds_none_where_there_is_none(lab: Lab, safe: dict[str, Any]) -
 def test_a_hunt_finds_four_of_four_in_node(lab: Lab, on_node: tuple[bool, dict[str, Any]]) -> None:
     is_mended, requests = on_node
     assert races(lab, requests, node.SETUP) == (set() if is_mended else set(node.RACES.values()))
+
+
+@pytest.mark.thorough
+def test_races_by_primary_keys_are_written_as_histories(lab: Lab, racing: dict[str, Any], tmp_path: Path) -> None:
+    """As an ORM asks, by a driver that sends values in binary."""
+    some = {name: racing[name] for name in ("points", "edit", "seat")}
+    found = lab.hunt(some, setup=SCHEMA, reduction=True, history=tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["edit+edit.edn", "points+points.edn"]
+    said = {one.operations: one.finding.exports[0] for one in found.races if one.finding}
+    names = "not valid at serializable: lost-update, G-single-item"
+    assert [names in said[name, name] for name in some] == [True, True, False]
+    assert "SELECT count(*) AS count_1 FROM seats" in said["seat", "seat"]
