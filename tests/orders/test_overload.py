@@ -1,6 +1,6 @@
 """Overload ends when its cause ends: a queue that ends, deadlines that are carried, callers told when to come back.
 
-An order takes 15 ms in the database, where one waits for another, so that no machine is too fast for this; on a slow
+An order takes 30 ms in the database, where one waits for another, so that no machine is too fast for this; on a slow
 one it takes longer there, and all times are in what it takes.
 """
 
@@ -39,7 +39,7 @@ TRIES = 5
 SHARE, DEADLINE, BEFORE, LOCKED, AFTER, LAST = 0.8, 20, 10, 60, 100, 50
 """Of what the service can do; and times, in what it takes for an order. The last of these are looked at."""
 
-LEAST, TIMES = 0.015, 3
+LEAST, TIMES = 0.03, 6
 """An order takes so many seconds in the database, or so many times what all else of it takes."""
 
 Stub = grpc.aio.UnaryUnaryMultiCallable
