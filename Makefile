@@ -69,7 +69,7 @@ measure: $(VENV)/lab.installed  ## every notebook that measures, one after anoth
 # that measure (3...) have nothing to compare, and are executed by tests/notebooks/test_measured.py.
 NBVAL ?= --nbval
 nbval: $(VENV)/dev.installed
-	ZEPHYR_LAB_WITHOUT_PNG=1 $(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=180 \
+	ZEPHYR_LAB_WITHOUT_PNG=1 $(PYTEST) -p zephyr_lab.warm.managers $(NBVAL) --nbval-cell-timeout=180 --timeout=200 \
 	  --nbval-sanitize-with tests/sanitize.cfg -n $(WORKERS) --dist loadfile $(filter-out notebooks/3%,$(wildcard notebooks/*.ipynb))
 
 notebooks: $(VENV)/dev.installed  ## execute the notebooks in place and store them
