@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 from pathlib import Path
@@ -148,6 +149,19 @@ def test_a_log_is_read_by_its_mapping(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
     mapping.write_text(MAPPING.format(value='value = "val"').replace('"conn"', '"span.conn"'))
     assert judged(tmp_path / "log.jsonl", mapped=mapping) == (["G2-item"], 4)
+
+
+def test_the_parts_of_a_key_are_told_apart_and_a_packed_log_is_unpacked(tmp_path: Path) -> None:
+    """A slash in one of them is no other key's."""
+    log, mapping = tmp_path / "log.csv.gz", tmp_path / "log.toml"
+    mapping.write_text('transaction="tx"\nsession="tx"\nkind="op"\nkey=["t", "k"]\nvalue="v"\n')
+    log.write_bytes(gzip.compress(b"tx,op,t,k,v\n1,w,a/b,c,1\n2,w,a,b/c,1\n3,r,a/b,c,1\n3,r,a,b/c,\n"))
+    history = check.read(log, mapped=mapping)
+    assert len(history.keys) == 2
+    assert check.check(history, "serializable").valid is True
+    log.write_bytes(log.read_bytes()[:-9])
+    with pytest.raises(BadInput, match="cannot be unpacked"):
+        check.read(log, mapped=mapping)
 
 
 def test_times_are_compared_as_numbers_and_a_transactions_first_and_last_count(tmp_path: Path) -> None:

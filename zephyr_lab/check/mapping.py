@@ -26,14 +26,16 @@ tells an end is indeterminate, where any end is told in the log; else all of the
 from __future__ import annotations
 
 import csv
+import gzip
 import tomllib
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 
@@ -112,7 +114,7 @@ def _add(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], words:
         key = told["key"]
         names = [_at(row, each, where) for each in (key if isinstance(key, list) else [key])]
         value = _number(_at(row, told["version" if "version" in told else "value"], where))
-        op = [kind, names[0] if len(names) == 1 else "/".join(map(str, names)), value]
+        op = [kind, names[0] if len(names) == 1 else "/".join(map(_part, names)), value]
         # A transaction that writes a row twice makes one version of it.
         if not ("version" in told and kind == "w" and op in one.ops):
             one.ops.append(op)
@@ -167,7 +169,7 @@ def _are_words(value: Any) -> bool:
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The rows with their lines: JSON lines if the first begins with a brace, else CSV with a head."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with _opened(path) as file:
             first = file.readline(1 << 20)
             file.seek(0)
             if not first.lstrip().startswith("{"):
@@ -184,6 +186,19 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]]]
                     yield line, row
     except UnicodeDecodeError as error:
         raise BadInput(f"{path.name}: not UTF-8 at byte {error.start}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise BadInput(f"{path.name}: cannot be unpacked: {error}") from None
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return cast(TextIO, gzip.open(path, "rt", newline="", encoding="utf-8-sig"))
+    return path.open(newline="", encoding="utf-8-sig")
+
+
+def _part(name: Any) -> str:
+    """A part of a key, in which a slash is none between parts."""
+    return str(name).replace("\\", "\\\\").replace("/", "\\/")
 
 
 def _csv(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
