@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Set
+from typing import Any, NoReturn
 
 import orjson
 
 from zephyr_lab.check import edn
-from zephyr_lab.check.others import advice, is_nemesis
+from zephyr_lab.check.others import advice, client
 from zephyr_lab.check.records import STATUS, Record
 from zephyr_lab.errors import BadInput
 
@@ -98,11 +98,9 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
     for position, (line, event) in enumerate(events):
         if not isinstance(event, dict) or "type" not in event:
             raise BadInput(f"{source}, line {line}: {event!r:.60} is not an event with a type")
-        process, kind, value = event.get("process", 0), event["type"], event.get("value")
-        if is_nemesis(process) or (kind == "info" and not isinstance(process, int | str)):
-            continue  # the nemesis, or a remark
-        if not isinstance(process, int | str):
-            raise BadInput(f"{source}, line {line}: process {process!r:.40}; it is a number or a name")
+        process, kind, value = client(event, f"{source}, line {line}"), event["type"], event.get("value")
+        if process is None:
+            continue
         if event.get("f") not in (None, "txn", "init"):
             others.add(f"{event['f']!s:.20}")
             kinds |= {type(value).__name__} if event["type"] == "ok" and event["f"] == "read" else set()
@@ -124,10 +122,14 @@ def _events(events: Iterable[tuple[int, Any]], source: str) -> Iterator[Record]:
     for process, (begun, line, asked) in open_.items():
         yield Record(line, process, "info", asked if asked is not None else [], begun, None)
     if others:
-        said = f"operations called {', '.join(sorted(others))}"
-        if found:
-            raise BadInput(f"{source}: {said} beside transactions: they would be passed over; leave them out")
-        raise BadInput(f"{source}: no transactions, but {said}: {advice(others, kinds)}")
+        _refuse(source, others, kinds, beside=found > 0)
+
+
+def _refuse(source: str, others: Set[str], kinds: Set[str], beside: bool) -> NoReturn:
+    said = f"operations called {', '.join(sorted(others))}"
+    if beside:
+        raise BadInput(f"{source}: {said} beside transactions: they would be passed over; leave them out")
+    raise BadInput(f"{source}: no transactions, but {said}: {advice(others, kinds)}")
 
 
 def _text(lines: Iterable[tuple[int, bytes]], source: str) -> Iterator[Record]:

@@ -95,12 +95,7 @@ def _add(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], words:
         if words.get(str(said).lower()) not in _ENDS:
             raise BadInput(f"{where}: status {said!r:.40}; name it in [words], under ok, fail or info")
         _end(one, words[str(said).lower()], where)
-    for name, which in (("begin", min), ("end", max)):
-        if name in told and (time := _time(_at(row, told[name], where), where)) is not None:
-            before = getattr(one, name)
-            if before is not None and _unit(before) != _unit(time):
-                raise BadInput(_UNITS.format(where=where))
-            setattr(one, name, time if before is None else which(before, time))
+    _stretch(one, row, told, where)
     said = str(_at(row, told["kind"], where)).lower()
     kind = words.get(said)
     if kind in _ENDS:
@@ -120,6 +115,16 @@ def _add(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], words:
             one.ops.append(op)
     elif said not in told.get("ignore", ()):
         raise BadInput(f"{where}: {said!r:.40} is no kind of operation; name it in [words] or in ignore")
+
+
+def _stretch(one: _Transaction, row: Mapping[str, Any], told: dict[str, Any], where: str) -> None:
+    """From the first time of its rows to the last."""
+    for name, which in (("begin", min), ("end", max)):
+        if name in told and (time := _time(_at(row, told[name], where), where)) is not None:
+            before = getattr(one, name)
+            if before is not None and _unit(before) != _unit(time):
+                raise BadInput(_UNITS.format(where=where))
+            setattr(one, name, time if before is None else which(before, time))
 
 
 def _end(one: _Transaction, status: str, where: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
+
+from zephyr_lab.errors import BadInput
 
 OTHERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "bank": (frozenset({"read", "transfer"}), frozenset({"dict"})),
@@ -16,9 +18,17 @@ OTHERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 """By workload: the names of its operations, and the types of the values that its reads give."""
 
 
-def is_nemesis(process: Any) -> bool:
-    """Whether a process is Jepsen's own, which breaks what the others use."""
-    return isinstance(process, str) and process.startswith("nemesis")
+def client(event: Mapping[str, Any], where: str) -> int | str | None:
+    """The process of an event; None for Jepsen's own, the nemesis, which breaks what the others use, and for a remark.
+    Raises BadInput."""
+    process = event.get("process", 0)
+    if isinstance(process, str) and process.startswith("nemesis"):
+        return None
+    if isinstance(process, int | str):
+        return process
+    if event["type"] == "info":
+        return None
+    raise BadInput(f"{where}: process {process!r:.40}; it is a number or a name")
 
 
 def advice(names: Set[str], kinds: Set[str]) -> str:

@@ -238,7 +238,7 @@ def test_what_looks_alike_is_told_apart(tmp_path: Path, workload: str, events: l
     [
         ("counter", [*done(0, "add", 1), (1, "ok", "read", 1)], "process 1 ends read, which it has not invoked"),
         ("counter", [(0, "invoke", "add", 1), (0, "ok", "read", 1)], "ends read, but invoked add in line 1"),
-        ("counter", [(None, "ok", "read", 1)], "'read' of process None"),
+        ("counter", [(None, "ok", "read", 1)], "process None; it is a number or a name"),
         ("long-fork", [*fork((1, 1)), *fork((1, 2))], "1 has two values"),
         ("long-fork", [*ONE_WRITTEN, *ONE_WRITTEN, *fork((1, 1))], "1 is written twice"),
         ("long-fork", fork((1, 1), (1, None)), "in which a key is twice"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zephyr_lab.check.files import events_of
-from zephyr_lab.check.others import is_nemesis
+from zephyr_lab.check.others import client
 from zephyr_lab.check.records import STATUS
 from zephyr_lab.errors import BadInput
 
@@ -77,11 +77,11 @@ def _paired(events: Iterator[tuple[int, Any]], source: str) -> Iterator[Operatio
         where = f"{source}, line {line}"
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise BadInput(f"{where}: {event!r:.60} is not an event with a type")
-        process, kind, f = event.get("process", 0), event["type"], event.get("f")
-        if is_nemesis(process) or (kind == "info" and not isinstance(f, str)):
-            continue  # the nemesis, or a remark
-        if not isinstance(process, int | str) or not isinstance(f, str):
-            raise BadInput(f"{where}: {f!r:.40} of process {process!r:.40}; an operation has the name of each")
+        process, kind, f = client(event, where), event["type"], event.get("f")
+        if process is None or (kind == "info" and not isinstance(f, str)):
+            continue
+        if not isinstance(f, str):
+            raise BadInput(f"{where}: {f!r:.40} is the name of no operation")
         if kind == "invoke":
             if process in begun:
                 raise BadInput(
@@ -93,11 +93,12 @@ def _paired(events: Iterator[tuple[int, Any]], source: str) -> Iterator[Operatio
         if kind not in STATUS:
             raise BadInput(f"{where}: type {kind!r:.40} of an event; it is invoke, ok, fail or info")
         one = begun.pop(process, None)
-        if one is None and invoked:
-            raise BadInput(f"{where}: process {process} ends {f}, which it has not invoked; is a part missing?")
-        if one is not None and one.f != f:
+        if one is None:
+            if invoked:
+                raise BadInput(f"{where}: process {process} ends {f}, which it has not invoked; is a part missing?")
+            one = _Invoked(position, line, event.get("value"), f)
+        if one.f != f:
             raise BadInput(f"{where}: process {process} ends {f}, but invoked {one.f} in line {one.line}")
-        one = one or _Invoked(position, line, event.get("value"), f)
         end = FOREVER if kind == "info" else position
         yield Operation(process, f, kind, one.asked, event.get("value"), one.position, end, line)
     for process, one in begun.items():

@@ -6,7 +6,7 @@ The search is that of Wing and Gong (1993) with Lowe's memory of what was tried 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,8 +20,24 @@ MOST_STATES = 500_000
 def check(operations: Sequence[Operation], initial: Any = None) -> list[Fault]:
     """Keys whose operations no order explains. Raises Undecided if no key is one, and some are not decided."""
     several = _of_keys(operations)
-    by_key: dict[Any, list[_Op]] = {}
-    names: dict[Any, Any] = {}
+    found, left, undecided = [], MOST_STATES, False
+    for name, some in _by_key(operations, several):
+        search = _Search(some, held(initial), left + 2 * len(some))
+        try:
+            if stuck := search.stuck():
+                of = f" of {name}" if several else ""
+                found.append(Fault("not-linearizable", (stuck.one.line,), _text(of, stuck, some)))
+        except Undecided:
+            undecided = True
+        left = max(left - search.more, 0)
+    if undecided and not found:
+        raise Undecided(f"no answer within {MOST_STATES:,} states of the search of a linearizable order")
+    return found
+
+
+def _by_key(operations: Sequence[Operation], several: bool) -> Iterable[tuple[Any, list[_Op]]]:
+    """The name of each key, and what may have happened to it. Raises BadInput."""
+    found: dict[Any, tuple[Any, list[_Op]]] = {}
     for one in operations:
         if not one.possible or (one.f == "read" and not one.ok):
             continue  # what failed has no effect, and nobody knows what an indeterminate read saw
@@ -31,27 +47,16 @@ def check(operations: Sequence[Operation], initial: Any = None) -> list[Fault]:
         key, value = value if several else (None, value)
         if one.f == "cas" and not _pair(value):
             raise BadInput(f"line {one.line}: cas {value!r:.40}; it has the old and the new value")
-        names.setdefault(held(key), key)
-        by_key.setdefault(held(key), []).append(_Op.of(one, value))
-    found, left, open_ = [], MOST_STATES, False
-    for key, some in by_key.items():
-        search = _Search(some, held(initial), left + 2 * len(some))
-        try:
-            stuck = search.stuck()
-        except Undecided:
-            open_ = True
-            stuck = None
-        left = max(left - search.more, 0)
-        if stuck:
-            of = f" of {names[key]}" if several else ""
-            text = f"no order of the operations{of} explains {stuck.one.f} {stuck.told!r}"
-            if stuck.one.f == "read" and not any(stuck.old == op.new for op in some if op.writes):
-                remedy = f" (if it was there at first, say --initial {stuck.told})" if type(stuck.told) is int else ""
-                text += f", which nobody wrote{remedy}"
-            found.append(Fault("not-linearizable", (stuck.one.line,), text))
-    if open_ and not found:
-        raise Undecided(f"no answer within {MOST_STATES:,} states of the search of a linearizable order")
-    return found
+        found.setdefault(held(key), (key, []))[1].append(_Op.of(one, value))
+    return found.values()
+
+
+def _text(of: str, stuck: _Op, some: Sequence[_Op]) -> str:
+    text = f"no order of the operations{of} explains {stuck.one.f} {stuck.told!r}"
+    if stuck.one.f != "read" or any(stuck.old == op.new for op in some if op.writes):
+        return text
+    remedy = f" (if it was there at first, say --initial {stuck.told})" if type(stuck.told) is int else ""
+    return f"{text}, which nobody wrote{remedy}"
 
 
 def _pair(value: Any) -> bool:
