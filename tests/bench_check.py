@@ -92,7 +92,7 @@ def best(run: Callable[[], tuple[float, float]]) -> tuple[float, float]:
 
 
 def _check() -> list[str | Path]:
-    return [sys.executable, "-m", "zephyr_lab.cli", "check"]
+    return [sys.executable, "-m", "zephyr_lab", "check"]
 
 
 def _reading(file: Path) -> float:

@@ -26,7 +26,7 @@ SKEW = [
 
 
 def zephyr_lab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "zephyr_lab.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "zephyr_lab", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

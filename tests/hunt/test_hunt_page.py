@@ -26,7 +26,7 @@ def test_its_commands_print_what_it_says(tmp_path: Path) -> None:
     (commands,) = (text for language, text in blocks if language == "sh")
     (expected,) = (text for language, text in blocks if language == "text")
     for command in commands.splitlines():
-        words = [sys.executable, "-m", "zephyr_lab.cli", *command.split()[1:]]
+        words = [sys.executable, "-m", "zephyr_lab", *command.split()[1:]]
         done = subprocess.run(
             words, cwd=tmp_path, capture_output=True, text=True, timeout=100, env={"PYTHONPATH": str(ROOT)}
         )

@@ -75,8 +75,8 @@ def in_the_package() -> dict[str, Function]:
 
 
 def test_few_modules_are_loose() -> None:
-    """A new one belongs in a package."""
-    loose = [path.stem for path in ROOT.glob("*.py")]
+    """A new one belongs in a package; `python -m zephyr_lab` wants one here."""
+    loose = [path.stem for path in ROOT.glob("*.py") if path.stem != "__main__"]
     assert len(loose) <= LOOSE, loose
 
 

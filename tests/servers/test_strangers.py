@@ -301,7 +301,7 @@ def test_a_load_that_is_killed_has_changed_nothing_of_theirs(stranger: Stranger)
     before = stranger.everything()
     words = f"incident --rate 40 --seconds 60 {YES} one-statement".split()
     process = subprocess.Popen(
-        [sys.executable, "-m", "zephyr_lab.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "zephyr_lab", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         with psycopg.connect(stranger.dsn, autocommit=True) as connection:

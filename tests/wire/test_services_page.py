@@ -53,7 +53,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     programs.mkdir()
     for name, words in {
         "python": "",
-        "zephyr-lab": "-m zephyr_lab.cli",
+        "zephyr-lab": "-m zephyr_lab",
         "pytest": "-m pytest -p zephyr_lab.pytest_plugin",
     }.items():
         (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')

@@ -136,7 +136,7 @@ def test_a_worker_that_is_closed_closes_its_lab() -> None:
 def test_the_commands_take_a_cluster(client: Client, tmp_path: Path) -> None:
     """The dashboard is on standard error; functions of a file travel with its code."""
     address = client.scheduler.address
-    program = [sys.executable, "-m", "zephyr_lab.cli"]
+    program = [sys.executable, "-m", "zephyr_lab"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:

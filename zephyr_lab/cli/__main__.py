@@ -1,3 +1,0 @@
-from zephyr_lab.cli import main
-
-main()
