@@ -85,7 +85,7 @@ class Tried:
                 return found
             found |= more
 
-    def _last(self, txn: int, key: str) -> Any:
+    def last(self, txn: int, key: str) -> Any:
         return [value for kind, k, value in self.rows[txn]["ops"] if kind != "r" and k == key][-1]
 
     def _reads_of(self, i: int) -> None:
@@ -125,7 +125,7 @@ class Tried:
         elif not seen:
             self.reads.append(Read(i, place, key, None, INIT))
         elif (writer := writers[-1][0]) != i:  # type: ignore[index]
-            self.g1 |= self._last(writer, key) != seen[-1]
+            self.g1 |= self.last(writer, key) != seen[-1]
             self.reads.append(Read(i, place, key, seen[-1], writer))
 
     def _sessions(self) -> Pairs:
@@ -146,7 +146,7 @@ class Tried:
         """Every order of versions of each key, with their writers, of which all reads are possible."""
         versions: dict[str, list[tuple[Any, int]]] = {}
         for (key, value), (txn, _) in self.writer.items():
-            if (txn in self.happened or self.lists) and (self.lists or self._last(txn, key) == value):
+            if (txn in self.happened or self.lists) and (self.lists or self.last(txn, key) == value):
                 versions.setdefault(key, []).append((value, txn))
         read: dict[str, list[list[Any]]] = {key: [] for key in versions}
         for i in self.happened if self.lists else ():

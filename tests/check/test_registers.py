@@ -52,13 +52,6 @@ def test_each_anomaly_is_named(rows: list[Row], anomaly: str) -> None:
     assert anomaly in report.names
 
 
-def test_an_intermediate_read_is_a_dependency_where_it_is_allowed() -> None:
-    """Of a history with no other, which says something, therefore."""
-    rows = [txn("wx1 wx2"), txn("rx1", 1)]
-    assert judged(*rows, level="read-uncommitted").valid is True
-    assert judged(*rows, level="read-committed").valid is False
-
-
 def test_an_order_of_versions_that_is_assumed_gives_edges() -> None:
     """Each assumption by its own name, and none of them without."""
     rows = [txn("wx1", 0, t0=0, t1=1), txn("wx2 wy1", 1, t0=2, t1=4), txn("ry1 rx1", 2, t0=3, t1=5)]
