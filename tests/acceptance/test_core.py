@@ -28,6 +28,7 @@ COMMANDS = {
     "check history.jsonl": "check", "record new.jsonl": "check", "strategies": "service", "serve": "service",
     f"reconcile --dsn {NOBODY}": "service", "incident": "load", "claims 34": "load", "course": "course",
     "notebooks": "course", "store x.ipynb": "course", "questions": "course", "site": "site",
+    "hunt looks.py:look --setup looks.sql": "",
     "run lost-update --isolation serializable --format json": "",
 }  # fmt: skip
 
@@ -42,6 +43,8 @@ def core() -> Iterator[Path]:
     for command in (["venv", "--quiet", folder / "venv"], install):
         subprocess.run([UV, *command], check=True, env={**os.environ, "UV_LINK_MODE": "copy"})
     (folder / "work").mkdir()
+    (folder / "work" / "looks.py").write_text('def look(conn):\n    conn.execute("select * from slots where id = 1")\n')
+    (folder / "work" / "looks.sql").write_text("create table slots (id int primary key)")
     yield folder
     shutil.rmtree(folder)
 

@@ -15,6 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.conftest import ROOT
+from tests.orders.test_grpc import certificate
 from zephyr_lab import Lab
 from zephyr_lab.extras import EXTRAS
 from zephyr_lab.shipped import copy_out
@@ -32,13 +33,16 @@ SHORTER = {
     "zephyr-lab incident": "--rate 40 --seconds 1",
     "zephyr-lab incident --strategy all": "--strategy one-statement --rate 40 --seconds 1",
     "zephyr-lab incident --strategy one-statement --kill": "--rate 40 --seconds 2 --kill postgres@1s",
+    "zephyr-lab incident --through grpc --kill": "--rate 40 --seconds 2 --kill postmaster@1s",
     "zephyr-lab claims": "34",
     "zephyr-lab record": "--seconds 1",
     "zephyr-lab serve": "--port 0",
     "zephyr-lab serve --dsn": "--port 0 --metrics-port 0",
+    "ZEPHYR_LAB_TOKEN=... zephyr-lab serve": "--port 0 --host 127.0.0.1",
 }
 # What a server says when it may be asked; it is stopped then.
-READY = {"zephyr-lab serve": r"^serving one-statement on "}
+SERVING = r"^serving one-statement on "
+READY = {"zephyr-lab serve": SERVING, "ZEPHYR_LAB_TOKEN=... zephyr-lab serve": SERVING}
 # Tried by other tests, in an environment of their own or with the whole of CI.
 ELSEWHERE = ("make ", "pip install ")
 
@@ -74,8 +78,10 @@ def environment(lab: Lab) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one section makes, the next may use."""
-    return tmp_path_factory.mktemp("readme")
+    """What one section makes, the next may use; and a certificate."""
+    folder = tmp_path_factory.mktemp("readme")
+    certificate(folder)
+    return folder
 
 
 # The others take minutes in all.
@@ -109,7 +115,7 @@ def command(words: str, ends: int, folder: Path, environment: dict[str, str]) ->
     """Runs it, and looks at how it ends; a server is stopped when it says that it serves."""
     ready = longest(READY, words)
     process = subprocess.Popen(
-        ["/bin/sh", "-c", f"exec {words}" if ready else words],
+        ["/bin/sh", "-c", f"exec env {words}" if ready else words],
         cwd=folder,
         env=environment,
         text=True,

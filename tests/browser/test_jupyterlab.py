@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -35,6 +36,13 @@ def reader(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         reader = Reader(browser, address)
         yield reader
         reader.close()
+
+
+def cells(notebook: str, *holding: str) -> list[str]:
+    """The ids of the first code cells that hold these texts."""
+    held = json.loads((ROOT / "notebooks" / notebook).read_text(encoding="utf-8"))["cells"]
+    code = [(one["id"], "".join(one["source"])) for one in held if one["cell_type"] == "code"]
+    return [next(id for id, source in code if text in source) for text in holding]
 
 
 @pytest.mark.thorough
@@ -82,10 +90,13 @@ def test_a_prediction_is_taken_and_the_stepper_steps(reader: Reader) -> None:
 def test_a_wrong_solution_meets_its_counterexample_and_a_right_one_holds(reader: Reader) -> None:
     """The exercise as it stands is broken by a schedule; a guarded statement, typed in, is not."""
     reader.open("03-lost-update.ipynb")
-    answer = reader.run("cell-03", "cell-04", "cell-44", "cell-45", "cell-46").locator(".jp-Cell-outputArea")
+    lab, exercise, solution, check = cells(
+        "03-lost-update.ipynb", "lab = Lab()", "exercise(", "def book(", ".check(book)"
+    )
+    answer = reader.run("cell-03", lab, exercise, solution, check).locator(".jp-Cell-outputArea")
     answer.get_by_text("safe-booking: the schedule A B B B A A breaks it").wait_for()
-    reader.type_into("cell-45", GUARDED)
-    reader.run("cell-45", "cell-46")
+    reader.type_into(solution, GUARDED)
+    reader.run(solution, check)
     answer.get_by_text("safe-booking: it holds").wait_for()
     assert answer.get_by_text("breaks it").count() == 0
 

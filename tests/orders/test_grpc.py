@@ -292,14 +292,14 @@ def test_the_committed_form_is_order_proto_compiled(tmp_path: Path) -> None:
 
 def test_a_token_is_asked_for_over_tls_and_health_is_told_without(shop: Shop, tmp_path: Path) -> None:
     """A wrong one is UNAUTHENTICATED and writes nothing, for a stream too; a client without TLS is not let in."""
-    certificate, key = _certificate(tmp_path)
+    cert, key = certificate(tmp_path)
 
     async def scenario() -> None:
         async with clients.async_pool(shop.dsn, min_size=1, max_size=1) as pool:
             service = OrderService(pool, strategy("one-statement"))
-            secured = guard.credentials(certificate, key)
+            secured = guard.credentials(cert, key)
             server = Server(service, clock=lambda: NOON, credentials=secured, token="s3cret", health_seconds=60)
-            trusted = grpc.ssl_channel_credentials(certificate.read_bytes())
+            trusted = grpc.ssl_channel_credentials(cert.read_bytes())
             where = f"localhost:{server.port}"
             async with server, grpc.aio.secure_channel(where, trusted) as channel:
                 health = health_pb2_grpc.HealthStub(channel)
@@ -326,15 +326,15 @@ async def server_again(service: OrderService, secured: grpc.ServerCredentials) -
         yield f"127.0.0.1:{server.port}"
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def certificate(folder: Path) -> tuple[Path, Path]:
     """For localhost, signed by itself."""
-    program, certificate, key = shutil.which("openssl"), folder / "cert.pem", folder / "key.pem"
+    program, cert, key = shutil.which("openssl"), folder / "cert.pem", folder / "key.pem"
     if program is None:
         pytest.skip("there is no openssl to make a certificate with")
     words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
     subprocess.run([program, *words], check=True, capture_output=True)
-    return certificate, key
+    return cert, key
 
 
 def test_beyond_loopback_nothing_is_served_without_both() -> None:
