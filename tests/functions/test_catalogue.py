@@ -12,9 +12,9 @@ from zephyr_lab import Lab
 from zephyr_lab.anomalies import CATALOGUE
 from zephyr_lab.schedule.channel import result_of
 from zephyr_lab.schedule.model import Session, Spec
-from zephyr_lab.schedule.transcript import Failure, Result, Transcript
+from zephyr_lab.schedule.transcript import Result, Transcript
 
-Told = tuple[Result | Failure, ...]
+Told = tuple[Result | tuple[str, str], ...]  # of an error its SQLSTATE and constraint
 Outcome = tuple[Any, ...]
 
 
@@ -23,14 +23,14 @@ def as_function(session: Session) -> Callable[[psycopg.Connection], Told]:
 
     def send(conn: psycopg.Connection) -> Told:
         conn.autocommit = True
-        told: list[Result | Failure] = []
+        told: list[Result | tuple[str, str]] = []
         if session.setup:
             conn.execute(session.setup)
         for step in session.steps:
             try:
                 cursor = conn.execute(step.sql)
             except psycopg.Error as error:
-                told.append(Failure(error.sqlstate or "", error.diag.constraint_name or ""))
+                told.append((error.sqlstate or "", error.diag.constraint_name or ""))
                 continue
             while True:
                 told.append(result_of(cursor.pgresult))  # type: ignore[arg-type]
@@ -60,10 +60,11 @@ def of_sql(lab: Lab, spec: Spec, isolation: str) -> set[Outcome]:
 
 def _last_words(transcript: Transcript, session: str) -> Told:
     """psycopg gives the error of a message, and not what its statements before that were told."""
-    told: list[Result | Failure] = []
+    told: list[Result | tuple[str, str]] = []
     for event in transcript.events:
         if event.session == session:
-            told += [event.failure] if event.failure else event.results
+            failed = event.failure
+            told += [(failed.sqlstate, failed.constraint)] if failed else event.results
     return tuple(told)
 
 
