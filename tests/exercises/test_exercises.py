@@ -134,7 +134,7 @@ def test_where_all_orders_were_run_the_answer_says_so_and_how_often_somebody_wai
     few = answer_to(lab, "safe-booking", booking.guarded).words()
     assert "in all 8 schedules of 2 sessions and in all 30 schedules of 3 sessions; 40 times" in " ".join(few.split())
     many = answer_to(lab, "safe-booking", booking.versioned).words()
-    assert "60 random orders of 3 sessions (which is no proof)" in " ".join(many.split())
+    assert "60 random schedules of 3 sessions (which is no proof)" in " ".join(many.split())
     free = answer_to(lab, "booking-without-waits", booking.in_one_message).words()
     assert "nobody ever had to wait" in " ".join(free.split())
 
